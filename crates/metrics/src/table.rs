@@ -1,4 +1,4 @@
-//! Every metric of the broker, one declaration each.
+//! Every metric of the broker, with one row each.
 //!
 //! Names follow the conventions of Prometheus: base units (seconds and bytes) as suffix, and `_total` on counters only.
 //! A test checks the table by the rules that `promtool check metrics` applies.
@@ -6,7 +6,7 @@
 use crate::definition::{Definition, MetricType, Unit};
 use crate::labels::Label;
 
-/// Declares metrics. A row holds the metric's name in the code, its type, unit and labels, its exported name, and its
+/// Declares metrics. A row has the metric's name in the code, its type, unit and labels, its exported name, and its
 /// help for operators.
 macro_rules! metrics {
     ($($id:ident: $kind:ident $unit:ident [$($label:ident),*] $name:literal $help:literal;)*) => {
@@ -40,19 +40,19 @@ metrics! {
     PublishedBytes: Counter Bytes [] "tickwire_published_bytes_total"
         "Payload bytes of the messages that clients published.";
     Deliveries: Counter One [DeliveryOp] "tickwire_deliveries_total"
-        "Data messages put on their way to one subscriber each.";
+        "Data messages that were put into outboxes, one for each subscriber.";
     Conflated: Counter One [] "tickwire_conflated_messages_total"
-        "Messages that a subscriber was not sent because a newer one of the topic took their place.";
+        "Messages that a subscriber was not sent because a newer message of the topic replaced them.";
     Gapped: Counter One [] "tickwire_gapped_messages_total"
-        "Messages that a subscriber missed and was told of with a gap.";
+        "Messages that a subscriber missed and that a gap named.";
     Encodes: Counter One [Codec, EncodeOp] "tickwire_encodes_total"
-        "Times that a message was encoded, at most once per message and variant in use; a codec with `-deflate` is compressed.";
+        "Encodings of messages, at most one per message and variant in use; a codec with `-deflate` is compressed.";
     CompressedFrom: Counter Bytes [] "tickwire_compressed_input_bytes_total"
-        "Bytes of the messages that were compressed, before that; each message once per codec, however many receive it.";
+        "Bytes of compressed messages before compression; each message counts once per codec, whatever the number of its receivers.";
     CompressedTo: Counter Bytes [] "tickwire_compressed_output_bytes_total"
-        "Bytes that these messages were compressed to.";
+        "Bytes of the same messages after compression.";
     DeliveryLatency: Histogram Seconds [] "tickwire_delivery_latency_seconds"
-        "Time from a message's entry into the broker to the return of the write call that took its last byte.";
+        "Time from a message's entry into the broker to the return of the write call that handed its last byte to the kernel.";
     Requests: Counter One [RequestOp] "tickwire_requests_total"
         "Requests received from clients.";
     Refusals: Counter One [ErrorCode] "tickwire_refusals_total"
@@ -64,65 +64,65 @@ metrics! {
     HandshakesRefused: Counter One [Status] "tickwire_handshakes_refused_total"
         "Handshakes answered with an error status.";
     AuthFailures: Counter One [AuthFailure] "tickwire_auth_failures_total"
-        "Requests and auth operations that were refused because of their token or origin.";
+        "HTTP requests and `auth` operations that were refused because of their token or origin.";
     Closes: Counter One [CloseCode] "tickwire_closes_total"
-        "WebSocket connections that ended, by the close code that was sent or, where none was, received.";
+        "WebSocket connections that ended, by the close code that was sent or, if none was sent, received.";
     SseDropped: Counter One [] "tickwire_sse_streams_dropped_total"
         "Streams of server-sent events that the broker ended because their reader was too slow.";
     TurnedAway: Counter One [TurnedAway] "tickwire_turned_away_total"
-        "Connections, handshakes and requests over HTTP that were turned away at the door.";
+        "Connections, handshakes and HTTP requests that were refused by the limits of the broker or of an address.";
     Addresses: Gauge One [] "tickwire_addresses"
-        "Addresses that connections and rates are counted of now.";
+        "Addresses whose connections and rates are counted now.";
     BulkBytes: Gauge Bytes [] "tickwire_bulk_body_bytes"
-        "Bytes of bodies of bulk publications that are held now, until they are published or refused.";
+        "Bytes of bulk publications that wait in memory now, until they are published or refused.";
     Sessions: Gauge One [Shard] "tickwire_sessions"
         "Sessions that a shard serves now.";
     Subscriptions: Gauge One [Shard] "tickwire_subscriptions"
-        "Subscriptions that a shard serves now, topics and patterns as clients named them.";
+        "Subscriptions that a shard serves now, with each topic of a session counted once.";
     LaggingSessions: Gauge One [Shard] "tickwire_lagging_sessions"
-        "Sessions that went over their byte budget, have not caught up since, and are served from cursors now.";
+        "Lagging sessions now: they exceeded their byte budget and have not caught up since.";
     Lags: Counter One [Shard] "tickwire_lags_total"
-        "Times that a session went over its byte budget: what waited for it was taken back.";
+        "Times that a session exceeded its byte budget, so that its waiting data was taken back.";
     LagSeconds: Histogram Seconds [] "tickwire_lag_seconds"
-        "Age of about the oldest message that a lagging session is owed, observed at each flush for at most 256 of them a shard, in turn.";
+        "Approximate age of the oldest message that a lagging session is owed, observed at each flush for at most 256 sessions of a shard, in turn.";
     LagBytes: Histogram Bytes [] "tickwire_lagging_outbox_bytes"
-        "Encoded bytes that wait for a lagging session, observed at each flush for at most 256 of them a shard, in turn.";
+        "Encoded bytes that wait for a lagging session, observed at each flush for at most 256 sessions of a shard, in turn.";
     LedgerOwed: Counter One [Shard] "tickwire_ledger_owed_total"
-        "Messages that subscriptions were owed: the sum of the five rows that follow.";
+        "Messages that subscriptions were owed: the sum of the next five metrics.";
     LedgerDelivered: Counter One [Shard] "tickwire_ledger_delivered_total"
-        "Owed messages of which the last byte was handed to the socket.";
+        "Owed messages whose last byte was handed to the socket.";
     LedgerConflated: Counter One [Shard] "tickwire_ledger_conflated_total"
-        "Owed messages that a newer one, delivered, made superfluous.";
+        "Owed messages that a newer, delivered message made superfluous.";
     LedgerGapped: Counter One [Shard] "tickwire_ledger_gapped_total"
         "Owed messages that a gap, handed to the socket, named as missing.";
     LedgerDropped: Counter One [Shard] "tickwire_ledger_dropped_total"
         "Owed messages that were pending when their subscription or connection ended.";
     LedgerPending: Gauge One [Shard] "tickwire_ledger_pending"
-        "Owed messages of which nothing has become yet.";
+        "Owed messages that have no outcome yet.";
     OutboxBytes: Gauge Bytes [Shard] "tickwire_outbox_bytes"
-        "Encoded bytes that wait for sessions of a shard now.";
+        "Encoded bytes that wait for all sessions of a shard now.";
     Topics: Gauge One [] "tickwire_topics"
         "Topics that exist now.";
     HistoryBytes: Gauge Bytes [] "tickwire_history_bytes"
-        "Bytes that the histories of all topics hold now, frames that were made included; not the newest message of each.";
+        "Bytes that the histories of all topics hold now, including their encoded frames, without the newest message of each topic.";
     ValueBytes: Gauge Bytes [] "tickwire_value_bytes"
-        "Bytes that the newest messages of all topics hold now, frames that were made and books included.";
+        "Bytes that the newest messages of all topics hold now, including their encoded frames and the books.";
     ReplayBytes: Gauge Bytes [] "tickwire_replay_bytes"
-        "Bytes of messages that promised replays keep now, each counted once, whether or not a history holds it too.";
+        "Bytes of messages that promised replays keep now, each counted once, even if a history holds it too.";
     ReplaysRefused: Counter One [] "tickwire_replays_refused_total"
-        "Resumes that the history could have served and that were refused, since too much was kept for replays.";
+        "Resumes that the history could have served and that were refused because promised replays kept too much.";
     ClockOffset: Gauge Seconds [] "tickwire_clock_offset_seconds"
-        "Time by which the system's clock is ahead of the broker's: how far it was corrected since the start.";
+        "Time by which the system's clock is ahead of the broker's clock: its corrections since the start.";
     StaleTopics: Gauge One [] "tickwire_stale_topics"
-        "Topics that have been silent for longer than their rule in `staleness` allows.";
+        "Topics that are stale now: silent for longer than their rule in `staleness` allows.";
     StaleChanges: Counter One [] "tickwire_stale_changes_total"
-        "Times that a topic fell silent, or came back, by its rule in `staleness`.";
+        "Times that a topic became stale or live again by its rule in `staleness`.";
     CrossedBooks: Counter One [] "tickwire_crossed_books_total"
-        "Times that a book became crossed: its best bid was not below its best ask any more.";
+        "Times that a book became crossed: its best bid was no longer below its best ask.";
     SocketWrites: Counter One [] "tickwire_socket_writes_total"
         "Write calls on subscriber sockets.";
     SocketWrittenBytes: Counter Bytes [] "tickwire_socket_written_bytes_total"
-        "Bytes that the kernel took from write calls on subscriber sockets.";
+        "Bytes that the kernel accepted in write calls on subscriber sockets.";
     SocketReads: Counter One [] "tickwire_socket_reads_total"
         "Read calls on subscriber sockets.";
     SocketReadBytes: Counter Bytes [] "tickwire_socket_read_bytes_total"
@@ -130,39 +130,39 @@ metrics! {
     ShardQueue: Gauge One [Shard] "tickwire_shard_queue_publications"
         "Publications that wait in a shard's queue now.";
     ShardOverflows: Counter One [Shard] "tickwire_shard_queue_overflows_total"
-        "Publications that found a shard's queue full; its subscribers are served from history instead.";
+        "Publications that did not fit in a shard's full queue; their subscribers are served from the histories instead.";
     ShardCycle: Histogram Seconds [] "tickwire_shard_cycle_duration_seconds"
-        "Time that a shard took for one cycle: queue, reads, timers, writes.";
+        "Duration of one cycle of a shard: queue, reads, timers, writes.";
     HttpRequests: Counter One [Route, StatusClass] "tickwire_http_requests_total"
         "HTTP requests answered, on both listeners.";
     TlsNotAfter: Gauge Seconds [] "tickwire_tls_certificate_not_after_seconds"
-        "When the certificate that new connections are shown ends, in seconds since 1970; not exported without TLS.";
+        "End of the certificate for new connections, in seconds since 1970; not exported without TLS.";
     TlsReloads: Counter One [] "tickwire_tls_reloads_total"
-        "Times that certificate and key were read anew and put in place: after their files had changed, and at each SIGHUP.";
+        "Times that the certificate and key were reloaded, after a change of their files or at a SIGHUP.";
     TlsReloadsFailed: Counter One [] "tickwire_tls_reloads_failed_total"
-        "Times that the files of certificate and key had changed and could not be used; the ones before still are.";
+        "Times that the files of the certificate and key had changed but could not be used; the old ones stay in use.";
     TlsHandshakesFailed: Counter One [] "tickwire_tls_handshakes_failed_total"
-        "TLS handshakes that failed or took too long, clients that do not speak TLS among them.";
+        "TLS handshakes that failed or took too long, including those of clients that do not use TLS.";
     FeedTicks: Counter One [] "tickwire_feed_ticks_total"
         "Ticks that the built-in feed published.";
     FeedLateness: Histogram Seconds [] "tickwire_feed_lateness_seconds"
-        "Time by which the built-in feed published a tick after its scheduled moment.";
+        "Delay between the time at which a tick of the built-in feed was due and its publication.";
     FeedRefused: Counter One [] "tickwire_feed_refused_ticks_total"
-        "Ticks of the built-in feed that were not published, for want of room or since they do not fit their topic.";
+        "Ticks of the built-in feed that were not published because a limit was reached or they do not fit their topic.";
     FeedMalformed: Counter One [] "tickwire_feed_malformed_lines_total"
-        "Lines of a replayed recording that could not be read and were left out.";
+        "Lines of a replayed recording that could not be read and were skipped.";
     FeedAnomalies: Counter One [Anomaly] "tickwire_feed_anomalies_total"
-        "Lines of a replayed recording that were not as they should be, by what was wrong with them.";
+        "Faulty lines of a replayed recording, by the kind of fault.";
     ConfigReloads: Counter One [Reload] "tickwire_config_reloads_total"
-        "Times that the configuration was read again, by what came of it.";
+        "Reloads of the configuration, by their result.";
     ConfigLoaded: Gauge Seconds [] "tickwire_config_last_success_timestamp_seconds"
-        "Time of the last start or reload whose configuration holds, since unix epoch in seconds.";
+        "Time of the start or of the last successful reload, in seconds since the Unix epoch.";
     LogLost: Counter One [] "tickwire_log_lines_lost_total"
-        "Lines of the log that found no room in its queue, or could not be written.";
+        "Log lines that were lost because the queue was full or they could not be written.";
     SessionsFailed: Counter One [] "tickwire_sessions_failed_total"
-        "Sessions and HTTP connections that a fault of the broker ended, sessions with 1011 where that could be said.";
+        "Sessions and HTTP connections that a fault of the broker ended; sessions with 1011 if that could be sent.";
     ShardRestarts: Counter One [Shard] "tickwire_shard_restarts_total"
-        "Times that a shard began anew after a panic; its sessions are among those that failed.";
+        "Times that a shard began anew after a panic; its sessions count as failed.";
     BuildInfo: Gauge One [Version] "tickwire_build_info"
-        "Always 1; the label names the version that runs.";
+        "Always 1; the label is the version of the running broker.";
 }

@@ -1,7 +1,7 @@
 //! The L2 order book that the broker keeps of each `book` topic.
 //!
-//! Levels are sorted, prices unique, sizes above zero. A change is applied whole or refused whole. Never larger than
-//! [`BOOK_LEVELS_MAX`] a side.
+//! Levels are sorted, prices are unique, and sizes are above zero. A change is applied whole or refused whole. A side
+//! never has more than [`BOOK_LEVELS_MAX`] levels.
 
 mod side;
 
@@ -21,7 +21,7 @@ pub struct Book {
 }
 
 impl Book {
-    /// Bytes of memory that it holds.
+    /// The bytes of memory that the book holds.
     pub(crate) fn memory_bytes(&self) -> usize {
         size_of::<Self>() + self.bids.memory_bytes() + self.asks.memory_bytes()
     }
@@ -69,7 +69,7 @@ impl Book {
             let reason = format!("a book holds at most {BOOK_LEVELS_MAX} levels a side");
             return Err(Refusal::new(ErrorCode::LimitExceeded, reason));
         }
-        // An empty book's checksum is CRC-32 of nothing, 0, as the default has it.
+        // The checksum of an empty book is the CRC-32 of nothing, 0, which is also the default.
         let covered = self.bids.apply(Which::Bids, bids) | self.asks.apply(Which::Asks, asks);
         if covered {
             let mut sum = BookChecksum::default();
@@ -87,7 +87,7 @@ impl Book {
         best.is_some_and(|(bid, ask)| bid >= ask)
     }
 
-    /// The whole book, best levels first, as a `snapshot` carries it.
+    /// The whole book, best levels first, in the form of a `snapshot`.
     #[must_use]
     pub fn snapshot(&self, symbol: tickwire_wire::Symbol, time: tickwire_wire::Micros) -> market::Book {
         market::Book {
@@ -101,7 +101,7 @@ impl Book {
     }
 }
 
-/// Refuses a book of another instrument than the one that the last tokens of `topic` name.
+/// Refuses a book of an instrument that is not the one in the last tokens of `topic`.
 pub(crate) fn check_symbol(topic: &str, book: &market::Book) -> Result<(), Refusal> {
     let before = topic.strip_suffix(book.symbol.as_str());
     if before.is_some_and(|before| before.is_empty() || before.ends_with('.')) {
@@ -138,7 +138,7 @@ mod tests {
         }
     }
 
-    /// The rule of PROTOCOL.md written naively, on text.
+    /// The checksum rule of PROTOCOL.md ("The checksum of a book"), written naively on text.
     fn naive_checksum(bids: &BTreeMap<Decimal, Decimal>, asks: &BTreeMap<Decimal, Decimal>) -> u32 {
         let mut text = String::new();
         for (price, size) in asks.iter().take(10).chain(bids.iter().rev().take(10)) {
@@ -203,13 +203,13 @@ mod tests {
         }
     }
 
-    /// A message that is at once long and deep goes through the one pass; the naive book knows no such thing.
+    /// A message that is both long and deep is finished in one pass. The naive book has no such rule.
     #[test]
     fn long_messages_at_the_worst_prices_agree_with_a_naive_book() {
         let (mut book, mut naive) = (Book::default(), [BTreeMap::new(), BTreeMap::new()]);
         for round in 0_i64..12 {
             let replace = round % 5 == 0;
-            // Now new levels below all others, now between them, now gone again, some prices twice.
+            // New levels come below all others or between them, or levels go again. Some prices come twice.
             let side = |sign: i64| -> Vec<Level> {
                 (0..400)
                     .map(|at| {
@@ -254,7 +254,7 @@ mod tests {
         ) {
             let mut book = Book::default();
             let mut sides = [BTreeMap::new(), BTreeMap::new()];
-            // A client that only ever sees the updates.
+            // A client that sees only the updates.
             let mut client = [BTreeMap::new(), BTreeMap::new()];
             for (bid, price, size, replace) in changes {
                 let change = level(price, size);

@@ -1,11 +1,11 @@
-//! The branches of a node of the pattern index, by token: a few in a row of just that length, many in a map.
+//! The branches of a node of the pattern index, by token: a few in a vector of exactly that length, or many in a map.
 //!
-//! Most nodes have one, and clients choose how many nodes there are, so what an empty place costs counts: a map with one
+//! Most nodes have one branch, and clients choose how many nodes there are, so unused room matters: a map with one
 //! entry takes the room of four.
 
 use std::collections::HashMap;
 
-/// Branches up to which they stand in a row.
+/// The most branches that are kept in a vector.
 const FEW_MAX: usize = 8;
 
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl<N> Branches<N> {
         }
     }
 
-    /// The branch of `token`, made if there was none.
+    /// The branch of `token`. It is made if there was none.
     pub(crate) fn entry(&mut self, token: &str) -> &mut N
     where
         N: Default,
@@ -93,7 +93,7 @@ impl<N> Branches<N> {
         }
     }
 
-    /// Keeps the branches of which `keep` says so; it may change them.
+    /// Keeps the branches that `keep` selects. `keep` may also change them.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&mut N) -> bool) {
         match self {
             Self::Few(row) => {

@@ -1,12 +1,13 @@
 //! A token bucket, kept as the time at which it would be full again (the generic cell rate algorithm).
 //!
-//! Eight bytes, no timer, never reads a clock. What does not fit takes nothing, and learns how long to wait.
+//! A bucket takes eight bytes and no timer, and never reads a clock. A request that does not fit takes nothing, and is
+//! told how long to wait.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tickwire_wire::Micros;
 
-/// Topics that a request may look at for the price of one operation.
+/// The number of topics that a request may look at for the price of one operation.
 const VISITS_PER_OP: u64 = 1_000;
 
 /// How fast a bucket fills, and how much it holds.
@@ -17,7 +18,8 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// So many a second, and so many at once after a quiet time; at least one of each, at most a million a second.
+    /// A rate of `per_s` a second, with `burst` at once after a quiet time. Each is at least one, and `per_s` is at
+    /// most a million.
     #[must_use]
     pub fn new(per_s: u32, burst: u32) -> Self {
         let cost_us = (1_000_000 / u64::from(per_s.max(1))).max(1);
@@ -28,7 +30,7 @@ impl Rate {
     }
 }
 
-/// How much of a rate somebody has left. A new one is full.
+/// What is left of a rate. A new bucket is full.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Bucket {
     full_at: Micros,
@@ -38,7 +40,7 @@ impl Bucket {
     /// Takes one.
     ///
     /// # Errors
-    /// With the microseconds until there is one, when there is none.
+    /// The microseconds until there is one, if there is none now.
     pub fn take(&mut self, rate: Rate, now: Micros) -> Result<(), u64> {
         let ahead = self.full_at.max(now).since(now) + rate.cost_us;
         if ahead > rate.most_us {
@@ -48,12 +50,12 @@ impl Bucket {
         Ok(())
     }
 
-    /// Takes so many. What is not there yet is taken ahead: whoever comes next waits for it.
+    /// Takes `count`. What the bucket lacks is taken in advance, and the next request waits for it.
     pub fn charge(&mut self, rate: Rate, count: usize, now: Micros) {
         self.take_ahead(rate.cost_us.saturating_mul(count as u64), now);
     }
 
-    /// Takes what it costs to look at so many topics, a thousand for one, ahead if it must.
+    /// Takes the price of looking at `visits` topics, one for each thousand. What the bucket lacks is taken in advance.
     pub fn charge_visits(&mut self, rate: Rate, visits: usize, now: Micros) {
         self.take_ahead(rate.cost_us.saturating_mul(visits as u64) / VISITS_PER_OP, now);
     }
@@ -62,10 +64,10 @@ impl Bucket {
         self.full_at = Micros(self.full_at.max(now).0.saturating_add(price_us));
     }
 
-    /// Whether no more was taken ahead than the bucket holds.
+    /// Checks that the bucket was not overdrawn: no more was taken in advance than it holds.
     ///
     /// # Errors
-    /// With the microseconds until it is so, when it is not.
+    /// The microseconds until that is so, if it is not.
     pub fn check(&self, rate: Rate, now: Micros) -> Result<(), u64> {
         let ahead = self.full_at.max(now).since(now);
         match ahead.saturating_sub(rate.most_us) {
@@ -74,32 +76,32 @@ impl Bucket {
         }
     }
 
-    /// Whether nothing is missing: it may be forgotten, since a new one is the same.
+    /// Whether the bucket is full. Such a bucket may be forgotten, since a new one is the same.
     #[must_use]
     pub fn is_full(&self, now: Micros) -> bool {
         self.full_at <= now
     }
 }
 
-/// A bucket that several take from: all sessions of one address, whichever shard they are on. Clones are the same one.
+/// A bucket for several sessions, on any shard: those of one address. Clones share one bucket.
 #[derive(Debug, Clone, Default)]
 pub struct SharedBucket(Arc<Mutex<Bucket>>);
 
 impl SharedBucket {
-    /// As [`Bucket::charge_visits`].
+    /// Does the same as [`Bucket::charge_visits`].
     pub fn charge_visits(&self, rate: Rate, visits: usize, now: Micros) {
         self.with(|bucket| bucket.charge_visits(rate, visits, now));
     }
 
-    /// As [`Bucket::check`].
+    /// Does the same as [`Bucket::check`].
     ///
     /// # Errors
-    /// With the microseconds until no more is taken ahead than it holds.
+    /// The microseconds until no more is taken in advance than the bucket holds.
     pub fn check(&self, rate: Rate, now: Micros) -> Result<(), u64> {
         self.with(|bucket| bucket.check(rate, now))
     }
 
-    /// As [`Bucket::is_full`].
+    /// Does the same as [`Bucket::is_full`].
     #[must_use]
     pub fn is_full(&self, now: Micros) -> bool {
         self.with(|bucket| bucket.is_full(now))
@@ -123,7 +125,7 @@ mod tests {
             assert_eq!(bucket.take(rate, now), Ok(()));
         }
         assert_eq!(bucket.take(rate, now), Err(20_000));
-        // To ask costs nothing.
+        // A refused request takes nothing.
         assert_eq!(bucket.take(rate, Micros(now.0 + 19_999)), Err(1));
         let later = Micros(now.0 + 20_000);
         assert_eq!(bucket.take(rate, later), Ok(()));
@@ -142,7 +144,7 @@ mod tests {
         bucket.charge_visits(rate, 1, now);
         assert!(!bucket.is_full(Micros(now.0 + 19_999)) && bucket.is_full(Micros(now.0 + 20_000)));
         bucket.charge_visits(rate, 9_000, now);
-        // Ten are gone of three, and one is asked for.
+        // Ten were taken from a bucket of three, and one is asked for.
         assert_eq!(bucket.check(rate, now), Err(7 * 20_000));
         assert_eq!(bucket.take(rate, now), Err(8 * 20_000));
         assert_eq!(bucket.check(rate, Micros(now.0 + 7 * 20_000)), Ok(()));

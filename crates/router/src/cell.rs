@@ -29,7 +29,7 @@ use crate::replays::Replay;
 use crate::shard::{LeftAt, Missed};
 use crate::store::{Kept, Store};
 
-/// The place a published message got.
+/// The place of a published message in its topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
     /// The topic's lineage.
@@ -42,16 +42,16 @@ pub struct Published {
 
 struct State {
     lineage: Arc<Lineage>,
-    /// What numbers the next message. What it has numbered is what readers see.
+    /// Numbers the next message. Readers see the messages that it has numbered.
     sequencer: Sequencer,
     history: History,
-    /// When the newest message arrived here.
+    /// When the newest message arrived at this broker.
     heard: Micros,
-    /// Bytes that the account of values holds for the book.
+    /// The bytes that the account of values holds for the book.
     book_bytes: usize,
-    /// The whole book after the newest message, made when first asked for.
+    /// The whole book after the newest message. It is made when it is first asked for.
     book_snapshot: Option<Arc<Publication>>,
-    /// One bit per shard.
+    /// The shards that want the topic, one bit each.
     interested: u64,
 }
 
@@ -66,7 +66,7 @@ impl State {
         self.sequencer.book()
     }
 
-    /// Where the topic is.
+    /// The lineage's epoch and the newest number.
     fn position(&self) -> Attached {
         Attached {
             epoch: self.lineage.epoch.clone(),
@@ -75,16 +75,17 @@ impl State {
     }
 }
 
-/// One topic. Shared; publishing through it saves the look-up by name.
+/// One topic. The cell is shared by threads; publishing through it saves the look-up by name.
 pub struct TopicCell {
     id: TopicId,
     kind: Kind,
     topic: Topic,
     state: Mutex<State>,
     subscribers: AtomicU32,
-    /// One more than the newest number when the topic fell silent; 0 when it is not. Written with the state locked.
+    /// 0 while the topic is not stale. Otherwise one more than its newest number when it fell silent. Written with the
+    /// state locked.
     stale: AtomicU64,
-    /// Whether the newest message is of a book in doubt. Written with the state locked.
+    /// Whether the newest message belongs to a book in doubt. Written with the state locked.
     doubted: AtomicBool,
 }
 
@@ -97,42 +98,42 @@ impl std::fmt::Debug for TopicCell {
     }
 }
 
-/// What a subscription finds at its topic at the moment it begins.
+/// The position of a topic at the moment when a subscription begins.
 #[derive(Debug, Clone)]
 pub struct Attached {
-    /// The lineage of the numbers.
+    /// The epoch of the numbers.
     pub epoch: Epoch,
-    /// The newest message; everything after it reaches the shard's queue.
+    /// The number of the newest message. Every later message reaches the shard's queue.
     pub seq: Seq,
 }
 
-/// Whether a position that a client came back with can be resumed.
+/// The outcome of a resume from a position that a client gave.
 #[derive(Debug)]
 pub(crate) enum Resume {
-    /// It is there, and these are the messages that the client missed since.
+    /// The position can be resumed. `messages` are those that the client missed since.
     Replay { since: Seq, messages: Replay },
-    /// They are there, but too much is kept for replays already.
+    /// The missed messages still exist, but promised replays already keep too much.
     TooMuch(Missed),
-    /// They are not all there any more, or the position is of another lineage. A position that this lineage has not
-    /// reached yet is taken for one of another.
+    /// Missed messages are gone, or the position belongs to another lineage. A position that this lineage has not
+    /// reached yet is treated as one of another lineage.
     Unreachable(Missed),
 }
 
-/// A piece of history read for a subscriber that is behind.
+/// What was read from the history for a subscription that is behind.
 #[derive(Debug, Default)]
 pub struct Catchup {
-    /// First and last number that no longer exist.
+    /// The first and the last number of the messages that no longer exist.
     pub gap: Option<(Seq, Seq)>,
-    /// Whether `out` now ends at the newest message.
+    /// Whether the messages that were read end at the newest one.
     pub at_head: bool,
 }
 
 /// A part of a topic's history.
 #[derive(Debug)]
 pub struct HistoryPage {
-    /// The lineage of the numbers.
+    /// The epoch of the numbers.
     pub epoch: Epoch,
-    /// Number of the oldest message that the history holds, if it holds any.
+    /// The number of the oldest message that the history holds, if it holds any.
     pub oldest: Option<Seq>,
     /// The newest number.
     pub newest: Seq,
@@ -140,18 +141,18 @@ pub struct HistoryPage {
     pub messages: Vec<Arc<Publication>>,
 }
 
-/// What a look at a topic that may be stale found.
+/// The result of a check whether a topic is stale.
 pub(crate) enum Heard {
-    /// There was no message yet, or none for too long, which was known before.
+    /// The topic has no message yet, or was known to be stale already.
     Nothing,
-    /// The silence is too long as of now.
+    /// The topic has become stale now.
     FellSilent,
-    /// The last message arrived then.
+    /// The topic is not stale. Its last message arrived at this time.
     At(Micros),
 }
 
 impl TopicCell {
-    /// A topic without a message, `interested` being the mask of the shards that want it.
+    /// A topic without a message. `interested` has a bit for each shard that wants the topic.
     pub(crate) fn new(lineage: Lineage, history: usize, interested: u64) -> Self {
         Self {
             id: lineage.id,
@@ -205,7 +206,8 @@ impl TopicCell {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic while it is held would be a bug that leaves at worst one message unqueued; serving goes on.
+        // A panic while the lock is held is a bug. It leaves at worst one message that is not queued, so serving goes
+        // on.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -215,14 +217,14 @@ impl TopicCell {
         self.lock().position()
     }
 
-    /// Registers interest of `shard`; from here on every message is queued for it.
+    /// Registers the interest of `shard`. From here on every message is queued for it.
     pub(crate) fn attach(&self, shard: ShardId) -> Attached {
         let mut state = self.lock();
         state.interested |= 1 << shard.0;
         state.position()
     }
 
-    /// What a position with this `epoch` is in this topic.
+    /// The position of a reader that has read up to `seq` of `epoch`, as this topic understands it.
     pub(crate) fn left_at(&self, epoch: &Epoch, seq: Seq) -> LeftAt {
         if *epoch == self.lock().lineage.epoch || is_planted(Fault::OtherLineageResumed) {
             LeftAt::Message(seq)
@@ -231,8 +233,9 @@ impl TopicCell {
         }
     }
 
-    /// As [`Self::attach`], and keeps every message after `left_at`, if it is of this lineage and they all still exist and the
-    /// session may have `most` bytes of them kept. Without `most` none is kept, and none is needed.
+    /// Does the same as [`Self::attach`]. It also keeps every message after `left_at` if the position is of this
+    /// lineage, all those messages still exist, and they fit in the `most` bytes that the session may have kept. If
+    /// `most` is `None`, the session needs none of them, and none is kept.
     pub(crate) fn attach_at(
         &self,
         shard: ShardId,
@@ -279,7 +282,7 @@ impl TopicCell {
         self.lock().history.get(seq).cloned()
     }
 
-    /// When the oldest message after `seq` that the history still holds entered.
+    /// When the oldest message after `seq` that the history still holds entered the broker.
     pub(crate) fn first_after(&self, seq: Seq) -> Option<Micros> {
         let state = self.lock();
         state.history.read(seq).next().map(|publication| publication.ts)
@@ -309,7 +312,8 @@ impl TopicCell {
         Some(snapshot)
     }
 
-    /// Appends up to `max` messages after `after` to `out`, oldest first, and tells what is missing before them.
+    /// Appends up to `max` messages after `after` to `out`, oldest first. Returns which messages are missing before
+    /// them.
     pub fn read_after(&self, after: Seq, max: usize, out: &mut Vec<Arc<Publication>>) -> Catchup {
         let state = self.lock();
         let gap = match state.history.kept(after, state.head()) {
@@ -325,7 +329,7 @@ impl TopicCell {
         Catchup { gap, at_head }
     }
 
-    /// What the history holds, as it is at one moment: its ends, and up to `limit` messages after `since`, oldest first.
+    /// The history at one moment: its ends, and up to `limit` messages after `since`, oldest first.
     #[must_use]
     pub fn history(&self, since: Seq, limit: usize) -> HistoryPage {
         let state = self.lock();
@@ -337,31 +341,32 @@ impl TopicCell {
         }
     }
 
-    /// A copy of the book as it is now, of a topic that is one.
+    /// A copy of the book as it is now, if the topic is a book.
     #[must_use]
     pub fn book(&self) -> Option<Book> {
         self.lock().book().cloned()
     }
 
-    /// The newest number, if nothing was published since for longer than the topic's rule allows.
+    /// The newest number if the topic is stale: nothing was published since for longer than its rule allows.
     #[must_use]
     pub fn stale_since(&self) -> Option<Seq> {
         self.stale.load(Ordering::Relaxed).checked_sub(1).map(Seq)
     }
 
-    /// Says that from the next message on the book is not to be relied on, until a message replaces it as a whole. The
-    /// first reason holds.
+    /// Marks the book as in doubt from the next message on, until a message replaces the whole book. The first reason
+    /// holds.
     pub fn doubt(&self, reason: StaleReason) {
         self.lock().sequencer.doubt(reason);
     }
 
-    /// Whether the newest message is of a book that is not to be relied on.
+    /// Whether the newest message belongs to a book in doubt.
     pub(crate) fn is_doubted(&self) -> bool {
         self.doubted.load(Ordering::Relaxed)
     }
 
-    /// Takes the topic for stale if its last message arrived here `after_ms` before `now` or earlier, and tells each interested
-    /// shard behind what was published. When the message was numbered says nothing of it: that is another's clock.
+    /// Marks the topic as stale if its last message arrived `after_ms` or more before `now`, and queues this for each
+    /// interested shard behind the messages. The time at which a message was numbered does not count here, because it
+    /// is from the clock of another program.
     pub(crate) fn look(&self, now: Micros, after_ms: u64, queues: &[Arc<ShardQueue>]) -> Heard {
         let state = self.lock();
         if state.history.newest().is_none() {
@@ -388,7 +393,7 @@ impl TopicCell {
         self.lock().history.shorten();
     }
 
-    /// Gives up what can be made anew of the value: its frames, and the snapshot of a book.
+    /// Gives up the parts of the value that can be made again: its frames, and the snapshot of a book.
     pub(crate) fn strip(&self) {
         let mut state = self.lock();
         state.drop_snapshot();

@@ -1,4 +1,4 @@
-//! What a shard counts: plain numbers that only grow, read and exported by whoever runs the shard.
+//! The counters of a shard: plain numbers that only grow. The program that runs the shard reads and exports them.
 
 use tickwire_wire::CloseCode;
 use tickwire_wire::codec::DataOp;
@@ -25,7 +25,7 @@ pub enum Op {
     Auth,
     /// `ping`, and pings of RFC 6455
     Ping,
-    /// Anything that could not be read.
+    /// A message that could not be read.
     Unreadable,
 }
 
@@ -56,19 +56,19 @@ pub struct Counts {
     pub snapshots: u64,
     /// Gaps declared.
     pub gaps: u64,
-    /// Messages that gaps of refused resumes declared missing; those of slow readers are in the ledger.
+    /// Messages that the gaps of refused resumes named as missing. Those of slow readers are in the ledger.
     pub unresumed: u64,
-    /// Resumes that could have been served and were refused, since too much was kept for replays.
+    /// Resumes that the history could have served and that were refused, because replays already keep too much.
     pub replays_refused: u64,
-    /// What became of the messages that subscriptions were owed.
+    /// The outcome of the messages that subscriptions were owed.
     pub ledger: Ledger,
     /// Times that a session began to lag.
     pub lagged: u64,
     /// Frames and events encoded, by [`Encoding`] and by update or snapshot.
     pub encodes: [[u64; 2]; Encoding::ALL.len()],
-    /// Bytes of messages that were compressed, before.
+    /// Bytes of messages before they were compressed.
     pub deflated_from_bytes: u64,
-    /// Bytes that they were compressed to.
+    /// Bytes of the same messages after they were compressed.
     pub deflated_to_bytes: u64,
     /// Publications that did not fit in the queue; their topics were caught up from history.
     pub queue_overflows: u64,
@@ -80,12 +80,12 @@ pub struct Counts {
     pub published_bytes: u64,
     /// Refusals by [`ErrorCode`].
     pub refusals: [u64; ErrorCode::ALL.len()],
-    /// Closes begun by the broker or answered, by [`CloseCode::SENT`], any other code at the end.
+    /// Closes that the broker began or answered, by [`CloseCode::SENT`]; any other code counts in the last place.
     pub closes: [u64; CloseCode::SENT.len() + 1],
 }
 
 impl Counts {
-    /// Counts what was encoded for the first receiver of a frame.
+    /// Counts the encodings that were made for the first receiver of a frame.
     pub(crate) fn encoded(&mut self, op: DataOp, shared: &Shared<'_>) {
         for encoded in shared.encoded.iter().flatten() {
             self.encodes[encoded.encoding.index()][op as usize] += 1;

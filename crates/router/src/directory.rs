@@ -1,9 +1,9 @@
-//! All topics of the broker, and the ways into all shards.
+//! All topics of the broker, and the queues of all shards.
 //!
-//! Shared by all threads. Topics are never removed; one over the limit is refused. Never reads a clock.
+//! All threads share it. Topics are never removed; a topic over the limit is refused. Never reads a clock.
 //!
-//! Locks, outermost first: the list of topics, the interests. A topic's lock is taken with neither held, but for one that is
-//! being made, and within it only a shard's queue.
+//! Locks, outermost first: the list of topics, then the interests. A topic's lock is taken with neither held, except
+//! for a topic that is being made. Only the lock of a shard's queue is taken within it.
 
 mod entering;
 mod health;
@@ -42,10 +42,10 @@ pub struct ShardId(pub u8);
 /// Most shards of a directory: interest is a 64-bit mask.
 pub const SHARDS_MAX: usize = 64;
 
-/// Topics of which a shard is taken out before others have their turn.
+/// The number of topics from which a shard is removed before other work has its turn.
 const FORGET_AT_ONCE: usize = 1_024;
 
-/// What a directory may hold.
+/// The limits of a directory.
 #[derive(Debug, Clone, Copy)]
 pub struct DirectoryLimits {
     /// Most topics.
@@ -87,12 +87,12 @@ pub struct TopicInfo {
     pub subscribers: u32,
 }
 
-/// The topics in the order they were made, and by their tokens.
+/// The topics in the order in which they were made, and by their tokens.
 #[derive(Default)]
 struct Topics {
     by_id: Vec<Arc<TopicCell>>,
     tree: TopicTree,
-    /// How many of them each publisher has made.
+    /// How many of the topics each publisher has made.
     made_by: HashMap<Publisher, u32>,
 }
 
@@ -100,13 +100,13 @@ struct Topics {
 pub struct Directory {
     by_name: DashMap<Topic, Arc<TopicCell>>,
     topics: RwLock<Topics>,
-    /// Shards that want topics which may not exist yet, with how many of their subscriptions do.
+    /// The number of subscriptions of each shard, by pattern. Their topics may not exist yet.
     interests: RwLock<PatternIndex<Interests>>,
     kinds: RwLock<Arc<Kinds>>,
     queues: Vec<Arc<ShardQueue>>,
     epochs: Epochs,
     memory: Arc<Memory>,
-    /// Turns that topics have had to give something up.
+    /// A count of the turns in which topics gave up memory. It selects the topic whose turn is next.
     turns: AtomicUsize,
     staleness: Staleness,
     /// How often a book became crossed.
@@ -115,7 +115,7 @@ pub struct Directory {
     topics_per_key_max: AtomicUsize,
 }
 
-/// Subscriptions per shard that name one pattern.
+/// The number of subscriptions with one pattern, by shard.
 #[derive(Debug, Default)]
 struct Interests(Vec<u32>);
 
@@ -128,7 +128,7 @@ impl Interests {
             .fold(0, |mask, (shard, _)| mask | 1 << shard)
     }
 
-    /// Takes those of `shard` out. Returns whether there are others.
+    /// Removes the subscriptions of `shard`. Returns whether other shards have any.
     fn forget(&mut self, shard: ShardId) -> bool {
         if let Some(count) = self.0.get_mut(usize::from(shard.0)) {
             *count = 0;
@@ -138,10 +138,10 @@ impl Interests {
 }
 
 impl Directory {
-    /// An empty directory whose topics are of `epoch` and whose shards are behind `queues`.
+    /// An empty directory. Its topics have the epoch `epoch`, and `queues` are the queues of its shards.
     ///
     /// # Panics
-    /// With more than [`SHARDS_MAX`] queues.
+    /// If there are more than [`SHARDS_MAX`] queues.
     #[must_use]
     pub fn new(epoch: Epoch, kinds: Kinds, limits: DirectoryLimits, queues: Vec<Arc<ShardQueue>>) -> Self {
         assert!(
@@ -169,14 +169,16 @@ impl Directory {
         }
     }
 
-    /// The directory with `rules` for how long topics may be silent, tried in order. Before anything is published.
+    /// Sets the `rules` for how long topics may be silent. They are tried in order. Call this before anything is
+    /// published.
     #[must_use]
     pub fn with_stale_rules(mut self, rules: Vec<StaleRule>) -> Self {
         self.staleness = Staleness::with_rules(rules);
         self
     }
 
-    /// The directory with topics of other epochs than the one for all, by `rules`, tried in order. Before anything is published.
+    /// Sets `rules` that give topics other epochs than the common one. They are tried in order. Call this before
+    /// anything is published.
     #[must_use]
     pub fn with_epochs(mut self, rules: Vec<EpochRule>) -> Self {
         self.epochs = self.epochs.with_rules(rules);
@@ -206,7 +208,7 @@ impl Directory {
         existing.unwrap_or_else(|| self.epochs.of(topic).clone())
     }
 
-    /// Where a subscription to `topic`, which does not exist yet, begins.
+    /// The position at which a subscription to `topic`, which does not exist yet, begins.
     pub(crate) fn before_first(&self, topic: &str) -> Attached {
         Attached {
             epoch: self.epochs.of(topic).clone(),
@@ -217,12 +219,12 @@ impl Directory {
     /// The kind that `topic` has or would have.
     #[must_use]
     pub fn kind_of(&self, topic: &str) -> Kind {
-        // The rules may have changed since it was made.
+        // The rules may have changed since the topic was made.
         let existing = self.by_name.get(topic).map(|cell| cell.kind());
         existing.unwrap_or_else(|| self.kinds().of(topic).0)
     }
 
-    /// The kinds that topics which `pattern` matches can be of.
+    /// The kinds that topics which match `pattern` can have.
     pub fn kinds_of_pattern(&self, pattern: &Pattern) -> Vec<Kind> {
         self.kinds().of_pattern(pattern).collect()
     }
@@ -233,10 +235,10 @@ impl Directory {
         self.by_name.get(topic).map(|cell| cell.clone())
     }
 
-    /// As [`Self::find`], and also when another thread is about to make it: whoever has registered an interest before
-    /// and gets `None` is told of the topic's first message.
+    /// Does the same as [`Self::find`], and waits for a thread that is just making the topic. A shard that has
+    /// registered its interest before and gets `None` will be sent the topic's first message.
     pub(crate) fn find_settled(&self, topic: &str) -> Option<Arc<TopicCell>> {
-        // A topic is made with this lock held, from looking at the interests until it can be found.
+        // This lock is held while a topic is made, from looking at the interests until the topic can be found.
         let _settled = self.topics_read();
         self.find(topic)
     }
@@ -253,8 +255,9 @@ impl Directory {
         self.topics_read().by_id.len()
     }
 
-    /// Calls `visit` with up to `max` topics in the order in which they were made, from the `from`th on. Returns where to
-    /// go on, or `None` at the end. Topics never go, so a walk in steps meets each that existed when it began once.
+    /// Calls `visit` with up to `max` topics in the order in which they were made, beginning with number `from`.
+    /// Returns where to go on, or `None` at the end. Topics are never removed, so a walk in steps meets each topic that
+    /// existed at its beginning once.
     ///
     /// The list of topics is locked meanwhile: `visit` must not use a topic's state.
     pub fn walk(&self, from: usize, max: usize, visit: impl FnMut(&Arc<TopicCell>)) -> Option<usize> {
@@ -264,14 +267,14 @@ impl Directory {
         (end < topics.by_id.len()).then_some(end)
     }
 
-    /// The most publications that wait for any one shard.
+    /// The length of the longest queue of a shard, in publications.
     #[must_use]
     pub fn queue_depth_max(&self) -> usize {
         self.queues.iter().map(|queue| queue.depth()).max().unwrap_or(0)
     }
 
-    /// Registers that `shard` wants topics of `pattern` also when they first appear later. Do so before looking at the
-    /// existing ones.
+    /// Registers that `shard` wants the topics of `pattern`, also those that are made later. Register before you look
+    /// at the existing topics.
     pub(crate) fn register(&self, shard: ShardId, pattern: &Pattern) {
         let mut interests = self.interests_write();
         let counts = &mut interests.entry(pattern).0;
@@ -282,7 +285,7 @@ impl Directory {
         counts[index] += 1;
     }
 
-    /// Takes back one [`Self::register`].
+    /// Undoes one [`Self::register`].
     pub(crate) fn unregister(&self, shard: ShardId, pattern: &Pattern) {
         let mut interests = self.interests_write();
         let Some(interest) = interests.get_mut(pattern) else {
@@ -296,7 +299,7 @@ impl Directory {
         }
     }
 
-    /// The matching topics that hold at least one message, for a listing.
+    /// The topics that match `pattern` and hold at least one message, for a listing.
     #[must_use]
     pub fn list(&self, pattern: &Pattern) -> Vec<TopicInfo> {
         let cells = self.matching(pattern).into_iter();
@@ -319,7 +322,7 @@ impl Directory {
     /// Removes every interest of `shard` and empties its queue. Nothing is queued for the shard until it subscribes anew. Used
     /// when a shard has ended, or when its own tables cannot be trusted after a panic.
     pub fn forget_shard(&self, shard: ShardId) {
-        // Before the topics: one that is made from here on is not wanted.
+        // The interests come before the topics: then no topic that is made from here on is wanted by `shard`.
         self.interests_write().retain(|interests| interests.forget(shard));
         let mut from = Some(0);
         while let Some(at) = from {
@@ -333,7 +336,7 @@ impl Directory {
     /// The queue of `shard`.
     ///
     /// # Panics
-    /// When there is no such shard.
+    /// If there is no such shard.
     #[must_use]
     pub fn queue(&self, shard: ShardId) -> &Arc<ShardQueue> {
         &self.queues[usize::from(shard.0)]
@@ -386,7 +389,7 @@ mod tests {
                 .iter()
                 .for_each(|pattern| directory.unregister(shard, pattern));
         }
-        // One too many is no underflow.
+        // One removal too many does not underflow.
         assert_eq!(mask("a.b"), 0);
         assert!(directory.interests.read().expect("no panic").is_empty());
     }

@@ -1,22 +1,23 @@
-//! Which epoch the numbers of a topic are of.
+//! The epoch of each topic's numbers.
 //!
-//! All topics of a broker alone have one epoch, its start. No other code may rely on that: it asks for the epoch of a topic.
+//! All topics of a broker alone have one epoch, its start. Other code must not rely on that: it asks for the epoch of a
+//! topic.
 
 use tickwire_wire::{Epoch, Pattern};
 
-/// Topics of `pattern` have the epoch `epoch`.
+/// A rule: topics that match `pattern` have the epoch `epoch`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EpochRule {
-    /// Which topics.
+    /// The pattern of the topics.
     pub pattern: Pattern,
-    /// The lineage of their numbers.
+    /// The epoch of their numbers.
     pub epoch: Epoch,
 }
 
-/// The epochs of all topics, those that do not exist yet included.
+/// The epochs of all topics, including those that do not exist yet.
 #[derive(Debug)]
 pub(crate) struct Epochs {
-    /// The first that matches a topic counts.
+    /// The rules. The first one that matches a topic counts.
     rules: Vec<EpochRule>,
     /// The epoch of topics that no rule matches.
     others: Epoch,
@@ -31,7 +32,7 @@ impl Epochs {
         }
     }
 
-    /// The same with `rules`, tried in order.
+    /// The same epochs with `rules`, tried in order.
     pub(crate) fn with_rules(self, rules: Vec<EpochRule>) -> Self {
         Self { rules, ..self }
     }

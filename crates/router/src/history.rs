@@ -1,9 +1,9 @@
 //! The last messages of one topic, bounded by count and, over all topics, by bytes.
 //!
-//! Consecutive: the numbers it holds have no hole, and its newest message, the topic's value, is never dropped. While all
-//! histories together are over their byte budget, each message that comes in pushes out two of its own topic and shortens one
-//! other topic, whichever is next, so the total falls back below it and quiet topics do not keep for ever what the busy ones
-//! lack.
+//! The numbers that a history holds have no hole, and its newest message, the topic's value, is never dropped. While
+//! all histories together are over their byte budget, each new message pushes out two messages of its own topic, and
+//! one other topic, the next in turn, is shortened. So the total falls below the budget again, and quiet topics do not
+//! keep for ever the memory that busy ones need.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::planted::{Fault, is_planted};
 use crate::publication::Publication;
 use crate::store::{Kept, Store};
 
-/// A topic's history; the newest message is its last value.
+/// A topic's history. The newest message is the topic's value.
 #[derive(Debug)]
 pub(crate) struct History {
     messages: VecDeque<Arc<Publication>>,
@@ -31,7 +31,7 @@ impl History {
         }
     }
 
-    /// Adds the next message and lets the oldest go. Returns whether all histories together are over their budget.
+    /// Adds the next message and drops the oldest. Returns whether all histories together are over their budget.
     pub(crate) fn push(&mut self, publication: Arc<Publication>, memory: &Memory) -> bool {
         publication.move_to(Place::Value);
         if let Some(before) = self.messages.back() {
@@ -44,17 +44,17 @@ impl History {
         over
     }
 
-    /// Gives up all but the newest message, which does not follow on the others.
+    /// Drops all messages except the newest, which does not follow on the others.
     pub(crate) fn begin_with_newest(&mut self) {
         self.drop_oldest(self.messages.len());
     }
 
-    /// Gives up the older half.
+    /// Drops the older half.
     pub(crate) fn shorten(&mut self) {
         self.drop_oldest(self.messages.len() / 2);
     }
 
-    /// Gives up the frames of the newest message.
+    /// Drops the frames of the newest message.
     pub(crate) fn strip(&mut self) {
         if let Some(newest) = self.messages.back_mut().filter(|newest| newest.has_frames()) {
             let bare = Arc::new(newest.bare());
@@ -69,7 +69,7 @@ impl History {
         for oldest in self.messages.drain(..count) {
             oldest.move_to(Place::Nowhere);
         }
-        // What a long history has needed is not kept for a short one.
+        // A short history does not keep the memory of a long one.
         if self.messages.capacity() > 4 * self.messages.len() + 16 {
             self.messages.shrink_to(2 * self.messages.len());
         }

@@ -1,6 +1,6 @@
-//! The topics that a broker hands out most of, found from what its shards have counted.
+//! The topics with the most deliveries, found from the counts of the shards.
 //!
-//! Found by looking, on demand, at every topic: takes memory for a number per topic meanwhile.
+//! They are found on demand, by looking at every topic. Meanwhile this takes memory for a number per topic.
 
 use std::cmp::Reverse;
 
@@ -9,26 +9,26 @@ use tickwire_wire::{Kind, Seq, Topic};
 use crate::directory::Directory;
 use crate::publication::TopicId;
 
-/// A topic and what it costs.
+/// A topic and its cost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HotTopic {
     /// Its name.
     pub topic: Topic,
     /// Its kind.
     pub kind: Kind,
-    /// Updates of it that the shards have handed out live, one for each subscriber.
+    /// Updates of the topic that the shards have delivered live, one for each subscriber.
     pub deliveries: u64,
     /// Connections that are subscribed to it.
     pub subscribers: u32,
     /// Its newest message.
     pub seq: Seq,
-    /// Whether its source is silent.
+    /// Whether the topic is stale.
     pub stale: bool,
 }
 
 impl HotTopic {
-    /// The `top_k` topics of which the most updates were handed out by all shards together, the hottest first; `handed_out`
-    /// is what each of them tells by [`Shard::handed_out`](crate::Shard::handed_out).
+    /// The `top_k` topics with the most live updates of all shards together, the hottest first. `handed_out` has the
+    /// result of [`Shard::handed_out`](crate::Shard::handed_out) for each shard.
     #[must_use]
     pub fn hottest(directory: &Directory, handed_out: &[Vec<(TopicId, u64)>], top_k: usize) -> Vec<Self> {
         let mut sums: Vec<u64> = Vec::new();

@@ -1,8 +1,8 @@
-//! An index from topics to what was stored under the patterns that match them: a trie over tokens.
+//! An index from topics to the values stored under the patterns that match them: a trie over tokens.
 //!
-//! Looking up a topic visits a node per token and path, and paths part only where a `*` stands beside the topic's own
-//! token: the number of patterns does not matter, only how many of those forks they have along the topic. Bounded by what
-//! is put in; empty branches are removed.
+//! Looking up a topic visits one node per token and path. Paths part only where a `*` stands beside the topic's own
+//! token. So the number of patterns does not matter, only the number of these forks along the topic. The index is
+//! bounded by what is put in; empty branches are removed.
 
 use tickwire_wire::Pattern;
 
@@ -13,15 +13,15 @@ struct Node<T> {
     literal: Branches<Node<T>>,
     /// `*`
     any: Option<Box<Node<T>>>,
-    /// Most nodes are on the way to others and have none.
+    /// Most nodes are only on the way to others and have no values.
     values: Option<Box<Values<T>>>,
 }
 
 #[derive(Debug)]
 struct Values<T> {
-    /// Stored under a pattern that ends with `>` here.
+    /// The value of a pattern that ends with `>` here.
     rest: Option<T>,
-    /// Stored under a pattern that ends here.
+    /// The value of a pattern that ends here.
     here: Option<T>,
 }
 
@@ -49,7 +49,7 @@ impl<T> Node<T> {
         self.literal.is_empty() && self.any.is_none() && self.values.is_none()
     }
 
-    /// Keeps the values of which `keep` says so, and no branch without one.
+    /// Keeps the values that `keep` selects, and removes branches without one.
     fn retain(&mut self, keep: &mut dyn FnMut(&mut T) -> bool) {
         if let Some(values) = &mut self.values {
             values.rest.take_if(|value| !keep(value));
@@ -68,7 +68,7 @@ impl<T> Node<T> {
         });
     }
 
-    /// Takes one of the values out, and gives up their room with the last.
+    /// Takes out one of the values. With the last one their memory is freed.
     fn take(&mut self, which: impl Fn(&mut Values<T>) -> &mut Option<T>) -> Option<T> {
         let values = self.values.as_mut()?;
         let taken = which(values).take();
@@ -123,7 +123,7 @@ impl<T> Node<T> {
     }
 }
 
-/// Values by pattern, found by topic.
+/// Values stored by pattern and found by topic.
 ///
 /// ```
 /// use tickwire_router::PatternIndex;
@@ -148,7 +148,7 @@ impl<T> Default for PatternIndex<T> {
 }
 
 impl<T: Default> PatternIndex<T> {
-    /// The value stored under `pattern`, a default one if there was none.
+    /// The value stored under `pattern`. A default value is stored if there was none.
     pub fn entry(&mut self, pattern: &Pattern) -> &mut T {
         let mut node = &mut self.root;
         for token in pattern.tokens() {
@@ -182,13 +182,13 @@ impl<T> PatternIndex<T> {
         self.root.remove(&tokens)
     }
 
-    /// Keeps the values of which `keep` says so; it may change them.
+    /// Keeps the values that `keep` selects. `keep` may also change them.
     pub fn retain(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
         self.root.retain(&mut keep);
     }
 
-    /// Calls `found` with the value of every pattern that matches `topic`. Returns how many nodes it looked at for
-    /// that: the work that it was.
+    /// Calls `found` with the value of every pattern that matches `topic`. Returns the number of nodes that it looked
+    /// at, as a measure of the work.
     pub fn matches<'a>(&'a self, topic: &str, mut found: impl FnMut(&'a T)) -> usize {
         let mut tokens = [""; tickwire_wire::limits::TOPIC_TOKENS_MAX];
         let mut count = 0;

@@ -1,7 +1,7 @@
-//! The one way in for messages. The feed, WebSocket and HTTP clients, and bulk bodies all hand their messages in here.
+//! The one way in for messages: from the feed, from WebSocket and HTTP clients, and from bulk bodies.
 //!
-//! Handing a message in never waits. A publisher asks before whether it is to wait for the shards; how much may be queued depends on its
-//! origin. A message that is refused leaves everything as it was. Never reads a clock.
+//! Handing a message in never waits. A publisher first asks whether it should wait for the shards. How much may be
+//! queued depends on the message's origin. A refused message leaves everything as it was. Never reads a clock.
 
 use std::sync::Arc;
 
@@ -12,20 +12,21 @@ use crate::cell::{Published, TopicCell};
 use crate::directory::{Directory, PublishError};
 use crate::rights::Publisher;
 
-/// Who hands a message in.
+/// The source of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// The broker's own feed. The topics that it makes count to nobody's.
+    /// The broker's own feed. The topics that it makes do not count for any publisher.
     Feed,
-    /// A client, by a message of its own. It has no publisher where no quotas are kept.
+    /// A client, with a single message. `None` where no quotas are kept.
     Client(Option<Publisher>),
-    /// A client, by a line of a bulk body.
+    /// A client, with a line of a bulk body.
     Bulk(Publisher),
 }
 
 impl Origin {
-    /// Publications that may wait for any shard before this origin is to wait. The feed waits first, so that a feed that is more than
-    /// the shards can hand out does not shut clients out; a body waits last, since it is published once and for all.
+    /// The number of publications that may wait for any shard before this origin must wait. The feed waits first, so
+    /// that a feed that is faster than the shards does not shut clients out. A bulk body waits last, since it is
+    /// published once and in one go.
     #[must_use]
     pub const fn queue_high(self) -> usize {
         match self {
@@ -35,7 +36,7 @@ impl Origin {
         }
     }
 
-    /// To whose topics one counts that its message makes.
+    /// The publisher that topics made by this message count for.
     const fn publisher(self) -> Option<Publisher> {
         match self {
             Self::Feed => None,
@@ -45,15 +46,15 @@ impl Origin {
     }
 }
 
-/// The answer to a message that was taken: its place in its topic.
+/// The answer to an accepted message: its place in its topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Submitted {
-    /// The message has its place, because the broker numbers it itself.
+    /// The broker has numbered the message itself.
     Now(Published),
 }
 
-/// The way into all topics of a directory. Clones are the same.
+/// The way into all topics of a directory. Clones share one directory.
 #[derive(Debug, Clone)]
 pub struct Ingress {
     directory: Arc<Directory>,
@@ -66,23 +67,23 @@ impl Ingress {
         Self { directory }
     }
 
-    /// The topics behind it.
+    /// The directory that messages are handed to.
     #[must_use]
     pub fn directory(&self) -> &Arc<Directory> {
         &self.directory
     }
 
-    /// Whether so much waits for some shard that `origin` is to wait before it hands in more.
+    /// Whether so much waits for some shard that `origin` should wait before it hands in more.
     #[must_use]
     pub fn is_congested(&self, origin: Origin) -> bool {
         self.directory.queue_depth_max() > origin.queue_high()
     }
 
-    /// Takes `payload` for `topic`, which is made if it does not exist.
+    /// Publishes `payload` to `topic`. A topic that does not exist is made.
     ///
     /// # Errors
-    /// When there are too many topics, of all or of the publisher, or the payload does not fit the topic's kind; nothing was
-    /// published then, and no topic made.
+    /// If the broker or the publisher has too many topics, or the payload does not fit the topic's kind. Then nothing
+    /// was published and no topic was made.
     pub fn submit(
         &self,
         origin: Origin,
@@ -94,10 +95,11 @@ impl Ingress {
         published.map(Submitted::Now)
     }
 
-    /// The same for an open topic, which saves the look-up by name. The payload has the form that [`Self::check`] gives.
+    /// Publishes to an open topic, which saves the look-up by name. The payload must have the form that [`Self::check`]
+    /// gives.
     ///
     /// # Errors
-    /// When the payload does not fit the topic; nothing was published then.
+    /// If the payload does not fit the topic. Then nothing was published.
     pub fn submit_to(
         &self,
         cell: &TopicCell,
@@ -107,11 +109,11 @@ impl Ingress {
         self.directory.publish_to(cell, payload, now).map(Submitted::Now)
     }
 
-    /// Brings `payload` into the form that topics of the kind of `topic` hold. A book is parsed here and not again when it is handed in,
-    /// which can then only fail because of what the topic holds already.
+    /// Converts `payload` into the form that topics of the kind of `topic` hold. A book is parsed here once. Handing it
+    /// in can then fail only because of what the topic holds already.
     ///
     /// # Errors
-    /// When the topic is a book, and the payload is none or of another symbol.
+    /// If the topic is a book, and the payload is not one or is of another symbol.
     pub fn check(&self, topic: &str, payload: Payload) -> Result<Payload, PublishError> {
         self.directory.check(topic, payload)
     }

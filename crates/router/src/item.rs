@@ -1,9 +1,9 @@
-//! What waits in an outbox: in its data lane publications, gaps, topics that join, states of topics, and answers and ends of
-//! requests, which keep their place; in its control lane all other control messages.
+//! The messages in an outbox. The data lane has publications, gaps, topics that join, states of topics, and the answers
+//! and ends of requests that keep their place. The control lane has all other control messages.
 //!
-//! Each is a message: its bytes, made by the session's dialect, and beside them what something here needs of it. So it knows which
-//! subscription's messages it stands for and how many, and can be taken back and counted without a look elsewhere. Nothing
-//! reads the bytes. Small: one is written and read per delivery.
+//! Each item holds its bytes, made by the session's dialect, and the values that the router needs from the message. So
+//! it can be taken back and counted without a look elsewhere: it says which subscription's messages it stands for, and
+//! how many. Nothing reads the bytes. Items are small: one is written and read per delivery.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,35 +17,35 @@ use crate::outbox::Fanout;
 use crate::planted::{Fault, is_planted};
 use crate::publication::{Publication, TopicId};
 
-/// How a publication came into an outbox, and so what it stands for.
+/// How a publication came into an outbox. This decides which messages it stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sort {
-    /// An update that came by itself.
+    /// An update that was delivered live.
     Live,
     /// An update that was pulled from the directory because there was room.
     Pulled,
-    /// An update of a replay that was promised: it is kept until it is written.
+    /// An update of a promised replay. It is kept until it is written.
     Promised,
-    /// A snapshot that takes a subscription to a message that it had not come to.
+    /// A snapshot of a message that its subscription had not reached.
     Newer,
-    /// A snapshot of where a subscription stands already.
+    /// A snapshot of the message that its subscription had reached already.
     Repeat,
-    /// The snapshot of a book behind the gap that it ends.
+    /// The snapshot of a book after a gap. It ends the gap.
     Recovery,
-    /// A snapshot that no subscription asked for.
+    /// A snapshot without a subscription.
     OneShot,
 }
 
-/// A publication that waits.
+/// A publication in an outbox.
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) fanout: Rc<Fanout>,
-    /// Messages before it that its subscription is not sent because of it.
+    /// The number of messages before it that its subscription is not sent because of it.
     pub(crate) skips: u64,
-    /// The length of its frame.
+    /// The length of its frame in bytes.
     len: u32,
     pub(crate) sort: Sort,
-    /// Whether it is what tells the client of its subscription the topic's lineage.
+    /// Whether it is the message that tells the client the topic's lineage for its subscription.
     pub(crate) introduces: bool,
 }
 
@@ -62,12 +62,12 @@ impl Frame {
         }
     }
 
-    /// As [`Self::new`], of a publication that nobody else is handed.
+    /// Does the same as [`Self::new`] for a publication that no other session is handed.
     pub(crate) fn of(publication: Arc<Publication>, op: DataOp, len: u32, sort: Sort, skips: u64) -> Self {
         Self::new(Rc::new(Fanout { publication, op }), len, sort, skips)
     }
 
-    /// The same, that tells the lineage or does not.
+    /// The same frame, with `introduces` set.
     pub(crate) fn introducing(self, introduces: bool) -> Self {
         Self { introduces, ..self }
     }
@@ -81,7 +81,7 @@ impl Frame {
         )
     }
 
-    /// Where its subscription stood before it.
+    /// The position of its subscription before it.
     pub(crate) fn before(&self) -> Seq {
         Seq(self.fanout.publication.seq.0 - self.skips - u64::from(self.delivers()))
     }
@@ -91,13 +91,13 @@ impl Frame {
     }
 }
 
-/// The length of a publication's frame. Books, the longest there are, are bounded far below 4 GiB.
+/// The length of a publication's frame. Books are the longest, and are bounded far below 4 GiB.
 #[inline]
 pub(crate) fn length(frame: &[u8]) -> u32 {
     u32::try_from(frame.len()).unwrap_or(u32::MAX)
 }
 
-/// A gap before what is pulled next.
+/// A gap before the message that is pulled next.
 #[derive(Debug)]
 pub(crate) struct Gap {
     pub(crate) topic: TopicId,
@@ -105,9 +105,9 @@ pub(crate) struct Gap {
     pub(crate) from: Seq,
     pub(crate) to: Seq,
     pub(crate) reason: GapReason,
-    /// Whether it is what tells the client of its subscription the topic's lineage.
+    /// Whether it is the message that tells the client the topic's lineage for its subscription.
     pub(crate) introduces: bool,
-    /// Whether it goes on from a gap that the client has got, whose snapshot was taken back.
+    /// Whether it extends a gap that the client has got already. The snapshot after that gap was taken back.
     pub(crate) goes_on: bool,
     pub(crate) bytes: Box<[u8]>,
 }
@@ -121,7 +121,7 @@ impl Gap {
         }
     }
 
-    /// Owed messages that it names: what a refused resume missed was never owed.
+    /// The number of owed messages that it names. The messages that a refused resume missed were never owed.
     pub(crate) fn gaps(&self) -> u64 {
         match self.reason {
             GapReason::Slow => self.to.0 - self.from.0 + 1 + u64::from(is_planted(Fault::GapOneTooMany)),
@@ -130,34 +130,34 @@ impl Gap {
     }
 }
 
-/// That a topic joined: what tells the client of its subscription the lineage, where no snapshot and no gap does.
+/// Says that a topic joined. It tells the client the lineage for its subscription if no snapshot and no gap does.
 #[derive(Debug)]
 pub(crate) struct Joined {
     pub(crate) topic: TopicId,
-    /// Whether it comes before an update that came by itself.
+    /// Whether it comes before a live update.
     pub(crate) live: bool,
     pub(crate) bytes: Rc<[u8]>,
 }
 
-/// That all that a request brought has been sent.
+/// Says that everything that a request asked for has been sent.
 #[derive(Debug)]
 pub(crate) struct Synced {
     pub(crate) request: RequestId,
     pub(crate) bytes: Box<[u8]>,
 }
 
-/// What a subscription was told last of a topic's source. A book that is in doubt stays so whether or not it is silent too.
+/// What a subscription was last told about a topic's source. A book stays in doubt whether or not it is silent, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SourceState {
     Live,
-    /// It is stale: nothing came for too long.
+    /// It is stale: no message came for too long.
     Silent,
-    /// It is stale: what comes is not to be relied on.
+    /// It is stale: the book is in doubt.
     Doubted(StaleReason),
 }
 
 impl SourceState {
-    /// Why what comes is not to be relied on.
+    /// Why the book is in doubt, if it is.
     #[inline]
     pub(crate) const fn doubt(self) -> Option<StaleReason> {
         match self {
@@ -171,20 +171,20 @@ impl SourceState {
 #[derive(Debug)]
 pub(crate) struct Status {
     pub(crate) topic: TopicId,
-    /// What its subscription was told before.
+    /// The state that its subscription was told before.
     pub(crate) before: SourceState,
     pub(crate) bytes: Rc<[u8]>,
 }
 
-/// What a control message tells whoever writes it of where its reader stands.
+/// The position to which a control message brings its reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Reach {
-    /// Nothing.
+    /// It brings its reader to no position.
     #[default]
     Nowhere,
-    /// Where the subscriptions of a request begin.
+    /// The positions at which the subscriptions of a request begin.
     Begins,
-    /// It brings its reader to this message of the topic: those up to there will not come.
+    /// This position in the topic: messages up to it will not come.
     To(TopicId, Seq),
 }
 
@@ -195,10 +195,10 @@ pub(crate) struct Answer {
     pub(crate) bytes: Box<[u8]>,
 }
 
-/// An answer that tells where subscriptions stand.
+/// An answer with the positions of subscriptions.
 #[derive(Debug)]
 pub(crate) struct Placing {
-    /// How many acks the session was sent before it.
+    /// The number of acks that the session was sent before it.
     pub(crate) number: u32,
     request: RequestId,
     results: Vec<AckResult>,
@@ -218,7 +218,7 @@ impl Placing {
         placing
     }
 
-    /// Has `correct` change the results. If it says that it did, the answer is encoded anew.
+    /// Lets `correct` change the results. If it returns `true`, the answer is encoded again.
     pub(crate) fn correct(&mut self, dialect: Dialect, correct: impl FnOnce(&mut [AckResult]) -> bool) {
         if correct(&mut self.results) {
             self.encode(dialect);
@@ -241,16 +241,16 @@ impl Placing {
     }
 }
 
-/// A control message, which waits in the lane before the data.
+/// A control message, which is sent before the data.
 #[derive(Debug)]
 pub(crate) struct Told {
     pub(crate) bytes: ControlBytes,
-    /// Whether it is a message of the protocol: pings and pongs are none.
+    /// Whether it is a message of the protocol. Pings and pongs are not.
     pub(crate) speaks: bool,
     pub(crate) reach: Reach,
 }
 
-/// Bytes of the connection's own, or such as others are sent as well.
+/// Bytes for this connection alone, or bytes that it shares with others.
 #[derive(Debug)]
 pub(crate) enum ControlBytes {
     Own(Box<[u8]>),
@@ -266,7 +266,7 @@ impl Told {
     }
 }
 
-/// What waits in the data lane.
+/// A message in the data lane.
 #[derive(Debug)]
 pub(crate) enum Item {
     Frame(Frame),
@@ -280,16 +280,17 @@ pub(crate) enum Item {
     Placing(Box<Placing>),
 }
 
-// One is written and read per delivery.
+// One item is written and read per delivery.
 const _: () = assert!(size_of::<Item>() <= 24);
 
 impl Item {
-    /// Its bytes, for a connection of `dialect`.
+    /// The bytes of the item, for a connection of `dialect`.
     pub(crate) fn bytes(&self, dialect: Dialect) -> &[u8] {
         match self {
             Self::Frame(frame) => {
                 let Fanout { publication, op } = &*frame.fanout;
-                // What waits has a length, so its frame was made. Were it not, any connection takes a plain one.
+                // A waiting publication has a length, so its frame was made. If it were missing, the plain frame suits
+                // every connection.
                 let made = publication.made(dialect, *op);
                 made.unwrap_or_else(|| publication.plain_for(dialect, *op))
             }
@@ -302,7 +303,7 @@ impl Item {
         }
     }
 
-    /// The length of its bytes, which must not need a look at them: it is asked for once more per delivery.
+    /// The length of the bytes. It is stored, not read from the bytes, because it is needed once more per delivery.
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Frame(frame) => frame.len as usize,
@@ -315,7 +316,7 @@ impl Item {
         }
     }
 
-    /// Where it brings its reader, if it is no publication.
+    /// The position to which it brings its reader, if it is not a publication.
     pub(crate) fn reach(&self) -> Reach {
         match self {
             Self::Gap(gap) => gap.reach(),
@@ -347,7 +348,7 @@ impl Item {
         }
     }
 
-    /// What its subscription is owed no more once it is written.
+    /// The owed messages that are settled once it is written.
     #[inline]
     pub(crate) fn settles(&self) -> Settled {
         match self {

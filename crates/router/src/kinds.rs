@@ -1,17 +1,17 @@
-//! Which kind a topic is of, and how much history it keeps: rules by pattern, the first match wins.
+//! The kind of each topic and the length of its history: rules by pattern, of which the first match counts.
 
 use tickwire_wire::limits::{BOOK_HISTORY_MAX, EVENT_HISTORY_MAX};
 use tickwire_wire::pattern_sets::{covers, overlap};
 use tickwire_wire::{Kind, Pattern};
 
-/// Topics of `pattern` are of `kind` and keep `history` messages.
+/// A rule: topics that match `pattern` are of `kind` and keep `history` messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KindRule {
-    /// Which topics.
+    /// The pattern of the topics.
     pub pattern: Pattern,
     /// Their kind.
     pub kind: Kind,
-    /// Messages of history that each keeps, at least 1.
+    /// The number of messages that the history of each topic keeps, at least 1.
     pub history: usize,
 }
 
@@ -43,7 +43,7 @@ impl Kinds {
         Self(rules)
     }
 
-    /// The kind of `topic` and its messages of history.
+    /// The kind of `topic`, and the number of messages that its history keeps.
     #[must_use]
     pub fn of(&self, topic: &str) -> (Kind, usize) {
         self.0
@@ -54,14 +54,14 @@ impl Kinds {
             })
     }
 
-    /// The kinds that topics which `pattern` matches can be of.
+    /// The kinds that topics which match `pattern` can have.
     pub fn of_pattern(&self, pattern: &Pattern) -> impl Iterator<Item = Kind> {
         let mut decided = false;
         self.0.iter().filter_map(move |rule| {
             if decided || !overlap(&rule.pattern, pattern) {
                 return None;
             }
-            decided = covers(std::slice::from_ref(&rule.pattern), pattern); // later rules decide nothing any more
+            decided = covers(std::slice::from_ref(&rule.pattern), pattern); // later rules have no effect
             Some(rule.kind)
         })
     }

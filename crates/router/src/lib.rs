@@ -1,8 +1,8 @@
-//! Who receives what, and what happens when they cannot.
+//! Decides which session gets which message, and what happens if it cannot take it.
 //!
-//! The pure core of the broker: by the [`Ingress`] each message comes in; the [`Directory`] gives it its number and queues it for the
-//! interested shards; a [`Shard`] hands it to its sessions' outboxes. Never a socket, a clock, a thread or the environment: time comes in as
-//! an argument, output is polled out.
+//! This is the pure core of the broker. Each message comes in by the [`Ingress`]; the [`Directory`] gives it its number
+//! and queues it for the interested shards; a [`Shard`] puts it into its sessions' outboxes. The crate never uses a
+//! socket, a clock, a thread or the environment: time is an argument, and output is polled.
 
 mod book;
 mod branches;

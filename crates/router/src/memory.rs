@@ -1,24 +1,24 @@
-//! What messages and books cost in memory, on three accounts: the values of topics, their histories, and what replays keep
-//! of messages that were promised.
+//! The memory that messages and books take, in three accounts: the values of topics, their histories, and the messages
+//! that promised replays keep.
 //!
-//! A message is on the account of where its topic holds it: the newest of a topic is its value, the older ones are its
-//! history. It costs its data from the start, and each encoded frame from when that is made. A message that replays keep is on
-//! their account besides, once however many keep it. One word of the message says all of this, so threads that encode it,
-//! publish after it and let it go agree on what each account holds.
+//! A message counts in the account of its place in the topic: the newest message is the value, older ones are the
+//! history. Its data counts from the start, and each encoded frame from when it is made. A message that replays keep
+//! also counts in their account, once for all of them. One word of the message holds all of this, so threads that
+//! encode it, publish after it and release it agree on what each account holds.
 //!
-//! Never waits; an account may be over what it may hold for as long as it takes whoever watches it to give something up.
+//! Never waits. An account may be over its limit until the code that watches it has given something up.
 
 use std::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering};
 
-/// Bytes that the allocator and the sharing of a message add to it: its places in queues, counters, headers, rounding.
+/// Bytes that each message adds by being allocated and shared: its places in queues, counters, headers, rounding.
 pub(crate) const MESSAGE_OVERHEAD: usize = 64;
-/// Bytes that an encoded frame costs beside its payload.
+/// Bytes that an encoded frame takes beside its payload.
 const FRAME_OVERHEAD: usize = 48;
 
-/// Bytes that are held, and that may be.
+/// A number of bytes that are held, and their limit.
 #[derive(Debug)]
 pub(crate) struct Account {
-    // Threads that move the same bytes may come in any order, so it may be below 0 for a moment.
+    // Threads may record moves of the same bytes in any order, so this may be below 0 for a moment.
     bytes: AtomicIsize,
     max: AtomicUsize,
 }
@@ -31,7 +31,7 @@ impl Account {
         }
     }
 
-    /// Adds what is held more by `now` bytes where it was `before`.
+    /// Records that something which held `before` bytes holds `now` bytes.
     pub(crate) fn change(&self, before: usize, now: usize) {
         let change = now.cast_signed().wrapping_sub(before.cast_signed());
         self.bytes.fetch_add(change, Ordering::Relaxed);
@@ -47,17 +47,17 @@ impl Account {
         self.max.load(Ordering::Relaxed)
     }
 
-    /// Allows so many bytes from now on. What is above it goes as topics go on.
+    /// Sets the limit. If more is held, topics give it up over time.
     pub(crate) fn allow(&self, max: usize) {
         self.max.store(max, Ordering::Relaxed);
     }
 
-    /// Whether more is held than may be.
+    /// Whether more bytes are held than the limit allows.
     pub(crate) fn is_over(&self) -> bool {
         self.bytes() > self.max()
     }
 
-    /// Whether `more` bytes may be held in addition.
+    /// Whether `more` bytes fit.
     pub(crate) fn has_room(&self, more: usize) -> bool {
         self.bytes().saturating_add(more) <= self.max()
     }
@@ -68,15 +68,15 @@ impl Account {
 pub(crate) struct Memory {
     /// Newest messages without their frames, and books.
     pub(crate) values: Account,
-    /// Frames of newest messages, and snapshots of books. They may be given up, so they are not what publications are refused
-    /// for.
+    /// Frames of newest messages, and snapshots of books. They may be given up, so publications are not refused because
+    /// of them.
     spare: Account,
     pub(crate) history: Account,
     pub(crate) replays: Account,
 }
 
 impl Memory {
-    /// Accounts that may hold so many bytes each.
+    /// Accounts with these limits in bytes.
     pub(crate) fn new(values_max: usize, history_max: usize, replays_max: usize) -> Self {
         Self {
             values: Account::new(values_max),
@@ -91,12 +91,12 @@ impl Memory {
         self.values.bytes() + self.spare.bytes()
     }
 
-    /// Whether values hold more than they may, all that is made of them included.
+    /// Whether values hold more than their limit, together with the frames and snapshots that were made of them.
     pub(crate) fn values_are_over(&self) -> bool {
         self.value_bytes() > self.values.max()
     }
 
-    /// Changes what the account of `place` holds of a message with `data` bytes.
+    /// Changes what the account of `place` holds for a message: `data` and `frames` are bytes before and now.
     fn change(&self, place: Place, data: (usize, usize), frames: (usize, usize)) {
         match place {
             Place::Nowhere => {}
@@ -110,16 +110,16 @@ impl Memory {
     }
 }
 
-/// Where a topic holds a message.
+/// The place of a message in its topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// It does not, or not any more.
+    /// The topic does not hold it, or no longer.
     Nowhere,
-    /// It is the newest.
+    /// It is the newest message.
     Value,
-    /// Behind the newest.
+    /// It is an older message.
     History,
-    /// It says what the topic holds anyway, and can be made anew.
+    /// It repeats what the topic holds anyway, and can be made again.
     Copy,
 }
 
@@ -134,12 +134,12 @@ impl Place {
     }
 }
 
-/// Who holds a message, and the bytes of its frames: the number of replays that keep it in the lowest 24 bits, two bits of
-/// [`Place`], the bytes in the rest.
+/// What holds a message, and the bytes of its frames: the lowest 24 bits are the number of replays that keep it, two
+/// bits are its [`Place`], and the rest are the bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Held(AtomicU64);
 
-/// What the word of a [`Held`] says.
+/// The parts of the word of a [`Held`].
 #[derive(Debug, Clone, Copy)]
 struct Holders {
     pins: u64,
@@ -157,7 +157,7 @@ impl Holders {
         Self {
             pins: word & PINS_MASK,
             place: Place::of((word & PLACE_MASK) >> PLACE_SHIFT),
-            // No frame comes near to what does not fit.
+            // No frame is near the length that does not fit.
             frames: usize::try_from(word >> FRAMES_SHIFT).unwrap_or(usize::MAX),
         }
     }
@@ -174,7 +174,7 @@ impl Held {
         Holders::of(self.0.load(Ordering::Relaxed)).pins > 0
     }
 
-    /// A frame was made whose payload has so many bytes.
+    /// Records a new frame whose payload has `payload` bytes.
     pub(crate) fn frame_made(&self, payload: usize, memory: &Memory) {
         let more = payload + FRAME_OVERHEAD;
         let before = Holders::of(self.0.fetch_add((more as u64) << FRAMES_SHIFT, Ordering::Relaxed));
@@ -184,7 +184,7 @@ impl Held {
         }
     }
 
-    /// The topic holds it at `place` now; its data has `data` bytes.
+    /// Records that the topic holds the message at `place` now. Its data has `data` bytes.
     pub(crate) fn move_to(&self, place: Place, data: usize, memory: &Memory) {
         let moved = |word| Some(word & !PLACE_MASK | (place as u64) << PLACE_SHIFT);
         let before = self
@@ -195,7 +195,7 @@ impl Held {
         memory.change(place, (0, data), (0, before.frames));
     }
 
-    /// One more replay keeps it.
+    /// Records one more replay that keeps the message.
     pub(crate) fn pin(&self, data: usize, memory: &Memory) {
         let before = Holders::of(self.0.fetch_add(1, Ordering::Relaxed));
         if before.pins == 0 {
@@ -203,7 +203,7 @@ impl Held {
         }
     }
 
-    /// One replay less keeps it.
+    /// Records one replay less that keeps the message.
     pub(crate) fn unpin(&self, data: usize, memory: &Memory) {
         let before = Holders::of(self.0.fetch_sub(1, Ordering::Relaxed));
         if before.pins == 1 {

@@ -1,7 +1,8 @@
-//! What waits for one connection: messages with their bytes, control before data, each lane in the order it came.
+//! The messages that wait for one connection, with their bytes: control before data, and each lane in the order of
+//! arrival.
 //!
-//! The bytes of data are shared, never copied in here. Bounded by bytes: whoever pushes looks at what waits of its sort first
-//! or afterwards. A frame of which a part was written is always finished before anything else.
+//! The bytes of data are shared and never copied in here. The bytes are bounded by the callers: before or after a push
+//! they check how many wait. A partly written frame is always finished before anything else.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -19,36 +20,36 @@ use crate::ledger::Settled;
 use crate::planted::{Fault, is_planted};
 use crate::publication::Publication;
 
-/// Items for which the empty data lane of a connection that is in use keeps its memory: to get it anew for each round of
+/// An empty data lane of a connection in use keeps memory for this many items: allocating it anew for each round of
 /// writing costs more than the rest of a delivery.
 const KEPT_ITEMS: usize = 128;
 
-/// A publication as one shard hands it to its subscribers: counted without atomics.
+/// A publication on its way from one shard to its subscribers. It is counted without atomics.
 #[derive(Debug)]
 pub struct Fanout {
-    /// What is sent.
+    /// The publication that is sent.
     pub publication: Arc<Publication>,
-    /// As which message.
+    /// The form in which it is sent.
     pub op: DataOp,
 }
 
-/// More bytes were written for a connection than waited for it: its far end has some of them twice.
+/// More bytes were written for a connection than waited for it: the client has got some of them twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0} bytes more were written than waited")]
 pub struct Overrun(pub(crate) usize);
 
-/// What became of an outbox by bytes that were written.
+/// The effects of written bytes on an outbox.
 #[derive(Debug)]
 pub(crate) struct Advance {
-    /// A message of the protocol was finished; pings and pongs are none.
+    /// Whether a message of the protocol was finished. Pings and pongs do not count.
     pub(crate) spoke: bool,
-    /// What the finished messages settle.
+    /// The owed messages that the finished frames settle.
     pub(crate) settled: Settled,
-    /// Bytes beyond what waited.
+    /// The number of written bytes beyond those that waited.
     pub(crate) excess: usize,
 }
 
-/// Bytes of the data lane by what they are.
+/// The bytes of the data lane by their kind.
 #[derive(Debug, Default)]
 struct Bytes {
     live: usize,
@@ -68,7 +69,7 @@ impl Bytes {
     }
 }
 
-/// Which lane the frame at the front of the socket is from.
+/// The lane of the frame that is partly written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Partial {
     None,
@@ -76,14 +77,14 @@ enum Partial {
     Data,
 }
 
-/// A message to be written, with what it is.
+/// A waiting message, with what it is.
 #[derive(Debug, Clone, Copy)]
 pub struct Waiting<'a> {
     /// The bytes that are still to be written.
     pub bytes: &'a [u8],
     /// The publication, if it is one.
     pub fanout: Option<&'a Fanout>,
-    /// Where it brings its reader, if it is none.
+    /// The position to which it brings its reader, if it is not a publication.
     pub reach: Reach,
 }
 
@@ -92,15 +93,15 @@ pub struct Waiting<'a> {
 pub struct Outbox {
     dialect: Dialect,
     partial: Partial,
-    /// Bytes of the front frame that were written.
+    /// The number of bytes of the front frame that were written.
     written: usize,
     control_bytes: usize,
     bytes: Bytes,
     control: VecDeque<Told>,
     data: VecDeque<Item>,
-    /// By which code the connection is closed, once that is on its way.
+    /// The code with which the connection is closed, once the close is on its way.
     closed: Option<CloseCode>,
-    /// What waits in all outboxes that count together, and what of it is counted for this one.
+    /// The bytes that wait in all outboxes that are counted together. `counted` is the part of this outbox.
     all: Rc<Cell<usize>>,
     counted: usize,
 }
@@ -112,7 +113,7 @@ impl Drop for Outbox {
 }
 
 impl Outbox {
-    /// An empty outbox of a connection that speaks `dialect`.
+    /// An empty outbox for a connection that speaks `dialect`.
     #[must_use]
     pub fn new(dialect: impl Into<Dialect>) -> Self {
         Self::counted(dialect, Rc::default())
@@ -134,7 +135,7 @@ impl Outbox {
         }
     }
 
-    /// Brings the count that is shared with other outboxes up to date with this one's bytes.
+    /// Updates the count that is shared with other outboxes by this one's bytes.
     #[inline]
     fn count(&mut self) {
         let waiting = self.data_bytes() + self.control_bytes;
@@ -148,20 +149,20 @@ impl Outbox {
         self.control.is_empty() && self.data.is_empty()
     }
 
-    /// Whether a part of a frame was written, and the rest of it was not.
+    /// Whether a frame is partly written.
     #[must_use]
     pub fn is_begun(&self) -> bool {
         self.written > 0
     }
 
-    /// Bytes that wait in the data lane, those of a frame begun included.
+    /// Bytes that wait in the data lane, including those of a partly written frame.
     #[must_use]
     pub fn data_bytes(&self) -> usize {
         self.bytes.live + self.bytes.pulled + self.bytes.answers
     }
 
-    /// Bytes of publications and states that came by themselves: what tells that the client does not keep up. What was pulled in,
-    /// at most a refill of it, is not among them.
+    /// Bytes of live publications and states. Too many mean that the client does not keep up. Pulled messages, at most
+    /// a refill of them, do not count.
     #[must_use]
     pub fn live_bytes(&self) -> usize {
         self.bytes.live
@@ -179,7 +180,7 @@ impl Outbox {
         self.bytes.answers
     }
 
-    /// By which code the connection is closed, once that is on its way or written.
+    /// The code with which the connection is closed, once the close waits or is written.
     #[must_use]
     pub fn closed(&self) -> Option<CloseCode> {
         self.closed
@@ -195,18 +196,18 @@ impl Outbox {
         self.tell(ControlBytes::Own(bytes), false, Reach::Nowhere);
     }
 
-    /// Appends a control message that others are sent as well.
+    /// Appends a control message whose bytes are shared with other connections.
     pub(crate) fn push_shared(&mut self, bytes: Rc<[u8]>) {
         self.tell(ControlBytes::Shared(bytes), true, Reach::Nowhere);
     }
 
-    /// Appends what closes the connection with `code`, before the data that waits.
+    /// Appends the close with `code`, before the data that waits.
     pub(crate) fn push_close(&mut self, code: CloseCode, bytes: Box<[u8]>) {
         self.closed = Some(code);
         self.push_control(Reach::Nowhere, bytes);
     }
 
-    /// The same, behind what waits.
+    /// Appends the close with `code`, behind the data that waits.
     pub(crate) fn push_close_behind(&mut self, code: CloseCode, bytes: Box<[u8]>) {
         self.closed = Some(code);
         self.push_answer(Reach::Nowhere, bytes);
@@ -227,7 +228,7 @@ impl Outbox {
         self.push(Item::Answer(Box::new(Answer { reach, bytes })));
     }
 
-    /// The same, of one that tells where subscriptions stand.
+    /// Appends an answer with the positions of subscriptions.
     pub(crate) fn push_placing(&mut self, placing: Placing) {
         self.push(Item::Placing(Box::new(placing)));
     }
@@ -261,7 +262,7 @@ impl Outbox {
         self.count();
     }
 
-    /// Takes back the publications and gaps that `chosen` selects, but none of which a part was written, and gives them in
+    /// Takes out the publications and gaps that `chosen` selects, except a partly written one, and returns them in
     /// their order. Answers stay.
     pub(crate) fn take_back(&mut self, mut chosen: impl FnMut(&Item) -> bool) -> Vec<Item> {
         let begun = usize::from(self.partial == Partial::Data);
@@ -280,7 +281,8 @@ impl Outbox {
         taken
     }
 
-    /// Drops the data frames that `gone` selects, but for a frame begun. Returns how many owed messages they stood for.
+    /// Drops the data frames that `gone` selects, except a partly written one. Returns how many owed messages they
+    /// stood for.
     pub(crate) fn purge(&mut self, mut gone: impl FnMut(&Item) -> bool) -> u64 {
         let mut keep_first = self.partial == Partial::Data;
         let (bytes, mut dropped) = (&mut self.bytes, 0);
@@ -296,13 +298,14 @@ impl Outbox {
         dropped
     }
 
-    /// Owed messages that what waits stands for, a frame begun included. Looks at everything that waits.
+    /// The number of owed messages that the waiting ones stand for, including a partly written one. Looks at everything
+    /// that waits.
     pub(crate) fn stands_for(&self) -> u64 {
         self.data.iter().map(|item| item.settles().sum()).sum()
     }
 
-    /// Replaces the frames of which nothing was written by what `newer` gives for them, if anything; it sees the last one
-    /// first, since what is replaced by something newer must not be followed by what is not.
+    /// Replaces each frame of which nothing was written by the result of `newer`, if there is one. `newer` sees the
+    /// last frame first, because a frame that is kept must not follow a newer one.
     pub(crate) fn refresh(&mut self, mut newer: impl FnMut(&Frame) -> Option<Frame>) {
         let begun = usize::from(self.partial == Partial::Data);
         for item in self.data.iter_mut().skip(begun).rev() {
@@ -317,8 +320,8 @@ impl Outbox {
         self.count();
     }
 
-    /// Has `correct` change the results of the answers of which nothing was written, given the number of each; it says whether it
-    /// did.
+    /// Lets `correct` change the results of each answer of which nothing was written. `correct` gets the answer's
+    /// number, and returns whether it has changed the results.
     pub(crate) fn correct_answers(&mut self, mut correct: impl FnMut(u32, &mut [AckResult]) -> bool) {
         let begun = usize::from(self.partial == Partial::Data);
         for item in self.data.iter_mut().skip(begun) {
@@ -332,13 +335,13 @@ impl Outbox {
         self.count();
     }
 
-    /// The oldest publication that waits.
+    /// The oldest waiting publication.
     pub(crate) fn oldest(&self) -> Option<&Publication> {
         let fanout = self.data.iter().find_map(Item::fanout);
         fanout.map(|fanout| &*fanout.publication)
     }
 
-    /// Bytes of memory that the lanes hold, used or not, without what is shared with other connections.
+    /// Bytes of memory that the lanes hold, used or not, without memory that is shared with other connections.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         let answers = self.data.iter().filter(|item| item.fanout().is_none());
@@ -377,8 +380,8 @@ impl Outbox {
             })
     }
 
-    /// Takes note that `count` bytes of what [`Self::waiting`] gave were written; `done` gets each publication whose
-    /// last byte was among them.
+    /// Records that `count` bytes of those that [`Self::waiting`] gave were written. Calls `done` with each publication
+    /// whose last byte was among them.
     pub(crate) fn advance(&mut self, count: usize, mut done: impl FnMut(&Fanout)) -> Advance {
         let (mut count, mut spoke) = (count + self.written, false);
         let (mut settled, mut excess) = (Settled::default(), 0);
@@ -392,7 +395,7 @@ impl Outbox {
                 let len = item.len();
                 if count >= len {
                     spoke = true;
-                    // One look at what it is, as this is done once per delivery.
+                    // The item is looked at once only, as this is done once per delivery.
                     match item {
                         Item::Frame(frame) => {
                             done(&frame.fanout);
@@ -450,15 +453,15 @@ impl Outbox {
         }
     }
 
-    /// Gives back what an empty lane has no use for any more; to be called now and then, so that an idle connection keeps
-    /// no memory.
+    /// Frees memory that an empty lane no longer needs. Call this now and then, so that an idle connection keeps no
+    /// memory.
     pub(crate) fn rest(&mut self) {
         if self.data.is_empty() {
             self.data = VecDeque::new();
         }
     }
 
-    /// A burst's memory is not kept for the next one.
+    /// Frees the memory of a burst.
     fn shrink(&mut self) {
         if self.data.is_empty() && self.data.capacity() > KEPT_ITEMS {
             self.data = VecDeque::new();

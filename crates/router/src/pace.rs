@@ -1,7 +1,7 @@
-//! How often a subscription gets a topic: each message, or the newest one and no sooner than some time after the last.
+//! How often a subscription gets a topic's messages: each one, or the newest one at most once in a fixed time.
 //!
-//! The times are few and fixed ([`CONFLATE_MS_CLASSES`]), so that all who asked for about the same share one timer and one
-//! pass. A class is never shorter than what was asked for. Never reads a clock.
+//! There are only a few fixed times ([`CONFLATE_MS_CLASSES`]), so that clients that ask for about the same time share
+//! one timer and one pass. A class is never shorter than the time asked for. Never reads a clock.
 
 use rustc_hash::FxHashMap;
 use tickwire_wire::limits::CONFLATE_MS_CLASSES;
@@ -9,7 +9,7 @@ use tickwire_wire::{Kind, Mode, Refusal};
 
 use crate::publication::TopicId;
 
-/// One of the times that subscribers are grouped by.
+/// One of the fixed times that subscribers are grouped by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RateClass(u8);
 
@@ -43,7 +43,7 @@ impl RateClass {
         self != Self::UNLIMITED
     }
 
-    /// The least time between two updates.
+    /// The least time between two updates, in milliseconds.
     pub(crate) fn ms(self) -> u32 {
         CONFLATE_MS_CLASSES[self.index()]
     }
@@ -53,7 +53,7 @@ impl RateClass {
     }
 }
 
-/// What a subscription gets of its topic.
+/// Which messages of its topic a subscription gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
     /// Each message.
@@ -63,7 +63,7 @@ pub(crate) enum Pace {
 }
 
 impl Pace {
-    /// What a request asks for; topics of which every message counts do not go by it ([`Self::on`]).
+    /// The pace that a request asks for. Topics whose every message counts ignore it ([`Self::on`]).
     pub(crate) fn asked(mode: Option<Mode>, conflate_ms: Option<u32>) -> Result<Self, Refusal> {
         let asked_ms = conflate_ms.unwrap_or(0);
         match mode {
@@ -78,7 +78,7 @@ impl Pace {
         }
     }
 
-    /// What comes of it on a topic of `kind`.
+    /// The pace that results on a topic of `kind`.
     pub(crate) fn on(self, kind: Kind) -> Self {
         match kind {
             Kind::State => self,
@@ -86,7 +86,7 @@ impl Pace {
         }
     }
 
-    /// Whether each message is to come.
+    /// Whether the subscription gets each message.
     pub(crate) fn is_every(self) -> bool {
         self == Self::Every
     }
@@ -99,7 +99,7 @@ impl Pace {
         }
     }
 
-    /// The class by which its subscribers are grouped.
+    /// The class that the subscriber belongs to.
     pub(crate) fn class(self) -> RateClass {
         match self {
             Self::Every => RateClass::UNLIMITED,
@@ -108,12 +108,13 @@ impl Pace {
     }
 }
 
-/// For topics that several patterns of one session cover, one of them with a limited rate: how many ask for each class.
+/// For topics that several patterns of one session cover, if one pattern has a limited rate: how many patterns ask for
+/// each class.
 #[derive(Debug, Default)]
 pub(crate) struct ClassCounts(Option<Box<FxHashMap<TopicId, [u32; RateClass::COUNT]>>>);
 
 impl ClassCounts {
-    /// One more pattern asks for `class`.
+    /// Adds a pattern that asks for `class`.
     pub(crate) fn add(&mut self, topic: TopicId, class: RateClass) {
         if class.is_limited() {
             let counts = self.0.get_or_insert_default();
@@ -121,7 +122,7 @@ impl ClassCounts {
         }
     }
 
-    /// One pattern less asks for `class`.
+    /// Removes a pattern that asks for `class`.
     pub(crate) fn remove(&mut self, topic: TopicId, class: RateClass) {
         if class.is_limited()
             && let Some(counts) = self.0.as_mut().and_then(|counts| counts.get_mut(&topic))
@@ -130,7 +131,7 @@ impl ClassCounts {
         }
     }
 
-    /// How many patterns ask for a limited rate, and the fastest class among theirs.
+    /// The number of patterns that ask for a limited rate, and the fastest class among theirs.
     pub(crate) fn fastest(&self, topic: TopicId) -> (u32, RateClass) {
         let Some(counts) = self.0.as_ref().and_then(|counts| counts.get(&topic)) else {
             return (0, RateClass::UNLIMITED);
@@ -139,7 +140,7 @@ impl ClassCounts {
         (counts.iter().sum(), fastest.unwrap_or(RateClass::UNLIMITED))
     }
 
-    /// Nothing needs to be counted of a topic any more.
+    /// Drops the counts of a topic.
     pub(crate) fn forget(&mut self, topic: TopicId) {
         if let Some(counts) = &mut self.0 {
             counts.remove(&topic);

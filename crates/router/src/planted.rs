@@ -1,10 +1,10 @@
-//! Faults that can be planted into the router, to see that the simulator finds each of them.
+//! Faults that can be planted into the router, to test that the simulator finds each of them.
 //!
-//! A place that can be made wrong asks [`is_planted`]. The answer is `false` at compile time, so that nothing of a fault is in
-//! a program, unless the crate is built with `--cfg planted`, as `cargo xtask sim --mutations` does. Then one fault at a time
-//! is planted by `plant`, before the first shard is made.
+//! Code with a fault to plant asks [`is_planted`]. Without `--cfg planted` the answer is `false` at compile time, so no
+//! program contains a fault. `cargo xtask sim --mutations` builds the crate with `--cfg planted`. Then `plant` plants
+//! one fault at a time, before the first shard is made.
 
-/// The faults, each with what it does wrong.
+/// Declares the faults, each with what it does wrong.
 macro_rules! faults {
     ($($(#[seeds = $seeds:literal])? $name:ident = $text:literal,)*) => {
         /// A fault that can be planted.
@@ -26,7 +26,7 @@ macro_rules! faults {
                 }
             }
 
-            /// Seeds within which the simulator must find it: more where only rare plans meet it.
+            /// The number of seeds within which the simulator must find it. Faults that only rare plans meet have more.
             #[must_use]
             pub const fn seeds(self) -> u64 {
                 match self {
@@ -85,7 +85,7 @@ faults! {
 #[cfg(planted)]
 static PLANTED: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
 
-/// Plants one fault, in place of one that was planted before.
+/// The number of the planted fault in [`Fault::ALL`], plus one; 0 for none.
 #[cfg(planted)]
 pub fn plant(fault: Fault) {
     PLANTED.store(fault as usize + 1, std::sync::atomic::Ordering::Relaxed);

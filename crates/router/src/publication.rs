@@ -1,7 +1,7 @@
 //! One message on its way to its subscribers, encoded at most once per dialect.
 //!
-//! A publication never changes after it was made; what it lazily gains are its encoded frames and events. It never knows who
-//! receives it.
+//! A publication never changes after it was made, except that its encoded frames and events are added on demand. It
+//! never knows its receivers.
 
 use std::sync::{Arc, OnceLock};
 
@@ -25,7 +25,7 @@ impl TopicId {
     }
 }
 
-/// What all messages of a topic share until its epoch changes.
+/// The data that all messages of a topic share until its epoch changes.
 #[derive(Debug)]
 pub struct Lineage {
     /// The topic's number.
@@ -34,9 +34,9 @@ pub struct Lineage {
     pub topic: Topic,
     /// The topic's kind.
     pub kind: Kind,
-    /// The lineage of the sequence numbers.
+    /// The epoch of the sequence numbers.
     pub epoch: Epoch,
-    /// What the messages cost is counted there.
+    /// The accounts that count the memory of the topic's messages.
     pub(crate) memory: Arc<Memory>,
 }
 
@@ -49,18 +49,18 @@ pub struct Publication {
     pub seq: Seq,
     /// When it entered the broker.
     pub ts: Micros,
-    /// What it says.
+    /// The content.
     pub payload: Payload,
-    /// Why the book is not to be relied on from this message on.
+    /// Why the book is in doubt from this message on.
     pub(crate) doubt: Option<StaleReason>,
     update: Frames,
-    // Few publications are ever sent as a snapshot, so these are made on demand.
+    // Few publications are ever sent as a snapshot, so these frames are made on demand.
     snapshot: OnceLock<Box<Frames>>,
     held: Held,
 }
 
 impl Publication {
-    /// A publication that no frame exists of yet.
+    /// A publication without frames.
     #[must_use]
     pub fn new(lineage: Arc<Lineage>, seq: Seq, ts: Micros, payload: Payload) -> Self {
         Self {
@@ -75,16 +75,16 @@ impl Publication {
         }
     }
 
-    /// The publication, of a book that is not to be relied on for `doubt`.
+    /// The same publication, marked as one of a book in doubt for the reason `doubt`.
     pub(crate) fn doubted(self, doubt: Option<StaleReason>) -> Self {
         Self { doubt, ..self }
     }
 
-    /// The whole plain frame, header included, for readers of `codec`, and whether this call encoded it.
+    /// The whole plain frame, including its header, for readers of `codec`. Also returns whether this call encoded it.
     pub fn frame(&self, codec: Codec, op: DataOp) -> (&[u8], bool) {
         let frames = self.frames(op);
         if let Some(bytes) = frames.peek(codec.into()) {
-            return (bytes, false); // as it is for all but the first
+            return (bytes, false); // as for all readers but the first
         }
         let (bytes, encoded) = frames.get(codec, op, self.stamp(), &self.payload);
         if encoded {
@@ -93,17 +93,17 @@ impl Publication {
         (bytes, encoded)
     }
 
-    /// The message as JSON, as frames and events have it.
+    /// The message as JSON. Frames and events both contain this text.
     pub fn json(&self, op: DataOp) -> &[u8] {
         payload_of(self.frame(Codec::Json, op).0)
     }
 
-    /// The whole frame or event, header included, for subscribers of `dialect`; `deflater` compresses it if it is to be and was
-    /// not.
+    /// The whole frame or event, including its header, for subscribers of `dialect`. `deflater` compresses it if the
+    /// dialect needs that and it was not compressed before.
     pub fn frame_for(&self, dialect: Dialect, op: DataOp, deflater: &mut Deflater) -> Shared<'_> {
         let frames = self.frames(op);
         if let Some(bytes) = frames.peek(dialect) {
-            // As it is for all but the first.
+            // This is so for all readers but the first.
             return Shared {
                 bytes,
                 encoded: [None; 2],
@@ -114,7 +114,7 @@ impl Publication {
         shared
     }
 
-    /// What any subscriber of `dialect` takes, compressed by nobody.
+    /// The uncompressed frame or event, which any subscriber of `dialect` can take.
     pub(crate) fn plain_for(&self, dialect: Dialect, op: DataOp) -> &[u8] {
         match dialect {
             Dialect::WebSocket(variant) => self.frame(variant.codec(), op).0,
@@ -126,7 +126,7 @@ impl Publication {
         }
     }
 
-    /// Counts the memory of what was encoded.
+    /// Counts the memory of new encodings.
     fn count(&self, shared: &Shared<'_>) {
         for encoded in shared.encoded.iter().flatten() {
             self.held
@@ -134,7 +134,7 @@ impl Publication {
         }
     }
 
-    /// What [`Self::frame_for`] gave before.
+    /// The result of [`Self::frame_for`], if it was called before.
     #[inline]
     #[must_use]
     pub fn made(&self, dialect: Dialect, op: DataOp) -> Option<&[u8]> {
@@ -161,12 +161,12 @@ impl Publication {
         }
     }
 
-    /// Bytes of memory that it holds without its frames.
+    /// Bytes of memory that it holds, without its frames.
     pub(crate) fn data_bytes(&self) -> usize {
         size_of::<Self>() + self.payload.heap_bytes() + MESSAGE_OVERHEAD
     }
 
-    /// Bytes of memory that it holds, the frames that were made included.
+    /// Bytes of memory that it holds, including the frames that were made.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.data_bytes() + self.held.frame_bytes()
     }
@@ -181,17 +181,17 @@ impl Publication {
         self.held.is_pinned()
     }
 
-    /// Its topic holds it at `place` from now on.
+    /// Records that its topic holds it at `place` from now on.
     pub(crate) fn move_to(&self, place: Place) {
         self.held.move_to(place, self.data_bytes(), &self.lineage.memory);
     }
 
-    /// One more replay keeps it.
+    /// Records one more replay that keeps it.
     pub(crate) fn pin(&self) {
         self.held.pin(self.data_bytes(), &self.lineage.memory);
     }
 
-    /// One replay less keeps it.
+    /// Records one replay less that keeps it.
     pub(crate) fn unpin(&self) {
         self.held.unpin(self.data_bytes(), &self.lineage.memory);
     }
@@ -213,7 +213,7 @@ mod tests {
 
     use super::*;
 
-    /// The memory of a publication, as far as it can be seen from outside, with all its update frames made.
+    /// The memory of a publication as far as it can be seen from outside, with all its update frames made.
     fn visible_bytes(publication: &Publication) -> usize {
         let mut deflater = Deflater::new(tickwire_wire::deflate::Settings {
             level: 1,

@@ -1,8 +1,9 @@
-//! What a session is to be given from the directory as soon as there is room, in the order of its turns.
+//! What is still to be pulled from the directory for a session, in the order of its turns.
 //!
-//! In rounds: everything that waits when a round begins gets one turn in it, what has only a newest value to send first;
-//! what comes meanwhile waits for the next round. So a value is never older than it must be, and no busy topic keeps
-//! another from its turn. Holds each subscription and each one-shot at most once; whoever adds one sees to that.
+//! Turns come in rounds. Everything that waits when a round begins gets one turn in it: first the topics of which only
+//! the newest message is to be sent. A pull that is added meanwhile waits for the next round. So a value is as new as
+//! possible, and no busy topic keeps another from its turn. Holds each subscription and each one-shot at most once; the
+//! caller that adds one makes sure of that.
 
 use std::collections::VecDeque;
 
@@ -25,7 +26,7 @@ impl Pull {
     }
 }
 
-/// One queue, and how many of its front have yet to come in this round.
+/// A queue of pulls. `left` is the number of its first entries that still have a turn in this round.
 #[derive(Debug, Default)]
 struct Lane {
     waiting: VecDeque<Pull>,
@@ -42,7 +43,7 @@ impl Lane {
 /// The pulls of a session.
 #[derive(Debug, Default)]
 pub(crate) struct Pulls {
-    /// What is over with one message, the newest.
+    /// Pulls that end with one message, the newest.
     newest: Lane,
     rest: Lane,
 }
@@ -56,30 +57,30 @@ impl Pulls {
         if every { &mut self.rest } else { &mut self.newest }
     }
 
-    /// A subscription, to `every` message or to the newest, gets a turn in the next round.
+    /// Gives a subscription a turn in the next round. `every` says whether it gets every message or the newest.
     pub(crate) fn follow_later(&mut self, topic: TopicId, every: bool) {
         self.lane(every).waiting.push_back(Pull::Follow(topic));
     }
 
-    /// A subscription gets the next turn of its sort in this round.
+    /// Gives a subscription the next turn of its lane in this round.
     pub(crate) fn follow_next(&mut self, topic: TopicId, every: bool) {
         let lane = self.lane(every);
         lane.waiting.push_front(Pull::Follow(topic));
         lane.left += 1;
     }
 
-    /// A one-shot gets the next turn in this round.
+    /// Gives a one-shot the next turn of its lane in this round.
     pub(crate) fn shoot_next(&mut self, topic: TopicId) {
         self.rest.waiting.push_front(Pull::OneShot(topic));
         self.rest.left += 1;
     }
 
-    /// A one-shot gets a turn in the next round.
+    /// Gives a one-shot a turn in the next round.
     pub(crate) fn shoot_later(&mut self, topic: TopicId) {
         self.rest.waiting.push_back(Pull::OneShot(topic));
     }
 
-    /// Takes what has the next turn.
+    /// Takes the pull that has the next turn.
     pub(crate) fn next(&mut self) -> Option<Pull> {
         if self.newest.left == 0 && self.rest.left == 0 {
             self.new_round();
@@ -87,18 +88,18 @@ impl Pulls {
         self.newest.next().or_else(|| self.rest.next())
     }
 
-    /// Ends the round: with the next turn a new one begins.
+    /// Ends the round: the next turn begins a new one.
     pub(crate) fn restart(&mut self) {
         (self.newest.left, self.rest.left) = (0, 0);
     }
 
-    /// Begins a round with everything that waits.
+    /// Begins a round with all waiting pulls.
     fn new_round(&mut self) {
         self.newest.left = self.newest.waiting.len();
         self.rest.left = self.rest.waiting.len();
     }
 
-    /// Forgets what is about the topics that `gone` selects.
+    /// Drops the pulls of the topics that `gone` selects.
     pub(crate) fn forget(&mut self, gone: impl Fn(TopicId) -> bool) {
         for lane in [&mut self.newest, &mut self.rest] {
             let (mut index, left) = (0, lane.left);
@@ -111,7 +112,7 @@ impl Pulls {
         }
     }
 
-    /// The subscriptions that wait, at most `max` of each sort.
+    /// The topics of waiting subscriptions, at most `max` of each lane.
     pub(crate) fn follows(&self, max: usize) -> impl Iterator<Item = TopicId> {
         let newest = self.newest.waiting.iter().take(max);
         let pulls = newest.chain(self.rest.waiting.iter().take(max));
@@ -121,7 +122,7 @@ impl Pulls {
         })
     }
 
-    /// Gives up the memory of what has gone.
+    /// Frees the memory of pulls that are done.
     pub(crate) fn shrink(&mut self) {
         self.newest.waiting.shrink_to(0);
         self.rest.waiting.shrink_to(0);

@@ -1,7 +1,8 @@
-//! The way into a shard: publications from any thread, in order per topic.
+//! The queue of a shard: publications from any thread, in order per topic.
 //!
-//! Bounded. When it is full a publication is not queued; its topic is remembered instead, and the shard serves that
-//! topic's subscribers from the directory's history, where what no longer exists becomes an exact gap.
+//! The queue is bounded. When it is full, a publication is not queued; its topic is remembered instead, and the shard
+//! serves that topic's subscribers from the directory's history. Messages that the history no longer has become an
+//! exact gap.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,23 +11,23 @@ use tickwire_wire::Seq;
 
 use crate::publication::{Publication, TopicId};
 
-/// Wakes the thread that runs a shard. Called at most once per batch, from the publishing thread.
+/// Wakes the thread that runs a shard. It is called from the publishing thread, at most once per batch.
 pub type WakeShard = Box<dyn Fn() + Send + Sync>;
 
-/// What was taken out of a queue at once.
+/// The content of a queue, taken out at once.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// The publications in the order they came.
+    /// The publications in the order in which they came.
     pub publications: Vec<Arc<Publication>>,
-    /// Topics of which publications were not queued because the queue was full.
+    /// Topics that have publications which were not queued because the queue was full.
     pub overflowed: FxHashSet<TopicId>,
-    /// Topics that fell silent after the publications, with their newest number.
+    /// Topics that became stale after the publications, with their newest number.
     pub stale: FxHashMap<TopicId, Seq>,
 }
 
 struct Inner {
     batch: Batch,
-    /// Publications that did not fit, ever.
+    /// The number of publications that did not fit since the start.
     refused: u64,
     awake: bool,
 }
@@ -39,7 +40,7 @@ pub struct ShardQueue {
 }
 
 impl ShardQueue {
-    /// A queue for `capacity` publications whose shard is woken by `wake`.
+    /// A queue for `capacity` publications. `wake` wakes its shard.
     #[must_use]
     pub fn new(capacity: usize, wake: WakeShard) -> Self {
         let inner = Inner {
@@ -59,7 +60,7 @@ impl ShardQueue {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues `publication`, or remembers its topic when the queue is full.
+    /// Queues `publication`, or remembers its topic if the queue is full.
     pub fn push(&self, publication: &Arc<Publication>) {
         let mut inner = self.lock();
         if inner.batch.publications.len() < self.capacity {
@@ -75,7 +76,7 @@ impl ShardQueue {
         }
     }
 
-    /// Tells the shard that `topic` fell silent after message `newest`, which was queued before.
+    /// Tells the shard that `topic` became stale after message `newest`, which was queued before.
     pub(crate) fn push_stale(&self, topic: TopicId, newest: Seq) {
         let mut inner = self.lock();
         inner.batch.stale.insert(topic, newest);
@@ -86,8 +87,8 @@ impl ShardQueue {
         }
     }
 
-    /// Takes everything out, leaving `empty`'s allocation in its place. Returns the number of publications that ever
-    /// did not fit. The next push wakes the shard again.
+    /// Takes the whole content into `empty`, whose allocation the queue goes on with. Returns the number of
+    /// publications that did not fit since the start. The next push wakes the shard again.
     pub fn take(&self, empty: &mut Batch) -> u64 {
         let mut inner = self.lock();
         inner.awake = false;

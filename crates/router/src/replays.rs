@@ -1,8 +1,8 @@
-//! The replays that a session was promised: their messages are kept, so that a replay promised is a replay sent, whatever the
-//! histories let go meanwhile.
+//! The promised replays of a session. Their messages are kept, so that a promised replay is sent whatever the histories
+//! drop meanwhile.
 //!
-//! Bounded: whoever promises asks how much is kept already. A message counts here as often as it was promised to the
-//! session, and once on the broker's account.
+//! The bytes are bounded by the caller, which checks them before it promises more. A message counts here as often as it
+//! was promised to the session, and once in the broker's account.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -32,18 +32,18 @@ impl Drop for Pinned {
 /// The messages of one topic's replay, the next one first.
 pub(crate) type Replay = VecDeque<Pinned>;
 
-/// What a session was promised and has not got.
+/// The promised messages that a session has not got yet.
 #[derive(Debug, Default)]
 pub(crate) struct Replays {
     waiting: FxHashMap<TopicId, Replay>,
-    /// Bytes of their data.
+    /// The bytes of the data of these messages.
     bytes: usize,
-    /// When it was first seen that something waits.
+    /// When it was first noticed that messages wait.
     seen: Option<Micros>,
 }
 
 impl Replays {
-    /// Bytes of data that are kept.
+    /// The bytes of the data that is kept.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -52,13 +52,13 @@ impl Replays {
         self.waiting.is_empty()
     }
 
-    /// Promises the messages of a topic, at least one.
+    /// Keeps the messages of a promised replay, at least one.
     pub(crate) fn promise(&mut self, topic: TopicId, replay: Replay) {
         self.bytes += data_bytes(&replay);
         self.waiting.insert(topic, replay);
     }
 
-    /// A message that was taken for the outbox is the next one again.
+    /// Puts a message that was taken for the outbox back as the next one.
     pub(crate) fn give_back(&mut self, publication: &Arc<Publication>) {
         self.bytes += publication.data_bytes();
         let replay = self.waiting.entry(publication.lineage.id).or_default();
@@ -77,7 +77,7 @@ impl Replays {
         Some(next.0.clone())
     }
 
-    /// Gives up the replay of a topic and returns the number of its messages.
+    /// Drops the replay of a topic and returns the number of its messages.
     pub(crate) fn cancel(&mut self, topic: TopicId) -> usize {
         let replay = self.waiting.remove(&topic).unwrap_or_default();
         self.bytes -= data_bytes(&replay);
@@ -89,7 +89,7 @@ impl Replays {
         self.waiting.contains_key(&topic)
     }
 
-    /// Since when something has waited, as far as was looked, which is done `now`.
+    /// The time since which messages have waited. If that was not noticed before, it is `now`.
     pub(crate) fn since(&mut self, now: Micros) -> Micros {
         *self.seen.get_or_insert(now)
     }

@@ -1,8 +1,9 @@
-//! What a connection may subscribe to and publish to: patterns that allow, and patterns that deny and win.
+//! The topics that a connection may subscribe and publish to: patterns that allow, and patterns that deny and take
+//! precedence.
 //!
-//! A subscription is allowed when every topic that it could ever bring is: its pattern must lie within the allowed ones
-//! together and meet none of the denied ones. So topics that appear later need no look. Nothing is allowed by default,
-//! and cloning is cheap: everyone with the same rights shares the patterns.
+//! A subscription is allowed if every topic that its pattern can match is: the pattern must lie within the allowed
+//! patterns together and overlap no denied one. So topics that appear later need no check. Nothing is allowed by
+//! default. Cloning is cheap: all copies of a grant share its patterns.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use tickwire_wire::{ErrorCode, Pattern, Refusal};
 
 use crate::bucket::Rate;
 
-/// Pairs of patterns that are looked at for one that would be allowed in place of one that is not.
+/// The number of pairs of patterns that are compared to find an allowed pattern for a refusal.
 const NARROWER_LOOKS_MAX: usize = 128;
 
 /// The topics that one kind of request may name.
@@ -37,53 +38,53 @@ impl Grant {
         Self::new([], [])
     }
 
-    /// The patterns that allow.
+    /// The patterns that it allows.
     #[must_use]
     pub fn allow(&self) -> &[Pattern] {
         &self.allow
     }
 
-    /// The patterns that deny.
+    /// The patterns that it denies.
     #[must_use]
     pub fn deny(&self) -> &[Pattern] {
         &self.deny
     }
 
-    /// Whether it holds no topic because it allows none. One whose patterns deny all that they allow is not empty.
+    /// Whether it allows no pattern. A grant whose denied patterns cover all its allowed ones is not empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.allow.is_empty()
     }
 
-    /// Whether it holds `topic`.
+    /// Whether it includes `topic`.
     #[must_use]
     pub fn has(&self, topic: &str) -> bool {
         self.allow.iter().any(|pattern| pattern.matches(topic))
             && !self.deny.iter().any(|pattern| pattern.matches(topic))
     }
 
-    /// Whether it holds every topic that `pattern` matches.
+    /// Whether it includes every topic that `pattern` matches.
     #[must_use]
     pub fn has_all(&self, pattern: &Pattern) -> bool {
         covers(&self.allow, pattern) && self.denied_by(pattern).is_none()
     }
 
-    /// The first of the patterns that deny some topic of `pattern`.
+    /// The first denied pattern that overlaps `pattern`.
     fn denied_by(&self, pattern: &Pattern) -> Option<&Pattern> {
         self.deny.iter().find(|denied| overlap(denied, pattern))
     }
 
-    /// A pattern within `pattern` of which it holds every topic, if one is found: the part of `pattern` in one of the patterns
-    /// that allow, or where that meets one that denies, the part with a single token for its last `>`.
+    /// A pattern within `pattern` that is wholly included, if one is found. It is the part of `pattern` in an allowed
+    /// pattern. Where that overlaps a denied one, it is the part with a single token in place of the last `>`.
     ///
-    /// Of long lists only the beginning is looked at: a refusal must not cost more than a grant.
+    /// Only the beginning of a long list is searched: a refusal must not cost more than a grant.
     #[must_use]
     pub fn narrower(&self, pattern: &Pattern) -> Option<Pattern> {
         let mut looks = NARROWER_LOOKS_MAX;
         self.narrower_within(pattern, &mut looks)
     }
 
-    /// The same, with at most so many pairs of patterns looked at; what is left of them stays in `looks`.
+    /// Does the same, and compares at most `looks` pairs of patterns. Leaves the rest of that number in `looks`.
     fn narrower_within(&self, pattern: &Pattern, looks: &mut usize) -> Option<Pattern> {
         for allowed in &*self.allow {
             *looks = looks.checked_sub(1)?;
@@ -101,7 +102,7 @@ impl Grant {
         None
     }
 
-    /// Whether it denies some topic of `part`; none if there are not so many `looks`.
+    /// Whether it denies some topic of `part`. `None` if `looks` are too few to tell.
     fn denies_of(&self, part: &Pattern, looks: &mut usize) -> Option<bool> {
         for denied in &*self.deny {
             *looks = looks.checked_sub(1)?;
@@ -113,20 +114,20 @@ impl Grant {
     }
 }
 
-/// How fast somebody may publish.
+/// How fast a client may publish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PublishRate {
-    /// Publications per second that may be kept up.
+    /// Publications per second in the long run.
     pub per_s: u32,
     /// Publications that may come at once after a quiet time.
     pub burst: u32,
 }
 
 impl PublishRate {
-    /// The rate that two numbers of a grant mean, if there is one: twice its second's worth at once where nothing else is said.
+    /// The rate that the two numbers of a grant mean, if it has one. If `burst` is missing, it is twice `per_s`.
     ///
     /// # Errors
-    /// With what is wrong with the burst.
+    /// What is wrong with `burst`.
     pub fn of(per_s: Option<u64>, burst: Option<u64>) -> Result<Option<Self>, &'static str> {
         let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX).min(PUBLISH_RATE_MAX);
         match (per_s.map(number), burst.map(number)) {
@@ -140,30 +141,31 @@ impl PublishRate {
         }
     }
 
-    /// The same as a bucket's.
+    /// The same rate for a bucket.
     #[must_use]
     pub fn rate(self) -> Rate {
         Rate::new(self.per_s, self.burst)
     }
 }
 
-/// Whose a topic is that a client makes, as far as quotas tell publishers apart: all who have one grant are one.
+/// A publisher, as far as quotas tell publishers apart: all clients with one grant are one publisher. The topics that
+/// it makes count for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Publisher(pub u128);
 
 /// What a connection may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rights {
-    /// Topics that it may subscribe to, ask the value and the history of, and see in listings.
+    /// Topics that it may subscribe to, read the value and the history of, and see in listings.
     pub subscribe: Grant,
     /// Topics that it may publish to.
     pub publish: Grant,
-    /// How fast it may; as the broker lets everybody if none.
+    /// How fast it may publish. `None` stands for the broker's common rate.
     pub publish_rate: Option<PublishRate>,
 }
 
 impl Rights {
-    /// The right to nothing.
+    /// No rights.
     #[must_use]
     pub fn none() -> Self {
         Self {
@@ -187,10 +189,10 @@ impl Rights {
         }
     }
 
-    /// Whether every topic of `pattern` may be subscribed to.
+    /// Checks that every topic of `pattern` may be subscribed to.
     ///
     /// # Errors
-    /// `forbidden`, with what is denied of it and a pattern that would be allowed, where these can be told.
+    /// `forbidden`. If possible, it names the denied part and a pattern that would be allowed.
     pub fn check_subscribe(&self, pattern: &Pattern) -> Result<(), Refusal> {
         let covered = covers(&self.subscribe.allow, pattern);
         let denied = covered.then(|| self.subscribe.denied_by(pattern)).flatten();
@@ -213,10 +215,10 @@ impl Rights {
         Err(Refusal::new(ErrorCode::Forbidden, reason))
     }
 
-    /// Whether `topic` may be published to.
+    /// Checks that `topic` may be published to.
     ///
     /// # Errors
-    /// `forbidden`.
+    /// `forbidden` if it may not.
     pub fn check_publish(&self, topic: &str) -> Result<(), Refusal> {
         if self.publish.has(topic) {
             return Ok(());
@@ -236,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_refusal_by_the_longest_lists_is_bounded_work() {
-        // Each part that is allowed is denied by the last of the patterns that deny.
+        // The last denied pattern denies each allowed part.
         let allow = patterns(128, |n| format!("*.*.*.*.*.*.*.*.*.*.*.*.*.*.a.{n}"));
         let deny = patterns(128, |n| match n {
             127 => "*.*.*.*.*.*.*.*.*.*.*.*.*.*.a.*".to_owned(),
@@ -252,7 +254,7 @@ mod tests {
         let mut looks = NARROWER_LOOKS_MAX;
         assert_eq!(grant.narrower_within(&asked, &mut looks), None);
         assert_eq!(looks, 0, "given up with the last look");
-        // Short lists are gone through.
+        // Short lists are searched to the end.
         let grant = Grant::new(
             patterns(2, |n| format!("a{n}.*")),
             patterns(1, |_| "a0.*".to_owned()),

@@ -1,8 +1,8 @@
-//! One connection as a shard knows it, made of parts that each know one thing: what it subscribed to, how its reader keeps up, when
-//! it was last heard, what is left of its rates.
+//! One connection as its shard knows it. Each part of it has one task: what it is subscribed to, how its reader keeps
+//! up, when it was last heard, and what is left of its rates.
 //!
-//! Never touches a socket. Memory is bounded by the limits on subscriptions and on the outbox, and by the topics that
-//! its patterns match.
+//! Never touches a socket. Its memory is bounded by the limits on subscriptions and on the outbox, and by the number of
+//! topics that its patterns match.
 
 mod allowance;
 mod reader;
@@ -37,49 +37,50 @@ impl SessionId {
 /// How a connection reaches its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Transport {
-    /// WebSocket: requests come in, pings are answered.
+    /// WebSocket: requests come in, and pings are answered.
     WebSocket,
     /// Server-sent events: nothing comes in.
     Sse,
-    /// WebSocket without the protocol: each message comes back as it came, for conformance suites.
+    /// WebSocket without the protocol, for conformance suites: each message is sent back unchanged.
     Echo,
 }
 
-/// How far a connection's end has come.
+/// The stages of the end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     Open,
-    /// A close frame waits behind the data; from then on the data is not waited for.
+    /// A close frame waits behind the data. From this time on the data is not waited for.
     Leaving(Micros),
-    /// A close frame is queued or sent; the connection is given up at the latest then.
+    /// A close frame is queued or sent. The connection is given up at this time at the latest.
     Closing(Micros),
-    /// The connection is to be dropped: the session was entered among those that are handed out as gone.
+    /// The connection will be dropped: the session waits to be handed out as gone.
     GivenUp,
-    /// There is no connection any more: the session stays until its subscriptions are taken out.
+    /// The connection has ended. The session stays until its subscriptions are taken out.
     Gone,
 }
 
-/// Where a session stands in the rounds of writing. Only a dirty one is handed out, so a batch holds a session once.
+/// The place of a session in the rounds of writing. Only a dirty session is handed out, so a batch holds a session
+/// once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Writing {
-    /// Nothing new is to be written.
+    /// It has nothing new to write.
     Idle,
     /// It is in the shard's list of dirty sessions.
     Dirty,
-    /// It was handed out, and its socket has not taken all that waits since. Nothing is pulled in for it before its socket
-    /// takes more, and it is not handed out again before it is known what became of the bytes.
+    /// It was handed out, and its socket has not taken everything since. Until the result of that write is known, it is
+    /// not handed out again. Until its socket takes more bytes, nothing is pulled in for it.
     Offered,
 }
 
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) id: SessionId,
-    /// Tells this connection from earlier ones with the same number.
+    /// Distinguishes this connection from earlier ones with the same number.
     pub(crate) generation: u32,
     pub(crate) dialect: Dialect,
     pub(crate) transport: Transport,
     pub(crate) rights: Rc<Rights>,
-    /// To whom the topics count that it makes, if there are quotas.
+    /// The publisher that the topics it makes count for, if there are quotas.
     pub(crate) publisher: Option<Publisher>,
     /// Whether it has published anything.
     pub(crate) publishes: bool,
@@ -90,7 +91,7 @@ pub(crate) struct Session {
     pub(crate) timers: Timers,
     pub(crate) allowance: Allowance,
     pub(crate) subscriptions: Subscriptions,
-    /// A request that is done piece by piece: until it is answered nothing is pulled in.
+    /// The request that is being done in pieces. Nothing is pulled in before it is answered.
     pub(crate) unfinished: Option<Box<Unfinished>>,
 }
 
@@ -99,14 +100,15 @@ impl Session {
         self.phase == Phase::Open
     }
 
-    /// With which code and reason it is to be closed, if its client lets it wait for too long.
+    /// The code and reason with which to close it, if its client has kept it waiting for too long.
     pub(crate) fn overdue(&mut self, settings: &ShardSettings, now: Micros) -> Option<(CloseCode, String)> {
         if let Some(overdue) = self.timers.overdue(settings, now) {
             return Some(overdue);
         }
         let lags = self.reader.lags() && !self.subscriptions.pulls.is_empty();
         if lags || !self.outbox.is_empty() {
-            // There is no room for what it has yet to get, be it only answers, whether or not anything is published meanwhile.
+            // There is no room for what it is still to get, even if these are only answers and nothing is published
+            // meanwhile.
             self.reader.waits(now);
         }
         let stall_ms = settings.stall_ms;
@@ -123,17 +125,17 @@ impl Session {
         Some((CloseCode::SLOW, reason))
     }
 
-    /// Its socket takes bytes: messages are about to be pulled in. Returns whether something newer may replace those that were
-    /// pulled in before.
+    /// Prepares for pulling messages in, because its socket takes bytes. Returns whether newer messages may replace
+    /// those that were pulled in before.
     pub(crate) fn catch_up(&mut self) -> bool {
-        // What a rate holds back is newer, too, and nothing tells the reader of it.
+        // A message that a rate holds back is newer, too, and the reader does not know of it.
         let mut patterns = self.subscriptions.patterns.values();
         let lags = self.reader.lags();
         self.reader.catch_up() || (lags && patterns.any(|sub| sub.pace.class().is_limited()))
     }
 
-    /// A subscription of it, to `every` message of a topic or to the newest, goes on from the directory. It has a turn in the next
-    /// round of pulling.
+    /// Records that one of its subscriptions, to `every` message of a topic or to the newest, continues from the
+    /// directory. The subscription has a turn in the next round of pulling.
     #[inline]
     pub(crate) fn fall_behind(&mut self, topic: TopicId, every: bool) {
         if !every {
@@ -142,7 +144,7 @@ impl Session {
         self.subscriptions.pulls.follow_later(topic, every);
     }
 
-    /// What it was offered is not being written any more.
+    /// Records that the messages it was offered are no longer being written.
     pub(crate) fn take_back_offer(&mut self) {
         if self.writing == Writing::Offered {
             self.writing = Writing::Idle;

@@ -1,7 +1,7 @@
-//! Which topics are expected to have a message every so often, and which of them fell silent.
+//! Which topics must have a message from time to time, and which of them fell silent.
 //!
-//! Rules by pattern, the first match wins; a topic that none matches is never stale. A topic is looked at about once in
-//! its time, whatever is published: publishing costs no timer. Never reads a clock.
+//! There are rules by pattern, of which the first match counts; a topic that no rule matches is never stale. A topic is
+//! checked about once in its time, whatever is published, so publishing costs no timer. Never reads a clock.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -12,27 +12,27 @@ use tickwire_wire::{Micros, Pattern};
 
 use crate::publication::TopicId;
 
-/// Topics of `pattern` are stale when nothing was published to them for `after_ms`.
+/// A rule: topics of `pattern` are stale when nothing was published to them for `after_ms`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StaleRule {
-    /// Which topics.
+    /// The pattern of the topics.
     pub pattern: Pattern,
     /// The longest time in milliseconds between two messages, at least 1.
     pub after_ms: u64,
 }
 
-/// A topic that is to be looked at.
+/// A topic that is to be checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Look {
-    /// When it is to be looked at.
+    /// When it is to be checked.
     pub(crate) due: Micros,
     pub(crate) topic: TopicId,
     pub(crate) after_ms: u64,
-    /// Which rules it is of: those that were replaced meanwhile say nothing any more.
+    /// The generation of the rules that it was entered by. After the rules were replaced it has no effect.
     pub(crate) rules: u32,
 }
 
-/// The rules, and the topics with a rule by when they are to be looked at.
+/// The rules, and the topics with a rule, by the time of their next check.
 #[derive(Debug, Default)]
 struct Looks {
     rules: Vec<StaleRule>,
@@ -41,11 +41,11 @@ struct Looks {
     heap: BinaryHeap<Reverse<Look>>,
 }
 
-/// Which topics are to be looked at, and what became of it.
+/// The topics that are to be checked, and the counts of the results.
 #[derive(Debug, Default)]
 pub(crate) struct Staleness {
     looks: Mutex<Looks>,
-    /// Topics that are stale. Below 0 for a moment, when a topic comes back before its silence was counted.
+    /// The number of stale topics. It is below 0 for a moment when a topic comes back before its silence was counted.
     stale: AtomicI64,
     changes: AtomicU64,
 }
@@ -57,7 +57,7 @@ impl Staleness {
         staleness
     }
 
-    /// Takes `rules` in place of those it had. No topic is in any more: each is to be entered again.
+    /// Replaces the rules by `rules`. Afterwards no topic has a check; the caller enters each of them again.
     pub(crate) fn replace(&self, rules: Vec<StaleRule>) {
         let mut looks = self.lock();
         looks.rules = rules;
@@ -70,7 +70,7 @@ impl Staleness {
         self.looks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a new topic in, if there is a rule for it.
+    /// Enters a new topic, if there is a rule for it.
     pub(crate) fn enter(&self, topic: TopicId, name: &str) {
         let mut looks = self.lock();
         if let Some(rule) = looks.rules.iter().find(|rule| rule.pattern.matches(name)) {
@@ -84,19 +84,19 @@ impl Staleness {
         }
     }
 
-    /// The next topic that is to be looked at by `now`.
+    /// The next topic that is to be checked by `now`.
     pub(crate) fn next_due(&self, now: Micros) -> Option<Look> {
         let mut looks = self.lock();
         looks.heap.peek().filter(|Reverse(look)| look.due <= now)?;
         looks.heap.pop().map(|Reverse(look)| look)
     }
 
-    /// When a topic is to be looked at next.
+    /// When a topic is to be checked next.
     pub(crate) fn next_timeout(&self) -> Option<Micros> {
         self.lock().heap.peek().map(|Reverse(look)| look.due)
     }
 
-    /// Enters a look again, unless its rules were replaced meanwhile.
+    /// Enters a check again, unless the rules were replaced meanwhile.
     pub(crate) fn again(&self, look: Look) {
         let mut looks = self.lock();
         if look.rules == looks.replaced {

@@ -1,18 +1,18 @@
-//! Which requests of a session have brought something that is still to be put on its way, so that each is told when the last
-//! of it was.
+//! The requests of a session that will get a `synced` when the last message that they brought is on its way.
 //!
-//! Each topic that a request brings is marked with the request's number until what it begins with is in the outbox. They are
-//! told in their order: what is brought for one that came first holds up those behind it, so a topic that two have asked for needs
-//! one mark, that of the first. As many as wait cost their memory, which counts among the answers that wait.
+//! Each topic that a request brings is marked with the request's number until the beginning of its subscription is in
+//! the outbox. Requests get `synced` in their order: an earlier request holds up later ones. So a topic that two
+//! requests have asked for needs one mark, that of the first. The memory of waiting requests counts with the answers
+//! that wait.
 
 use std::collections::VecDeque;
 
 use tickwire_wire::RequestId;
 
-/// The first number, in the middle: what is taken back out of an outbox goes before those that wait.
+/// The first number. It is in the middle, because requests that are taken back out of an outbox get lower numbers.
 const FIRST: u32 = 1 << 31;
 
-/// The mark of a topic: the number of the request that waits for it, 0 if none does.
+/// The mark of a topic: the number of the request that waits for it, or 0.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Awaited(u32);
 
@@ -22,27 +22,27 @@ impl Awaited {
     }
 }
 
-/// A request that waits to be told.
+/// A request that waits for its `synced`.
 #[derive(Debug)]
 struct Sync {
     number: u32,
     request: RequestId,
-    /// Topics with its mark.
+    /// The number of topics with its mark.
     left: u32,
-    /// It was not answered yet.
+    /// Whether it is still to be answered.
     under_way: bool,
-    /// Whether it has brought anything, if only what another one waits for too.
+    /// Whether it has brought anything, even if another request waits for the same topic.
     brought: bool,
 }
 
-/// The requests of a session that wait, numbered without a hole.
+/// The waiting requests of a session, numbered without a hole.
 #[derive(Debug, Default)]
 pub(crate) struct Syncs {
     waiting: VecDeque<Sync>,
 }
 
 impl Syncs {
-    /// A request begins to bring something.
+    /// Begins a request that may bring something.
     pub(crate) fn begin(&mut self, request: RequestId) {
         let number = self
             .waiting
@@ -57,7 +57,7 @@ impl Syncs {
         });
     }
 
-    /// The request that is under way brings the topic that `mark` is of.
+    /// Makes the request under way wait for the topic of `mark`.
     pub(crate) fn bring(&mut self, mark: &mut Awaited) {
         if let Some(sync) = self.waiting.back_mut().filter(|sync| sync.under_way) {
             sync.brought = true;
@@ -68,7 +68,7 @@ impl Syncs {
         }
     }
 
-    /// The request that is under way was answered. Returns it if it has brought nothing, and so waits for nothing.
+    /// Records that the request under way was answered. Returns it if it has brought nothing and so waits for nothing.
     pub(crate) fn answered(&mut self) -> Option<RequestId> {
         let sync = self.waiting.back_mut().filter(|sync| sync.under_way)?;
         sync.under_way = false;
@@ -76,7 +76,7 @@ impl Syncs {
         if waits { None } else { self.waiting.pop_back() }.map(|sync| sync.request)
     }
 
-    /// What the topic that `mark` is of begins with is on its way, or will not come.
+    /// Records that the beginning of the subscription to the topic of `mark` is on its way, or will not come.
     pub(crate) fn arrived(&mut self, mark: &mut Awaited) {
         if let Some(sync) = self.marked(*mark) {
             sync.left -= 1;
@@ -84,7 +84,7 @@ impl Syncs {
         *mark = Awaited::default();
     }
 
-    /// What was `mark`'s is `other`'s to wait for: the earlier of the two numbers stays.
+    /// Moves the wait of `mark` to `other`: the earlier of the two numbers stays.
     pub(crate) fn hand_over(&mut self, mut mark: Awaited, other: &mut Awaited) {
         if other.is_nothing() || (!mark.is_nothing() && mark.0 < other.0) {
             std::mem::swap(&mut mark, other);
@@ -92,7 +92,7 @@ impl Syncs {
         self.arrived(&mut mark);
     }
 
-    /// The next request that waits for nothing any more, which is to be told.
+    /// The next request that waits for nothing any more. The caller sends its `synced`.
     pub(crate) fn next_due(&mut self) -> Option<RequestId> {
         let due = self
             .waiting
@@ -105,7 +105,7 @@ impl Syncs {
         sync.map(|sync| sync.request)
     }
 
-    /// A request that was to be told waits again, before all others.
+    /// Makes a request whose `synced` was taken back wait again, before all others.
     pub(crate) fn take_back(&mut self, request: RequestId) {
         let number = self
             .waiting
@@ -120,7 +120,8 @@ impl Syncs {
         });
     }
 
-    /// What the topic that `mark` is of begins with was taken back: the first request that waits may wait for it.
+    /// Records that the beginning of the subscription to the topic of `mark` was taken back: the first waiting request
+    /// may wait for it.
     pub(crate) fn bring_again(&mut self, mark: &mut Awaited) {
         if let Some(first) = self.waiting.front_mut() {
             first.left += 1;
@@ -135,7 +136,7 @@ impl Syncs {
         self.waiting.get_mut(index)
     }
 
-    /// Bytes of memory that those who wait hold.
+    /// The bytes of memory that waiting requests hold.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.waiting.capacity() * size_of::<Sync>()
     }

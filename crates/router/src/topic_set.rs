@@ -1,6 +1,6 @@
-//! A set of topics by number: a bit each, in order.
+//! A set of topics by number, with one bit for each.
 //!
-//! Takes an eighth of a byte for each topic of the broker up to the last one in it.
+//! Takes one bit for each topic of the broker, up to the last topic in the set.
 
 use crate::publication::TopicId;
 
@@ -18,7 +18,7 @@ impl TopicSet {
         self.len == 0
     }
 
-    /// How many there are.
+    /// The number of topics in the set.
     pub(crate) const fn len(&self) -> usize {
         self.len
     }
@@ -40,7 +40,7 @@ impl TopicSet {
         word.is_some_and(|word| word & 1 << (topic.index() % BITS) != 0)
     }
 
-    /// The first topic from number `from` on.
+    /// The first topic of the set whose number is at least `from`.
     pub(crate) fn next(&self, from: usize) -> Option<TopicId> {
         let mut at = from / BITS;
         let mut word = self.words.get(at)? & (u64::MAX << (from % BITS));

@@ -1,8 +1,8 @@
-//! The topics that exist, by their tokens: what a pattern with wildcards selects is found without looking at the others.
+//! The existing topics by their tokens: the topics that a wildcard matches are found without looking at the others.
 //!
-//! Only grows, as the topics do: branches stand in the order they were made, so a search may stop anywhere and go on later. Finding
-//! visits the branches that the pattern leaves open, no more: a token by its name costs one look-up, `*` all branches of one node,
-//! `>` all topics below it.
+//! The tree only grows, as the topics do. Branches are in the order in which they were made, so a search may stop
+//! anywhere and continue later. A search visits only the branches that the pattern leaves open: for a token one
+//! look-up, for `*` all branches of one node, for `>` all topics below it.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use crate::publication::TopicId;
 
 #[derive(Debug, Default)]
 struct Node {
-    /// Most nodes are a topic's last token and have none.
+    /// Most nodes are the last token of a topic and have no branches.
     children: Option<Box<Children>>,
     topic: Option<TopicId>,
 }
@@ -22,7 +22,7 @@ struct Node {
 struct Children {
     // The standard hasher: publishers choose the tokens, so they must not be able to choose their hashes.
     places: HashMap<Box<str>, u32>,
-    /// In the order they were made.
+    /// The branches in the order in which they were made.
     nodes: Vec<Node>,
 }
 
@@ -32,27 +32,27 @@ pub(crate) struct TopicTree {
     root: Node,
 }
 
-/// Where a search is to go on.
+/// Where a search continues.
 #[derive(Debug, Default)]
 pub(crate) struct Cursor {
-    /// Of each node on the way down from the root, the branch that is looked at next.
+    /// For each node on the way down from the root, the branch that is looked at next.
     next: Vec<usize>,
     is_done: bool,
 }
 
 impl Cursor {
-    /// Whether the search has come to its end.
+    /// Whether the search is complete.
     pub(crate) const fn is_done(&self) -> bool {
         self.is_done
     }
 }
 
-/// What a pattern selects, and what finding it took.
+/// The topics that a pattern selects, and the work of finding them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Selected {
     /// The topics, by number.
     pub(crate) topics: Vec<TopicId>,
-    /// Nodes that were looked at.
+    /// The number of nodes that were looked at.
     pub(crate) visited: usize,
 }
 
@@ -60,7 +60,7 @@ impl TopicTree {
     /// Adds a topic.
     ///
     /// # Panics
-    /// With 2³² tokens below one, more than there are topics.
+    /// If there are 2³² tokens below one, more than there are topics.
     pub(crate) fn insert(&mut self, topic: &Topic, id: TopicId) {
         let mut node = &mut self.root;
         for token in topic.tokens() {
@@ -87,13 +87,13 @@ impl TopicTree {
         *visited = self.search(pattern, &mut Cursor::default(), usize::MAX, |topic| {
             topics.push(topic);
         });
-        // Branches are not in the order of topics; whoever is served by this must not depend on it.
+        // Branches are not in the order of topics, and callers must not depend on their order.
         topics.sort_unstable();
         selected
     }
 
-    /// Goes on with a search for the topics that `pattern` matches, always the same for one `cursor`, and looks at up to `most`
-    /// nodes, at least one. Returns how many it looked at.
+    /// Continues a search for the topics that `pattern` matches, and looks at up to `most` nodes, at least one. The
+    /// pattern must be the same in each call with one `cursor`. Returns the number of nodes that it looked at.
     pub(crate) fn search(
         &self,
         pattern: &Pattern,
@@ -140,7 +140,8 @@ impl Node {
         self.children.as_ref()?.nodes.get(at)
     }
 
-    /// The branch of this node, `depth` tokens below the root, to be looked at for `tokens` when those before `next` have been.
+    /// The next branch of this node to look at for `tokens`, after those before `next`. The node is `depth` tokens
+    /// below the root.
     fn branch(&self, tokens: &[&str], depth: usize, next: usize) -> Option<usize> {
         let children = self.children.as_ref()?;
         let token = match tokens.get(depth) {
@@ -149,7 +150,7 @@ impl Node {
         };
         match token {
             "*" | ">" => (next < children.nodes.len()).then_some(next),
-            // There is one, and it has been looked at if any has.
+            // There is only one such branch, and it was looked at if `next` is not 0.
             token => (next == 0).then(|| children.places.get(token).map(|at| *at as usize))?,
         }
     }
@@ -223,7 +224,8 @@ mod tests {
             prop_assert_eq!(tree(&topics).select(&pattern).topics, expected);
         }
 
-        /// Topics that are made between two pieces may be found or not; those before are, once each, for the same work.
+        /// Topics that are made between two pieces may be found or not. Earlier ones are found once each, for the same
+        /// work.
         #[test]
         fn a_search_in_pieces_finds_each_topic_that_was_there_once(
             topics in prop::collection::hash_set("[ab](\\.[abc]){0,3}", 2..40),

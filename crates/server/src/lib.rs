@@ -1,7 +1,7 @@
-//! Sockets, threads, HTTP, configuration and shutdown: what turns the pure router into a broker.
+//! Sockets, threads, HTTP, configuration and shutdown: the parts that turn the pure router into a broker.
 //!
-//! [`start`] gives a running broker: a thread per shard, one for the feed, one that accepts. Connections never move
-//! between shards. See `docs/ARCHITECTURE.md` for the way of a message through them.
+//! [`start`] runs a broker: a thread per shard, one for the feed, and one that accepts. Connections never move between
+//! shards. `docs/ARCHITECTURE.md` describes the path of a message through them.
 
 pub mod auth;
 pub mod config;

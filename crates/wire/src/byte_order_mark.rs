@@ -1,4 +1,4 @@
-//! The byte order mark with which Windows begins a file of UTF-8: no part of what the file says.
+//! The UTF-8 byte order mark that Windows puts at the beginning of a file. It is not part of the text.
 
 /// The mark in UTF-8.
 const MARK: &[u8] = "\u{feff}".as_bytes();

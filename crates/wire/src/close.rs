@@ -1,10 +1,10 @@
 //! WebSocket close codes: the registered ones that the broker uses and its private ones.
 //!
-//! 4000–4499 ask the client to reconnect, 4500–4999 tell it not to (PROTOCOL.md, "Errors and closes").
+//! 4000–4499 ask the client to reconnect, 4500–4999 forbid it (PROTOCOL.md, "Errors and closes").
 
 use std::fmt;
 
-/// Why a connection was closed, as a number both sides understand.
+/// Why a connection was closed, as a number that both sides understand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CloseCode(pub u16);
 
@@ -13,34 +13,34 @@ impl CloseCode {
     pub const NORMAL: Self = Self(1000);
     /// The server goes down or the client leaves.
     pub const GOING_AWAY: Self = Self(1001);
-    /// RFC 6455 was broken.
+    /// The other side broke a rule of RFC 6455.
     pub const PROTOCOL: Self = Self(1002);
     /// A text was not UTF-8.
     pub const NOT_UTF8: Self = Self(1007);
-    /// Repeated abuse.
+    /// The client abused the connection again and again.
     pub const POLICY: Self = Self(1008);
-    /// A message over the limit.
+    /// A message was longer than the limit.
     pub const TOO_BIG: Self = Self(1009);
-    /// The broker failed.
+    /// The broker has a fault.
     pub const INTERNAL: Self = Self(1011);
     /// The broker restarts.
     pub const RESTARTING: Self = Self(1012);
-    /// Drained: reconnect as told.
+    /// The broker drains: the client reconnects as the `drain` message told it.
     pub const DRAIN: Self = Self(4000);
     /// A ping was not answered in time.
     pub const NO_PONG: Self = Self(4001);
-    /// Slow beyond the budget.
+    /// The client read too slowly.
     pub const SLOW: Self = Self(4002);
     /// The token expired.
     pub const TOKEN_EXPIRED: Self = Self(4003);
-    /// No request within the time for the first one.
+    /// The first request did not come in time.
     pub const NO_REQUEST: Self = Self(4008);
     /// The token is not accepted.
     pub const BAD_TOKEN: Self = Self(4501);
-    /// Too many connections.
+    /// There are too many connections.
     pub const TOO_MANY: Self = Self(4503);
 
-    /// Every code that the protocol has for a broker, for catalogues and metrics.
+    /// Every code that a broker may send by the protocol, for catalogues and metrics.
     pub const SENT: [Self; 15] = [
         Self::NORMAL,
         Self::GOING_AWAY,

@@ -1,4 +1,4 @@
-//! Exact decimal numbers: prices and sizes, as text on the wire, never floats.
+//! Exact decimal numbers for prices and sizes. They are text on the wire, and never floats.
 //!
 //! A [`Decimal`] holds no trailing zeros after the point and no negative zero, so that equal numbers have equal text.
 //! Never rounds: a text that does not fit exactly is an error.
@@ -16,10 +16,10 @@ use crate::limits::DECIMAL_BYTES_MAX;
 /// Why a text is no decimal number.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum DecimalError {
-    /// Longer than [`DECIMAL_BYTES_MAX`].
+    /// The text is longer than [`DECIMAL_BYTES_MAX`].
     #[error("decimal has {0} bytes; at most {DECIMAL_BYTES_MAX} are allowed")]
     TooLong(usize),
-    /// Not digits with at most one point, or more digits than fit exactly (28).
+    /// The text is not digits with at most one point, or has more digits than fit exactly (28).
     #[error("{0:?} is not a decimal number of at most 28 digits")]
     Malformed(String),
 }
@@ -44,7 +44,8 @@ impl PartialOrd for Decimal {
 impl Ord for Decimal {
     #[inline]
     fn cmp(&self, other: &Self) -> Ordering {
-        // Prices of one instrument mostly have as many digits after the point, and then nothing needs to be scaled.
+        // The prices of one instrument mostly have equally many digits after the point. Then nothing needs to be
+        // scaled.
         if self.0.scale() == other.0.scale() {
             self.0.mantissa().cmp(&other.0.mantissa())
         } else {
@@ -69,7 +70,7 @@ impl Decimal {
     #[must_use]
     pub fn new(mut mantissa: i64, mut scale: u32) -> Self {
         assert!(scale <= 28, "scale {scale} is over 28");
-        // Divisions by constants of a machine word: several times faster than `normalize` on 96 bits.
+        // Divisions by constants of one machine word are several times faster than `normalize` on 96 bits.
         while scale >= 4 && mantissa % 10_000 == 0 {
             mantissa /= 10_000;
             scale -= 4;
@@ -93,7 +94,7 @@ impl Decimal {
         self.0.is_sign_negative() && !self.0.is_zero()
     }
 
-    /// The number's digits without sign, point and leading zeros: what a book's checksum covers of it.
+    /// The number's digits without sign, point and leading zeros. A book's checksum covers these.
     #[must_use]
     pub fn digits(self) -> u128 {
         self.0.mantissa().unsigned_abs()
@@ -138,7 +139,7 @@ impl Decimal {
     /// The number as text, written into `buffer`.
     fn text(self, buffer: &mut [u8; TEXT_BYTES_MAX]) -> &str {
         let mut digits = itoa::Buffer::new();
-        // Nearly all fit in 64 bits, which format faster.
+        // Nearly all fit in 64 bits, which are formatted faster.
         let digits = match u64::try_from(self.digits()) {
             Ok(small) => digits.format(small),
             Err(_) => digits.format(self.digits()),
@@ -165,7 +166,7 @@ impl Decimal {
                 push(digits.as_bytes());
             }
         }
-        // Nothing but ASCII was written.
+        // Only ASCII was written.
         std::str::from_utf8(&buffer[..len]).unwrap_or_default()
     }
 }

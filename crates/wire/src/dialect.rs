@@ -1,7 +1,8 @@
-//! Dialects: as which bytes the messages of a session go to its client.
+//! Dialects: the way in which a session's messages become bytes.
 //!
-//! A dialect makes the bytes of a message once, when the message is put on its way. What a publication says is made once per
-//! slot that dialects name, and shared by all sessions that take it so. Nothing decodes what a dialect has made.
+//! A dialect makes the bytes of a message once, when the message is queued. The bytes of a publication are made once
+//! for each encoding, and are shared by all sessions with a dialect of that encoding. Nothing decodes bytes that a
+//! dialect has made.
 
 use crate::close::CloseCode;
 use crate::codec::Codec;
@@ -10,19 +11,19 @@ use crate::frame::{Opcode, close_frame, frame};
 use crate::message::Control;
 use crate::sse::{self, Framing};
 
-/// As which bytes the messages of a session go to its client.
+/// The way in which the messages of a session become bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dialect {
-    /// As frames of RFC 6455.
+    /// Frames of RFC 6455.
     WebSocket(Variant),
-    /// As server-sent events.
+    /// Server-sent events.
     Sse(Framing),
 }
 
 impl Dialect {
     /// Number of dialects; each [index](Self::index) is below it.
     pub const COUNT: usize = Variant::COUNT + 2;
-    /// Number of ways to write a control message; each [form](Self::form) is below it.
+    /// Number of forms of a control message; each [form](Self::form) is below it.
     pub const FORMS: usize = Codec::ALL.len() + 2;
 
     /// The codec of its messages.
@@ -44,7 +45,7 @@ impl Dialect {
         }
     }
 
-    /// Its place among all dialects.
+    /// Its index among all dialects.
     #[inline]
     #[must_use]
     pub const fn index(self) -> usize {
@@ -54,7 +55,7 @@ impl Dialect {
         }
     }
 
-    /// Which control messages have the same bytes: those of equal forms.
+    /// The form of its control messages. Control messages of equal forms have the same bytes.
     #[must_use]
     pub const fn form(self) -> usize {
         match self {
@@ -78,7 +79,7 @@ impl Dialect {
         }
     }
 
-    /// The bytes that end a session, the last ones that its client gets.
+    /// The last bytes of a session, which tell its client that it is closed.
     #[must_use]
     pub fn close(self, code: CloseCode, reason: &str) -> Box<[u8]> {
         match self {
@@ -91,13 +92,13 @@ impl Dialect {
         }
     }
 
-    /// The bytes of a ping (RFC 6455 §5.5.2), of which a stream of events has none.
+    /// The bytes of a ping (RFC 6455 §5.5.2). `None` for a stream of events.
     #[must_use]
     pub fn ping(self) -> Option<Box<[u8]>> {
         self.signal(Opcode::Ping, &[])
     }
 
-    /// The bytes of a pong (RFC 6455 §5.5.3), of which a stream of events has none.
+    /// The bytes of a pong (RFC 6455 §5.5.3). `None` for a stream of events.
     #[must_use]
     pub fn pong(self, payload: &[u8]) -> Option<Box<[u8]>> {
         self.signal(Opcode::Pong, payload)

@@ -1,4 +1,4 @@
-//! What the broker answers to a request that it refuses.
+//! Refusals: the broker's answers to requests that it does not fulfil.
 
 use std::fmt;
 
@@ -8,27 +8,28 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
-    /// Not a request: malformed, a field missing or of the wrong type, a combination that makes no sense.
+    /// The message is no request: it is malformed, a field is missing or of the wrong type, or the fields contradict
+    /// each other.
     BadRequest,
-    /// Not a topic or pattern.
+    /// The text is not a topic or pattern.
     BadTopic,
-    /// An `op` that does not exist.
+    /// There is no such `op`.
     UnknownOp,
-    /// Unsubscribe or resync of a topic without a subscription.
+    /// The topic of an `unsubscribe` or `resync` has no subscription.
     NotSubscribed,
-    /// Needs a token, or a better one.
+    /// The request needs a token, or another one.
     Unauthenticated,
-    /// The connection's rights do not cover it.
+    /// The connection's rights do not allow it.
     Forbidden,
     /// The token has expired.
     TokenExpired,
-    /// A count or size limit of the broker.
+    /// The request exceeds a count or size limit of the broker.
     LimitExceeded,
-    /// Too many requests per second.
+    /// Too many requests came per second.
     RateLimited,
     /// The message is longer than allowed.
     TooLarge,
-    /// The broker's fault.
+    /// The broker has a fault.
     Internal,
 }
 
@@ -48,7 +49,7 @@ impl ErrorCode {
         Self::Internal,
     ];
 
-    /// The code as the wire has it.
+    /// The code on the wire.
     ///
     /// ```
     /// assert_eq!(tickwire_wire::ErrorCode::BadTopic.as_str(), "bad_topic");
@@ -83,13 +84,13 @@ impl fmt::Display for ErrorCode {
     }
 }
 
-/// A refusal: the code a program acts on and the reason a person reads.
+/// A refusal: a code for programs and a reason for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{code}: {reason}")]
 pub struct Refusal {
-    /// What kind of refusal.
+    /// The kind of refusal.
     pub code: ErrorCode,
-    /// What was wrong, naming the offending value.
+    /// The fault, with the offending value.
     pub reason: String,
 }
 

@@ -1,6 +1,6 @@
-//! The numbers and names of a topic's lineage: sequence, epoch, time.
+//! The numbers and names of a topic's messages: sequence number, epoch, time.
 //!
-//! Newtypes, never bare integers. Nothing here reads a clock: time comes in from outside.
+//! They are newtypes, never bare integers. Nothing here reads a clock: time is an argument.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,14 +8,14 @@ use std::sync::Arc;
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// The integer that a float is equal to. Libraries of languages whose numbers are floats write integers so. Up to 2⁵³ each
-/// float stands for one integer; beyond, it is refused.
+/// The integer that equals a float. Languages whose numbers are all floats write integers in this way. Up to 2⁵³ each
+/// float stands for one integer; a larger one is refused.
 pub(crate) fn integral(number: f64) -> Option<u64> {
     const EXACT_MAX: f64 = (1_u64 << f64::MANTISSA_DIGITS) as f64;
     ((0.0..=EXACT_MAX).contains(&number) && number.fract() == 0.0).then_some(number as u64)
 }
 
-/// Reads a `u64`, with an error that a person understands and no Rust type in it.
+/// Reads a `u64`. Its errors are for people and name no Rust type.
 pub(crate) fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     struct Whole;
     impl Visitor<'_> for Whole {
@@ -37,7 +37,7 @@ pub(crate) fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result
     deserializer.deserialize_any(Whole)
 }
 
-/// Position of a message in its topic: 1 for the first, +1 for each next one; 0 is "before the first".
+/// The position of a message in its topic: 1 for the first, and one more for each next message. 0 is before the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Seq(#[serde(deserialize_with = "whole_number")] pub u64);
@@ -76,7 +76,7 @@ impl Micros {
         Self(self.0.saturating_add(ms.saturating_mul(1_000)))
     }
 
-    /// Microseconds from `earlier` to this moment, 0 if it is later.
+    /// Microseconds from `earlier` to this moment; 0 if `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
@@ -89,13 +89,14 @@ impl fmt::Display for Micros {
     }
 }
 
-/// The lineage of a topic's sequence numbers, an opaque short string. When it changes, a client drops what it holds.
+/// The epoch of a topic's sequence numbers, an opaque short string. When it changes, a client drops the state that it
+/// holds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Epoch(Arc<str>);
 
 impl Epoch {
-    /// The epoch that `number` names: lower-case base 36, at least four characters.
+    /// The epoch made from `number`: lower-case base 36, at least four characters.
     ///
     /// ```
     /// use tickwire_wire::Epoch;

@@ -1,6 +1,7 @@
-//! What crosses a Tickwire socket: topics, messages, codecs, dialects, frames and events encoded once, close codes, limits.
+//! Everything that Tickwire sends and receives: topics, messages, codecs, dialects, frames and events, close codes, and
+//! limits.
 //!
-//! Pure: never a socket, a clock, a thread or the environment. Both sides of the wire use it, the broker and its clients;
+//! The crate never uses a socket, a clock, a thread or the environment. Both the broker and its clients use it.
 //! PROTOCOL.md is its specification.
 
 pub mod byte_order_mark;

@@ -1,6 +1,6 @@
 //! Every limit of the broker, in one place.
 //!
-//! Limits that an operator may change are defaults here and settings in the server's configuration; the rest are
+//! A limit that an operator may change is a default here, with a setting in the server's configuration. The others are
 //! part of the protocol. Relations between them are checked at compile time, at the end of this file.
 
 /// Longest topic or pattern, in bytes (PROTOCOL.md, "Topics").
@@ -24,7 +24,7 @@ pub const NESTING_MAX: usize = 64;
 
 /// Default for the level of compression: 1, the fastest, to 9, the smallest.
 pub const DEFLATE_LEVEL: u8 = 1;
-/// Default for the bytes of a message below which it is not compressed.
+/// Default for the size in bytes below which a message is not compressed.
 pub const DEFLATE_THRESHOLD_BYTES: usize = 128;
 
 /// Longest text of a decimal price or size, in bytes.
@@ -52,18 +52,18 @@ pub const REPLAY_MS: u64 = 60_000;
 
 /// Default for the most subscriptions (patterns and topics as the client named them) of one connection.
 pub const SUBSCRIPTIONS_MAX: usize = 1_024;
-/// Names of a `subscribe` or `unsubscribe` that a shard sees to before others have their turn.
+/// Names of a `subscribe` or `unsubscribe` that a shard handles before other work has its turn.
 pub const TOPICS_AT_ONCE: usize = 128;
 /// Default for the bytes that may wait for one connection.
 pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
-/// Room in an outbox below which snapshots and replays are not pulled in.
+/// Bytes of free room in an outbox below which snapshots and replays are not pulled in.
 pub const OUTBOX_REFILL_BYTES: usize = 64 * 1024;
-/// The shortest times between two updates of a topic that a `conflate` subscription can have, in milliseconds. What a
-/// client asks for is raised to one of them; beyond the last it is refused with `bad_request`.
+/// The shortest times between two updates of a topic that a `conflate` subscription can have, in milliseconds. The time
+/// that a client asks for is raised to one of them; a time above the last is refused with `bad_request`.
 pub const CONFLATE_MS_CLASSES: [u32; 13] = [
     0, 10, 20, 50, 100, 200, 250, 500, 1_000, 2_000, 5_000, 10_000, 60_000,
 ];
-/// Bytes of answers (acks, errors, pongs) that may wait for one connection before it counts as abusive.
+/// Bytes of answers (acks, errors, pongs) that may wait for one connection; with more it is closed with 4002.
 pub const CONTROL_QUEUE_BYTES_MAX: usize = 1024 * 1024;
 /// Publications that may wait in one shard's queue; beyond it the shard catches up from the histories.
 pub const SHARD_QUEUE_MAX: usize = 65_536;
@@ -72,17 +72,19 @@ pub const SHARD_QUEUE_MAX: usize = 65_536;
 pub const OPS_PER_S: u32 = 50;
 /// Default for the operations that a quiet connection may send at once.
 pub const OPS_BURST: u32 = 200;
-/// Default for the publications per second and connection.
+/// Default for the publications per second of one connection.
 pub const PUBLISHES_PER_S: u32 = 10_000;
 /// Default for the publications that a quiet connection may send at once.
 pub const PUBLISHES_BURST: u32 = 20_000;
 /// Most publications per second, and at once, that an operator or a token can grant.
 pub const PUBLISH_RATE_MAX: u32 = 1_000_000;
-/// How many connections' allowances for looking at topics all WebSocket connections and streams of one address have together.
+/// The allowance of one address for looks at topics, by all its WebSocket connections and streams: as much as this
+/// number of connections have.
 pub const ADDRESS_VISITS: u32 = 4;
-/// Default for the requests in a row, each refused whole for what it asks, with which a connection is closed with 1008.
+/// Default for the requests in a row, each refused whole for what it asks, after which a connection is closed with
+/// 1008.
 pub const REFUSALS_IN_A_ROW_MAX: u32 = 10;
-/// Requests per second of those that are forgiven.
+/// The number of these refusals that are forgiven per second.
 pub const REFUSALS_FORGIVEN_PER_S: u32 = 1;
 /// Default for the requests that may be refused with `rate_limited` at once; one more closes with 1008. They are forgiven
 /// as fast as requests are allowed.
@@ -90,7 +92,7 @@ pub const RATE_LIMITED_MAX: u32 = 200;
 /// Default for the most topics that all patterns of a connection match together.
 pub const TOPICS_PER_CONNECTION_MAX: usize = 65_536;
 /// Default for the most tokens of a connection's wildcard patterns, and of its topics that did not exist when it
-/// subscribed to them: what the indexes hold for it.
+/// subscribed to them. The indexes hold these tokens.
 pub const PATTERN_TOKENS_MAX: usize = 4 * SUBSCRIPTIONS_MAX;
 
 /// Default for the quiet time after which the broker sends a `heartbeat`, in milliseconds.
@@ -101,9 +103,9 @@ pub const PING_AFTER_MS: u64 = 20_000;
 pub const PONG_TIMEOUT_MS: u64 = 20_000;
 /// Default for the time from the handshake to the first request, in milliseconds; then close 4008.
 pub const FIRST_REQUEST_MS: u64 = 10_000;
-/// Default for the time that a connection may take nothing of what waits for it before close 4002, in milliseconds.
+/// Default for the time for which a connection may take none of the waiting bytes before close 4002, in milliseconds.
 pub const STALL_MS: u64 = 30_000;
-/// Default for the time after which the kernel gives up a connection whose far end acknowledges nothing or has no room
+/// Default for the time after which the kernel ends a connection whose client acknowledges nothing or has no room
 /// (`TCP_USER_TIMEOUT`), in milliseconds.
 pub const USER_TIMEOUT_MS: u64 = 40_000;
 /// Default for the time that a client has to send its request headers, in milliseconds.
@@ -124,7 +126,7 @@ pub const HEADERS_MAX: usize = 100;
 pub const BULK_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Most `topic=` parameters of one server-sent-events request.
 pub const SSE_TOPICS_MAX: usize = 64;
-/// Bytes that a client may send behind its request for server-sent events, which mean nothing; more is not read.
+/// Most bytes that are read of what a client sends behind its request for server-sent events. These bytes are ignored.
 pub const SSE_HEARD_BYTES_MAX: usize = 8 * 1024;
 /// Default for the most messages that `GET …/history` returns.
 pub const HISTORY_PAGE: usize = 100;
@@ -134,18 +136,18 @@ pub const HISTORY_PAGE_MAX: usize = 1_024;
 pub const HISTORY_ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Default for the bytes of answers over HTTP that may wait for their clients to take them, all together.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Bytes of an answer up to which it does not count among those.
+/// Bytes up to which an answer does not count towards [`ANSWER_BYTES_MAX`].
 pub const SMALL_ANSWER_BYTES_MAX: usize = 64 * 1024;
-/// Bytes of an answer over HTTP per second that a client must take, at least and on average.
+/// Bytes of an answer per second that a client must take over HTTP on average.
 pub const ANSWER_BYTES_PER_S: u64 = 16 * 1024;
-/// Topics that `GET /v1/topics` returns when its `limit` does not say.
+/// Topics that `GET /v1/topics` returns if its request has no `limit`.
 pub const TOPICS_PAGE: usize = 1_000;
 /// Most topics that `GET /v1/topics` returns.
 pub const TOPICS_PAGE_MAX: usize = 10_000;
 
 /// Bytes of log lines that may wait to be written; further ones are lost and counted.
 pub const LOG_QUEUE_BYTES_MAX: usize = 256 * 1024;
-/// Log lines of one kind, which is a place in the code, in a second; how many more there were is one line.
+/// Log lines per second from one place in the code. One more line says how many were left out.
 pub const LOG_LINES_PER_S_MAX: u32 = 100;
 
 const _: () = {

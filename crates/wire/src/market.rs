@@ -1,4 +1,4 @@
-//! Market data as `data` carries it (PROTOCOL.md, "Market data carried in `data`"), and the book's checksum.
+//! Market data in the field `data` (PROTOCOL.md, "Market data carried in `data`"), and the checksum of a book.
 //!
 //! Field order is the order on the wire. Times are microseconds since the Unix epoch.
 
@@ -59,7 +59,7 @@ pub struct Ticker {
     pub ask: Decimal,
     /// Size at the best ask.
     pub ask_size: Decimal,
-    /// First trade's price of the session.
+    /// Price of the session's first trade.
     pub open: Decimal,
     /// Highest traded price of the session.
     pub high: Decimal,
@@ -88,11 +88,11 @@ pub struct Bbo {
     pub ask: Decimal,
     /// Size at the best ask.
     pub ask_size: Decimal,
-    /// When the quote became so.
+    /// When the quote took effect.
     pub time: Micros,
 }
 
-/// Which side of the book the taker of a trade came from.
+/// The side of the trade's taker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Side {
@@ -140,7 +140,7 @@ pub struct Candle {
     pub volume: Decimal,
     /// Number of trades so far.
     pub trades: u64,
-    /// Whether the interval is over: no later message for it follows.
+    /// Whether the interval is over. Then no later message for it follows.
     pub closed: bool,
 }
 
@@ -200,12 +200,13 @@ pub struct Book {
     /// Ask levels.
     #[serde(default)]
     pub asks: Vec<Level>,
-    /// [`BookChecksum`] of the book after the change. The broker computes it; what a publisher says is not used.
+    /// [`BookChecksum`] of the book after the change. The broker computes it and ignores the one of a publisher.
     #[serde(default)]
     pub checksum: u32,
-    /// When the book became so.
+    /// When the book took this state.
     pub time: Micros,
-    /// In a publisher's message: these levels are the whole book, not changes of it. Never sent to subscribers.
+    /// In a publisher's message: whether these levels are the whole book and not changes of it. Never sent to
+    /// subscribers.
     #[serde(default, skip_serializing)]
     pub replace: bool,
 }
@@ -224,14 +225,14 @@ pub struct Book {
 /// ```
 #[derive(Debug)]
 pub struct BookChecksum {
-    /// Gathered first, since CRC-32 over one long text is several times faster than over many short ones.
+    /// The text is gathered first, since CRC-32 over one long text is several times faster than over many short ones.
     text: [u8; CHECKSUM_BYTES_MAX],
     len: usize,
 }
 
-/// Digits of a decimal's 96-bit mantissa, at most.
+/// Most digits of a decimal's 96-bit mantissa.
 const DIGITS_MAX: usize = 29;
-/// Price and size of the covered levels of both sides.
+/// Most bytes of the prices and sizes of the covered levels of both sides.
 const CHECKSUM_BYTES_MAX: usize = 2 * BOOK_CHECKSUM_LEVELS * 2 * DIGITS_MAX;
 
 impl Default for BookChecksum {
@@ -244,7 +245,7 @@ impl Default for BookChecksum {
 }
 
 impl BookChecksum {
-    /// Adds the first ten levels of a side, which come best first. Sides beyond the second are not covered.
+    /// Adds the first ten of the levels of a side, which must be the best first. A third side is ignored.
     pub fn side(&mut self, levels: impl Iterator<Item = Level>) {
         for level in levels.take(BOOK_CHECKSUM_LEVELS) {
             self.digits(level.price.digits());
@@ -254,10 +255,10 @@ impl BookChecksum {
 
     fn digits(&mut self, number: u128) {
         if number == 0 {
-            return; // its only digit is a leading zero
+            return; // zero has only leading zeros
         }
         let mut buffer = itoa::Buffer::new();
-        // Nearly all fit in 64 bits, which format faster.
+        // Nearly all fit in 64 bits, which are formatted faster.
         let digits = match u64::try_from(number) {
             Ok(small) => buffer.format(small),
             Err(_) => buffer.format(number),

@@ -1,7 +1,7 @@
 //! The messages of PROTOCOL.md, both directions, as types.
 //!
-//! Requests hold topics as text: each is validated by itself so that one bad topic does not fail the others. Names of
-//! fields are those of the wire. The codecs in [`crate::codec`] turn them into bytes and back.
+//! Requests hold topics as text: each topic is validated by itself, so that a bad one does not fail the others. Names
+//! of fields are those of the wire. The codecs in [`crate::codec`] convert the messages to bytes and back.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::json_text::JsonText;
 use crate::market::{Bbo, Book, Candle, Ticker, Trade};
 use crate::secret::Secret;
 
-/// What a client calls a request so that it recognises the answer: an integer of its choice.
+/// The id of a request, an integer that the client chooses. The answer has the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RequestId(#[serde(deserialize_with = "whole_number")] pub u64);
@@ -23,7 +23,7 @@ pub struct RequestId(#[serde(deserialize_with = "whole_number")] pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// Each message replaces the one before.
+    /// Only the newest message counts.
     State,
     /// Data is an L2 snapshot or a set of level changes; the broker keeps the book.
     Book,
@@ -32,7 +32,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The kind as the wire has it.
+    /// The kind on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -49,14 +49,14 @@ impl Kind {
 pub enum Mode {
     /// Each message, in order.
     Every,
-    /// The newest always arrives; superseded ones may be skipped.
+    /// The newest message always arrives; superseded ones may be skipped.
     Conflate,
-    /// One snapshot, then unsubscribed.
+    /// One snapshot without a subscription.
     Snapshot,
 }
 
 impl Mode {
-    /// The mode as the wire has it.
+    /// The mode on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -66,7 +66,7 @@ impl Mode {
         }
     }
 
-    /// The mode of a subscription to a topic of `kind` that names none.
+    /// The default mode of a subscription to a topic of `kind`.
     #[must_use]
     pub const fn default_for(kind: Kind) -> Self {
         match kind {
@@ -76,21 +76,21 @@ impl Mode {
     }
 }
 
-/// A place in a topic's lineage that a client has reached.
+/// The position in a topic that a client has reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Position {
-    /// The lineage.
+    /// The epoch of the number.
     pub epoch: Epoch,
-    /// The last message that was seen.
+    /// The last message that the client has seen.
     pub seq: Seq,
 }
 
-/// The places that a client has reached in topics of one lineage.
+/// The positions that a client has reached in topics of one epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Positions {
-    /// The lineage.
+    /// The epoch of the numbers.
     pub epoch: Epoch,
-    /// The last message that was seen of each topic. The topics are not validated.
+    /// The last message that the client has seen of each topic. The topics are not validated.
     pub seqs: BTreeMap<String, Seq>,
 }
 
@@ -100,7 +100,8 @@ pub struct Positions {
 pub enum Since {
     /// A topic: `{"epoch":"k3v9","seq":57}`
     One(Position),
-    /// The topics of a pattern: `{"epoch":"k3v9","seqs":{"trade.A":57,"trade.B":12}}`, or an array of these, one a lineage.
+    /// The topics of a pattern: `{"epoch":"k3v9","seqs":{"trade.A":57,"trade.B":12}}`, or an array of these, one for
+    /// each epoch.
     Many(Vec<Positions>),
 }
 
@@ -152,7 +153,7 @@ impl TopicRequest {
         }
     }
 
-    /// The position to resume from, if it is that of one topic.
+    /// The position to resume from, if the request gives that of a single topic.
     #[must_use]
     pub fn position(&self) -> Option<&Position> {
         match self.since()? {
@@ -162,16 +163,17 @@ impl TopicRequest {
     }
 }
 
-/// `subscribe`: topics and what is wanted for all of them.
+/// `subscribe`: topics, and what the client wants for all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscribe {
     /// The request's id.
     pub id: RequestId,
     /// Topics and patterns, with positions to resume from.
     pub topics: Vec<TopicRequest>,
-    /// The mode; the kind's default if none.
+    /// The mode. `None` stands for the kind's default.
     pub mode: Option<Mode>,
-    /// Shortest time between two updates of a topic; 0 = only when behind.
+    /// Shortest time between two updates of a topic, in milliseconds. With 0, messages are skipped only if the client
+    /// is behind.
     pub conflate_ms: Option<u32>,
     /// Whether a snapshot is sent first.
     pub snapshot: bool,
@@ -182,11 +184,11 @@ pub struct Subscribe {
 pub enum ClientMessage {
     /// Subscribe to topics.
     Subscribe(Subscribe),
-    /// Where the session's next `subscribe` resumes the topics of its patterns.
+    /// Say where the session's next `subscribe` resumes the topics of its patterns.
     Positions {
         /// The request's id.
         id: RequestId,
-        /// The positions, by lineage.
+        /// The positions, by epoch.
         since: Vec<Positions>,
     },
     /// End subscriptions.
@@ -226,19 +228,19 @@ pub enum ClientMessage {
     },
 }
 
-/// A request that could not be read, with its id where that much could be.
+/// A request that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadRequest {
-    /// The request's id.
+    /// The request's id, if it could be read.
     pub id: Option<RequestId>,
-    /// What is wrong with it.
+    /// The refusal to answer with.
     pub refusal: Refusal,
 }
 
-/// What a publication carries. Market data stays typed until a subscriber needs its bytes; anything else is JSON text.
+/// The data of a publication. Market data stays typed until a subscriber needs its bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Payload {
-    /// Anything else.
+    /// JSON text, for all other data.
     Json(JsonText),
     /// `ticker.<symbol>`
     Ticker(Box<Ticker>),
@@ -252,19 +254,19 @@ pub enum Payload {
     Book(Box<Book>),
 }
 
-/// The limits that a `welcome` tells.
+/// The limits in a `welcome`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnnouncedLimits {
     /// Most subscriptions of the connection.
     pub subscriptions: usize,
     /// Longest client message in bytes.
     pub message_bytes: usize,
-    /// Sustained requests per second.
+    /// Requests per second in the long run.
     pub ops_per_s: u32,
     /// Requests that may come at once after a quiet time.
     #[serde(default)]
     pub ops_burst: u32,
-    /// Sustained publications per second; 0 of a broker that counts them among the requests.
+    /// Publications per second in the long run. 0 from a broker that counts them as requests.
     #[serde(default)]
     pub publishes_per_s: u32,
     /// Publications that may come at once after a quiet time.
@@ -275,33 +277,33 @@ pub struct AnnouncedLimits {
 /// One result of an `ack`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct AckResult {
-    /// The topic or pattern as the request had it.
+    /// The topic or pattern as written in the request.
     pub topic: String,
-    /// Number of topics that a pattern matches now.
+    /// The number of topics that the pattern matches now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matched: Option<usize>,
-    /// The lineage of the topic's numbers.
+    /// The epoch of the topic's numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<Epoch>,
-    /// Where the subscription begins, or the number that a published message got.
+    /// The position at which the subscription begins, or the number of the published message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<Seq>,
     /// The mode that was granted, if it is the same for every topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
-    /// The modes that were granted by kind, where a pattern stands for topics of several kinds and so has no one mode.
+    /// The modes that were granted by kind, if a pattern stands for topics of several kinds and so has no single mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modes: Option<BTreeMap<Kind, Mode>>,
-    /// The time between two updates that was granted, for `conflate`.
+    /// The least time between two updates that was granted for `conflate`, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conflate_ms: Option<u32>,
-    /// Whether the resume of a topic succeeded, when one was asked for.
+    /// Whether the topic was resumed, if the request asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovered: Option<bool>,
-    /// Number of the topics of a pattern that were resumed, when that was asked for.
+    /// The number of the pattern's topics that were resumed, if the request asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resumed: Option<usize>,
-    /// Number of the topics of a pattern that were not resumed, when that was asked for.
+    /// The number of the pattern's topics that were not resumed, if the request asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_resumed: Option<usize>,
     /// Why this topic was refused.
@@ -317,21 +319,21 @@ pub enum GapReason {
     Slow,
     /// The history no longer reaches back to the position.
     History,
-    /// The position is of another lineage.
+    /// The position is of another epoch.
     Epoch,
 }
 
-/// State of a topic's source.
+/// The state of a topic's source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TopicState {
-    /// Nothing came for longer than expected.
+    /// No message came for longer than expected.
     Stale,
     /// Messages come again.
     Live,
 }
 
-/// Why a book is stale although messages of it come.
+/// Why a book is stale although its messages come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StaleReason {
@@ -343,7 +345,7 @@ pub enum StaleReason {
     Crossed,
 }
 
-/// A message from the broker that is not market data: short, and but for `joined` made for one connection.
+/// A message from the broker that is not market data. It is short and, except `joined`, made for one connection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
 pub enum Control {
@@ -355,9 +357,9 @@ pub enum Control {
         server: String,
         /// When it was sent.
         ts: Micros,
-        /// After how long without other messages a heartbeat comes.
+        /// Time in milliseconds without other messages after which a heartbeat comes.
         heartbeat_ms: u64,
-        /// What the connection may do.
+        /// The limits of the connection.
         limits: AnnouncedLimits,
     },
     /// Answers a request.
@@ -368,25 +370,25 @@ pub enum Control {
         #[serde(default)]
         results: Vec<AckResult>,
     },
-    /// All that a request brought has been sent: its snapshots and its replays.
+    /// Everything that a request brought has been sent: its snapshots and replays.
     Synced {
         /// The request's id.
         id: RequestId,
     },
-    /// A topic whose lineage the client was not told yet is part of its subscriptions.
+    /// A topic has joined the client's subscriptions, and the client was not told its epoch before.
     Joined {
         /// The topic.
         topic: String,
-        /// The lineage of the numbers.
+        /// The epoch of the numbers.
         epoch: Epoch,
-        /// Where the subscription begins: the next message is the one after it.
+        /// The position at which the subscription begins: the next message is the one after it.
         seq: Seq,
     },
     /// Messages that will not come.
     Gap {
         /// The topic.
         topic: String,
-        /// The lineage of the numbers.
+        /// The epoch of the numbers.
         epoch: Epoch,
         /// First missing message.
         from: Seq,
@@ -401,41 +403,41 @@ pub enum Control {
         topic: String,
         /// The new state.
         state: TopicState,
-        /// Why a book is stale; none when its source is silent.
+        /// Why a book is stale. `None` if its source is silent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<StaleReason>,
     },
-    /// Nothing else was sent for a while.
+    /// No other message was sent for a while.
     Heartbeat {
         /// When it was sent.
         ts: Micros,
     },
     /// Answers a `ping`.
     Pong {
-        /// The request's id, if it had one.
+        /// The request's id, if it has one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         id: Option<RequestId>,
         /// When it was sent.
         ts: Micros,
-        /// When the `ping` was read. An older broker does not say it.
+        /// When the `ping` was read. Older brokers omit it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         received: Option<Micros>,
     },
     /// The broker will close the connection.
     Drain {
-        /// How long to wait before connecting again.
+        /// Time in milliseconds that the client should wait before it connects again.
         reconnect_after_ms: u64,
-        /// When the connection will be closed at the latest.
+        /// Time in milliseconds after which the connection is closed at the latest.
         deadline_ms: u64,
     },
-    /// A refused request.
+    /// A request was refused.
     Error {
-        /// The request's id, where it could be read.
+        /// The request's id, if it could be read.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         id: Option<RequestId>,
-        /// The code a program acts on.
+        /// The code for programs.
         code: ErrorCode,
-        /// The reason a person reads.
+        /// The reason for people.
         reason: String,
         /// Whether the same request may succeed later.
         #[serde(default)]
@@ -463,13 +465,13 @@ pub enum ServerMessage {
     Snapshot {
         /// The topic.
         topic: String,
-        /// The lineage of the numbers.
+        /// The epoch of the numbers.
         epoch: Epoch,
-        /// The message that the value is of.
+        /// The number of the message that the value belongs to.
         seq: Seq,
         /// When that message entered the broker.
         ts: Micros,
-        /// The value, as JSON whichever codec brought it.
+        /// The value, as JSON with either codec.
         data: Box<RawValue>,
     },
     /// A topic's next message.
@@ -480,11 +482,11 @@ pub enum ServerMessage {
         seq: Seq,
         /// When it entered the broker.
         ts: Micros,
-        /// The message, as JSON whichever codec brought it.
+        /// The message, as JSON with either codec.
         data: Box<RawValue>,
     },
-    /// Anything else.
+    /// Any other known message.
     Control(Control),
-    /// An `op` that this version does not know; receivers ignore it.
+    /// A message with an `op` that this version does not know. Receivers ignore it.
     Unknown(String),
 }

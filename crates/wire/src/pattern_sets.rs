@@ -1,13 +1,14 @@
-//! Patterns as sets of topics: whether one lies within others, whether two meet, and where.
+//! Patterns as sets of topics: whether one lies within others, whether two overlap, and in which topics.
 //!
-//! Pure. The answers treat a token as one of endlessly many and a topic as endlessly long. Real topics are fewer
-//! (255 bytes, 16 tokens), so [`covers`] may say no where the limits alone would make it yes, never yes where it is no;
-//! and [`overlap`] may say yes of patterns whose only common topics would be too long, never no of two that meet. Both
-//! errors are on the side of refusing. Work is bounded by the tokens of the patterns given.
+//! The answers treat a token as one of infinitely many and a topic as infinitely long. Real topics are fewer (255
+//! bytes, 16 tokens). So [`covers`] may say no where only the limits would make it yes, but never yes where it is no.
+//! [`overlap`] may say yes for patterns whose only common topics would be too long, but never no for two that overlap.
+//! Both errors lead to a refusal. The work is bounded by the tokens of the patterns.
 
 use crate::topic::Pattern;
 
-/// Whether every topic that `inner` matches is matched by at least one of `outer`, together if not alone.
+/// Whether every topic that `inner` matches is matched by at least one of `outer`. Several of `outer` may be needed
+/// together.
 ///
 /// ```
 /// use tickwire_wire::Pattern;
@@ -31,17 +32,18 @@ pub fn covers(outer: &[Pattern], inner: &Pattern) -> bool {
     covers_rest(&outer, Some(inner.as_str()))
 }
 
-/// Whether topics that go on with `inner` all go on with one of `outer`; a rest that is over is no text.
+/// Whether topics that continue with `inner` all continue with one of `outer`. `None` and a missing text mean that
+/// nothing follows.
 fn covers_rest(outer: &[&str], inner: Option<&str>) -> bool {
     let Some(inner) = inner else {
-        // A pattern of `outer` that ends here as well was found by the caller.
+        // The caller has found a pattern of `outer` that ends here as well.
         return false;
     };
     if outer.contains(&">") {
         return true;
     }
     let (token, rest) = split(inner);
-    // Behind a wildcard may stand a token that no pattern names: only wildcards cover that one.
+    // Behind a wildcard there may be a token that no pattern names. Only wildcards cover it.
     let fitting = outer.iter().map(|pattern| split(pattern));
     let tails: Vec<Option<&str>> = fitting
         .filter(|(other, _)| *other == "*" || *other == token && !is_wild(token))
@@ -50,7 +52,7 @@ fn covers_rest(outer: &[&str], inner: Option<&str>) -> bool {
     let ends = tails.contains(&None);
     let go_on: Vec<&str> = tails.into_iter().flatten().collect();
     match (token, rest) {
-        // One token, or one and more of the same.
+        // The first case is one token, the second one or more of the same.
         (">", _) => ends && covers_rest(&go_on, Some(">")),
         (_, None) => ends,
         (_, rest) => covers_rest(&go_on, rest),
@@ -70,8 +72,8 @@ pub fn overlap(a: &Pattern, b: &Pattern) -> bool {
     meet(a, b, |_| {})
 }
 
-/// The pattern of the topics that both `a` and `b` match. None if there are no such topics, or if it would be longer than
-/// a pattern may be.
+/// The pattern of the topics that both `a` and `b` match. `None` if there are no such topics, or if the pattern would
+/// be longer than a pattern may be.
 ///
 /// ```
 /// use tickwire_wire::Pattern;
@@ -92,13 +94,14 @@ pub fn common(a: &Pattern, b: &Pattern) -> Option<Pattern> {
     if met { text.parse().ok() } else { None }
 }
 
-/// Whether `a` and `b` meet. `tell` gets the tokens of where they do, one after the other, as far as they go together.
+/// Whether `a` and `b` overlap. `tell` gets the tokens of the overlap one after the other, as far as the patterns
+/// agree.
 fn meet<'p>(a: &'p Pattern, b: &'p Pattern, mut tell: impl FnMut(&'p str)) -> bool {
     let (mut a, mut b) = (Some(a.as_str()), Some(b.as_str()));
     loop {
         let (token, next_a, next_b) = match (a, b) {
             (None, None) => return true,
-            // A rest that is over has no token for the other's.
+            // One of them has ended, and the other has a token left.
             (None, Some(_)) | (Some(_), None) => return false,
             (Some(rest_a), Some(rest_b)) => match (split(rest_a), split(rest_b)) {
                 ((">", _), _) => (rest_b, None, None),
@@ -115,7 +118,7 @@ fn meet<'p>(a: &'p Pattern, b: &'p Pattern, mut tell: impl FnMut(&'p str)) -> bo
     }
 }
 
-/// The first token and what follows it.
+/// The first token and the rest.
 fn split(text: &str) -> (&str, Option<&str>) {
     match text.split_once('.') {
         Some((token, rest)) => (token, Some(rest)),

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// A token. Shows as `[redacted]` wherever it is formatted, so that it cannot reach a log by way of something that holds
-/// it; [`Secret::expose`] is the one way to the text, and easy to search for.
+/// A token. It is formatted as `[redacted]`, so that it cannot reach a log inside another value. [`Secret::expose`] is
+/// the only way to the text, and easy to search for.
 ///
 /// ```
 /// use tickwire_wire::Secret;
@@ -15,7 +15,7 @@ use std::fmt;
 pub struct Secret(Box<str>);
 
 impl Secret {
-    /// The text itself. Not for messages of any kind.
+    /// The text itself. It must not go into messages of any kind.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

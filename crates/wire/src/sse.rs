@@ -1,7 +1,7 @@
 //! Server-sent events as bytes (HTML Living Standard, "Server-sent events", §9.2.6), in the chunks of an HTTP body.
 //!
-//! An event ends with an empty line, so a line break in the data would cut it short: each line of the data gets its own
-//! `data:`, and the browser puts them together again with `\n`, which in JSON stands only between tokens.
+//! An event ends with an empty line, so a line break in the data would cut it short. Each line of the data gets its own
+//! `data:`, and the browser joins them again with `\n`. In JSON a line break is only between tokens.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -13,7 +13,7 @@ use crate::codec::{Codec, DataOp};
 use crate::frame::cut_reason;
 use crate::message::Control;
 
-/// Content type of a stream.
+/// The `Content-Type` of a stream.
 pub const CONTENT_TYPE: &str = "text/event-stream";
 
 /// Longest head of a chunk: 16 digits and the end of the line.
@@ -29,8 +29,8 @@ pub enum Framing {
 }
 
 impl Framing {
-    /// Appends what `fill` appends to the body, as a chunk of its own where there are chunks. It must append something: an
-    /// empty chunk is the last.
+    /// Appends the bytes that `fill` appends to the body, in a chunk of their own if the body has chunks. `fill` must
+    /// append something: an empty chunk would end the body.
     pub fn append(self, out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
         if self == Self::Bare {
             return fill(out);
@@ -47,14 +47,14 @@ impl Framing {
         out.extend_from_slice(b"\r\n");
     }
 
-    /// What [`Self::append`] would append.
+    /// The bytes that [`Self::append`] would append.
     pub fn make(self, fill: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
         let mut out = Vec::with_capacity(512);
         self.append(&mut out, fill);
         out
     }
 
-    /// What ends the body.
+    /// The bytes that end the body.
     #[must_use]
     pub const fn end(self) -> &'static [u8] {
         match self {
@@ -63,7 +63,7 @@ impl Framing {
         }
     }
 
-    /// A chunk that was made as [`Self::Chunked`], as it stands in the body.
+    /// The part of a chunk, made as [`Self::Chunked`], that belongs into the body.
     #[must_use]
     pub fn of_chunk(self, chunk: &[u8]) -> &[u8] {
         match self {
@@ -94,7 +94,7 @@ fn write_event(name: &'static str, out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec
     out.extend_from_slice(b"\n\n");
 }
 
-/// Appends the lines of `data`; `data: ` stands before the first already.
+/// Appends the lines of `data`. The first `data: ` was appended already.
 fn write_lines(data: &[u8], out: &mut Vec<u8>) {
     let mut rest = data;
     loop {
@@ -109,7 +109,7 @@ fn write_lines(data: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Appends the event of an `update` or a `snapshot`, whose message as JSON `fill` appends.
+/// Appends the event of an `update` or a `snapshot`. `fill` appends its message as JSON.
 pub fn write_data(op: DataOp, out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
     let name = match op {
         DataOp::Update => "update",
@@ -118,7 +118,7 @@ pub fn write_data(op: DataOp, out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)
     write_event(name, out, fill);
 }
 
-/// Appends the event of a control message. A `drain` comes with the time that the client then waits.
+/// Appends the event of a control message. A `drain` sets the time that the client waits before it reconnects.
 pub fn write_control(message: &Control, out: &mut Vec<u8>) {
     let name = match message {
         Control::Welcome { .. } => "welcome",
@@ -140,7 +140,7 @@ pub fn write_control(message: &Control, out: &mut Vec<u8>) {
     write_event(name, out, |out| Codec::Json.encode_control(message, out));
 }
 
-/// Appends the last event of a stream: `code`, and as much of `reason` as a close frame has.
+/// Appends the last event of a stream: `code`, and as much of `reason` as fits in a close frame.
 ///
 /// # Panics
 /// Never: a number and text always serialise.
@@ -160,7 +160,7 @@ pub fn write_close(code: CloseCode, reason: &str, out: &mut Vec<u8>) {
     });
 }
 
-/// Appends the line with the position that a client names when it reconnects after the event which follows.
+/// Appends the line with the position that a client sends when it reconnects after the next event.
 ///
 /// # Panics
 /// Never: writing to memory cannot fail.
@@ -188,7 +188,7 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    /// The data of the events of `stream`, by the rules that browsers follow.
+    /// The data of the events of `stream`, read by the rules of browsers.
     fn read(stream: &str) -> Vec<String> {
         let (mut events, mut data) = (Vec::new(), None::<String>);
         for line in stream.replace("\r\n", "\n").replace('\r', "\n").lines() {

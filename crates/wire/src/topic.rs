@@ -1,6 +1,6 @@
-//! Topics and the patterns that select them: NATS subject rules over `[A-Za-z0-9_-]+` tokens.
+//! Topics and the patterns that select them: the rules of NATS subjects, with tokens of `[A-Za-z0-9_-]+`.
 //!
-//! A [`Topic`] or [`Pattern`] that exists is valid: there is no way to make one that is not. Errors name the byte.
+//! A [`Topic`] or [`Pattern`] is always valid: there is no way to make one that is not. Errors name the byte.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -12,36 +12,36 @@ use thiserror::Error;
 
 use crate::limits::{TOPIC_BYTES_MAX, TOPIC_TOKENS_MAX};
 
-/// Why a text is no topic or pattern. Offsets are bytes from the start, the first is 0.
+/// Why a text is no topic or pattern. Offsets are bytes from the start, beginning with 0.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TopicError {
-    /// The text has no bytes.
+    /// The text is empty.
     #[error("topic is empty")]
     Empty,
-    /// Longer than [`TOPIC_BYTES_MAX`].
+    /// The text is longer than [`TOPIC_BYTES_MAX`].
     #[error("topic has {0} bytes; at most {TOPIC_BYTES_MAX} are allowed")]
     TooLong(usize),
-    /// More tokens than [`TOPIC_TOKENS_MAX`].
+    /// The text has more tokens than [`TOPIC_TOKENS_MAX`].
     #[error("topic has {0} tokens; at most {TOPIC_TOKENS_MAX} are allowed")]
     TooManyTokens(usize),
-    /// Two dots in a row, or a dot at an end.
+    /// There are two dots in a row, or a dot at an end.
     #[error("empty token at byte {0}")]
     EmptyToken(usize),
-    /// A byte outside `[A-Za-z0-9_-]`.
+    /// There is a byte outside `[A-Za-z0-9_-]`.
     #[error("byte {0} ({1:?}) is not one of A-Z a-z 0-9 _ - .")]
     BadByte(usize, char),
-    /// `*` or `>` where a topic without wildcards is needed.
+    /// There is a `*` or `>` where a topic without wildcards is needed.
     #[error("wildcard at byte {0}: a single topic is needed here")]
     Wildcard(usize),
-    /// `*` or `>` as a part of a token.
+    /// A `*` or `>` is part of a longer token.
     #[error("wildcard at byte {0} must be a whole token")]
     PartialWildcard(usize),
-    /// `>` before the last token.
+    /// A `>` is not the last token.
     #[error("'>' at byte {0} must be the last token")]
     NotLast(usize),
 }
 
-/// Checks `text` by the rules of patterns and returns where its first wildcard is.
+/// Checks `text` by the rules of patterns. Returns the position of its first wildcard.
 fn validate(text: &str) -> Result<Option<usize>, TopicError> {
     if text.is_empty() {
         return Err(TopicError::Empty);
@@ -80,7 +80,7 @@ fn validate(text: &str) -> Result<Option<usize>, TopicError> {
     Ok(wildcard)
 }
 
-/// The name of one stream of messages: `trade.BTC-USDT`. Cheap to clone.
+/// The name of a sequence of messages, such as `trade.BTC-USDT`. Cheap to clone.
 ///
 /// ```
 /// use tickwire_wire::{Topic, TopicError};
@@ -137,7 +137,7 @@ impl Serialize for Topic {
     }
 }
 
-/// What a subscription names: a topic, or a topic with `*` (exactly one token) and a final `>` (one or more).
+/// The name in a subscription: a topic, or a topic with `*` (exactly one token) and a final `>` (one or more tokens).
 ///
 /// ```
 /// use tickwire_wire::Pattern;
@@ -159,24 +159,24 @@ impl Pattern {
         &self.text
     }
 
-    /// The tokens between the dots, wildcards among them.
+    /// The tokens between the dots, including wildcards.
     pub fn tokens(&self) -> impl Iterator<Item = &str> {
         self.text.split('.')
     }
 
-    /// Whether it holds a wildcard, so that it can match more than one topic.
+    /// Whether it has a wildcard, so that it can match more than one topic.
     #[must_use]
     pub fn is_wildcard(&self) -> bool {
         self.wildcard
     }
 
-    /// The topic that this pattern is, when it holds no wildcard.
+    /// The topic, if the pattern has no wildcard.
     #[must_use]
     pub fn as_topic(&self) -> Option<Topic> {
         (!self.wildcard).then(|| Topic(self.text.clone()))
     }
 
-    /// Whether `topic` is one of those that the pattern names.
+    /// Whether the pattern matches `topic`.
     #[must_use]
     pub fn matches(&self, topic: &str) -> bool {
         if !self.wildcard {

@@ -1,8 +1,9 @@
-//! One side of a book: its levels, sorted, and how changes come into them.
+//! One side of a book: its sorted levels, and how changes are applied to them.
 //!
-//! Levels are in one piece of memory, the worst first: most changes are near the best, where few levels have to move. A
-//! message whose changes have moved [`MOVES_MAX`] times as many levels as there are is finished in one pass over all of
-//! them, so its cost is bounded by the levels and the changes together, wherever the changes are.
+//! Levels are in one piece of memory, the worst first: most changes are near the best, where few levels have to move.
+//! When the changes of a message have moved [`MOVES_MAX`] times as many levels as there are, its other changes are
+//! applied in one pass over all levels. So its cost is bounded by the number of levels and changes, wherever the
+//! changes are.
 
 use std::cmp::Ordering;
 
@@ -10,10 +11,11 @@ use tickwire_wire::Decimal;
 use tickwire_wire::limits::{BOOK_CHECKSUM_LEVELS, BOOK_LEVELS_MAX};
 use tickwire_wire::market::Level;
 
-/// How often over a side's levels may be moved by the changes of one message before the rest of them are merged in.
+/// The changes of one message may move this many times the levels of the side. After that the rest of them are merged
+/// in.
 const MOVES_MAX: usize = 8;
 
-/// Which side, and so what "better" means.
+/// One of the two sides. It decides which price is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Which {
     Bids,
@@ -36,17 +38,17 @@ impl Which {
 pub(super) struct Side(Vec<Level>);
 
 impl Side {
-    /// Bytes of memory that its levels hold.
+    /// The bytes of memory that the levels hold.
     pub(super) fn memory_bytes(&self) -> usize {
         self.0.capacity() * size_of::<Level>()
     }
 
-    /// Where `price` is or would be inserted.
+    /// The index of `price`: `Ok` if there is such a level, or `Err` with the place where it would be inserted.
     fn find(&self, which: Which, price: Decimal) -> Result<usize, usize> {
         self.0.binary_search_by(|level| which.order(level.price, price))
     }
 
-    /// Applies changes in their order; tells whether a level that the checksum covers may have changed.
+    /// Applies the changes in their order. Returns whether a level that the checksum covers may have changed.
     pub(super) fn apply(&mut self, which: Which, changes: &[Level]) -> bool {
         let (mut covered, mut moved) = (false, 0);
         for (done, change) in changes.iter().enumerate() {
@@ -77,16 +79,16 @@ impl Side {
         covered
     }
 
-    /// As [`Self::apply`], in one pass over the levels, from the best to the worst.
+    /// Does the same as [`Self::apply`], in one pass over the levels from the best to the worst.
     fn merge(&mut self, which: Which, changes: &[Level]) {
         let mut changes = changes.to_vec();
-        // Stable, so that of several changes of a price the last comes last.
+        // The sort is stable: of several changes of one price, the last stays the last.
         changes.sort_by(|a, b| which.order(a.price, b.price));
         let levels = &mut self.0;
         let mut read = levels.len();
         let room = changes.iter().filter(|change| !change.size.is_zero()).count();
         levels.extend(changes.iter().take(room));
-        // What is at `write` and behind it is done; what is before `read` is still to be looked at.
+        // Levels from `write` on are done. Levels before `read` are still to be looked at.
         let mut write = levels.len();
         for (at, change) in changes.iter().enumerate().rev() {
             if changes.get(at + 1).is_some_and(|next| next.price == change.price) {
@@ -109,7 +111,7 @@ impl Side {
         levels.drain(read..write);
     }
 
-    /// The best price.
+    /// The price of the best level, if there is one.
     pub(super) fn best(&self) -> Option<Decimal> {
         self.0.last().map(|level| level.price)
     }
@@ -118,7 +120,7 @@ impl Side {
         self.0.iter().rev().copied()
     }
 
-    /// Whether `changes` fit, all their levels taken as new.
+    /// Whether there is room for `changes`, if each of them adds a level.
     pub(super) fn has_room(&self, changes: &[Level]) -> bool {
         self.0.len() + changes.len() <= BOOK_LEVELS_MAX
             || self.0.len() + changes.iter().filter(|c| !c.size.is_zero()).count() <= BOOK_LEVELS_MAX

@@ -1,7 +1,7 @@
 //! How a message enters its topic: it becomes the value, joins the history and is queued for each shard that wants it.
 //!
-//! Readers see the same whether the message was numbered here or elsewhere. A message enters once, and directly behind the message
-//! before it. Never reads a clock.
+//! Readers see no difference between a message that was numbered here and one that was numbered elsewhere. A message
+//! enters once, and directly behind the message before it. Never reads a clock.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,10 +15,10 @@ use crate::memory::Memory;
 use crate::publication::Publication;
 use crate::queue::ShardQueue;
 
-/// What entering a message came to.
+/// The effects of a message that has entered.
 pub(crate) struct Entered {
     pub(crate) published: Published,
-    /// Whether all histories together were over their budget by it.
+    /// Whether it took all histories together over their budget.
     pub(crate) over_budget: bool,
     /// Whether the book became crossed by it.
     pub(crate) crossed: bool,
@@ -29,28 +29,28 @@ pub(crate) struct Entered {
 /// Why a message that was numbered elsewhere did not enter.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NotEntered {
-    /// It is there already, or was.
+    /// The topic has or had this message already.
     #[error("the message entered before")]
     Known,
-    /// It does not follow on the newest message, which has this number.
+    /// Messages before it are missing: the topic's newest message has this number.
     #[error("the message does not follow on message {0}, the newest that is here")]
     Hole(Seq),
-    /// It does not fit what the topic holds. A book that does not take a change is lost.
+    /// The message does not fit what the topic holds. A book that does not take a change is lost.
     #[error("{}", .0.reason)]
     Refused(Refusal),
 }
 
-/// What a message that enters is handed to.
+/// The places that a message which enters is handed to.
 #[derive(Clone, Copy)]
 pub(crate) struct Outlets<'d> {
-    /// The ways into all shards.
+    /// The queues of all shards.
     pub(crate) queues: &'d [Arc<ShardQueue>],
-    /// The accounts of what is held.
+    /// The accounts of memory.
     pub(crate) memory: &'d Memory,
 }
 
 impl TopicCell {
-    /// Gives `payload` the next number and lets it enter.
+    /// Gives `payload` the next number and enters it.
     pub(crate) fn publish(&self, payload: Payload, now: Micros, to: Outlets<'_>) -> Result<Entered, Refusal> {
         let mut guard = self.lock();
         let state = &mut *guard;
@@ -60,9 +60,9 @@ impl TopicCell {
         Ok(self.enter(state, numbered, crossed, now, to))
     }
 
-    /// Lets a message enter that was numbered elsewhere, in the epoch of this topic. It arrives here `now`.
+    /// Enters a message that was numbered elsewhere, in the epoch of this topic. `now` is the time of its arrival here.
     ///
-    /// Whether values have room for it was decided where it was numbered.
+    /// Whether there is room for it among the values was decided where it was numbered.
     pub(crate) fn apply(
         &self,
         numbered: Numbered,
@@ -83,7 +83,7 @@ impl TopicCell {
         Ok(self.enter(state, numbered, crossed, now, to))
     }
 
-    /// Makes a message that has its number visible. The sequencer knows of it already.
+    /// Makes a numbered message visible. The sequencer has counted it already.
     fn enter(
         &self,
         state: &mut State,

@@ -1,4 +1,5 @@
-//! What a topic holds in memory: whether it may hold more, what is promised of it, and what is counted for its book.
+//! The memory of a topic: whether it may hold more, which messages it promises to keep, and what is counted for its
+//! book.
 
 use tickwire_wire::{ErrorCode, Payload, Refusal, Seq, market};
 
@@ -10,13 +11,13 @@ use crate::replays::Pinned;
 use crate::store::Store;
 
 impl State {
-    /// Keeps the messages after `since`, which all exist, for a session that may have `most` bytes of them. Looks at no more of
-    /// them than fit, since a pattern may ask this of very many topics at once.
+    /// Keeps the messages after `since`, which all exist, for a session that may have `most` bytes of them kept. Stops
+    /// at the first message that does not fit, since a pattern may ask this of very many topics at once.
     pub(super) fn promise(&self, since: Seq, most: usize) -> Resume {
         let (mut all, mut new) = (0_usize, 0_usize);
         for publication in self.history.read(since) {
             all += publication.data_bytes();
-            // What is kept already takes no more room, also if frames have made it too much since.
+            // A message that is kept already takes no more room, even if its frames have grown since.
             let is_new = !publication.is_pinned();
             if is_new {
                 new += publication.memory_bytes();
@@ -30,7 +31,7 @@ impl State {
         Resume::Replay { since, messages }
     }
 
-    /// Counts the book as it is now, and drops the snapshot from before.
+    /// Counts the book as it is now, and drops the old snapshot.
     pub(super) fn count_book(&mut self, memory: &Memory) {
         if let Some(book) = self.book() {
             let bytes = book.memory_bytes();
@@ -49,8 +50,8 @@ impl State {
     }
 }
 
-/// Whether `payload` may be the value of a topic whose value has `before` bytes and whose book has `book`, by the bytes that all
-/// values may hold. What needs no more than before always may.
+/// Checks that `payload` may become the value of a topic, by the bytes that all values may hold. `before` is the bytes
+/// of the topic's value now, `book` those of its book. A value that needs no more than before is always allowed.
 pub(super) fn check_room(
     memory: &Memory,
     before: usize,
@@ -60,7 +61,7 @@ pub(super) fn check_room(
     let data = size_of::<Publication>() + MESSAGE_OVERHEAD + payload.heap_bytes();
     let mut more = data.saturating_sub(before);
     if let Payload::Book(message) = payload {
-        // Each of its levels may be a new one.
+        // Each level of the message may be a new one.
         let levels = (message.bids.len() + message.asks.len()) * size_of::<market::Level>();
         more += match message.replace {
             true => levels.saturating_sub(book),

@@ -1,7 +1,7 @@
 //! How the messages of a topic get their numbers, apart from how they enter it.
 //!
-//! A broker alone numbers its messages itself: each topic has one sequencer, and a message is numbered and enters under one lock. A
-//! message that is refused leaves the sequencer as it was. Never reads a clock.
+//! A broker alone numbers its messages itself: each topic has one sequencer, and a message is numbered and enters under
+//! one lock. A refused message leaves the sequencer as it was. Never reads a clock.
 
 use tickwire_wire::message::StaleReason;
 use tickwire_wire::{ErrorCode, Kind, Micros, Payload, Refusal, Seq, Topic, market};
@@ -11,36 +11,38 @@ use crate::book::Book;
 /// A message with its number. It is the same at every broker that has the topic.
 #[derive(Debug, Clone)]
 pub struct Numbered {
-    /// The number of the message before it. That is one less, unless a message was lost together with a book.
+    /// The number of the message before it. That is `seq` less one, unless a message was lost together with a book.
     pub after: Seq,
     /// Its own number, above `after`.
     pub seq: Seq,
     /// When it was numbered.
     pub ts: Micros,
-    /// What it says; of a book, the levels that it changes, with the checksum after them.
+    /// The content. For a book: the levels that the message changes, with the checksum after them.
     pub payload: Payload,
-    /// Why the book is not to be relied on from this message on.
+    /// Why the book is in doubt from this message on.
     pub doubt: Option<StaleReason>,
 }
 
 impl Numbered {
-    /// Whether it is a whole book that does not follow on the messages before it, because a message was lost together with the book.
+    /// Whether this is a whole book that does not follow on the messages before it, because a message was lost together
+    /// with the book.
     pub(super) fn begins_anew(&self) -> bool {
         self.seq != self.after.next()
     }
 }
 
-/// Gives the messages of a topic their numbers. It holds the newest number and, for a book, the levels that changes are checked against.
+/// Gives the messages of a topic their numbers. It holds the newest number and, for a book, the levels that changes are
+/// checked against.
 ///
-/// While a broker numbers its messages itself, its readers see the sequencer's number and book. The sequencer needs nothing else of the
-/// topic, so that another one, ahead of what readers see, can be kept beside it.
+/// While a broker numbers its messages itself, its readers see the sequencer's number and book. The sequencer needs
+/// nothing else from the topic, so a second one, ahead of what readers see, can be kept beside it.
 #[derive(Debug)]
 pub(super) struct Sequencer {
     kind: Kind,
     seq: Seq,
-    /// None when a panic half-way through a change has cost it.
+    /// `None` after a panic half-way through a change.
     book: Option<Box<Book>>,
-    /// Why its source says that the book is not to be relied on.
+    /// Why the book is in doubt, as its source says.
     doubt: Option<StaleReason>,
 }
 
@@ -60,7 +62,7 @@ impl Sequencer {
         self.seq
     }
 
-    /// The book after the newest message, if the topic is one and has not lost it.
+    /// The book after the newest message, if the topic is a book and has not lost it.
     pub(super) fn book(&self) -> Option<&Book> {
         self.book.as_deref()
     }
@@ -70,12 +72,13 @@ impl Sequencer {
         self.book = None;
     }
 
-    /// From the next message on the book is not to be relied on, until a message replaces it as a whole. The first reason holds.
+    /// Marks the book as in doubt from the next message on, until a message replaces the whole book. The first reason
+    /// holds.
     pub(super) fn doubt(&mut self, reason: StaleReason) {
         self.doubt = self.doubt.or(Some(reason));
     }
 
-    /// Gives `payload` the next number. Returns also whether the book became crossed by it.
+    /// Gives `payload` the next number. Also returns whether the book became crossed by it.
     pub(super) fn number(
         &mut self,
         payload: Payload,
@@ -87,8 +90,8 @@ impl Sequencer {
         let payload = match (self.kind, payload) {
             (Kind::Book, Payload::Book(message)) => {
                 if self.book.is_none() {
-                    // The message that was lost with the book has a number, too. Its gap has all who have the book of before begin
-                    // with the whole: what it differs by from that is not known.
+                    // The message that was lost with the book has a number, too. Because of its gap, every reader of
+                    // the old book begins again with the whole book: how the two differ is not known.
                     seq = seq.next();
                 }
                 let (update, became_crossed) = self.change_book(*message, topic)?;
@@ -111,10 +114,11 @@ impl Sequencer {
         Ok((numbered, crossed))
     }
 
-    /// Takes over a message that another sequencer has numbered and that is the next one here. Returns also whether the book became
-    /// crossed by it.
+    /// Takes over a message that another sequencer has numbered and that is the next one here. Also returns whether the
+    /// book became crossed by it.
     ///
-    /// If the checksum after a change is another one here, the book here is wrong. Then it is lost, and the message is refused.
+    /// If the checksum after the change differs here, the book here is wrong. Then it is lost, and the message is
+    /// refused.
     pub(super) fn follow(&mut self, numbered: Numbered, topic: &Topic) -> Result<(Numbered, bool), Refusal> {
         let (begins_anew, mut crossed) = (numbered.begins_anew(), false);
         let payload = match (self.kind, numbered.payload) {
@@ -138,15 +142,16 @@ impl Sequencer {
             (Kind::State | Kind::Event, payload) => payload,
         };
         self.seq = numbered.seq;
-        // The book shows by itself that it is crossed. Other reasons come from its source and hold until the next whole.
+        // The book itself shows that it is crossed. Other reasons come from its source and hold until the next whole
+        // book.
         self.doubt = numbered.doubt.filter(|reason| *reason != StaleReason::Crossed);
         Ok((Numbered { payload, ..numbered }, crossed))
     }
 
-    /// Applies a message to the book of `topic`. Returns what it changes, and whether the book became crossed by it.
+    /// Applies a message to the book of `topic`. Returns the changes, and whether the book became crossed by them.
     fn change_book(&mut self, message: market::Book, topic: &Topic) -> Result<(market::Book, bool), Refusal> {
         let (whole, was_lost) = (message.replace, self.book.is_none());
-        // Taken out, so that a panic half-way through a change leaves none, and not a wrong one.
+        // The book is taken out, so that a panic half-way through a change leaves no book instead of a wrong one.
         let mut book = match self.book.take() {
             Some(book) => book,
             None if whole => Box::default(),
@@ -155,7 +160,7 @@ impl Sequencer {
         let was_crossed = book.is_crossed();
         let applied = book.apply(message);
         let is_crossed = book.is_crossed();
-        // One that was lost is not there again because of a message that was refused.
+        // A lost book does not come back by a message that was refused.
         self.book = (applied.is_ok() || !was_lost).then_some(book);
         let update = applied?;
         if whole {

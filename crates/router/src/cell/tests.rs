@@ -1,4 +1,4 @@
-//! What a panic half-way through a change would leave behind, which is made here by hand.
+//! The state that a panic half-way through a change would leave. It is made by hand here.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ fn a_book_that_a_panic_has_cost_is_refused_until_it_is_published_whole() {
     publish(false).expect("it goes on");
 }
 
-/// A book whose broker may lose it, and those who read it.
+/// A book that its broker may lose, and its readers.
 struct Lossy {
     directory: Arc<Directory>,
     topic: Topic,
@@ -59,7 +59,7 @@ struct Lossy {
 }
 
 impl Lossy {
-    /// The histories of books hold `history` messages, and the queue of the shard `queue`.
+    /// A book whose history holds `history` messages, with a shard whose queue holds `queue`.
     fn new(history: usize, queue: usize) -> Self {
         let rule = KindRule {
             pattern: "book.>".parse().expect("a pattern"),
@@ -89,14 +89,14 @@ impl Lossy {
         self.try_publish(bid, replace).expect("it is taken")
     }
 
-    /// As a panic half-way through a change does.
+    /// Loses the book, as a panic half-way through a change does.
     fn lose(&self) {
         let cell = self.directory.find("book.A").expect("it was made");
         cell.lock().sequencer.lose_book();
         cell.lock().book_snapshot = None;
     }
 
-    /// Another client that subscribes, from `since` if it says where it is.
+    /// Adds a client that subscribes, from the position `since` if it is given.
     fn subscribe(&mut self, since: Option<u64>) {
         let rights = Rc::new(Rights::open(Vec::new()));
         let id = self
@@ -120,7 +120,7 @@ impl Lossy {
         self.shard.request(id, Ok(request), Micros(1));
     }
 
-    /// What all clients together are sent, but for their welcomes: the ops, with the numbers that they name.
+    /// The messages that all clients together are sent, without their welcomes: the ops with their numbers.
     fn read(&mut self) -> Vec<String> {
         while self.shard.drain(1, Micros(1)) {}
         let mut read = Vec::new();
@@ -157,7 +157,7 @@ fn shown(message: &[u8]) -> Option<String> {
 
 #[test]
 fn who_is_behind_in_a_book_that_a_panic_has_cost_waits_until_it_is_published_whole() {
-    // One message fits in the queue: whoever misses the others goes on from the history.
+    // The queue holds one message: a reader that misses the others continues from the history.
     let mut book = Lossy::new(1, 1);
     book.publish("1", false);
     book.subscribe(None);
@@ -169,7 +169,7 @@ fn who_is_behind_in_a_book_that_a_panic_has_cost_waits_until_it_is_published_who
     assert_eq!(book.read(), ["gap 3 6", "snapshot 6"]);
 }
 
-/// What it differs by from nothing is not what it differs by from the book that they have.
+/// A change from nothing is not a change from the book that the readers have.
 #[test]
 fn who_had_a_book_that_a_panic_has_cost_got_the_whole_as_a_change_of_it() {
     let mut book = Lossy::new(100, 100);
@@ -181,12 +181,12 @@ fn who_had_a_book_that_a_panic_has_cost_got_the_whole_as_a_change_of_it() {
     book.subscribe(Some(1));
     book.subscribe(Some(2));
     assert_eq!(book.read(), ["ack 2", "update 2", "synced", "ack 2", "synced"]);
-    // The number between them is that of the message that was lost with the book.
+    // The number between them belongs to the message that was lost with the book.
     assert_eq!(book.publish("3", true), 4);
     assert_eq!(book.read(), ["gap 3 4", "snapshot 4"].repeat(3));
     book.publish("4", false);
     assert_eq!(book.read(), ["update 5"].repeat(3));
-    // Who comes back from before it is not resumed.
+    // A client that comes back from before it is not resumed.
     book.subscribe(Some(2));
     assert_eq!(book.read(), ["ack 5", "snapshot 5", "synced"]);
 }

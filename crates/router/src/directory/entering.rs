@@ -1,4 +1,4 @@
-//! How messages enter topics by name, and what they call for beyond their topic.
+//! How messages enter topics by name, and the effects that they have outside their topic.
 
 use std::sync::atomic::Ordering;
 
@@ -14,10 +14,10 @@ use crate::rights::Publisher;
 /// Why a message was not published.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PublishError {
-    /// The topic would be one more than the broker holds.
+    /// The broker holds as many topics as it may.
     #[error("the broker holds its most topics ({0}); publish to an existing one or raise limits.topics")]
     TooManyTopics(usize),
-    /// The topic would be one more than its publisher may make.
+    /// The publisher has made as many topics as it may.
     #[error(
         "whoever publishes this has made as many topics as one key, subject or address may ({0}); publish to an existing one \
          or raise limits.topics_per_key"
@@ -40,11 +40,11 @@ impl From<PublishError> for Refusal {
 }
 
 impl Directory {
-    /// Publishes `payload` to `topic`, which is made if it does not exist and then counts to the topics of `publisher`.
+    /// Publishes `payload` to `topic`. A topic that does not exist is made, and then counts as one of `publisher`'s.
     ///
     /// # Errors
-    /// When there are too many topics, of all or of the publisher, or the payload does not fit the topic's kind; nothing was
-    /// published then, and no topic made.
+    /// If the broker or the publisher has too many topics, or the payload does not fit the topic's kind. Then nothing
+    /// was published and no topic was made.
     pub(crate) fn publish(
         &self,
         publisher: Option<Publisher>,
@@ -59,11 +59,11 @@ impl Directory {
         }
     }
 
-    /// Brings `payload` into the form that topics of the kind of `topic` hold, so that publishing it can only fail for
-    /// what the topic holds already.
+    /// Converts `payload` into the form that topics of the kind of `topic` hold. Publishing it can then fail only
+    /// because of what the topic holds already.
     ///
     /// # Errors
-    /// When the topic is a book, and the payload is none or of another symbol.
+    /// If the topic is a book, and the payload is not one or is of another symbol.
     pub(crate) fn check(&self, topic: &str, payload: Payload) -> Result<Payload, PublishError> {
         match (self.kind_of(topic), payload) {
             (Kind::Book, Payload::Json(text)) => {
@@ -88,7 +88,7 @@ impl Directory {
     /// Publishes `payload`, in the form that [`Self::check`] gives, to an open topic.
     ///
     /// # Errors
-    /// When the payload does not fit the topic; nothing was published then.
+    /// If the payload does not fit the topic. Then nothing was published.
     pub(crate) fn publish_to(
         &self,
         cell: &TopicCell,
@@ -99,15 +99,16 @@ impl Directory {
         Ok(self.settle(entered.map_err(PublishError::Refused)?))
     }
 
-    /// Lets a message that was numbered elsewhere, in the topic's epoch, enter an open topic. It arrives here `now`.
+    /// Enters a message that was numbered elsewhere, in the topic's epoch, into an open topic. `now` is the time of its
+    /// arrival here.
     ///
     /// # Errors
-    /// When it is not the next message of the topic, or does not fit what the topic holds.
+    /// If it is not the topic's next message, or does not fit what the topic holds.
     pub fn apply(&self, cell: &TopicCell, numbered: Numbered, now: Micros) -> Result<Published, NotEntered> {
         Ok(self.settle(cell.apply(numbered, now, self.outlets())?))
     }
 
-    /// What messages that enter a topic are handed to.
+    /// The places that messages which enter a topic are handed to.
     pub(super) fn outlets(&self) -> Outlets<'_> {
         Outlets {
             queues: &self.queues,
@@ -115,7 +116,7 @@ impl Directory {
         }
     }
 
-    /// Does what a message that has entered calls for beyond its topic.
+    /// Handles the effects of a message outside its topic.
     pub(super) fn settle(&self, entered: Entered) -> Published {
         let Entered {
             published,

@@ -1,4 +1,4 @@
-//! Which topics are not as they should be: silent for too long, or books that are crossed.
+//! Which topics are in a bad state: silent for too long, or crossed books.
 
 use std::sync::atomic::Ordering;
 
@@ -8,12 +8,13 @@ use super::Directory;
 use crate::cell::Heard;
 use crate::staleness::Look;
 
-/// Topics that are looked at for staleness before something else has its turn.
+/// The number of topics that are checked for staleness before other work has its turn.
 const STALE_LOOKS_AT_ONCE: usize = 1_024;
 
 impl Directory {
-    /// Finds the topics that have been silent for too long at `now`. Returns when to come again, which is at once when so
-    /// many were looked at that others should have their turn; never if no rule applies to a topic yet.
+    /// Finds the topics that have been silent for too long at `now`. Returns when to call this again. That is at once
+    /// if so many topics were checked that other work should have its turn, and never if no rule applies to a topic
+    /// yet.
     pub fn look_for_stale(&self, now: Micros) -> Option<Micros> {
         for _ in 0..STALE_LOOKS_AT_ONCE {
             let Some(look) = self.staleness.next_due(now) else {
@@ -48,7 +49,7 @@ impl Directory {
         self.staleness.changes()
     }
 
-    /// How often a book became crossed: its best bid was not below its best ask any more.
+    /// How often a book became crossed: its best bid was no longer below its best ask.
     #[must_use]
     pub fn crossed_books(&self) -> u64 {
         self.crossed_books.load(Ordering::Relaxed)

@@ -1,6 +1,7 @@
-//! How topics are made: with their first message, which if it is refused leaves nothing behind, and within quotas.
+//! How topics are made: with their first message, and within quotas. If that message is refused, no topic is made.
 //!
-//! Bounded: whose topics are counted has made one of them, so there are never more publishers than topics.
+//! The quotas are bounded: each publisher that is counted has made a topic, so there are never more publishers than
+//! topics.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLockWriteGuard};
@@ -13,25 +14,25 @@ use crate::publication::{Lineage, TopicId};
 use crate::rights::Publisher;
 
 impl Directory {
-    /// Whether `more` topics may still be made, by `publisher` where quotas tell.
+    /// Checks that `more` topics may still be made. If `publisher` is given, its quota is checked, too.
     ///
     /// # Errors
-    /// When they would be too many.
+    /// If they would be too many.
     pub fn check_room(&self, publisher: Option<Publisher>, more: usize) -> Result<(), PublishError> {
         self.has_room(&self.topics_read(), publisher, more)
     }
 
-    /// The topic, made without a message if it does not exist.
+    /// The topic. If it does not exist, it is made without a message.
     ///
     /// # Errors
-    /// When there are too many topics.
+    /// If there are too many topics.
     pub fn open(&self, topic: &Topic) -> Result<Arc<TopicCell>, PublishError> {
         if let Some(cell) = self.find(topic.as_str()) {
             return Ok(cell);
         }
         let mut topics = self.topics_write();
         if let Some(cell) = self.find(topic.as_str()) {
-            return Ok(cell); // another thread was first
+            return Ok(cell); // another thread was faster
         }
         let cell = self.next_cell(&topics, None, topic)?;
         self.enter(&mut topics, None, &cell);
@@ -41,7 +42,7 @@ impl Directory {
     /// Makes `topic`, which does not exist, with its first message.
     ///
     /// # Errors
-    /// When there are too many topics, or the payload does not fit the topic's kind; there is no such topic then.
+    /// If there are too many topics, or the payload does not fit the topic's kind. Then the topic is not made.
     pub(super) fn publish_first(
         &self,
         publisher: Option<Publisher>,
@@ -52,11 +53,11 @@ impl Directory {
         let mut topics = self.topics_write();
         if let Some(cell) = self.find(topic.as_str()) {
             drop(topics);
-            return self.publish_to(&cell, payload, now); // another thread was first
+            return self.publish_to(&cell, payload, now); // another thread was faster
         }
         let cell = self.next_cell(&topics, publisher, topic)?;
-        // Nobody else has the cell yet. A shard that finds the message in its queue before the topic can be found waits for
-        // the list of topics.
+        // No other thread has the cell yet. A shard that finds the message in its queue before the topic can be found
+        // waits for the list of topics.
         let entered = cell.publish(payload, now, self.outlets());
         let entered = entered.map_err(PublishError::Refused)?;
         self.enter(&mut topics, publisher, &cell);
@@ -64,7 +65,7 @@ impl Directory {
         Ok(self.settle(entered))
     }
 
-    /// The cell of a topic that is to be the next in the list.
+    /// A new cell for a topic that will be the next in the list.
     fn next_cell(
         &self,
         topics: &Topics,
@@ -75,8 +76,8 @@ impl Directory {
         let id = u32::try_from(topics.by_id.len());
         let id = TopicId(id.map_err(|_| PublishError::TooManyTopics(self.topics_max()))?);
         let (kind, capacity) = self.kinds().of(topic.as_str());
-        // A shard registers its interest before it looks at the topics, with the same lock held: whoever is missed here
-        // finds the topic there.
+        // A shard registers its interest before it looks at the topics, with the same lock held. So a shard whose
+        // interest is not seen here finds the topic there.
         let mut interested = 0;
         let interests = self.interests.read().unwrap_or_else(PoisonError::into_inner);
         interests.matches(topic.as_str(), |interest| interested |= interest.mask());
@@ -91,7 +92,7 @@ impl Directory {
         Ok(Arc::new(TopicCell::new(lineage, capacity, interested)))
     }
 
-    /// Puts the next cell into the list: from now on the topic exists.
+    /// Puts the new cell into the list: from now on the topic exists.
     fn enter(&self, topics: &mut Topics, publisher: Option<Publisher>, cell: &Arc<TopicCell>) {
         if let Some(publisher) = publisher {
             *topics.made_by.entry(publisher).or_default() += 1;

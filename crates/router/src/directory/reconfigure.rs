@@ -1,4 +1,4 @@
-//! Other settings for a directory that is in use. No topic is made while they change.
+//! Changes the settings of a directory that is in use. No topic is made while they change.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -8,8 +8,8 @@ use crate::kinds::Kinds;
 use crate::staleness::StaleRule;
 
 impl Directory {
-    /// Takes other settings from now on. Topics that exist keep their kind and the number of messages that they keep, also
-    /// if they are more than `limits` allows by now; how long they may be silent is decided anew.
+    /// Applies other settings from now on. Existing topics keep their kind and their number of messages, even if there
+    /// are more topics than `limits` now allows. How long they may be silent is decided anew.
     pub fn reconfigure(&self, limits: DirectoryLimits, kinds: Kinds, stale_rules: Vec<StaleRule>) {
         // No topic is made meanwhile.
         let topics = self.topics_read();

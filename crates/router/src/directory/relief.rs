@@ -1,4 +1,4 @@
-//! What all topics hold in memory together, and how some of it is given up when it is too much.
+//! The memory of all topics together, and how some of it is given up if it is too much.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use super::Directory;
 use crate::cell::TopicCell;
 
-/// Topics that give something up, while more is held than may be, before something else has its turn.
+/// The number of topics that give up memory before other work has its turn.
 const TOPICS_RELIEVED_AT_ONCE: usize = 16;
 
 impl Directory {
@@ -28,8 +28,9 @@ impl Directory {
         self.memory.replays.bytes()
     }
 
-    /// Gives up some of what is held beyond its budget, since frames are made of messages that are held already: histories
-    /// become shorter, and frames of values are made anew when they are needed. Does little at a time.
+    /// Gives up memory that is over its budget: histories become shorter, and frames of values are made again when they
+    /// are needed. Memory can go over budget without a publication, since frames are made of messages that are held
+    /// already. Does little at a time.
     pub fn relieve(&self) {
         for _ in 0..TOPICS_RELIEVED_AT_ONCE {
             let (history, values) = (self.memory.history.is_over(), self.memory.values_are_over());
@@ -45,7 +46,7 @@ impl Directory {
         }
     }
 
-    /// The topic whose turn it is to give something up.
+    /// The topic whose turn it is to give up memory.
     pub(super) fn next_in_turn(&self) -> Option<Arc<TopicCell>> {
         let turn = self.turns.fetch_add(1, Ordering::Relaxed);
         let topics = self.topics_read();

@@ -1,4 +1,4 @@
-//! How the topics of a pattern are found: at once, or a piece at a time while others are made.
+//! How the topics of a pattern are found: at once, or a piece at a time while other topics are made.
 
 use std::sync::Arc;
 
@@ -8,16 +8,17 @@ use super::Directory;
 use crate::cell::TopicCell;
 use crate::tree::Cursor;
 
-/// A search that is done in pieces. It finds each topic that exists when it ends, some of them more than once.
+/// A search that is done in pieces. It finds each topic that exists when it ends, and some of them more than once.
 #[derive(Debug, Default)]
 pub(crate) struct Search {
     cursor: Cursor,
-    /// The first topic of the list that the tree need not have held when the search began, from there on each is looked at.
+    /// The next place of the list of topics to look at, after the tree. It starts at the number of topics when the
+    /// search began, since the tree may lack later ones. `None` before the search has begun.
     listed: Option<usize>,
 }
 
 impl Directory {
-    /// The existing topics that `pattern` matches, in the order they were made.
+    /// The existing topics that match `pattern`, in the order in which they were made.
     #[must_use]
     pub fn matching(&self, pattern: &Pattern) -> Vec<Arc<TopicCell>> {
         if let Some(topic) = pattern.as_topic() {
@@ -28,8 +29,9 @@ impl Directory {
         found.map(|id| topics.by_id[id.index()].clone()).collect()
     }
 
-    /// Goes on with a search for the topics that `pattern`, always the same, matches: up to about `most` looks at topics. Returns how
-    /// many there were, and whether `found` has been called with every topic that exists.
+    /// Continues a search for the topics that match `pattern`, which must be the same in each call. Looks at up to
+    /// about `most` topics. Returns how many these were, and whether `found` has been called with every topic that
+    /// exists.
     ///
     /// The list of topics is locked meanwhile: `found` must not use a topic's state.
     pub(crate) fn search(
@@ -47,7 +49,7 @@ impl Directory {
                 found(&topics.by_id[id.index()]);
             });
         }
-        // Those that were made meanwhile may be in branches that the search had left behind.
+        // Topics that were made meanwhile may be in branches that the search had left already.
         while search.cursor.is_done()
             && visited < most
             && let Some(cell) = topics.by_id.get(*listed)

@@ -1,6 +1,6 @@
-//! What is left to a session of its rates: requests and the work that they make, publications, and refusals.
+//! What a session has left of its rates: requests and their work, publications, and refusals.
 //!
-//! Never reads a clock, and closes nothing: it says when its session is to be closed.
+//! Never reads a clock, and closes nothing: it says when the session must be closed.
 
 use tickwire_wire::error::ErrorCode;
 use tickwire_wire::limits::{ADDRESS_VISITS, REFUSALS_FORGIVEN_PER_S};
@@ -10,23 +10,23 @@ use crate::bucket::{Bucket, Rate, SharedBucket};
 use crate::rights::PublishRate;
 use crate::shard::ShardSettings;
 
-/// What becomes of something that came too fast.
+/// The outcome of a request or publication that came too fast.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum TooFast {
     /// It is refused.
     Refused(Refusal),
-    /// Its session is closed for this reason: it went on after as many such refusals as it may have.
+    /// Its session is closed for this reason, because it has used up its number of such refusals.
     Closed(String),
 }
 
-/// The refusal of one of `what` that came too fast: the next one may come in `wait_us` microseconds.
+/// The refusal of one of `what` that came too fast. The next one may come in `wait_us` microseconds.
 fn too_fast(what: &str, (per_s, burst): (u32, u32), wait_us: u64) -> Refusal {
     let wait_ms = wait_us.div_ceil(1_000);
     let reason = format!("more than {per_s} {what} per second after a burst of {burst}; wait {wait_ms} ms");
     Refusal::new(ErrorCode::RateLimited, reason)
 }
 
-/// What is left of a rate, and of the refusals with `rate_limited` that a session may have for it.
+/// What is left of a rate, and of the number of `rate_limited` refusals for it.
 #[derive(Debug, Default)]
 struct Metered {
     left: Bucket,
@@ -34,8 +34,8 @@ struct Metered {
 }
 
 impl Metered {
-    /// Takes one of `what`, of which `rate.0` may come a second and `rate.1` at once. So many refusals may come at once; they are
-    /// forgiven as fast as the rate allows.
+    /// Takes one of `what`. `rate.0` of these may come per second, and `rate.1` at once. `refusals` may be refused at
+    /// once; they are forgiven as fast as the rate allows.
     fn take(&mut self, what: &str, rate: (u32, u32), refusals: u32, now: Micros) -> Result<(), TooFast> {
         let Err(wait_us) = self.left.take(Rate::new(rate.0, rate.1), now) else {
             return Ok(());
@@ -47,20 +47,20 @@ impl Metered {
     }
 }
 
-/// What is left to a session of its rates.
+/// What a session has left of its rates.
 #[derive(Debug, Default)]
 pub(crate) struct Allowance {
-    /// Its requests, and the work that they make.
+    /// Requests and their work.
     requests: Metered,
     publications: Metered,
-    /// The requests in a row that may be refused for what they ask.
+    /// Refusals in a row for what a request asks.
     refusals: Bucket,
-    /// The looks at topics that all sessions of its address may take, if these are counted.
+    /// Looks at topics for all sessions of its address, if these are counted.
     visits: Option<SharedBucket>,
 }
 
 impl Allowance {
-    /// Lets looks at topics be taken from those of the session's address, too.
+    /// Makes looks at topics count for the session's address, too.
     pub(crate) fn share(&mut self, visits: SharedBucket) {
         self.visits = Some(visits);
     }
@@ -71,7 +71,7 @@ impl Allowance {
         self.requests.take("requests", ops(settings), refusals, now)
     }
 
-    /// Takes one publication of those that may come at `rate`, with so many refusals at once.
+    /// Takes one publication at `rate`. `refusals` may be refused at once.
     pub(crate) fn take_publication(
         &mut self,
         rate: PublishRate,
@@ -82,8 +82,9 @@ impl Allowance {
         self.publications.take("publications", rate, refusals, now)
     }
 
-    /// Whether what the session was charged for the work of its requests is within its allowance, and within that of its
-    /// address: a client that connects anew has a new allowance of its own, and its address has the old one.
+    /// Checks that the work of the session's requests is within its allowance, and within that of its address. The
+    /// second matters because a client that connects again has a new allowance of its own, but its address has the old
+    /// one.
     pub(crate) fn check(&self, settings: &ShardSettings, now: Micros) -> Result<(), Refusal> {
         let (per_s, burst) = ops(settings);
         let own = self.requests.left.check(Rate::new(per_s, burst), now);
@@ -93,7 +94,7 @@ impl Allowance {
             .map_err(|wait_us| too_fast("requests", (per_s, burst), wait_us))
     }
 
-    /// Takes requests, of the session's and of its address's, for one that looked at so many topics.
+    /// Charges a request that looked at `visited` topics to the session and to its address.
     pub(crate) fn charge_visits(&mut self, settings: &ShardSettings, visited: usize, now: Micros) {
         let (per_s, burst) = ops(settings);
         self.requests
@@ -104,25 +105,25 @@ impl Allowance {
         }
     }
 
-    /// A request was refused for what it asks. Returns whether it was one too many, of `most` in a row.
+    /// Counts a request that was refused for what it asks. Returns whether it is the last of `most` in a row.
     pub(crate) fn refused(&mut self, most: u32, now: Micros) -> bool {
-        // The last one of them closes.
+        // The last refusal closes the session, so one less fits in.
         let forgiving = Rate::new(REFUSALS_FORGIVEN_PER_S, most.saturating_sub(1));
         most <= 1 || self.refusals.take(forgiving, now).is_err()
     }
 
-    /// A request was accepted: refusals are counted anew.
+    /// Counts an accepted request: refusals are counted from the beginning again.
     pub(crate) fn accepted(&mut self) {
         self.refusals = Bucket::default();
     }
 }
 
-/// Requests that a session may send a second, and at once.
+/// The number of requests that a session may send per second, and at once.
 fn ops(settings: &ShardSettings) -> (u32, u32) {
     (settings.limits.ops_per_s, settings.limits.ops_burst)
 }
 
-/// How fast the allowance of an address for looks at topics fills: that of a few connections.
+/// The rate at which the allowance of an address for looks at topics fills: that of a few connections.
 fn address_rate(settings: &ShardSettings) -> Rate {
     let (per_s, burst) = ops(settings);
     let of_all = |of_one: u32| of_one.saturating_mul(ADDRESS_VISITS);

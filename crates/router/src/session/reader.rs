@@ -1,29 +1,29 @@
-//! How a session's reader keeps up. Its states are those that docs/DELIVERY.md draws.
+//! How a session's reader keeps up. Its states are those in the diagram of docs/DELIVERY.md.
 //!
-//! Whether a message is handed out live is asked once per delivery, so the answer is one comparison: the limit of the state
-//! is kept beside it. Never reads a clock.
+//! Whether the reader takes a message live is asked once per delivery, so the answer is one comparison: each state has
+//! its limit beside it. Never reads a clock.
 
 use tickwire_wire::Micros;
 
-/// Live bytes of one session that are to be written before more is handed out, if its socket takes them: a burst that
-/// waited in the queue must not fill the outbox of a reader that keeps up.
+/// Once this many live bytes wait for a session, they are written before more is delivered, if its socket takes them: a
+/// burst from the queue must not fill the outbox of a reader that keeps up.
 const PRESSING_BYTES: usize = 64 * 1024;
 
-/// Where a reader stands.
+/// The state of a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ReaderState {
-    /// It gets what is published as it comes.
+    /// It gets messages as they are published.
     Live,
-    /// Too much waited for it: that was taken back, and nothing has been pulled in since.
+    /// Too much waited for it. Its data was taken back, and nothing has been pulled in since.
     Lagging { since: Micros },
-    /// Its socket takes bytes again: what it has yet to get is pulled in as there is room, and nothing is handed to it live.
+    /// Its socket takes bytes again. Its messages are pulled in as there is room, and it gets nothing live.
     CatchingUp {
-        /// Since when it lags.
+        /// When it began to lag.
         since: Micros,
-        /// Whether something newer may replace what was pulled in.
+        /// Whether newer messages may replace those that were pulled in.
         superseded: bool,
     },
-    /// Its session has ended: it gets no more messages.
+    /// Its session has ended. It gets no more messages.
     Closed,
 }
 
@@ -31,16 +31,16 @@ enum ReaderState {
 #[derive(Debug)]
 pub(crate) struct Reader {
     state: ReaderState,
-    /// Live bytes waiting from which on it is handed nothing more live: 0 unless it is live.
+    /// The number of waiting live bytes from which on it gets nothing more live. 0 unless it is live.
     live_bytes_end: usize,
-    /// Whether much has been waiting for it since bytes were last taken.
+    /// Whether it has been reported as pressing since bytes were last taken.
     pressing: bool,
-    /// Since when something has waited for it, as far as was looked, without a byte being taken.
+    /// When it was first noticed that something waits without a byte being taken.
     full_since: Option<Micros>,
 }
 
 impl Reader {
-    /// A reader that is live. With `live_bytes_end` bytes waiting, it is handed no more.
+    /// A live reader. It gets nothing more live once `live_bytes_end` bytes wait.
     pub(crate) const fn new(live_bytes_end: usize) -> Self {
         Self {
             state: ReaderState::Live,
@@ -50,8 +50,8 @@ impl Reader {
         }
     }
 
-    /// Whether one more message is handed to it live while `live_bytes` wait. Asked before the message is added, so that no
-    /// single one is too large for a client that reads.
+    /// Whether it gets one more message live while `live_bytes` wait. This is asked before the message is added, so
+    /// that no single message is too large for a client that reads.
     #[inline]
     pub(crate) const fn takes(&self, live_bytes: usize) -> bool {
         live_bytes < self.live_bytes_end
@@ -61,7 +61,7 @@ impl Reader {
         self.state == ReaderState::Live
     }
 
-    /// Since when it lags or catches up, if it does.
+    /// When it began to lag, if it lags or catches up.
     pub(crate) const fn lagging_since(&self) -> Option<Micros> {
         match self.state {
             ReaderState::Lagging { since } | ReaderState::CatchingUp { since, .. } => Some(since),
@@ -74,14 +74,14 @@ impl Reader {
         self.lagging_since().is_some()
     }
 
-    /// The limit is another one from now on.
+    /// Sets another limit.
     pub(crate) fn limit(&mut self, live_bytes_end: usize) {
         if self.is_live() {
             self.live_bytes_end = live_bytes_end;
         }
     }
 
-    /// Too much waits for it: it lags.
+    /// Makes it lag, because too much waits for it.
     pub(crate) fn lag(&mut self, now: Micros) {
         debug_assert!(self.is_live(), "a reader that {:?} is handed nothing", self.state);
         self.state = ReaderState::Lagging { since: now };
@@ -89,12 +89,12 @@ impl Reader {
         self.full_since.get_or_insert(now);
     }
 
-    /// Its socket takes bytes: messages are about to be pulled in. Returns whether something newer may replace those that were
-    /// pulled in before.
+    /// Prepares for pulling messages in, because its socket takes bytes. Returns whether newer messages may replace
+    /// those that were pulled in before.
     pub(crate) fn catch_up(&mut self) -> bool {
         match self.state {
             ReaderState::Lagging { since } => {
-                let superseded = true; // as far as is known of what is pulled in now
+                let superseded = true; // may be true of the messages that are pulled in now
                 self.state = ReaderState::CatchingUp { since, superseded };
                 false
             }
@@ -103,19 +103,20 @@ impl Reader {
         }
     }
 
-    /// A subscription to the newest of a topic goes on from the directory: something newer may replace what was pulled in.
+    /// Records that a subscription to the newest message of a topic continues from the directory: newer messages may
+    /// replace those that were pulled in.
     pub(crate) const fn supersede(&mut self) {
         self.set_superseded(true);
     }
 
-    /// Sets whether something newer may replace what was pulled in.
+    /// Sets whether newer messages may replace those that were pulled in.
     pub(crate) const fn set_superseded(&mut self, may_be: bool) {
         if let ReaderState::CatchingUp { superseded, .. } = &mut self.state {
             *superseded = may_be;
         }
     }
 
-    /// Nothing is left to be pulled in. Returns whether it lagged: then it is live again.
+    /// Records that nothing is left to be pulled in. Returns whether it lagged; if so, it is live again.
     pub(crate) fn caught_up(&mut self, live_bytes_end: usize) -> bool {
         let lagged = self.lags();
         if lagged {
@@ -125,35 +126,36 @@ impl Reader {
         lagged
     }
 
-    /// Its session ends.
+    /// Ends it with its session.
     pub(crate) const fn close(&mut self) {
         self.state = ReaderState::Closed;
         self.live_bytes_end = 0;
     }
 
-    /// It took bytes of what waited in its outbox.
+    /// Records that it took bytes from its outbox.
     pub(crate) const fn took(&mut self) {
         self.pressing = false;
         self.full_since = None;
     }
 
-    /// Its socket takes bytes, though none of those that wait in its outbox.
+    /// Records that its socket takes bytes, though none from its outbox.
     pub(crate) const fn progressed(&mut self) {
         self.full_since = None;
     }
 
-    /// Whether `live_bytes` are so many that they are to be written before more is handed out. Said once until bytes are taken.
+    /// Whether `live_bytes` are so many that they must be written before more is delivered. Returns `true` once until
+    /// bytes are taken.
     #[inline]
     pub(crate) const fn presses(&mut self, live_bytes: usize) -> bool {
         live_bytes > PRESSING_BYTES && !std::mem::replace(&mut self.pressing, true)
     }
 
-    /// Something waits for it `now`.
+    /// Records that something waits for it at `now`.
     pub(crate) fn waits(&mut self, now: Micros) {
         self.full_since.get_or_insert(now);
     }
 
-    /// Whether it has taken nothing of what waits for `stall_ms`.
+    /// Whether something has waited for `stall_ms` without a byte being taken.
     pub(crate) fn is_stalled(&self, stall_ms: u64, now: Micros) -> bool {
         self.full_since
             .is_some_and(|since| since.plus_ms(stall_ms) <= now)

@@ -1,6 +1,7 @@
-//! What a session is subscribed to, and what of it is still to be brought: replays, snapshots, gaps, and the ends of requests.
+//! The subscriptions of a session and what they are still to bring: replays, snapshots, gaps, and the ends of requests.
 //!
-//! Knows no topic but by its number. Bounded by the limits on subscriptions, and by the topics that the patterns match.
+//! Knows topics only by their numbers. Bounded by the limits on subscriptions, and by the number of topics that the
+//! patterns match.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,21 +17,21 @@ use crate::shard::{Missed, Places};
 use crate::syncs::{Awaited, Syncs};
 use crate::topic_set::TopicSet;
 
-/// What a session wants of a pattern or topic that it subscribed to.
+/// What a session asked for with a pattern or topic.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PatternSub {
-    /// What was asked for.
+    /// The pace that was asked for.
     pub(crate) pace: Pace,
-    /// Whether the shard's index holds it, so that topics which appear later join.
+    /// Whether the shard's index holds it, so that topics that appear later join.
     pub(crate) indexed: bool,
 }
 
-/// Where a subscriber is among those of a topic.
+/// The place of a subscriber among those of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// Which of the topic's lists.
+    /// The list of the topic that it is in.
     pub(crate) class: RateClass,
-    /// Index in it.
+    /// Its index in that list.
     pub(crate) position: u32,
 }
 
@@ -43,20 +44,20 @@ impl Place {
 /// A topic that a session is subscribed to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SubRef {
-    /// Where the topic's subscriber entry of this session is.
+    /// The place of this session's subscriber in the topic.
     pub(crate) place: Place,
-    /// How many of the session's patterns cover the topic.
+    /// The number of the session's patterns that cover the topic.
     pub(crate) covers: u32,
-    /// How many of them ask for every message.
+    /// The number of these that ask for every message.
     pub(crate) every: u32,
-    /// Which request is told when what the subscription begins with is on its way.
+    /// The request that waits for the beginning of this subscription.
     pub(crate) awaited: Awaited,
-    /// How many acks the session had been sent when it began.
+    /// The number of acks that the session had been sent when this subscription began.
     pub(crate) begun: u32,
 }
 
 impl SubRef {
-    /// Whether it was there when ack number `number` was sent, or began by it. Numbers start again after 2³².
+    /// Whether it existed when ack number `number` was sent, or began with that ack. Numbers start again after 2³².
     pub(crate) const fn is_of_ack(&self, number: u32) -> bool {
         number.wrapping_sub(self.begun) <= u32::MAX / 2
     }
@@ -65,48 +66,48 @@ impl SubRef {
 /// The subscriptions of a session.
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions {
-    // No map by hash: with the most patterns half of it would be empty, and clients choose them.
+    // A hash map with the most patterns would be half empty, and clients choose the patterns.
     pub(crate) patterns: BTreeMap<Pattern, PatternSub>,
     pub(crate) topics: FxHashMap<TopicId, SubRef>,
-    /// Tokens of those of the patterns that the indexes hold.
+    /// The number of tokens of the patterns that the indexes hold.
     pub(crate) pattern_tokens: usize,
-    /// A topic appeared that did not fit any more: until the indexes hold none of the patterns, none joins.
+    /// A topic appeared and did not fit. No topic joins until the indexes hold none of the patterns.
     pub(crate) topics_full: bool,
-    /// Topics that a wildcard of the request under way is still to bring.
+    /// The number of topics that a wildcard of the request under way is still to bring.
     pub(crate) reserved: usize,
-    /// The session has ended, and not all of them are taken out yet.
+    /// The session has ended, and some of its subscriptions are still to be taken out.
     pub(crate) parting: bool,
-    /// The classes asked for of topics that more than one of the patterns cover.
+    /// The classes that patterns ask for, for topics that more than one pattern covers.
     classes: ClassCounts,
     pub(crate) pulls: Pulls,
-    /// The topics with a one-shot among the pulls, and which request waits for it.
+    /// The topics with a one-shot among the pulls, each with the request that waits for it.
     pub(crate) one_shots: FxHashMap<TopicId, Awaited>,
-    /// Whether a one-shot snapshot may wait in the outbox.
+    /// Whether the outbox may hold a one-shot snapshot.
     pub(crate) one_shot_waits: bool,
-    /// Messages of resumed subscriptions, kept so that a replay promised is a replay sent.
+    /// The messages of promised replays.
     replays: Option<Box<Replays>>,
-    /// The topics of patterns whose clients are still to be told that they were not resumed.
+    /// The topics whose resume by a pattern was refused, as long as the client was not told.
     missed: Option<Box<FxHashMap<TopicId, Missed>>>,
-    /// The requests that are to be told when all that they brought is on its way.
+    /// The requests that will get a `synced` when everything that they brought is on its way.
     pub(crate) syncs: Syncs,
-    /// Acks of requests about topics that were sent.
+    /// The number of acks that were sent for requests about topics.
     pub(crate) acks: u32,
     /// Positions that the client sent ahead of its next `subscribe`.
     pub(crate) positions: Option<Box<Places>>,
 }
 
 impl Subscriptions {
-    /// Whether it has the topic, by whatever pattern.
+    /// Whether it has the topic, by any of its patterns.
     pub(crate) fn has(&self, topic: TopicId) -> bool {
         self.topics.contains_key(&topic)
     }
 
-    /// Where the session's subscriber is among those of a topic.
+    /// The place of the session's subscriber among those of a topic.
     pub(crate) fn place_of(&self, topic: TopicId) -> Option<Place> {
         self.topics.get(&topic).map(|subscription| subscription.place)
     }
 
-    /// The session's subscriber of a topic is in another place now.
+    /// Records the new place of the session's subscriber of a topic.
     pub(crate) fn moved(&mut self, topic: TopicId, place: Place) {
         if let Some(subscription) = self.topics.get_mut(&topic) {
             subscription.place = place;
@@ -121,7 +122,7 @@ impl Subscriptions {
         self.patterns.insert(pattern, sub);
     }
 
-    /// Takes a pattern out: the indexes are to hold it no more. Topics that it covers stay.
+    /// Removes a pattern. The caller removes it from the indexes. Topics that it covers stay.
     pub(crate) fn remove(&mut self, pattern: &Pattern) -> Option<PatternSub> {
         let removed = self.patterns.remove(pattern)?;
         if removed.indexed {
@@ -131,21 +132,22 @@ impl Subscriptions {
         Some(removed)
     }
 
-    /// Makes room for so many topics that a wildcard is to bring.
+    /// Makes room for `topics` topics that a wildcard will bring.
     pub(crate) fn reserve(&mut self, topics: usize) {
         self.reserved = topics;
-        // At once, while there is little to be moved: growing later would move all that was added by then.
+        // This is done at once, while there is little to be moved: growing later would move everything that was added
+        // by then.
         self.topics.reserve(topics);
     }
 
-    /// One more pattern covers a topic that is there already, and asks for `pace`. A pattern that changes is entered as it is
-    /// now before [`Self::uncover`] takes out what it was.
+    /// Records that one more pattern covers a topic that the session has, and asks for `pace`. When a pattern changes,
+    /// this is called for its new pace before [`Self::uncover`] is called for its old one.
     pub(crate) fn cover(&mut self, topic: TopicId, pace: Pace) {
         let Some(subscription) = self.topics.get_mut(&topic) else {
             return;
         };
         if subscription.covers == 1 && subscription.every == 0 {
-            // What the one pattern asks for is told by the list that its subscriber is in.
+            // The list that the subscriber is in shows what its single pattern asks for.
             self.classes.add(topic, subscription.place.class);
         }
         self.classes.add(topic, pace.class());
@@ -153,7 +155,7 @@ impl Subscriptions {
         subscription.every += u32::from(pace.is_every());
     }
 
-    /// One pattern less covers a topic; it asked for `pace`.
+    /// Records that a pattern that asked for `pace` no longer covers a topic.
     pub(crate) fn uncover(&mut self, topic: TopicId, pace: Pace) {
         if let Some(subscription) = self.topics.get_mut(&topic) {
             self.classes.remove(topic, pace.class());
@@ -162,8 +164,8 @@ impl Subscriptions {
         }
     }
 
-    /// What the patterns that cover a topic come to after a change of them: every message beats the newest, a faster
-    /// rate a slower one.
+    /// The pace of a topic after a change of the patterns that cover it: every message has precedence over the newest,
+    /// and a faster rate over a slower one.
     pub(crate) fn settle_pace(&mut self, topic: TopicId) -> Option<Pace> {
         let subscription = self.topics.get(&topic)?;
         let (limited, fastest) = self.classes.fastest(topic);
@@ -178,8 +180,8 @@ impl Subscriptions {
         })
     }
 
-    /// Ends the subscription to a topic, with what is still to be brought of it. Returns where its subscriber is, which is to be
-    /// taken out, and how many messages were promised and will not come.
+    /// Ends the subscription to a topic, with everything that it was still to bring. Returns the place of its
+    /// subscriber, which the caller takes out, and the number of promised messages that will not come.
     pub(crate) fn end(&mut self, topic: TopicId) -> Option<(Place, usize)> {
         let mut subscription = self.topics.remove(&topic)?;
         self.syncs.arrived(&mut subscription.awaited);
@@ -192,8 +194,8 @@ impl Subscriptions {
         Some((subscription.place, cancelled))
     }
 
-    /// Ends all of them, with what is still to be brought. The topics stay, to be taken out one by one. Returns the patterns, which
-    /// are to be taken out as well.
+    /// Ends all subscriptions, with everything that they were still to bring. The topics stay, and are taken out one by
+    /// one. Returns the patterns, which the caller takes out as well.
     pub(crate) fn end_all(&mut self) -> BTreeMap<Pattern, PatternSub> {
         let Self {
             patterns,
@@ -205,7 +207,7 @@ impl Subscriptions {
         patterns
     }
 
-    /// Lets the value of a topic come once, and the request that is under way wait for it.
+    /// Pulls the value of a topic once. The request under way waits for it.
     pub(crate) fn shoot(&mut self, topic: TopicId) {
         if !self.one_shots.contains_key(&topic) {
             self.pulls.shoot_later(topic);
@@ -213,7 +215,7 @@ impl Subscriptions {
         self.syncs.bring(self.one_shots.entry(topic).or_default());
     }
 
-    /// Lets a value come again that was taken back.
+    /// Pulls a value once more that was taken back.
     pub(crate) fn shoot_again(&mut self, topic: TopicId) {
         if !self.one_shots.contains_key(&topic) {
             self.pulls.shoot_next(topic);
@@ -221,7 +223,7 @@ impl Subscriptions {
         self.syncs.bring_again(self.one_shots.entry(topic).or_default());
     }
 
-    /// Forgets what is to be pulled in of topics that the session has left.
+    /// Drops the pulls of topics that the session has left.
     pub(crate) fn forget_pulls(&mut self, left: &TopicSet) {
         self.one_shots.retain(|topic, awaited| {
             let left = left.has(*topic);
@@ -233,66 +235,66 @@ impl Subscriptions {
         self.pulls.forget(|topic| left.has(topic));
     }
 
-    /// Bytes of memory that the queues of what is to be brought hold.
+    /// The bytes of memory that the queues of pulls and requests hold.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.pulls.memory_bytes() + self.syncs.memory_bytes()
     }
 
-    /// Gives up the memory of pulls that have gone.
+    /// Frees the memory of pulls that are done.
     pub(crate) fn shrink(&mut self) {
         self.pulls.shrink();
         self.one_shots.shrink_to(0);
     }
 
-    /// The request that is under way brings what the subscription to a topic begins with.
+    /// Makes the request under way wait for the beginning of the subscription to a topic.
     pub(crate) fn brings(&mut self, topic: TopicId) {
         if let Some(subscription) = self.topics.get_mut(&topic) {
             self.syncs.bring(&mut subscription.awaited);
         }
     }
 
-    /// The number of the next ack about topics, which is sent now.
+    /// The number of the next ack about topics. The caller sends that ack now.
     pub(crate) fn next_ack(&mut self) -> u32 {
         let sent = self.acks.wrapping_add(1);
         std::mem::replace(&mut self.acks, sent)
     }
 
-    /// Whether messages of a replay of the topic that was promised wait for their turn.
+    /// Whether messages of a promised replay of the topic wait for their turn.
     pub(crate) fn replays(&self, topic: TopicId) -> bool {
         self.replays.as_ref().is_some_and(|replays| replays.has(topic))
     }
 
-    /// Bytes of messages that are kept for replays.
+    /// The bytes of messages that are kept for replays.
     pub(crate) fn replay_bytes(&self) -> usize {
         self.replays.as_ref().map_or(0, |replays| replays.bytes())
     }
 
-    /// Promises messages of a topic.
+    /// Keeps the messages of a topic's promised replay.
     pub(crate) fn promise(&mut self, topic: TopicId, messages: Replay) {
         if !messages.is_empty() {
             self.replays.get_or_insert_default().promise(topic, messages);
         }
     }
 
-    /// A promised message was taken back: it comes again.
+    /// Keeps a promised message again that was taken back.
     pub(crate) fn promise_again(&mut self, publication: &Arc<Publication>) {
         self.replays.get_or_insert_default().give_back(publication);
     }
 
-    /// Takes the next message of a topic that was promised.
+    /// Takes the next message of a topic's promised replay.
     pub(crate) fn next_of_replay(&mut self, topic: TopicId) -> Option<Arc<Publication>> {
         let next = self.replays.as_mut()?.next(topic);
         self.settle_replays();
         next
     }
 
-    /// Whether promised messages have waited for more than `most_ms`, counted from when they were first seen to.
+    /// Whether promised messages have waited for more than `most_ms`, counted from when this was first noticed.
     pub(crate) fn replay_is_overdue(&mut self, most_ms: u64, now: Micros) -> bool {
         let since = self.replays.as_mut().map(|replays| replays.since(now));
         since.is_some_and(|since| since.plus_ms(most_ms) <= now)
     }
 
-    /// What was promised has another size: nothing is kept of what has come to its end.
+    /// Drops the table of replays if it is empty.
     fn settle_replays(&mut self) {
         self.replays.take_if(|replays| replays.is_empty());
     }
@@ -304,12 +306,12 @@ impl Subscriptions {
             .is_some_and(|missed| missed.contains_key(&topic))
     }
 
-    /// The client is to be told what it missed of a topic.
+    /// Records what the client has missed of a topic, until it is told.
     pub(crate) fn miss(&mut self, topic: TopicId, missed: Missed) {
         self.missed.get_or_insert_default().insert(topic, missed);
     }
 
-    /// Takes what the client is to be told that it missed of a topic.
+    /// Takes the record of what the client has missed of a topic.
     pub(crate) fn take_missed(&mut self, topic: TopicId) -> Option<Missed> {
         let missed = self.missed.as_mut()?.remove(&topic);
         self.missed.take_if(|missed| missed.is_empty());

@@ -1,32 +1,32 @@
-//! When a session was last heard and spoken to, and what is due by that: its ping, its heartbeat, and the ends of its waits.
+//! When a session last got and sent bytes, and what is due by that: its ping, its heartbeat, and the ends of its waits.
 //!
-//! Never reads a clock, and never changes by being asked.
+//! Never reads a clock, and no question changes it.
 
 use tickwire_wire::{CloseCode, Micros};
 
 use super::Transport;
 use crate::shard::ShardSettings;
 
-/// When things happened on a connection.
+/// The times of events on a connection.
 #[derive(Debug)]
 pub(crate) struct Timers {
     opened: Micros,
     last_in: Micros,
     last_out: Micros,
-    /// Whether it has sent a request, or need not send any.
+    /// Whether it has sent a request, or need not send one.
     requested: bool,
-    /// When a ping was sent that nothing has followed yet.
+    /// When a ping was sent, if no byte has come since.
     pinged: Option<Micros>,
-    /// A ping was sent, and no pong has come yet.
+    /// Whether a ping was sent whose pong has not come yet.
     pong_owed: bool,
-    /// When it is closed because the broker leaves, if it does.
+    /// When it is closed because the broker drains, if it does.
     leaves_at: Option<Micros>,
-    /// When its token expires, if it has one that does.
+    /// When its token expires, if it does.
     expires: Option<Micros>,
 }
 
 impl Timers {
-    /// The timers of a connection that opens.
+    /// The timers of a new connection.
     pub(crate) fn new(transport: Transport, now: Micros) -> Self {
         Self {
             opened: now,
@@ -40,49 +40,49 @@ impl Timers {
         }
     }
 
-    /// The client sent bytes.
+    /// Records that the client sent bytes.
     pub(crate) fn heard(&mut self, now: Micros) {
         self.last_in = now;
         self.pinged = None;
     }
 
-    /// The client sent a request.
+    /// Records that the client sent a request.
     pub(crate) fn requested(&mut self) {
         self.requested = true;
     }
 
-    /// A message of the protocol was written.
+    /// Records that a message of the protocol was written.
     pub(crate) fn spoke(&mut self, now: Micros) {
         self.last_out = now;
     }
 
-    /// A ping is sent.
+    /// Records that a ping is sent.
     pub(crate) fn pinged(&mut self, now: Micros) {
         self.pinged = Some(now);
         self.pong_owed = true;
     }
 
-    /// A pong came. Returns whether it was owed.
+    /// Records a pong. Returns whether it answers a ping.
     pub(crate) fn take_pong(&mut self) -> bool {
         std::mem::take(&mut self.pong_owed)
     }
 
-    /// Sets when the session ends because the broker leaves.
+    /// Sets when the session ends because the broker drains.
     pub(crate) fn leave_at(&mut self, at: Micros) {
         self.leaves_at = Some(at);
     }
 
-    /// Sets when the token expires. Returns when it would have expired.
+    /// Sets when the token expires. Returns the previous time.
     pub(crate) fn expire_at(&mut self, at: Option<Micros>) -> Option<Micros> {
         std::mem::replace(&mut self.expires, at)
     }
 
-    /// Whether the session is to end because the broker leaves.
+    /// Whether it is time to end the session because the broker drains.
     pub(crate) fn leaves(&self, now: Micros) -> bool {
         self.leaves_at.is_some_and(|at| at <= now)
     }
 
-    /// With which code and reason the session is to be closed, if its client has kept it waiting for a request or a pong.
+    /// The code and reason with which to close the session, if its client has kept it waiting for a request or a pong.
     pub(crate) fn overdue(&self, settings: &ShardSettings, now: Micros) -> Option<(CloseCode, String)> {
         let (first_ms, pong_ms) = (settings.first_request_ms, settings.pong_timeout_ms);
         if !self.requested && self.opened.plus_ms(first_ms) <= now {
@@ -94,14 +94,14 @@ impl Timers {
         Some((CloseCode::NO_PONG, reason))
     }
 
-    /// Whether the client is to be pinged.
+    /// Whether it is time to ping the client.
     pub(crate) fn ping_is_due(&self, transport: Transport, settings: &ShardSettings, now: Micros) -> bool {
         transport != Transport::Sse
             && self.pinged.is_none()
             && self.last_in.plus_ms(settings.ping_after_ms) <= now
     }
 
-    /// Whether nothing was said for so long that a heartbeat is to be sent.
+    /// Whether it is time for a heartbeat, because nothing was sent for so long.
     pub(crate) fn heartbeat_is_due(
         &self,
         transport: Transport,
@@ -111,7 +111,7 @@ impl Timers {
         transport != Transport::Echo && self.last_out.plus_ms(settings.heartbeat_ms) <= now
     }
 
-    /// When something may be due next, after `now`; of a session that opens, after 0.
+    /// When something may be due next, after `now`. For a new session, after 0.
     pub(crate) fn next_due(&self, transport: Transport, settings: &ShardSettings, now: Micros) -> Micros {
         let mut at = self.last_out.plus_ms(settings.heartbeat_ms);
         if !self.requested {
@@ -123,9 +123,9 @@ impl Timers {
                 None => self.last_in.plus_ms(settings.ping_after_ms),
             });
         }
-        // A stall begins without a deadline of its own; it is found out within a quarter more than its time.
+        // A stall has no deadline of its own. It is found within a quarter more than its time.
         at = at.min(now.max(self.opened).plus_ms(settings.stall_ms / 4));
-        // A heartbeat that waits to be written, or could not be since something else waits, is looked at again later.
+        // A heartbeat that waits to be written, or that other waiting messages hold back, is checked again later.
         at.max(now.plus_ms(settings.heartbeat_ms.min(1_000)))
     }
 }
@@ -165,7 +165,7 @@ mod tests {
         Micros(0).plus_ms(1_000_000 + ms)
     }
 
-    /// What is due of `timers` at a time in milliseconds: how it is closed, whether to ping, whether to send a heartbeat.
+    /// What is due at a time in milliseconds: the close code, whether to ping, and whether to send a heartbeat.
     fn due(timers: &Timers, transport: Transport, ms: u64) -> (Option<CloseCode>, bool, bool) {
         let (settings, now) = (settings(), at(ms));
         (
@@ -217,7 +217,7 @@ mod tests {
         );
         timers.heard(at(26_000));
         assert_eq!(due(&timers, Transport::WebSocket, 27_500), (None, false, false));
-        // Any byte shows that the client is there, and the pong stays owed.
+        // Any byte shows that the client is there, but a pong stays owed.
         assert!(timers.take_pong() && !timers.take_pong());
     }
 
@@ -232,7 +232,7 @@ mod tests {
         assert!(!timers.leaves(at(4)) && timers.leaves(at(5)));
         assert_eq!(timers.expire_at(Some(at(1))), None);
         assert_eq!(timers.expire_at(None), Some(at(1)));
-        // And a stall within a quarter of its time, whatever else is due.
+        // A stall is found within a quarter of its time, whatever else is due.
         let quiet = ShardSettings {
             stall_ms: 40_000,
             ..settings()

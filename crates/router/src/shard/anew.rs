@@ -1,6 +1,7 @@
-//! A shard that begins anew: what is done when a panic has come out of it half-way through a change.
+//! A shard that begins anew after a panic has left it half-way through a change.
 //!
-//! Nothing that it holds is trusted then, but for plain sums. Other shards, and the topics' own state, are not touched.
+//! Nothing that the old shard holds is trusted, except plain sums. Other shards and the topics' own state are not
+//! touched.
 
 use tickwire_wire::CloseCode;
 use tickwire_wire::deflate::Settings as DeflateSettings;
@@ -13,16 +14,16 @@ impl Shard {
     /// the last byte that was written to its connection certainly ended a frame.
     #[must_use]
     pub fn is_between_frames(&self, id: SessionId) -> bool {
-        // Of what was offered, more may have been written than the outbox knows.
+        // Of the bytes that were offered, more may have been written than the outbox knows.
         let between = |session: &Session| {
             session.is_open() && session.writing != Writing::Offered && !session.outbox.is_begun()
         };
         self.sessions.get(id).is_some_and(between)
     }
 
-    /// A shard with these settings that takes the place of this one. It has no sessions, and no topic is queued for it. The
-    /// generations of sessions and the counts go on: what subscriptions were owed counts as dropped, and sessions that were
-    /// open count as closed with 1011.
+    /// A shard with these settings that takes the place of this one. It has no sessions, and no topic is queued for it.
+    /// The generations of sessions and the counts continue: messages that subscriptions were owed count as dropped, and
+    /// sessions that were open count as closed with 1011.
     #[must_use]
     pub fn anew(&self, settings: ShardSettings, compression: DeflateSettings) -> Self {
         self.directory.forget_shard(self.id);

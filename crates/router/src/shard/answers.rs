@@ -1,7 +1,7 @@
-//! What is known of answers beside their bytes: where they bring a reader, and what became of the subscription of a stream.
+//! The parts of answers that are kept beside their bytes: the reach, and the result of a stream's subscription.
 //!
-//! A stream is opened by what its request is answered, so that answer is kept as a value until it is taken. There is one for
-//! each such session at most, and none of one that is gone.
+//! How a stream is opened depends on the answer to its request, so that answer is kept as a value until it is taken.
+//! There is at most one for each such session, and none for a session that is gone.
 
 use tickwire_wire::message::AckResult;
 use tickwire_wire::{Control, Kind, Refusal};
@@ -11,7 +11,7 @@ use crate::item::Reach;
 use crate::session::{SessionId, Transport};
 
 impl Shard {
-    /// Where a control message brings its reader.
+    /// The position to which a control message brings its reader.
     pub(super) fn reach_of(&self, message: &Control) -> Reach {
         match message {
             Control::Ack { .. } => Reach::Begins,
@@ -27,12 +27,12 @@ impl Shard {
         }
     }
 
-    /// What became of the subscription of a stream, once: the results of its topics, or why all of it was refused.
+    /// Takes the result of a stream's subscription: the results of its topics, or the refusal of all of it.
     pub fn take_answer(&mut self, id: SessionId) -> Option<Result<Vec<AckResult>, Refusal>> {
         self.answered.remove(&id)
     }
 
-    /// Keeps the answer to a stream's subscription for who opens the stream.
+    /// Keeps the answer to a stream's subscription until [`Self::take_answer`].
     pub(super) fn keep_answer(
         &mut self,
         id: SessionId,

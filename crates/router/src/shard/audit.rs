@@ -1,11 +1,11 @@
-//! The shard's audit: its ledger's sums, found by looking at everything.
+//! The shard's audit: finds the sums of its ledger by looking at everything.
 
 use super::Shard;
 use crate::ledger::Audit;
 
 impl Shard {
-    /// Adds up, from every subscription and from everything that waits, what the ledger must say. Looks at each
-    /// subscription, each frame that waits and, for [`Audit::unseen`], each topic.
+    /// The sums that the ledger must have, added up from every subscription and everything that waits. Looks at each
+    /// subscription, each waiting frame and, for [`Audit::unseen`], each topic.
     #[must_use]
     pub fn audit(&self) -> Audit {
         let (mut heads, mut pending, mut unseen) = (0_u64, 0, 0);
@@ -23,8 +23,8 @@ impl Shard {
         Audit::new(&self.counts.ledger, heads, pending, unseen)
     }
 
-    /// Whether what is summed as it changes, for the export, is what is found by looking: subscriptions, sessions that lag, and
-    /// bytes that wait.
+    /// Whether the running sums for the export agree with what is found by looking: subscriptions, lagging sessions,
+    /// and waiting bytes.
     #[must_use]
     pub fn sums_agree(&self) -> bool {
         let (mut subscriptions, mut lagging, mut waiting) = (0, 0, 0);

@@ -1,9 +1,9 @@
 //! How much one connection may make the broker keep: topics that its patterns match, and tokens in the indexes.
 //!
-//! A subscription that would go over is refused with `limit_exceeded` and the numbers. A topic that appears later and does
-//! not fit is not joined: the connection is told so once, by an `error` that names the topic. From then on no topic joins
-//! it, and nothing can be subscribed to in addition, until it has unsubscribed its wildcards; so every pattern of a session
-//! covers either all the topics that the session has of it, or the session knows that it does not.
+//! A subscription that would go over a limit is refused with `limit_exceeded` and the numbers. A topic that appears
+//! later and does not fit does not join: the session is told once, by an `error` that names the topic. From then on no
+//! topic joins it and it cannot subscribe to anything more, until it has unsubscribed its wildcards. So either each
+//! pattern of a session covers all topics that it matches, or the session knows that it does not.
 
 use tickwire_wire::error::ErrorCode;
 use tickwire_wire::limits::{
@@ -17,10 +17,10 @@ use crate::cell::TopicCell;
 use crate::publication::TopicId;
 use crate::session::{SessionId, Subscriptions};
 
-/// What bounds one connection beside what its `welcome` tells it.
+/// The limits of one connection that its `welcome` does not contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionLimits {
-    /// Requests in a row, each refused whole for what it asks, with which the connection is closed; at least 1.
+    /// Requests in a row, each refused whole for what it asks, after which the connection is closed; at least 1.
     pub refusals_in_a_row: u32,
     /// Requests that may be refused with `rate_limited` at once; they are forgiven as fast as requests are allowed.
     pub rate_limited: u32,
@@ -28,7 +28,7 @@ pub struct SessionLimits {
     pub topics: usize,
     /// Most tokens of its patterns that the indexes hold.
     pub pattern_tokens: usize,
-    /// Most bytes of messages that are kept for the replays it was promised.
+    /// Most bytes of messages that are kept for its promised replays.
     pub replay_bytes: usize,
     /// Time in milliseconds that such messages may wait.
     pub replay_ms: u64,
@@ -48,8 +48,8 @@ impl Default for SessionLimits {
 }
 
 impl Subscriptions {
-    /// Whether one more pattern may be entered, as far as can be told without looking for its topics. If it names a topic that
-    /// exists, that is `topic`.
+    /// Checks whether one more pattern may be entered, as far as possible without looking for its topics. If it names a
+    /// topic that exists, that is `topic`.
     pub(super) fn check_pattern(
         &self,
         pattern: &Pattern,
@@ -85,7 +85,7 @@ impl Subscriptions {
         Ok(())
     }
 
-    /// Whether a pattern that matches `found` topics, `new` of which it does not cover yet, may be entered.
+    /// Checks whether a pattern may be entered that matches `found` topics, of which `new` are new to the session.
     pub(super) fn check_topics(
         &self,
         pattern: &Pattern,
@@ -108,7 +108,7 @@ impl Subscriptions {
         )))
     }
 
-    /// Whether so many snapshots more may be waited for.
+    /// Checks whether that many snapshots more may be waited for.
     pub(super) fn check_one_shots(
         &self,
         pattern: &Pattern,
@@ -124,7 +124,7 @@ impl Subscriptions {
         )))
     }
 
-    /// Whether a topic that has appeared may join; if it does not fit, no other one may from now on.
+    /// Whether a topic that has appeared may join. If it does not fit, no other topic may join from now on.
     fn takes(&mut self, topic: TopicId, limits: &SessionLimits) -> bool {
         if self.has(topic) {
             return true;
@@ -139,7 +139,7 @@ fn exceeded(reason: String) -> Refusal {
 }
 
 impl Shard {
-    /// Whether a topic that has appeared may join a session; if not, the session is told, the first time.
+    /// Whether a topic that has appeared may join a session. If not, the session is told the first time.
     pub(super) fn takes_topic(&mut self, id: SessionId, cell: &TopicCell) -> bool {
         let limits = &self.settings.session_limits;
         let Some(session) = self.sessions.open(id) else {

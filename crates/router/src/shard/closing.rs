@@ -1,4 +1,4 @@
-//! How a session ends: with a close, its own or the answer to its client's, and then without a word.
+//! How a session ends: with its own close or with the answer to its client's, and then it is handed out as gone.
 
 use std::cmp::Reverse;
 
@@ -9,7 +9,7 @@ use super::Shard;
 use crate::session::{Phase, SessionId, Transport};
 
 impl Shard {
-    /// The client sent a close frame: it gets its answer (RFC 6455 §5.5.1), and then the session is gone.
+    /// Handles a close frame of the client: it is answered (RFC 6455 §5.5.1), and then the session is gone.
     pub fn close_received(&mut self, id: SessionId, code: Option<CloseCode>, now: Micros) {
         let Some(session) = self.sessions.known(id) else {
             return;
@@ -17,7 +17,7 @@ impl Shard {
         if session.is_open() {
             self.close(id, code.unwrap_or(CloseCode::NORMAL), "", now);
         } else if session.outbox.is_empty() {
-            // The answer to ours: nothing else will come.
+            // This is the answer to our own close: nothing else will come.
             self.give_up(id);
         }
     }
@@ -33,7 +33,7 @@ impl Shard {
         }
     }
 
-    /// Ends a session with a close: the data that waits for it is dropped, but for a frame begun.
+    /// Ends a session with a close. The data that waits for it is dropped, except a partly written frame.
     pub fn close(&mut self, id: SessionId, code: CloseCode, reason: &str, now: Micros) {
         if self.open_session(id).is_none() {
             return;
@@ -53,7 +53,7 @@ impl Shard {
         self.mark_dirty(id);
     }
 
-    /// Whether the session is closing and its close was written: the sending side can be shut.
+    /// Whether the session is closing and its close was written, so that the sending side can be shut.
     #[must_use]
     pub fn is_finished(&self, id: SessionId) -> bool {
         self.sessions
@@ -61,7 +61,7 @@ impl Shard {
             .is_none_or(|session| !session.is_open() && session.outbox.is_empty())
     }
 
-    /// Ends a session whose client does not read the answers that it asks for.
+    /// Ends a session whose client does not read the answers to its requests.
     pub(super) fn close_if_drowning(&mut self, id: SessionId, now: Micros) {
         let drowning = self.open_session(id).is_some_and(|session| {
             session.transport != Transport::Echo

@@ -1,4 +1,4 @@
-//! From the queue into the outboxes.
+//! Delivers the publications in the queue to the outboxes.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use crate::planted::{Fault, is_planted};
 use crate::publication::{Publication, TopicId};
 
 impl Shard {
-    /// Hands out what waits in the queue, at most about `budget` deliveries of it (at least one publication). Returns
-    /// whether more of it waits; what was queued meanwhile wakes the shard by itself. Stops early when a session has much to
-    /// be written, so that it is offered to its socket first.
+    /// Delivers the publications in the queue, with at most about `budget` deliveries (at least one publication).
+    /// Returns whether more of them wait. A publication that is queued meanwhile wakes the shard by itself. Stops early
+    /// when a session has much to write, so that it is offered to its socket first.
     pub fn drain(&mut self, budget: usize, now: Micros) -> bool {
         let done = |shard: &Self| shard.delivered == shard.inbox.publications.len();
         if done(self) && self.overflowed.is_empty() && self.silent.is_empty() {
@@ -56,7 +56,7 @@ impl Shard {
         !all
     }
 
-    /// Puts a publication into the outbox of each live subscriber and returns their number.
+    /// Puts a publication into the outbox of each live subscriber and returns the number of these.
     fn deliver(&mut self, publication: &Arc<Publication>, now: Micros) -> usize {
         let topic = publication.lineage.id;
         if self
@@ -81,9 +81,10 @@ impl Shard {
         handed + self.offer_rated(publication, now)
     }
 
-    /// Puts a publication into the outboxes of its topic's subscribers, or of those in the list with a limited rate at `rated`: of
-    /// each whose turn it is and who has room. Who has none goes on from the directory once there is. Returns how many got it.
-    /// [`Self::lag_overfull`] is to follow.
+    /// Puts a publication into the outboxes of its topic's subscribers: those without a limited rate, or those in the
+    /// list with a limited rate at `rated`. A subscriber gets it if it is next in turn and has room. Without room it
+    /// continues from the directory later. Returns how many subscribers got it. The caller then calls
+    /// [`Self::lag_overfull`].
     pub(super) fn hand_all(&mut self, publication: &Arc<Publication>, rated: Option<usize>) -> usize {
         let (topic, op) = (publication.lineage.id, DataOp::Update);
         let slot = &mut self.slots[topic.index()];
@@ -94,7 +95,7 @@ impl Shard {
         let publication = publication.clone();
         let fanout = Rc::new(Fanout { publication, op });
         let publication = &fanout.publication;
-        // Lengths of its frames by dialect, 0 where not known yet.
+        // The lengths of its frames by dialect; 0 where not known yet.
         let mut lengths = [0; Dialect::COUNT];
         let (mut statuses, mut handed) = (StatusBytes::default(), 0);
         for subscriber in subscribers {
@@ -109,7 +110,7 @@ impl Shard {
                 continue;
             }
             self.rounds.enter(session);
-            // Not the next one where every one counts: the queue was full.
+            // Messages are missing before this one though every one counts: the queue was full.
             let skips = publication.seq.0 - subscriber.after.0 - 1;
             if full || (subscriber.every && skips != 0) {
                 subscriber.behind = true;
@@ -151,7 +152,7 @@ impl Shard {
         handed
     }
 
-    /// Whether a topic that was met has no subscriber; an interest that outlived its subscriptions is withdrawn.
+    /// Whether a known topic has no subscriber. If so, an interest that has outlived its subscriptions is withdrawn.
     pub(super) fn is_unwanted(&self, topic: TopicId) -> bool {
         let slot = &self.slots[topic.index()];
         if slot.is_empty() {
@@ -160,8 +161,8 @@ impl Shard {
         slot.is_empty()
     }
 
-    /// Puts every live subscriber of a topic on the way through the history; those with a limited rate need its newest
-    /// message alone. Returns the number of subscribers.
+    /// Makes every live subscriber of a topic continue from the history; those with a limited rate need only its newest
+    /// message. Returns the number of subscribers.
     fn fall_behind(&mut self, topic: TopicId, now: Micros) -> usize {
         let Some(cell) = self.directory.get(topic) else {
             return 0;

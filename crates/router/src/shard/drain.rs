@@ -1,12 +1,13 @@
-//! The drain: every session is told that the broker leaves, and each is closed at a moment of its own.
+//! The drain: every session is told that the broker stops, and each is closed at its own time.
 //!
-//! The moments are a stratified draw: of `n` sessions each gets one of `n` equal parts of the window, at random, and a random
-//! moment within it. So each client's own time is uniform over the window, and yet no part of the window sees many more
-//! closes than another, which `n` independent draws would not promise. Randomness comes from a seed that the owner gives.
+//! The times are a stratified draw. Each of `n` sessions gets one of `n` equal parts of the window, at random, and a
+//! random time within that part. So each client's own time is uniform over the window, and still no part of the window
+//! has many more closes than another; `n` independent draws would not ensure that. The owner of the shard gives the
+//! seed.
 //!
-//! Until its moment a session goes on as if nothing were. Then it ends behind what waits for it already: the close frame
-//! is the last in its outbox. A reader that does not take all that within a time, or before its token expires, loses what
-//! waits, but never the close frame, and gets the lost messages when it resumes.
+//! Until its time a session goes on as before. Then it ends behind the data that waits for it already: the close frame
+//! is the last in its outbox. A reader that does not take all of that within a time, or before its token expires, loses
+//! the waiting data but never the close frame. It gets the lost messages when it resumes.
 
 use std::cmp::Reverse;
 
@@ -16,7 +17,7 @@ use super::Shard;
 use crate::item::Item;
 use crate::session::{Phase, SessionId};
 
-/// What the close frames of a drain say.
+/// The reason in the close frames of a drain.
 const REASON: &str = "the broker is draining; reconnect";
 
 /// How a shard is drained.
@@ -24,11 +25,11 @@ const REASON: &str = "the broker is draining; reconnect";
 pub struct Drain {
     /// Time in milliseconds over which the closes are spread.
     pub window_ms: u64,
-    /// Time in milliseconds after which the broker is gone, as clients are told.
+    /// Time in milliseconds after which the broker is gone; clients are told this time.
     pub deadline_ms: u64,
-    /// Time in milliseconds that a client has, from its close on, to take what waits for it.
+    /// Time in milliseconds, from its close, that a client has to take the data that waits for it.
     pub patience_ms: u64,
-    /// Where the clients' own times are drawn from.
+    /// The seed for the clients' own times.
     pub seed: u64,
 }
 
@@ -55,7 +56,7 @@ impl SplitMix {
 
     /// A number below `end`; 0 if that is 0.
     fn below(&mut self, end: u64) -> u64 {
-        // The product's upper half: as even as 64 bits can be for any `end` that occurs.
+        // The upper half of the product is as even as 64 bits can be for any `end` in use.
         let product = u128::from(self.next()) * u128::from(end);
         u64::try_from(product >> 64).expect("below `end`")
     }
@@ -71,7 +72,7 @@ fn spread(count: usize, window_us: u64, random: &mut SplitMix) -> Vec<u64> {
     let mut moments: Vec<u64> = (0..count)
         .map(|part| moment(part, random.below(window_us)))
         .collect();
-    // Fisher and Yates: every order is as likely as any other.
+    // The shuffle of Fisher and Yates: every order is equally likely.
     for last in (1..count).rev() {
         let other = usize::try_from(random.below(last as u64 + 1)).expect("an index");
         moments.swap(last, other);
@@ -80,7 +81,8 @@ fn spread(count: usize, window_us: u64, random: &mut SplitMix) -> Vec<u64> {
 }
 
 impl Shard {
-    /// Begins to leave: tells each session, and closes it with 4000 at its own moment. Does nothing if it was begun before.
+    /// Begins a drain: tells each session, and closes it with 4000 at its own time. Does nothing if a drain has begun
+    /// already.
     pub fn begin_drain(&mut self, plan: Drain, now: Micros) {
         if self.draining.is_some() {
             return;
@@ -109,7 +111,8 @@ impl Shard {
         self.draining.is_some()
     }
 
-    /// A session that is opened while the broker leaves is told so too, and closed within what is left of the window.
+    /// Tells a session that is opened during a drain that the broker stops, and closes it within the rest of the
+    /// window.
     pub(super) fn announce_to_late(&mut self, id: SessionId, now: Micros) {
         let Some(draining) = &mut self.draining else {
             return;
@@ -135,7 +138,7 @@ impl Shard {
         }
     }
 
-    /// Ends a session with 4000 behind what waits for it.
+    /// Ends a session with 4000 behind the data that waits for it.
     pub(super) fn depart(&mut self, id: SessionId, now: Micros) {
         if self.open_session(id).is_none() {
             return;
@@ -156,8 +159,8 @@ impl Shard {
         self.mark_dirty(id);
     }
 
-    /// The client did not take what waited for it, or may not have it any more: of that only the answers and the close frame
-    /// stay, and it has the time that any client has to answer the close.
+    /// Ends the wait for a client that did not take its data, or that may no longer have it. Only the answers and the
+    /// close frame stay. The client then has as much time to answer the close as any other.
     pub(super) fn end_patience(&mut self, id: SessionId, now: Micros) {
         self.expires_never(id);
         let deadline = now.plus_ms(self.settings.close_timeout_ms);
@@ -182,7 +185,7 @@ mod tests {
     const SECOND_US: u64 = 1_000_000;
 
     proptest! {
-        /// One more on either edge of a second than its parts are long: the rounding.
+        /// A second may have one close more than its share at either edge, because of rounding.
         #[test]
         fn no_second_sees_more_than_twice_the_mean(
             count in 0_usize..5_000,
@@ -219,7 +222,7 @@ mod tests {
         assert_ne!(draw(1), draw(2));
     }
 
-    /// Who came first does not leave first.
+    /// A session that came first does not leave first.
     #[test]
     fn the_order_of_leaving_is_not_that_of_coming() {
         let moments = spread(1_000, 30 * SECOND_US, &mut SplitMix(7));

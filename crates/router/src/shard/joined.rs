@@ -1,9 +1,10 @@
-//! `joined`: no update of a topic goes to a client that does not know the topic's lineage.
+//! `joined`: before any update of a topic, the client is told the topic's lineage.
 //!
-//! A client learns it from an `ack`, a snapshot or a gap, or has told it itself with the position from which it resumes.
-//! Where none of these came, since the topic was made later or had no snapshot to send, `joined` goes right before the first
-//! update. Each subscription knows whether its client was told; every way of an update into an outbox asks it first, and what
-//! told it is remembered where it waits, so that it is told again if that is taken back.
+//! A client learns the lineage from an `ack`, a snapshot or a gap, or has itself given it with the position of a
+//! resume. If none of these came, since the topic was made later or had no snapshot, `joined` goes right before the
+//! first update. Each subscription knows whether its client was told, and this is checked wherever an update enters an
+//! outbox. The message that tells the lineage is marked in the outbox, so that the client is told again if that message
+//! is taken back.
 
 use std::rc::{Rc, Weak};
 
@@ -16,7 +17,7 @@ use crate::item::Joined;
 use crate::planted::{Fault, is_planted};
 use crate::publication::TopicId;
 
-/// The `joined` of a topic at one of its numbers: encoded once per form as long as it waits anywhere.
+/// The `joined` of a topic at one of its numbers. It is encoded once per form as long as it waits in any outbox.
 #[derive(Debug)]
 pub(super) struct Announcement {
     seq: Seq,
@@ -32,7 +33,8 @@ impl Announcement {
     }
 }
 
-/// What says in `dialect` that a subscription to the topic of `cell` begins after `seq`. It is kept in `announcement`.
+/// The bytes that say in `dialect` that a subscription to the topic of `cell` begins after `seq`. They are kept in
+/// `announcement`.
 pub(super) fn joined_bytes(
     cell: &TopicCell,
     announcement: &mut Option<Box<Announcement>>,
@@ -58,15 +60,15 @@ pub(super) fn joined_bytes(
 }
 
 impl SessionMut<'_> {
-    /// An answer behind what waits tells the client the lineage of a topic.
+    /// Records that an answer behind the waiting data tells the client the lineage of a topic.
     pub(super) fn lineage_told(&mut self, topic: TopicId) {
         if let Some(place) = self.session.subscriptions.place_of(topic) {
             self.slots[topic.index()].at_mut(place).opening.acked();
         }
     }
 
-    /// Tells the client of a subscription that stands at `after` the topic's lineage before an update that is pulled in, if it
-    /// was not told.
+    /// Tells the client the topic's lineage before an update that is pulled in, if it was not told. The subscription
+    /// stands at `after`.
     pub(super) fn introduce(&mut self, topic: TopicId, subscriber: &mut Subscriber, after: Seq) {
         let says_nothing = is_planted(Fault::LineageNotTold) && topic.index().is_multiple_of(2);
         let slot = &mut self.slots[topic.index()];

@@ -1,12 +1,12 @@
-//! The ladder of a slow reader: live, lagging, caught up, live again.
+//! The states of a slow reader: live, lagging, catching up, live again.
 //!
-//! A session lags once more live bytes wait for it than its budget. What waits is taken back then, but for a frame begun
-//! and the answers that keep their place: each subscription goes back to the last message that was really put on the
-//! wire and is, like all of the session's others as their topics go on, pulled in again when the socket takes bytes. So a
-//! connection that takes nothing costs memory for its subscriptions and none for messages, but those of a replay that was
-//! promised; and what it reads first when it goes on is new.
+//! A session lags once more live bytes wait for it than its budget. Then its waiting data is taken back, except a
+//! partly written frame and the answers that keep their place. Each subscription goes back to the last message that was
+//! really written. When the socket takes bytes again, it is pulled in again, and so are the session's other
+//! subscriptions as their topics go on. So a connection that takes nothing costs memory for its subscriptions and none
+//! for messages, except those of a promised replay; and when it reads again it gets new messages first.
 //!
-//! It has caught up when nothing is left to be pulled in; from then on it gets everything live.
+//! It has caught up when nothing is left to be pulled in. From then on it gets everything live.
 
 use std::sync::Arc;
 
@@ -23,14 +23,14 @@ use crate::publication::{Publication, TopicId};
 use crate::session::SessionId;
 
 impl Shard {
-    /// Lets the sessions lag that the last publication was too much for.
+    /// Makes the sessions lag whose outboxes the last publication has overfilled.
     pub(super) fn lag_overfull(&mut self, now: Micros) {
         while let Some(id) = self.overfull.pop() {
             self.lag(id, now);
         }
     }
 
-    /// Lets a session lag: too much waits for it.
+    /// Makes a session lag, because too much waits for it.
     pub(super) fn lag(&mut self, id: SessionId, now: Micros) {
         let Some(mut it) = self.session_mut(id) else {
             return;
@@ -55,7 +55,7 @@ impl Shard {
         it.rounds.enter(it.session);
     }
 
-    /// Ends the lagging of a session that has nothing left to be pulled in.
+    /// Makes a lagging session live again if nothing is left to be pulled in.
     pub(super) fn live_again(&mut self, id: SessionId) {
         if let Some(session) = self.sessions.get_mut(id)
             && session.subscriptions.pulls.is_empty()
@@ -70,16 +70,16 @@ impl Shard {
         }
     }
 
-    /// Takes note that a session's socket takes bytes, though none of those that wait here: they had been written, and were held up
-    /// on their way.
+    /// Records that a session's socket takes bytes, though none of those that wait here: bytes that were written before
+    /// were held up on their way.
     pub fn progressed(&mut self, id: SessionId) {
         if let Some(session) = self.sessions.known(id) {
             session.reader.progressed();
         }
     }
 
-    /// Brings what a session goes on with up to date, right before it is written: what was superseded while the session
-    /// lagged is replaced, what can be pulled in is.
+    /// Brings the data of a session up to date right before it is written: messages that were superseded while the
+    /// session lagged are replaced, and those that can be pulled in are.
     pub(super) fn bring_up_to_date(&mut self, id: SessionId) {
         let Some(mut it) = self.session_mut(id) else {
             return;
@@ -88,7 +88,7 @@ impl Shard {
             if is_planted(Fault::SupersededBeforeAck) {
                 it.refresh();
             }
-            return; // behind the ack, which may change what is asked for
+            return; // data follows the ack, which may change the pace
         }
         if it.session.catch_up() && !is_planted(Fault::SupersededGoesOn) {
             it.refresh();
@@ -96,14 +96,14 @@ impl Shard {
         self.pull(id);
     }
 
-    /// Lets the acks that wait among a session's data tell where their subscriptions stand now that it was taken back.
+    /// Corrects the positions in the acks that wait among a session's data, after data was taken back.
     fn rewind_answers(&mut self, id: SessionId) {
         let (slots, directory) = (&self.slots, &self.directory);
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
         let topics = &session.subscriptions.topics;
-        // An ack from before a subscription is of another one of the topic, which had ended.
+        // An ack from before a subscription belongs to an earlier subscription to the topic, which has ended.
         let standing = |topic: &str, number: u32| {
             let topic = directory.find(topic)?.id();
             let subscription = topics.get(&topic).filter(|of_now| of_now.is_of_ack(number))?;
@@ -111,7 +111,7 @@ impl Shard {
         };
         session.outbox.correct_answers(|number, results| {
             let mut changed = false;
-            // Where a resume begins is in the request.
+            // The start of a resume comes from the request and stays.
             for result in results.iter_mut().filter(|result| result.recovered.is_none()) {
                 if let Some(seq) = &mut result.seq
                     && let Some(at) = standing(&result.topic, number)
@@ -126,11 +126,11 @@ impl Shard {
 }
 
 impl SessionMut<'_> {
-    /// Takes back what waits, and puts the subscriptions back to where they stood before it.
+    /// Takes back the waiting data, and puts the subscriptions back to their positions before it.
     fn rewind(&mut self) {
         let session = &mut *self.session;
         let taken = session.outbox.take_back(|_| true);
-        // The last first, so that each subscription ends where it stood before the first.
+        // The last item comes first, so that each subscription ends at its position before its first item.
         for item in taken.into_iter().rev() {
             if let Item::Synced(synced) = &item {
                 session.subscriptions.syncs.take_back(synced.request);
@@ -141,7 +141,7 @@ impl SessionMut<'_> {
                 continue;
             }
             let Some(subscription) = session.subscriptions.topics.get_mut(&topic) else {
-                continue; // what a subscription left behind was dropped when it ended
+                continue; // messages of an ended subscription were dropped already
             };
             let slot = &mut self.slots[topic.index()];
             let subscriber = slot.at_mut(subscription.place);
@@ -161,7 +161,8 @@ impl SessionMut<'_> {
                 Item::Gap(gap) => {
                     subscriber.after = Seq(gap.from.0 - 1);
                     subscriber.opening.take_back(gap.introduces);
-                    // The gap of a book brings its snapshot anew, unless the client has got a gap before it that waits for one.
+                    // The gap of a book brings its snapshot again, unless the client has got an earlier gap that waits
+                    // for a snapshot.
                     if gap.goes_on {
                         subscriber.opening.set_first(First::Recovery);
                     } else if subscriber.opening.first() == First::Recovery {
@@ -189,17 +190,17 @@ impl SessionMut<'_> {
         }
     }
 
-    /// Replaces what waits for a session that lags and has been superseded meanwhile by the newest.
+    /// Replaces waiting messages that were superseded while the session lagged by the newest ones.
     fn refresh(&mut self) {
         let session = &mut *self.session;
-        // An ack among the data tells where the data before it ends. Once it is written, the rest can be replaced.
+        // An ack among the data says where the data before it ends. Once it is written, the rest can be replaced.
         if session.outbox.answer_bytes() > 0 {
             return;
         }
         let mut may_be_again = false;
         let (dialect, subscriptions, slots) = (session.dialect, &session.subscriptions, &mut *self.slots);
         let mut learnt: Vec<(TopicId, Seq)> = Vec::new();
-        // The newest may change meanwhile: whether a topic's last frame is replaced by it is asked once.
+        // The newest message may change meanwhile: whether a topic's last frame is replaced is decided once.
         let mut decided = FxHashSet::default();
         let (counts, deflater) = (&mut *self.counts, &mut *self.deflater);
         session.outbox.refresh(|frame| {
@@ -216,14 +217,14 @@ impl SessionMut<'_> {
                 return None;
             }
             if subscriber.told == SourceState::Silent {
-                return None; // a newer one comes behind the word that the source came back
+                return None; // a newer one comes after the `live` of its source
             }
-            // Of a subscription that is behind, nothing tells the session of what comes next.
+            // The session is not told when a subscription that is behind gets a newer message.
             may_be_again = true;
             let is_promised_more = subscriptions.replays(topic);
             let snapshot_is_due = subscriber.opening.first() != First::Nothing;
             if is_promised_more || snapshot_is_due || !decided.insert(topic) {
-                return None; // older ones or the snapshot come behind it yet, or what stays is behind it
+                return None; // older ones, the snapshot or a kept frame come behind it
             }
             let newest: Arc<Publication> = slot.cell.as_ref()?.newest()?;
             let skips = newest.seq.0.checked_sub(frame.before().0 + 1)?;
@@ -246,8 +247,9 @@ impl SessionMut<'_> {
     }
 }
 
-/// Whether an item may be what a subscription begins with, and not what follows that: where it is taken back, whoever waits for that
-/// waits again. What was pulled in may have been the newest, though every message may be asked for since.
+/// Whether an item may belong to the beginning of a subscription and not to what follows. If it is taken back, the
+/// request that waited for it waits again. A pulled message may have been the newest, even if every message may be
+/// asked for since.
 fn begins(item: &Item) -> bool {
     match item {
         Item::Frame(frame) => match frame.sort {

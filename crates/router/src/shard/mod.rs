@@ -76,7 +76,7 @@ use crate::session::{
     Allowance, Phase, Reader, Session, SessionId, Subscriptions, Timers, Transport, Writing,
 };
 
-/// A session whose pattern topics may join later.
+/// A session with a pattern that topics may join later.
 #[derive(Debug, Clone, Copy)]
 struct Expecting {
     session: SessionId,
@@ -87,7 +87,7 @@ struct Expecting {
 /// The sessions with one pattern.
 #[derive(Debug, Default)]
 struct Expectations {
-    /// What all of them hold, so that its text is there once.
+    /// The pattern, which all of them share so that its text is stored once.
     pattern: Option<Pattern>,
     sessions: Vec<Expecting>,
 }
@@ -147,49 +147,49 @@ pub struct Shard {
     sessions: Sessions,
     generation: u32,
     slots: Vec<Slot>,
-    /// The sessions by those of their patterns that topics may join later.
+    /// The sessions by their patterns that topics may join later.
     patterns: PatternIndex<Expectations>,
-    /// What the piece of a request that is being done comes to.
+    /// The counts of the piece of a request that is being done.
     piece: Piece,
     inbox: Batch,
-    /// Publications of the inbox that were delivered.
+    /// The number of publications of the inbox that were delivered.
     delivered: usize,
-    /// Topics of the inbox of which publications did not fit, whose subscribers are to go on from the histories.
+    /// Topics of the inbox with publications that did not fit. Their subscribers continue from the histories.
     overflowed: VecDeque<TopicId>,
-    /// Topics of the inbox that fell silent, with their newest number.
+    /// Topics of the inbox that became stale, with their newest number.
     silent: VecDeque<(TopicId, Seq)>,
     rounds: Rounds,
     gone: VecDeque<(SessionId, u32)>,
-    /// Sessions that have ended and whose subscriptions are being taken out, the first of them now.
+    /// Sessions that have ended and whose subscriptions are being taken out, beginning with the first.
     partings: VecDeque<Parting>,
-    /// How many of them have no connection any more.
+    /// The number of these that have no connection any more.
     removed: usize,
     deadlines: BinaryHeap<Reverse<(Micros, SessionId, u32)>>,
     /// When tokens of open sessions expire.
     expiries: BTreeSet<(Micros, SessionId)>,
-    /// Tokens that sessions showed and that nobody has looked at yet.
+    /// Tokens that sessions showed and that were not handed out yet.
     auths: VecDeque<AuthRequest>,
     rate_timers: RateTimers,
     chunk: Vec<Arc<Publication>>,
-    /// Compresses publications for those who take them compressed.
+    /// Compresses publications for the sessions with a compressed variant.
     deflater: Deflater,
     /// The last heartbeat that was sent, by form.
     heartbeats: [Option<(Micros, Rc<[u8]>)>; Dialect::FORMS],
-    /// What became of the subscriptions of streams that have not been told yet.
+    /// The results of the subscriptions of streams that were not taken yet.
     answered: FxHashMap<SessionId, Result<Vec<AckResult>, Refusal>>,
-    /// Subscriptions, each topic of a session counted once.
+    /// The number of subscriptions, with each topic of a session counted once.
     subscriptions: usize,
     /// Sessions that lag.
     lagging: BTreeSet<SessionId>,
-    /// The last one of them that was looked at.
+    /// The last of these that was observed for the export.
     lagging_seen: SessionId,
     /// Bytes that wait in all outboxes.
     waiting_bytes: Rc<Cell<usize>>,
-    /// Sessions that the publication being handed out was too much for.
+    /// Sessions whose outboxes the current publication has overfilled.
     overfull: Vec<SessionId>,
-    /// A session has enough waiting that it should be written before more is handed out.
+    /// Whether a session has so much waiting that it should be written before more is delivered.
     pressed: bool,
-    /// Set once the broker is about to leave.
+    /// Set once a drain has begun.
     draining: Option<Draining>,
     counts: Counts,
 }
@@ -235,29 +235,29 @@ impl Shard {
         }
     }
 
-    /// The directory behind it.
+    /// The directory of its topics.
     #[must_use]
     pub fn directory(&self) -> &Arc<Directory> {
         &self.directory
     }
 
-    /// What it has counted.
+    /// Its counters.
     #[must_use]
     pub fn counts(&self) -> &Counts {
         &self.counts
     }
 
-    /// Number of sessions, closing ones included, those without a connection not.
+    /// The number of sessions, including closing ones, without those whose connection has ended.
     #[must_use]
     pub fn session_count(&self) -> usize {
         self.sessions.len() - self.removed
     }
 
-    /// A new connection, which is spoken to in `dialect`. Its first message, the welcome, waits for it at once; one that echoes
-    /// has none.
+    /// Opens a session for a new connection, which speaks `dialect`. Its first message, the welcome, waits for it at
+    /// once; an echo session has none.
     ///
     /// # Panics
-    /// With 2³² sessions.
+    /// If there are 2³² sessions.
     pub fn open(
         &mut self,
         dialect: impl Into<Dialect>,
@@ -292,7 +292,7 @@ impl Shard {
         id
     }
 
-    /// Sends a session's first message, unless it echoes.
+    /// Sends a session's first message, unless it is an echo session.
     fn send_welcome(&mut self, id: SessionId, now: Micros) {
         let Some(session) = self.sessions.get(id) else {
             return;
@@ -311,7 +311,7 @@ impl Shard {
         }
     }
 
-    /// What a `welcome` calls a session.
+    /// The session's name in its `welcome`.
     fn session_name(&self, generation: u32) -> String {
         format!("{}-{generation:x}", self.id.0)
     }
@@ -320,7 +320,7 @@ impl Shard {
         self.sessions.get_mut(id)
     }
 
-    /// The session `id` while it takes part: not closing, not gone.
+    /// The session `id`, if it is neither closing nor gone.
     fn open_session(&mut self, id: SessionId) -> Option<&mut Session> {
         self.session(id).filter(|session| session.is_open())
     }
@@ -346,19 +346,19 @@ impl Shard {
         self.sessions.get(id).is_some_and(Session::is_open)
     }
 
-    /// As which bytes the messages of a session go to its client.
+    /// The dialect of a session's messages.
     #[must_use]
     pub fn dialect(&self, id: SessionId) -> Option<Dialect> {
         self.sessions.get(id).map(|session| session.dialect)
     }
 
-    /// Whether the session has published anything: it can be made to wait when there is too much to hand out.
+    /// Whether the session has published anything, so that it can be made to wait when there is too much to deliver.
     #[must_use]
     pub fn publishes(&self, id: SessionId) -> bool {
         self.sessions.get(id).is_some_and(|session| session.publishes)
     }
 
-    /// Whether any session has subscribed to anything, and is done with it.
+    /// Whether any session has a subscription and no request under way.
     #[must_use]
     pub fn has_subscriptions(&self) -> bool {
         let is_there =
@@ -366,10 +366,10 @@ impl Shard {
         self.sessions.iter().any(is_there)
     }
 
-    /// A session whose connection can be dropped.
+    /// The next session whose connection can be dropped.
     pub fn next_gone(&mut self) -> Option<SessionId> {
         while let Some((id, generation)) = self.gone.pop_front() {
-            // A session that was removed meanwhile may have left its number to another.
+            // The number of a session that was removed meanwhile may belong to another session now.
             if self
                 .session(id)
                 .is_some_and(|session| session.generation == generation && session.phase == Phase::GivenUp)

@@ -1,7 +1,7 @@
-//! How the subscriptions of a session that has ended are taken out: of few at once, of many a piece at a time.
+//! How the subscriptions of a session that has ended are taken out: a few at once, or many a piece at a time.
 //!
-//! As long as it takes, the session keeps its number, and nothing is handed to it or joins it. What its subscriptions are owed
-//! meanwhile is dropped with them.
+//! Meanwhile the session keeps its number, and nothing is delivered to it or joins it. The messages that its
+//! subscriptions are owed meanwhile are dropped with them.
 
 use std::collections::btree_map;
 use std::vec;
@@ -14,7 +14,7 @@ use crate::outbox::Outbox;
 use crate::publication::TopicId;
 use crate::session::{PatternSub, Phase, SessionId};
 
-/// What is left to be taken out of a session's subscriptions.
+/// The subscriptions of a session that are still to be taken out.
 #[derive(Debug)]
 pub(super) struct Parting {
     session: SessionId,
@@ -23,7 +23,8 @@ pub(super) struct Parting {
 }
 
 impl Shard {
-    /// Forgets a session whose connection has ended. Does nothing if there is none: a shard that begins anew has forgotten all.
+    /// Removes a session whose connection has ended. Does nothing if there is no such session: a shard that begins anew
+    /// has none.
     pub fn remove(&mut self, id: SessionId) {
         self.expires_never(id);
         self.unsubscribe_all(id);
@@ -43,7 +44,7 @@ impl Shard {
         }
     }
 
-    /// Whether the session has ended, and not all of its subscriptions are taken out yet.
+    /// Whether the session has ended and some of its subscriptions are still to be taken out.
     #[must_use]
     pub fn is_parting(&self, id: SessionId) -> bool {
         self.sessions
@@ -51,7 +52,7 @@ impl Shard {
             .is_some_and(|session| session.subscriptions.parting)
     }
 
-    /// Takes out subscriptions of sessions that have ended, a piece of them. Returns whether more are left.
+    /// Takes out a piece of the subscriptions of sessions that have ended. Returns whether more are left.
     pub fn part(&mut self) -> bool {
         let most = self.subscriptions_at_once();
         let Some(mut parting) = self.partings.pop_front() else {
@@ -69,7 +70,7 @@ impl Shard {
         !self.partings.is_empty()
     }
 
-    /// Ends every subscription of a session, which ends itself.
+    /// Ends every subscription of a session that has ended.
     pub(super) fn unsubscribe_all(&mut self, id: SessionId) {
         let at_once = self.subscriptions_at_once();
         let Some(session) = self.sessions.get_mut(id) else {
@@ -99,7 +100,7 @@ impl Shard {
         }
     }
 
-    /// Takes out up to `most` subscriptions. Returns whether there are more.
+    /// Takes out up to `most` subscriptions. Returns whether more are left.
     fn take_out_some(&mut self, parting: &mut Parting, most: usize) -> bool {
         let id = parting.session;
         let mut done = 0;

@@ -1,13 +1,14 @@
-//! A `subscribe` or `unsubscribe` that is much work, done piece by piece: between two pieces others get what they are owed.
+//! A `subscribe` or `unsubscribe` that is much work is done piece by piece, and between two pieces other sessions have
+//! their turn.
 //!
-//! Its client gets one `ack`, when all is done, and nothing of new subscriptions before that: they are held behind the heads of
-//! their topics, from which they are pulled in after the `ack`, as for a slow reader. What the session has already goes on,
-//! but what is behind waits for the `ack` too. Nothing is replaced meanwhile by something newer: whether that may be depends on
-//! what the `ack` grants.
+//! Its client gets one `ack` when all of it is done, and no data of new subscriptions before that: they are kept behind
+//! the heads of their topics and are pulled in after the `ack`, as for a slow reader. Subscriptions that the session
+//! had before go on, but what is behind waits for the `ack`, too. Meanwhile no message is replaced by a newer one:
+//! whether that is allowed depends on what the `ack` grants.
 //!
-//! One request is under way at a time in a session, and whoever feeds the shard handles nothing else that the client sent
-//! before it is done, so that its answers are in order. The next request and other rights finish it; what ends the session ends
-//! it without an answer. A piece is one name at least, or a part of a [wildcard](super::wide).
+//! A session has one request under way at a time. Until it is done, the owner of the shard handles nothing else that
+//! the client sent, so the answers are in order. The next request and a change of rights finish it. The end of the
+//! session ends it without an answer. A piece is at least one name, or a part of a [wildcard](super::wide).
 
 use std::collections::BTreeSet;
 
@@ -23,12 +24,12 @@ use crate::publication::TopicId;
 use crate::session::{Session, SessionId};
 use crate::topic_set::TopicSet;
 
-/// Topics that are looked at for wildcards, or messages of replays, in the time that one more name takes.
+/// The number of looks at topics for wildcards, or of messages of replays, that take as long as one more name.
 const VISITS_PER_TOPIC: usize = 16;
-/// The same in the time that subscribing to a topic which a wildcard matches takes, or leaving it.
+/// The same for subscribing to a topic that a wildcard matches, or leaving it.
 const VISITS_PER_SUBSCRIPTION: usize = 4;
-/// Messages of replays that cost the client what a look at one topic does: who resumes pays little, who does so again and again
-/// pays.
+/// The number of messages of replays that cost the client as much as a look at one topic: one resume costs little, and
+/// many cost much.
 const MESSAGES_PER_VISIT: usize = 16;
 
 /// A request that names topics.
@@ -72,28 +73,28 @@ impl Naming {
 #[derive(Debug)]
 pub(crate) struct Unfinished {
     request: Naming,
-    /// Those of the first names, in their order.
+    /// The answers to its first names, in their order.
     answers: Vec<Answer>,
     /// The next name, if it is a wildcard that was begun.
     wide: Option<Wide>,
-    /// Positions that were sent ahead of it.
+    /// Positions that were sent before it.
     ahead: Option<Box<Places>>,
-    /// Topics that flow already, and of which a snapshot comes: that of where they stand when the request is answered. However
-    /// many names are theirs, it comes once.
+    /// Topics that were live already and whose snapshot was asked for. The snapshot is that of their position when the
+    /// request is answered, and comes once even if several names bring the topic.
     repeats: BTreeSet<TopicId>,
-    /// Topics that the session has left by it.
+    /// Topics that the session has left by this request.
     left: TopicSet,
-    /// What the client is to be told of behind the answer.
+    /// A message for the client behind the answer.
     later: Option<Control>,
 }
 
 impl Unfinished {
-    /// Tells the client behind the answer that a topic did not fit, which it is told once.
+    /// Keeps a message for behind the answer: a topic did not fit. The client is told this once.
     pub(super) fn tell_later(&mut self, message: Control) {
         self.later = Some(message);
     }
 
-    /// Bytes of memory that it holds: its names, what is answered of them, and the positions that it resumes from.
+    /// The bytes of memory that it holds: its names, their answers, and the positions that it resumes from.
     fn memory_bytes(&self) -> usize {
         let names = (0..self.request.names()).map(|at| self.request.name(at).len());
         let ahead = self.ahead.as_ref().map_or(0, |places| places.capacity());
@@ -103,29 +104,29 @@ impl Unfinished {
             + ahead * size_of::<(TopicId, LeftAt)>()
     }
 
-    /// The wildcard that it was seeing to.
+    /// The wildcard that it is working on.
     pub(super) fn wide(&self) -> Option<&Wide> {
         self.wide.as_ref()
     }
 }
 
-/// What has become of a name in a piece.
+/// The state of a name after a piece.
 pub(super) enum Step {
     Done(Answer),
-    /// The name is a wildcard, and a part of its topics is still to be found or seen to.
+    /// The name is a wildcard, and some of its topics are still to be found or handled.
     Wide(Wide),
 }
 
-/// What the piece that is being done comes to.
+/// The counts of the piece that is being done.
 #[derive(Debug, Default)]
 pub(super) struct Piece {
-    /// Whose request it is of; none between two pieces.
+    /// The session of its request. `None` between two pieces.
     session: Option<SessionId>,
     /// Topics that were looked at for wildcards.
     pub(super) visited: usize,
-    /// Messages that were promised, or are not any more.
+    /// Messages of replays that were promised or given up.
     pub(super) replayed: usize,
-    /// Topics of wildcards that were seen to.
+    /// Topics of wildcards that were handled.
     pub(super) seen_to: usize,
     /// Names that were answered.
     names: usize,
@@ -138,7 +139,7 @@ pub(super) struct Piece {
 }
 
 impl Piece {
-    /// The work that it has been, in looks at topics.
+    /// The work so far, in looks at topics.
     pub(super) const fn spent(&self) -> usize {
         self.names * VISITS_PER_TOPIC + self.visited + self.replayed + self.seen_to * VISITS_PER_SUBSCRIPTION
     }
@@ -151,15 +152,15 @@ impl Piece {
 }
 
 impl Shard {
-    /// Whether a request of the session is under way, and how many of the topics that it names have been seen to. Then
-    /// [`Self::go_on`] is to be called, and nothing else that its client sent to be handled before there is none.
+    /// The number of topics that were handled, if a request of the session is under way. Then [`Self::go_on`] must be
+    /// called, and nothing else that its client sent may be handled until this returns `None`.
     #[must_use]
     pub fn unfinished(&self, id: SessionId) -> Option<usize> {
         let unfinished = self.sessions.get(id)?.unfinished.as_ref()?;
         Some(unfinished.answers.len())
     }
 
-    /// Bytes of memory that a session's request under way holds, 0 if there is none.
+    /// The bytes of memory that a session's request under way holds; 0 if there is none.
     #[must_use]
     pub fn unfinished_bytes(&self, id: SessionId) -> usize {
         let session = self.sessions.get(id);
@@ -167,15 +168,15 @@ impl Shard {
         unfinished.map_or(0, |unfinished| unfinished.memory_bytes())
     }
 
-    /// Of the wildcard that a session's request under way has come to: topics that were made before this one, by number, have been
-    /// seen to. None while its topics are looked for.
+    /// The number of the first topic that the wildcard under way has not handled yet: topics made before it were
+    /// handled. `None` while topics are looked for.
     #[must_use]
     pub fn seen_to(&self, id: SessionId) -> Option<TopicId> {
         let unfinished = self.sessions.get(id)?.unfinished.as_ref()?;
         unfinished.wide()?.seen_to()
     }
 
-    /// Does one more piece of a session's request that is under way. Returns whether there was one.
+    /// Does one more piece of a session's request under way. Returns whether there was one.
     pub fn go_on(&mut self, id: SessionId, now: Micros) -> bool {
         let session = self.open_session(id);
         let unfinished = session.and_then(|session| session.unfinished.take());
@@ -188,7 +189,7 @@ impl Shard {
         }
     }
 
-    /// Does all that is left of a session's request that is under way, if there is one.
+    /// Does the rest of a session's request under way, if there is one.
     pub fn finish(&mut self, id: SessionId, now: Micros) {
         while self.go_on(id, now) {}
     }
@@ -225,12 +226,12 @@ impl Shard {
         names.saturating_mul(VISITS_PER_TOPIC)
     }
 
-    /// Subscriptions that are made, given a snapshot or taken out before others have their turn.
+    /// The number of subscriptions that are made, given a snapshot or taken out before other work has its turn.
     pub(super) fn subscriptions_at_once(&self) -> usize {
         self.visits_at_once() / VISITS_PER_SUBSCRIPTION
     }
 
-    /// Does a piece of a request, which is put away if something is left.
+    /// Does a piece of a request. The request is kept if something is left.
     fn do_piece(&mut self, id: SessionId, mut unfinished: Unfinished, now: Micros) {
         let most = self.visits_at_once();
         self.piece = Piece {
@@ -271,7 +272,7 @@ impl Shard {
         }
     }
 
-    /// Puts snapshots of topics that flow on their way, a piece of them.
+    /// Sends snapshots of topics that were live already, a piece of them.
     fn repeat_some(&mut self, id: SessionId, repeats: &mut BTreeSet<TopicId>) {
         let at_once = self.subscriptions_at_once();
         let Some(mut it) = self.session_mut(id) else {
@@ -285,7 +286,8 @@ impl Shard {
         }
     }
 
-    /// Sees to the next name of a request, or to more of it, which is up to about `most` looks at topics if it is a wildcard.
+    /// Handles the next name of a request. Of a wildcard it does one more part, with up to about `most` looks at
+    /// topics.
     fn do_name(&mut self, id: SessionId, unfinished: &mut Unfinished, most: usize, now: Micros) {
         let at = unfinished.answers.len();
         let from = (unfinished.request.since(at), unfinished.ahead.as_deref());
@@ -311,8 +313,8 @@ impl Shard {
         unfinished.answers.push(answer);
     }
 
-    /// Ends one subscription as a request names it, of a wildcard begins with it. Looking for its topics is paid for, like a look
-    /// at others.
+    /// Ends one subscription of an `unsubscribe`, or begins to end a wildcard. The search for its topics is paid for
+    /// like that of other requests.
     fn unsubscribe_one(&mut self, id: SessionId, topic: &str, now: Micros) -> Result<Step, Refusal> {
         let pattern: Pattern = topic.parse()?;
         let is_there = |session: &mut Session| session.subscriptions.patterns.contains_key(&pattern);
@@ -333,7 +335,7 @@ impl Shard {
         })))
     }
 
-    /// Answers a request that was seen to the end.
+    /// Answers a request that is done.
     fn answer_named(&mut self, id: SessionId, unfinished: Unfinished, now: Micros) {
         let Unfinished {
             request,
@@ -346,7 +348,7 @@ impl Shard {
             self.drop_pulls(id, &left);
         }
         for answer in answers.iter_mut().filter(|answer| answer.in_order) {
-            // What flows has gone on since its turn came.
+            // A topic that is live has gone on since it was handled.
             if let Some(seq) = &mut answer.result.seq
                 && let Some(cell) = self.directory.find(&answer.result.topic)
                 && let Some(mut it) = self.session_mut(id)

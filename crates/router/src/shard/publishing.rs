@@ -1,7 +1,8 @@
-//! Publications of clients: their rate, their rights, and what a refused one costs.
+//! Publications of clients: their rate, their rights, and the price of a refused one.
 //!
-//! Publishing has an allowance of its own, that of the session's rights or the broker's. A publication that is refused costs
-//! one of the session's requests besides, so that nobody floods the broker with what cannot be published.
+//! Publishing has an allowance of its own, that of the session's rights or the broker's common one. A refused
+//! publication also costs one of the session's requests, so that no session floods the broker with publications that
+//! cannot succeed.
 
 use tickwire_wire::message::{AckResult, AnnouncedLimits};
 use tickwire_wire::{Control, Micros, Payload, Refusal, RequestId, Topic};
@@ -13,20 +14,20 @@ use crate::rights::{PublishRate, Publisher, Rights};
 use crate::session::SessionId;
 
 impl Shard {
-    /// The way in for what its sessions publish.
+    /// The way in for the publications of its sessions.
     #[must_use]
     pub fn ingress(&self) -> &Ingress {
         &self.ingress
     }
 
-    /// Whose the topics are that a session makes from now on.
+    /// Sets the publisher that the topics made by a session count for from now on.
     pub fn publishes_as(&mut self, id: SessionId, publisher: Publisher) {
         if let Some(session) = self.sessions.known(id) {
             session.publisher = Some(publisher);
         }
     }
 
-    /// The limits that a `welcome` tells the holder of these rights.
+    /// The limits in the `welcome` of a session with these rights.
     pub(super) fn announced_to(&self, rights: &Rights) -> AnnouncedLimits {
         let rate = publish_rate(&self.settings, rights);
         AnnouncedLimits {
@@ -94,7 +95,7 @@ impl Shard {
     }
 }
 
-/// How fast the holder of these rights may publish.
+/// How fast a session with these rights may publish.
 fn publish_rate(settings: &ShardSettings, rights: &Rights) -> PublishRate {
     rights.publish_rate.unwrap_or(PublishRate {
         per_s: settings.limits.publishes_per_s,

@@ -1,4 +1,4 @@
-//! Putting what was pulled from the directory into an outbox.
+//! Puts publications that were pulled from the directory into an outbox.
 
 use std::sync::Arc;
 
@@ -15,8 +15,9 @@ use crate::planted::{Fault, is_planted};
 use crate::publication::Publication;
 
 impl SessionMut<'_> {
-    /// Pulls a publication in for a subscription. Tells it the topic's lineage first, if its client does not know it and
-    /// no snapshot tells it; and whether the book is in doubt: before the publication, or behind a snapshot that is.
+    /// Pulls a publication in for a subscription. If the client does not know the topic's lineage and this is not a
+    /// snapshot, it is told the lineage first. It is also told whether the book is in doubt: before an update, or
+    /// behind a snapshot.
     pub(super) fn push_told(
         &mut self,
         subscriber: &mut Subscriber,
@@ -69,7 +70,7 @@ impl SessionMut<'_> {
         self.session.outbox.push_frame(frame);
     }
 
-    /// Tells a subscription that messages `from` to `to` will not come, from which on it goes on.
+    /// Tells a subscription that messages `from` to `to` will not come. The subscription continues after them.
     pub(super) fn push_gap(
         &mut self,
         cell: &TopicCell,

@@ -1,4 +1,4 @@
-//! From the directory into the outbox of a session that is behind in something, as far as there is room.
+//! Pulls messages from the directory into the outbox of a session that is behind, as far as there is room.
 
 use std::sync::Arc;
 
@@ -15,16 +15,16 @@ use crate::publication::{Publication, TopicId};
 use crate::pulls::Pull;
 use crate::session::SessionId;
 
-/// Messages that are read from a history at once.
+/// The number of messages that are read from a history at once.
 const CHUNK: usize = 16;
 
-/// Subscriptions of one session that are looked after before others have their turn.
+/// The number of a session's pulls that are handled before other sessions have their turn.
 const PULLS_AT_ONCE: usize = 1_024;
 
-/// When a subscription that is still behind is served again.
+/// When a subscription that is still behind has its next turn.
 #[derive(PartialEq, Eq)]
 enum Turn {
-    /// At once: it has not reached what it was promised.
+    /// At once: it has not reached the end of its promised replay.
     GoesOn,
     /// After the session's others: it may never reach the head of a busy topic.
     Passes,
@@ -42,7 +42,8 @@ impl Shard {
         self.live_again(id);
     }
 
-    /// Sends the snapshot of a topic that is not subscribed; if it is by now, the subscription sends it in its order.
+    /// Sends the snapshot of a topic without a subscription. If the session has subscribed to the topic meanwhile, the
+    /// subscription sends it in its order.
     fn one_shot_now(&mut self, id: SessionId, topic: TopicId) {
         let cell = self.directory.get(topic);
         if let Some(cell) = &cell {
@@ -72,8 +73,8 @@ impl SessionMut<'_> {
         self.session.outbox.data_bytes() < refill
     }
 
-    /// Gives subscriptions their turns, `left` at most, until there is no room or the next turn is that of a one-shot, which is
-    /// returned.
+    /// Gives subscriptions their turns, at most `left`, until there is no room or the next turn belongs to a one-shot,
+    /// which is returned.
     fn follow_all(&mut self, left: &mut usize) -> Option<TopicId> {
         while *left > 0 && self.has_room() {
             *left -= 1;
@@ -122,7 +123,7 @@ impl SessionMut<'_> {
                 break;
             }
         }
-        // The replay may have taken the room of what follows it.
+        // The replay may have taken the room of the messages after it.
         if self.session.subscriptions.replays(cell.id()) || !self.has_room() {
             return Turn::Passes;
         }
@@ -132,7 +133,8 @@ impl SessionMut<'_> {
         let first = subscriber.opening.first();
         subscriber.opening.set_first(First::Nothing);
         if first != First::Nothing {
-            // Of an event topic the message where the subscription stands: what came since must follow one by one.
+            // In an event topic this is the message at the subscription's position: later messages must follow one by
+            // one.
             let snapshot = match cell.kind() {
                 Kind::Event => match cell.get(subscriber.after) {
                     None => self.step_once(cell, subscriber),
@@ -141,14 +143,14 @@ impl SessionMut<'_> {
                 Kind::State | Kind::Book => cell.snapshot(),
             };
             let Some(snapshot) = snapshot else {
-                // Of a book that a panic has cost it stays due: the next message, which is whole, does not follow on the last and so
-                // has this done again.
+                // After a panic has cost the book, the snapshot stays due. The next message is a whole book that does
+                // not follow on the last one, and so causes this again.
                 subscriber.opening.set_first(first);
                 subscriber.behind = false;
                 return Turn::Passes;
             };
             if !self.has_room() {
-                // The message to which the subscription went on has taken it: the snapshot stays due.
+                // The message that the subscription moved to took the room: the snapshot stays due.
                 subscriber.opening.set_first(first);
                 return Turn::GoesOn;
             }
@@ -176,7 +178,7 @@ impl SessionMut<'_> {
         Turn::Passes
     }
 
-    /// Sends a snapshot to a subscription, which goes on from there.
+    /// Sends a snapshot to a subscription, which continues from there.
     fn push_snapshot(&mut self, subscriber: &mut Subscriber, snapshot: Arc<Publication>) {
         let (sort, skips) = match snapshot.seq.0.checked_sub(subscriber.after.0 + 1) {
             None => (Sort::Repeat, 0),
@@ -186,7 +188,8 @@ impl SessionMut<'_> {
         self.push_told(subscriber, snapshot, sort, skips);
     }
 
-    /// Sends the snapshot that ends a gap in the changes of a book, and the gap, so far as it was not sent before.
+    /// Sends the snapshot that ends a gap in the changes of a book, and before it the part of the gap that was not sent
+    /// yet.
     fn push_recovery(
         &mut self,
         cell: &TopicCell,
@@ -201,7 +204,7 @@ impl SessionMut<'_> {
         self.push_told(subscriber, snapshot, Sort::Recovery, 0);
     }
 
-    /// Takes a subscription to the next message that the history holds, which becomes the one where it stands.
+    /// Moves a subscription to the next message that the history holds.
     fn step_once(&mut self, cell: &TopicCell, subscriber: &mut Subscriber) -> Option<Arc<Publication>> {
         let mut chunk = Vec::with_capacity(1);
         let catchup = cell.read_after(subscriber.after, 1, &mut chunk);
@@ -223,8 +226,8 @@ impl SessionMut<'_> {
                 if let Some(snapshot) = cell.snapshot() {
                     self.push_recovery(cell, subscriber, snapshot, false);
                 }
-                // The snapshot was the head. Without one, of a book that a panic has cost, the next message, which is whole, does
-                // not follow on the last and so has this done again.
+                // The snapshot was the head. If a panic has cost the book, there is none: the next message is a whole
+                // book that does not follow on the last one, and so causes this again.
                 subscriber.behind = false;
             }
             (gap, _) => {

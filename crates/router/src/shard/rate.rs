@@ -1,10 +1,10 @@
-//! Subscribers with a least time between two updates: apart from the others, in a list per topic and class.
+//! Subscribers with a least time between two updates. They are apart from the others, in a list per topic and class.
 //!
-//! A publication touches such a list, not its subscribers, unless its time has come. The first one after a quiet time goes
-//! out at once; after each delivery the list has one entry among the timers, and what was published until that comes up is
-//! skipped but for the newest. All of a class wait equally long, so a queue per class holds the timers in their order. A
-//! wake that is late delivers late and loses nothing. At most one timer per topic and class; a list goes when it is
-//! empty and has none.
+//! A publication looks only at such a list, not at its subscribers, unless the list's time has come. The first
+//! publication after a quiet time is delivered at once. After each delivery the list has one timer, and of the
+//! publications until that timer comes up only the newest is delivered. All lists of a class wait equally long, so a
+//! queue per class holds the timers in their order. A timer that is handled late delivers late and loses nothing. There
+//! is at most one timer per topic and class. A list is removed when it is empty and has no timer.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::{Shard, Subscriber};
 use crate::pace::RateClass;
 use crate::publication::{Publication, TopicId};
 
-/// Deliveries of timed updates before something else has its turn.
+/// Deliveries of rated updates before other work has its turn.
 const DELIVERIES_AT_ONCE: usize = 64 * 1024;
 
 /// The subscribers of a topic that share a class.
@@ -23,15 +23,15 @@ const DELIVERIES_AT_ONCE: usize = 64 * 1024;
 pub(super) struct RateList {
     pub(super) class: RateClass,
     pub(super) subscribers: Vec<Subscriber>,
-    /// The newest message that was handed to them. Who is not behind has it, or began after it.
+    /// The newest message that was delivered to them. Each subscriber that is not behind has it, or began after it.
     pub(super) sent: Seq,
-    /// Whether a timer runs: the last delivery is not long enough ago.
+    /// Whether a timer runs, because the last delivery was too recent.
     pub(super) waits: bool,
-    /// Whether something newer than `sent` is to go out when it comes up.
+    /// Whether a message newer than `sent` is to be delivered when the timer comes up.
     pub(super) owes: bool,
 }
 
-/// The lists that wait for their time, by class in the order in which it comes.
+/// The timers of the lists, by class, in the order in which they come up.
 #[derive(Debug, Default)]
 pub(super) struct RateTimers([VecDeque<(Micros, TopicId)>; RateClass::COUNT]);
 
@@ -41,18 +41,18 @@ impl RateTimers {
         self.0[class.index()].push_back((at, topic));
     }
 
-    /// When the next one comes up, and its class.
+    /// When the next timer comes up, and its class.
     fn next(&self) -> Option<(Micros, RateClass)> {
         let first = |class: RateClass| Some((self.0[class.index()].front()?.0, class));
         RateClass::limiting().filter_map(first).min()
     }
 
-    /// When the next one comes up.
+    /// When the next timer comes up.
     pub(super) fn next_timeout(&self) -> Option<Micros> {
         self.next().map(|(at, _)| at)
     }
 
-    /// Takes out the next one that has come up at `now`.
+    /// Takes out the next timer that has come up at `now`.
     fn take_due(&mut self, now: Micros) -> Option<(RateClass, TopicId)> {
         let (_, class) = self.next().filter(|(at, _)| *at <= now)?;
         let timers = &mut self.0[class.index()];
@@ -65,7 +65,8 @@ impl RateTimers {
 }
 
 impl Shard {
-    /// Tells the classes of a topic of a new message: those that do not wait get it now. Returns the deliveries.
+    /// Offers a new message to the classes of a topic: those without a running timer get it now. Returns the number of
+    /// deliveries.
     pub(super) fn offer_rated(&mut self, publication: &Arc<Publication>, now: Micros) -> usize {
         let topic = publication.lineage.id;
         let mut handed = 0;
@@ -83,7 +84,7 @@ impl Shard {
         handed
     }
 
-    /// Delivers what has waited for its time, at most about as much as should go at once.
+    /// Delivers the messages whose timers have come up, at most about as many as should be delivered at once.
     pub(super) fn deliver_due(&mut self, now: Micros) {
         let mut spent = 0;
         self.pressed = false;
@@ -95,7 +96,7 @@ impl Shard {
         }
     }
 
-    /// The timer of a list came up.
+    /// Handles the timer of a list.
     fn come_up(&mut self, class: RateClass, topic: TopicId, now: Micros) -> usize {
         let slot = &mut self.slots[topic.index()];
         let Some(index) = slot.rated.iter().position(|list| list.class == class) else {
@@ -117,7 +118,7 @@ impl Shard {
         self.send_rated(index, &newest, now)
     }
 
-    /// Hands a message to a list of its topic, which waits from then on.
+    /// Delivers a message to a list of its topic, whose timer runs from then on.
     fn send_rated(&mut self, index: usize, publication: &Arc<Publication>, now: Micros) -> usize {
         let topic = publication.lineage.id;
         let slot = &mut self.slots[topic.index()];

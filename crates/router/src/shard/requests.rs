@@ -1,8 +1,8 @@
 //! Requests of clients, and their answers.
 //!
-//! Every request gets an answer when it has an id or is refused. Refused input never ends the connection, unless it goes
-//! on and on: requests in a row that are refused whole for what they ask, faster than they are forgiven, or requests that go
-//! on after `rate_limited`. What may succeed later is no abuse.
+//! A request is answered if it has an id or is refused. A refusal does not end the connection, unless refusals go on
+//! and on: requests in a row that are refused whole for what they ask, faster than they are forgiven, or requests that
+//! go on after `rate_limited`. A request that may succeed later is no abuse.
 
 use tickwire_wire::error::ErrorCode;
 use tickwire_wire::message::{AckResult, BadRequest};
@@ -20,9 +20,9 @@ use crate::session::{Session, SessionId, TooFast};
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(super) result: AckResult,
-    /// A gap to be declared right after the ack.
+    /// A gap that is sent right after the ack.
     pub(super) gap: Option<Control>,
-    /// The topic was flowing already, so the ack keeps its place behind what was sent of it.
+    /// The topic was live already, so the ack keeps its place behind the messages that were sent of it.
     pub(super) in_order: bool,
 }
 
@@ -44,17 +44,19 @@ impl Answer {
     }
 }
 
-/// Whether a client that goes on with such requests abuses the connection: they cannot succeed, and it could know.
+/// Whether a client that goes on with such requests abuses the connection: they cannot succeed, and the client could
+/// know it.
 fn is_abusive(code: ErrorCode) -> bool {
     !code.is_retryable() && code != ErrorCode::NotSubscribed
 }
 
 impl Shard {
-    /// Handles a request, or what stood in its place.
+    /// Handles a request, or the error in its place.
     ///
-    /// One that is much work may be [unfinished](Self::unfinished) then; if one was, it is finished first.
+    /// A request that is much work may be [unfinished](Self::unfinished) afterwards. An earlier unfinished one is
+    /// finished first.
     pub fn request(&mut self, id: SessionId, request: Result<ClientMessage, BadRequest>, now: Micros) {
-        // Nobody asks for anything by a token that is over.
+        // No request is handled with an expired token.
         self.expire_tokens(now);
         self.finish(id, now);
         let Some(session) = self.sessions.known(id).filter(|session| session.is_open()) else {
@@ -118,8 +120,8 @@ impl Shard {
         self.let_pass(id, request, taken, now)
     }
 
-    /// Lets pass what was taken from an allowance. What came too fast is refused, or its session closed. Returns whether it passes;
-    /// not if there is no session.
+    /// Handles the result of taking from an allowance: a request that came too fast is refused, or its session is
+    /// closed. Returns whether the request passes; `false` if there is no session.
     pub(super) fn let_pass(
         &mut self,
         id: SessionId,
@@ -136,20 +138,20 @@ impl Shard {
         false
     }
 
-    /// Lets a session take its looks at topics from those of its address, too. It may have ended as soon as it was opened.
+    /// Makes a session share the looks at topics of its address. The session may have ended as soon as it was opened.
     pub fn shares(&mut self, id: SessionId, visits: SharedBucket) {
         if let Some(session) = self.session(id) {
             session.allowance.share(visits);
         }
     }
 
-    /// Whether a session may cause more work, after what it was charged.
+    /// Checks whether a session may cause more work, after what it was charged.
     pub(super) fn check_allowance(&mut self, id: SessionId, now: Micros) -> Result<(), Refusal> {
         let session = self.sessions.open(id);
         session.map_or(Ok(()), |session| session.allowance.check(&self.settings, now))
     }
 
-    /// Takes operations from the session's allowance, and from its address's, for a request that looked at so many topics.
+    /// Charges a request that looked at `visited` topics to the session's allowance and to its address's.
     pub(super) fn charge(&mut self, id: SessionId, visited: usize, now: Micros) {
         if let Some(session) = self.sessions.open(id) {
             session.allowance.charge_visits(&self.settings, visited, now);
@@ -183,7 +185,7 @@ impl Shard {
         }
     }
 
-    /// Sends an ack and what follows it, and counts what it refuses.
+    /// Sends an ack and what follows it, and counts the refusals in it.
     pub(super) fn ack(&mut self, id: SessionId, request: RequestId, answers: Vec<Answer>, now: Micros) {
         let in_order = self.answers_keep_their_place(id) || answers.iter().any(|answer| answer.in_order);
         let mut results = Vec::with_capacity(answers.len());
@@ -226,15 +228,16 @@ impl Shard {
         }
     }
 
-    /// Whether an answer goes behind the data that waits. Answers are read in the order of the requests: behind one that
-    /// keeps its place, all do. A one-shot snapshot must not be taken for a message of a subscription that begins now.
+    /// Whether an answer goes behind the data that waits. Clients read answers in the order of the requests, so behind
+    /// one that keeps its place, all others do as well. A one-shot snapshot must not be taken for a message of a
+    /// subscription that begins now.
     pub(super) fn answers_keep_their_place(&mut self, id: SessionId) -> bool {
         self.open_session(id)
             .is_some_and(|session| session.outbox.answer_bytes() > 0 || session.subscriptions.one_shot_waits)
     }
 
-    /// Sends an answer that waits for no data, but for that before an answer which keeps its place: answers are read in the
-    /// order of the requests.
+    /// Sends an answer that goes ahead of the data, except behind an earlier answer that keeps its place: clients read
+    /// answers in the order of the requests.
     pub(super) fn send_answer(&mut self, id: SessionId, message: &Control) {
         let behind_another = self
             .open_session(id)
@@ -246,7 +249,7 @@ impl Shard {
         }
     }
 
-    /// Sends a control message behind the data that waits already.
+    /// Sends a control message behind the data that waits.
     pub(super) fn send_in_order(&mut self, id: SessionId, message: &Control) {
         let reach = self.reach_of(message);
         if let Some(session) = self.open_session(id) {
@@ -262,7 +265,8 @@ impl Shard {
         }
     }
 
-    /// The same, of an answer that tells where subscriptions stand: ack number `number` of the session.
+    /// Sends an answer with the positions of subscriptions behind the data that waits: ack number `number` of the
+    /// session.
     fn send_placing(&mut self, id: SessionId, number: u32, request: RequestId, results: Vec<AckResult>) {
         if let Some(session) = self.open_session(id) {
             let placing = Placing::new(number, request, results, session.dialect);

@@ -1,7 +1,7 @@
-//! Where a subscription begins: at the head of its topic, or where the client has left off.
+//! Where a subscription begins: at the head of its topic, or at the client's position.
 //!
-//! A topic is resumed wholly or not at all, whether it was named or a pattern matches it. What patterns bring, gaps of refused
-//! resumes included, is pulled in as there is room, so none of it piles up.
+//! A topic is resumed wholly or not at all, whether it was named or matches a pattern. Messages of topics by a pattern,
+//! including the gaps of refused resumes, are pulled in as there is room, so none of them pile up.
 
 use std::sync::Arc;
 
@@ -19,16 +19,17 @@ use crate::planted::{Fault, is_planted};
 use crate::publication::TopicId;
 use crate::session::SessionId;
 
-/// Where a client says that it has come to in a topic.
+/// The position in a topic that a client says it has reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LeftAt {
-    /// At this message of the topic's lineage.
+    /// This message of the topic's lineage.
     Message(Seq),
-    /// In another lineage.
+    /// A position in another lineage.
     Elsewhere,
 }
 
-/// What a topic's `gap` is to say that was not resumed: what is missing up to where its subscription began.
+/// The content of the `gap` of a topic that was not resumed: the messages from `from` up to where its subscription
+/// began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Missed {
     pub(crate) from: Seq,
@@ -36,7 +37,7 @@ pub(crate) struct Missed {
 }
 
 impl Missed {
-    /// What came after message `since` is not all there.
+    /// Messages after `since` are missing because the history no longer has all of them.
     pub(crate) const fn since(since: Seq) -> Self {
         Self {
             from: since.next(),
@@ -45,29 +46,29 @@ impl Missed {
     }
 }
 
-/// Where a client says that it has come to, by topics that exist.
+/// The positions that a client says it has reached, by topic. Only topics that exist are in it.
 pub(crate) type Places = FxHashMap<TopicId, LeftAt>;
 
-/// How a subscription came to its topic, and so how its client is told where it begins.
+/// How a subscription came to its topic. This decides how its client is told where it begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Named {
-    /// By its name: the `ack` says it, and a gap follows the `ack`.
+    /// By its name: the `ack` says where it begins, and a gap follows the `ack`.
     ByName,
-    /// By a pattern: what comes of the topic first says it.
+    /// By a pattern: the first message of the topic says it.
     ByPattern,
 }
 
 /// How a subscription began.
 pub(super) struct Begun {
-    /// Where its topic is.
+    /// The position of its topic.
     pub(super) at: Attached,
-    /// Whether it goes on where the client left off.
+    /// Whether it continues from the client's position.
     pub(super) recovered: bool,
-    /// What it missed, to be said behind the `ack` of its name.
+    /// What it missed, for the gap behind the `ack` of its name.
     missed: Option<Missed>,
 }
 
-/// Whether `since` is of the form that `pattern` can have.
+/// Checks that `since` has a form that `pattern` can have.
 pub(super) fn check_since(
     pattern: &Pattern,
     since: Option<&Since>,
@@ -85,7 +86,7 @@ pub(super) fn check_since(
 }
 
 impl Shard {
-    /// Keeps the positions of a `positions` for the session's next `subscribe`.
+    /// Keeps the positions of a `positions` request for the session's next `subscribe`.
     pub(super) fn keep_positions(
         &mut self,
         id: SessionId,
@@ -121,8 +122,7 @@ impl Shard {
         }
     }
 
-    /// Positions by topic. Those of topics that do not exist, by now, are positions of nothing. The looks at topics that it takes
-    /// are paid for by the session.
+    /// Positions by topic, without those of topics that do not exist yet. The session pays for the looks at topics.
     fn resolve(&mut self, id: SessionId, since: &[Positions], now: Micros) -> Places {
         let looks = since.iter().map(|lineage| lineage.seqs.len()).sum();
         self.charge(id, looks, now);
@@ -140,7 +140,7 @@ impl Shard {
 }
 
 impl SessionMut<'_> {
-    /// Begins the subscription by its name of a topic that the session does not have.
+    /// Begins the subscription, by its name, to a topic that the session does not have.
     pub(super) fn subscribe_anew(
         &mut self,
         cell: &Arc<TopicCell>,
@@ -173,7 +173,7 @@ impl SessionMut<'_> {
         }
     }
 
-    /// Begins a subscription to a topic that the session does not have, where the client has left off if that can be.
+    /// Begins a subscription to a topic that the session does not have, from the client's position if that is possible.
     pub(super) fn begin(
         &mut self,
         cell: &Arc<TopicCell>,
@@ -216,7 +216,7 @@ impl SessionMut<'_> {
                 }
                 true
             }
-            // The newest replaces whatever was missed.
+            // The newest message replaces whatever was missed.
             Resume::Unreachable(Missed { from, reason }) if conflate && reason != GapReason::Epoch => {
                 self.resume(cell, Seq(from.0 - 1), at.seq, pace);
                 true
@@ -245,7 +245,7 @@ impl SessionMut<'_> {
         }
     }
 
-    /// Lets a subscription begin after `since`, on the way to the topic's `head`.
+    /// Begins a subscription after `since`, on its way to the topic's `head`.
     fn resume(&mut self, cell: &Arc<TopicCell>, since: Seq, head: Seq, pace: Pace) {
         self.join(cell, since, pace, true);
         if head > since {
@@ -253,7 +253,7 @@ impl SessionMut<'_> {
         }
     }
 
-    /// Tells a subscription what its client missed, if that is to be told. Returns whether it was.
+    /// Tells a subscription what its client has missed, if it is still to be told. Returns whether it was told.
     pub(super) fn tell_missed(&mut self, cell: &TopicCell, subscriber: &mut Subscriber) -> bool {
         let missed = self.session.subscriptions.take_missed(cell.id());
         let Some(Missed { from, reason }) = missed else {

@@ -1,9 +1,10 @@
-//! Rights of sessions: what a request is checked against, how a new token changes them, and what ends with an old one.
+//! Rights of sessions: what requests are checked against, how a new token changes them, and what ends with an old
+//! token.
 //!
-//! The shard cannot tell a good token from a bad one. It hands each out once ([`Shard::next_auth`]); whoever can tell
-//! answers with [`Shard::renew`] or a refusal, before the session's next request is handled, or the answers would lose
-//! their order. With rights lost the subscriptions that needed them end, and what waited of them is dropped. With the
-//! token's last moment the session ends, and nothing is delivered to it afterwards.
+//! The shard cannot verify a token. It hands each token out once ([`Shard::next_auth`]). Its owner answers with
+//! [`Shard::renew`] or a refusal before the session's next request is handled; otherwise the answers would be out of
+//! order. When rights are lost, the subscriptions that needed them end, and their waiting messages are dropped. When
+//! the token expires, the session ends, and nothing is delivered to it afterwards.
 
 use std::rc::Rc;
 
@@ -19,14 +20,14 @@ use crate::topic_set::TopicSet;
 pub struct AuthRequest {
     /// The session that showed it.
     pub session: SessionId,
-    /// What the answer is to.
+    /// The `auth` request to answer.
     pub request: RequestId,
     /// The token.
     pub token: Secret,
 }
 
 impl Shard {
-    /// A token that nobody has looked at yet.
+    /// The next token that is to be verified.
     pub fn next_auth(&mut self) -> Option<AuthRequest> {
         self.auths.pop_front()
     }
@@ -39,15 +40,15 @@ impl Shard {
         });
     }
 
-    /// Ends a session with 4003 once it is `at`; none takes an earlier time back.
+    /// Makes a session end with 4003 at the time `at`; `None` takes an earlier time back.
     pub fn expires(&mut self, id: SessionId, at: Option<Micros>) {
         if self.is_open(id) {
             self.set_expiry(id, at);
         }
     }
 
-    /// What was to end with the session's token has ended, or will without it: no entry is left behind that a later session
-    /// with the same number could be taken for.
+    /// Removes the expiry of a session's token, because the session has ended or ends in another way. No entry stays
+    /// that a later session with the same number could be taken for.
     pub(super) fn expires_never(&mut self, id: SessionId) {
         self.set_expiry(id, None);
     }
@@ -64,8 +65,8 @@ impl Shard {
         }
     }
 
-    /// Grants `request`: the session has these `rights` from now on, until `expires`. Subscriptions that they do not cover
-    /// end, each with an `error` behind the `ack`.
+    /// Grants `request`: the session has these `rights` from now on, until `expires`. Subscriptions that the rights do
+    /// not cover end, each with an `error` behind the `ack`.
     pub fn renew(
         &mut self,
         id: SessionId,
@@ -104,7 +105,7 @@ impl Shard {
         self.close_if_drowning(id, now);
     }
 
-    /// Gives all sessions whose rights are `before`, the very same ones, the rights `after`, as [`Self::change_rights`] does.
+    /// Gives all sessions that share the object `before` the rights `after`, as [`Self::change_rights`] does.
     pub fn replace_rights(&mut self, before: &Rc<Rights>, after: &Rc<Rights>, now: Micros) {
         let has = |session: &Session| Rc::ptr_eq(&session.rights, before);
         let sessions = self.sessions.iter().filter(|session| has(session));
@@ -114,8 +115,8 @@ impl Shard {
         }
     }
 
-    /// Gives a session the rights `after`. Subscriptions that these do not cover end, each with an `error`; of a session that
-    /// leaves already, what waits of their topics is dropped.
+    /// Gives a session the rights `after`. Subscriptions that these do not cover end, each with an `error`. If the
+    /// session is leaving already, the waiting messages of their topics are dropped.
     pub fn change_rights(&mut self, id: SessionId, after: Rc<Rights>, now: Micros) {
         self.finish(id, now);
         let Some(session) = self.sessions.known(id) else {
@@ -134,8 +135,8 @@ impl Shard {
         self.send_synced(id);
     }
 
-    /// Ends the subscriptions that a session's rights do not cover and drops what waits of topics that it may not have
-    /// any more. Returns the reasons, by pattern.
+    /// Ends the subscriptions that a session's rights do not cover, and drops the waiting messages of topics that it
+    /// may no longer have. Returns the reasons, by pattern.
     fn end_forbidden(&mut self, id: SessionId) -> Vec<Refusal> {
         let Some(session) = self.sessions.get(id) else {
             return Vec::new();
@@ -199,8 +200,9 @@ impl Shard {
         }
     }
 
-    /// Ends a session whose token is worth nothing any more with 4003: of the data that waits only a frame begun is sent. One
-    /// that leaves has its close frame, and keeps that one's code; data is not waited for any longer.
+    /// Ends a session with 4003 because its token is no longer valid. Of the waiting data only a partly written frame
+    /// is sent. A session that is leaving has its close frame and keeps that code, but its data is not waited for any
+    /// longer.
     pub fn withdraw(&mut self, id: SessionId, reason: &str, now: Micros) {
         match self.sessions.known(id).map(|session| session.phase) {
             Some(Phase::Open) => self.close(id, CloseCode::TOKEN_EXPIRED, reason, now),

@@ -1,6 +1,7 @@
-//! A session that takes part, together with what of its shard it is served from.
+//! An open session, together with the parts of its shard that serve it.
 //!
-//! The number of the session is looked up once, by [`Shard::session_mut`]. What is done from there on cannot reach another session.
+//! The session is looked up by its number once, in [`Shard::session_mut`]. Code that works on the result cannot reach
+//! another session.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::directory::ShardId;
 use crate::publication::{Publication, TopicId};
 use crate::session::{Session, SessionId};
 
-/// A session, and what of its shard it is served from.
+/// A session, and the parts of its shard that serve it.
 pub(super) struct SessionMut<'a> {
     pub(super) session: &'a mut Session,
     pub(super) shard: ShardId,
@@ -26,14 +27,14 @@ pub(super) struct SessionMut<'a> {
     pub(super) rounds: &'a mut Rounds,
     pub(super) deflater: &'a mut Deflater,
     pub(super) piece: &'a mut Piece,
-    /// Subscriptions of all sessions of the shard.
+    /// The number of subscriptions of all sessions of the shard.
     pub(super) subscriptions: &'a mut usize,
-    /// What is read from a history, kept for its memory.
+    /// A buffer for messages that are read from a history, reused for its memory.
     pub(super) chunk: &'a mut Vec<Arc<Publication>>,
 }
 
 impl Shard {
-    /// The session `id` while it takes part: not closing, not gone.
+    /// The session `id`, if it is neither closing nor gone.
     pub(super) fn session_mut(&mut self, id: SessionId) -> Option<SessionMut<'_>> {
         Some(SessionMut {
             session: self.sessions.open(id)?,
@@ -51,7 +52,7 @@ impl Shard {
 }
 
 impl SessionMut<'_> {
-    /// How far the session has come in a topic that it is subscribed to.
+    /// The session's position in a topic that it is subscribed to.
     pub(super) fn standing(&self, cell: &TopicCell) -> Option<Attached> {
         let place = self.session.subscriptions.place_of(cell.id())?;
         Some(Attached {
@@ -60,7 +61,7 @@ impl SessionMut<'_> {
         })
     }
 
-    /// Sends a subscription's topic's current value before anything else of it, if it has one.
+    /// Sends the current value of a subscription's topic before any other of its messages, if it has a value.
     pub(super) fn send_snapshot(&mut self, cell: &TopicCell) {
         if let Some(place) = self.session.subscriptions.place_of(cell.id())
             && cell.position().seq > Seq::ZERO
@@ -73,13 +74,13 @@ impl SessionMut<'_> {
         }
     }
 
-    /// Puts a subscription on the way to the head of its topic. The request that is under way brings what comes first.
+    /// Makes a subscription catch up with its topic's head. The request under way waits for its first messages.
     pub(super) fn bring(&mut self, topic: TopicId) {
         self.catch_up(topic);
         self.session.subscriptions.brings(topic);
     }
 
-    /// Puts a subscription on the way to the head of its topic.
+    /// Makes a subscription catch up with its topic's head.
     pub(super) fn catch_up(&mut self, topic: TopicId) {
         let Some(place) = self.session.subscriptions.place_of(topic) else {
             return;

@@ -1,7 +1,7 @@
-//! What a shard knows of one topic: its subscribers, and how far it has come.
+//! The state of one topic in a shard: its subscribers, and its newest message.
 //!
-//! Subscribers are in lists by the least time between two of their updates. A list's order means nothing: the place of one
-//! that is taken out goes to the last. Whoever moves one tells its session where it is.
+//! Subscribers are in lists by the least time between two of their updates. The order of a list means nothing: when a
+//! subscriber is taken out, the last one moves to its place. The code that moves one tells its session the new place.
 
 use std::sync::Arc;
 
@@ -15,18 +15,18 @@ use crate::ledger::Ledger;
 use crate::pace::RateClass;
 use crate::session::{Place, SessionId};
 
-/// What a subscription is to be sent before it goes on.
+/// What a subscription is to be sent before it continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum First {
     Nothing,
     /// A snapshot.
     Snapshot,
-    /// The snapshot that ends a gap which the client has got; what was published since is one more gap.
+    /// The snapshot that ends a gap that the client has got. Messages that were published since are one more gap.
     Recovery,
 }
 
-/// How a subscription goes on: what it is to be sent first, and whether its client knows the topic's lineage. In one byte, as
-/// there is one per subscription.
+/// How a subscription continues: what it is to be sent first, and whether its client knows the topic's lineage. It
+/// takes one byte, as there is one per subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Opening(u8);
 
@@ -35,12 +35,12 @@ impl Opening {
     const INTRODUCED: u8 = 0b0100;
     const ACKED: u8 = 0b1000;
 
-    /// With nothing to be sent first.
+    /// An opening with nothing to send first.
     pub(super) const fn new(introduced: bool) -> Self {
         Self(if introduced { Self::INTRODUCED } else { 0 })
     }
 
-    /// What goes before anything else but a replay.
+    /// What is sent before anything else but a replay.
     pub(super) const fn first(self) -> First {
         match self.0 & Self::FIRST {
             0 => First::Nothing,
@@ -53,7 +53,7 @@ impl Opening {
         self.0 = self.0 & !Self::FIRST | first as u8;
     }
 
-    /// Whether the client knows the lineage of the numbers, or will before anything that is not on its way yet.
+    /// Whether the client knows the lineage of the numbers, or will know it from a message that is on its way.
     #[inline]
     pub(super) const fn introduced(self) -> bool {
         self.0 & Self::INTRODUCED != 0
@@ -63,12 +63,12 @@ impl Opening {
         self.0 |= Self::INTRODUCED;
     }
 
-    /// An ack tells the lineage, which is never taken back.
+    /// Records that an ack tells the lineage. An ack is never taken back.
     pub(super) const fn acked(&mut self) {
         self.0 |= Self::INTRODUCED | Self::ACKED;
     }
 
-    /// Something was taken back that told the lineage, if it `introduces`.
+    /// Records that a message was taken back. If it `introduces`, it was the one that told the lineage.
     pub(super) const fn take_back(&mut self, introduces: bool) {
         if introduces && self.0 & Self::ACKED == 0 {
             self.0 &= !Self::INTRODUCED;
@@ -76,40 +76,40 @@ impl Opening {
     }
 }
 
-/// A subscriber of a topic: which session, and how far it has come.
+/// A subscriber of a topic: its session, and its position.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Subscriber {
     pub(super) session: SessionId,
-    /// Every message, or the newest.
+    /// Whether it gets every message or the newest.
     pub(super) every: bool,
-    /// It is brought to the head from the directory; until then nothing is handed to it live.
+    /// Whether it is behind: it continues from the directory, and until it has reached the head it gets nothing live.
     pub(super) behind: bool,
-    /// How it goes on.
+    /// How it continues.
     pub(super) opening: Opening,
-    /// What it was told last of the topic's source.
+    /// What it was last told about the topic's source.
     pub(super) told: SourceState,
-    /// The last message in its outbox, or where its subscription began.
+    /// The last message in its outbox, or the position at which its subscription began.
     pub(super) after: Seq,
 }
 
-// There is one per subscription, and one is looked at per delivery.
+// There is one per subscription, and one is read per delivery.
 const _: () = assert!(size_of::<Subscriber>() == 16);
 
-/// What a shard knows of a topic.
+/// The state of a topic in a shard.
 #[derive(Debug, Default)]
 pub(super) struct Slot {
-    /// Set once the sessions whose patterns match were looked up.
+    /// The topic's cell. Set once the sessions whose patterns match it were looked up.
     pub(super) cell: Option<Arc<TopicCell>>,
-    /// Those who get messages as they come.
+    /// The subscribers without a limited rate.
     pub(super) subscribers: Vec<Subscriber>,
-    /// Those with a least time between two updates.
+    /// The subscribers with a least time between two updates.
     pub(super) rated: Vec<RateList>,
-    /// The newest message that the shard has learnt of: what its subscribers are owed up to.
+    /// The newest message that the shard has seen. Its subscribers are owed the messages up to it.
     pub(super) head: Seq,
-    /// Updates handed out.
+    /// The number of updates that were delivered live.
     pub(super) handed: u64,
-    /// Subscribers that the topic counts on this shard's behalf: they are taken off by this even when a panic has left the lists
-    /// wrong.
+    /// The number of subscribers that the topic counts for this shard. Even if a panic has left the lists wrong, the
+    /// right number can be subtracted.
     pub(super) counted: u32,
     /// The last message before the silence that subscribers were told of.
     pub(super) stale_since: Option<Seq>,
@@ -118,10 +118,10 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// Adds a subscriber to those of `class` and returns where it is.
+    /// Adds a subscriber to those of `class` and returns its place.
     ///
     /// # Panics
-    /// With 2³² subscribers.
+    /// If there are 2³² subscribers.
     pub(super) fn add(&mut self, class: RateClass, subscriber: Subscriber) -> Place {
         if class.is_limited() && !self.rated.iter().any(|list| list.class == class) {
             self.rated.push(RateList {
@@ -138,7 +138,7 @@ impl Slot {
         Place { class, position }
     }
 
-    /// Takes a subscriber out, and returns it with the one that is in its place now, if there is one.
+    /// Takes a subscriber out. Also returns the one that has moved to its place, if there is one.
     pub(super) fn take(&mut self, place: Place) -> (Subscriber, Option<Subscriber>) {
         let list = self.list_mut(place.class);
         let taken = list.swap_remove(place.index());
@@ -150,7 +150,7 @@ impl Slot {
         (taken, moved)
     }
 
-    /// A list without subscribers owes nothing, and stays only while its timer runs.
+    /// Removes the list of `class`, which has no subscribers. While its timer runs, the list stays and owes nothing.
     fn drop_empty(&mut self, class: RateClass) {
         if let Some(index) = self.rated.iter().position(|list| list.class == class) {
             self.rated[index].owes = false;
@@ -166,7 +166,7 @@ impl Slot {
         std::iter::once(&mut self.subscribers).chain(rated)
     }
 
-    /// Takes note that the topic has come to `seq`: from now on its subscribers are owed what is up to there.
+    /// Records that the topic's newest message is `seq`: its subscribers are owed the messages up to there.
     #[inline]
     pub(super) fn learn(&mut self, seq: Seq, ledger: &mut Ledger) {
         if seq > self.head {
@@ -186,18 +186,18 @@ impl Slot {
         &list[place.index()]
     }
 
-    /// As [`Self::at`], to be changed.
+    /// Does the same as [`Self::at`], for a change.
     pub(super) fn at_mut(&mut self, place: Place) -> &mut Subscriber {
         &mut self.list_mut(place.class)[place.index()]
     }
 
-    /// Number of subscribers that the topic has here.
+    /// The number of subscribers of the topic in this shard.
     pub(super) fn len(&self) -> usize {
         let rated = self.rated.iter().map(|list| list.subscribers.len());
         self.subscribers.len() + rated.sum::<usize>()
     }
 
-    /// Whether the topic has no subscriber here.
+    /// Whether the topic has no subscriber in this shard.
     pub(super) fn is_empty(&self) -> bool {
         self.subscribers.is_empty() && self.rated.iter().all(|list| list.subscribers.is_empty())
     }

@@ -1,11 +1,11 @@
-//! `status`: telling subscribers that a topic's source fell silent, or its book is in doubt, and that it is live again.
+//! `status`: tells subscribers that a topic's source fell silent, that its book is in doubt, or that it is live again.
 //!
-//! Each subscription knows what it was told last. What it is to be told waits for nothing but its place: `live` comes before
-//! the message that ended the silence, `stale` after all messages before it. Who has no room is told when there is some, and
-//! then only what is true by then: nothing is lost and nothing piles up.
+//! Each subscription knows what it was last told. A status keeps its place among the messages: `live` comes before the
+//! message that ended the silence, `stale` after all messages before it. A subscriber without room is told when there
+//! is some, and then only what is still true. So nothing is lost and nothing piles up.
 //!
-//! A doubt is part of each publication that it concerns, so it needs no queue: `stale` comes before the first of them, or
-//! behind a snapshot, and `live` before the first that is free of it.
+//! A doubt is part of each publication that it concerns, so it needs no queue: `stale` comes before the first of them,
+//! or behind a snapshot, and `live` before the first without doubt.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ impl StatusBytes {
             .clone()
     }
 
-    /// Tells a subscription whether the book is in doubt from `publication` on, which it is about to get.
+    /// Tells a subscription whether the book is in doubt from `publication` on, which it will get next.
     pub(super) fn push(
         &mut self,
         session: &mut Session,
@@ -48,8 +48,8 @@ impl StatusBytes {
 }
 
 impl Shard {
-    /// Tells a topic's subscribers that its source fell silent after message `newest`, unless it has come back meanwhile.
-    /// That message was delivered, but to those who are behind. Returns the number of subscribers.
+    /// Tells a topic's subscribers that its source fell silent after message `newest`, unless it has come back
+    /// meanwhile. All subscribers that are not behind have got that message. Returns the number of subscribers.
     pub(super) fn source_fell_silent(&mut self, topic: TopicId, newest: Seq, now: Micros) -> usize {
         let Some(cell) = self.directory.get(topic) else {
             return 0;
@@ -66,21 +66,21 @@ impl Shard {
         self.slots[topic.index()].len()
     }
 
-    /// Tells the subscribers of a topic whose source was silent that it came back, if message `seq`, which they are about
-    /// to get, came after the silence.
+    /// Tells the subscribers of a topic whose source was silent that it came back, if message `seq`, which they will
+    /// get next, came after the silence.
     pub(super) fn source_came_back(&mut self, topic: TopicId, seq: Seq, now: Micros) {
         let slot = &mut self.slots[topic.index()];
         if slot.stale_since.is_some_and(|since| seq > since)
             && let Some(cell) = slot.cell.clone()
         {
-            // Who went on from the directory may know of this message, and of a silence behind it.
+            // A subscriber that continued from the directory may know this message, and a silence behind it.
             let known = self.tell(&cell, false, seq, now);
             self.slots[topic.index()].stale_since = known.then_some(seq);
         }
     }
 
-    /// Tells the subscribers of a topic who were told otherwise; of the end of a silence those who do not have message `seq`
-    /// yet. Returns whether others know of a later silence.
+    /// Tells the subscribers of a topic whose last status was a different one. The end of a silence is told only to
+    /// those that do not have message `seq` yet. Returns whether others know of a later silence.
     fn tell(&mut self, cell: &Arc<TopicCell>, stale: bool, seq: Seq, now: Micros) -> bool {
         let (topic, mut bytes, mut known) = (cell.id(), StatusBytes::default(), false);
         let (told, state) = match stale {
@@ -88,7 +88,8 @@ impl Shard {
             false => (SourceState::Silent, SourceState::Live),
         };
         for subscriber in self.slots[topic.index()].lists_mut().flatten() {
-            // Who knows of a doubt knows that the topic is stale, and who is behind is told on the way to the head.
+            // A subscriber that knows of a doubt knows that the topic is stale. One that is behind is told on its way
+            // to the head.
             if subscriber.told != told || subscriber.behind {
                 continue;
             }
@@ -118,7 +119,7 @@ impl Shard {
 }
 
 impl SessionMut<'_> {
-    /// Tells a subscription that goes on from the directory that the source came back, if it did since: also when it has
+    /// Tells a subscription that continues from the directory that the source came back, if it did, even if it has
     /// fallen silent again behind messages that are still to come.
     pub(super) fn tell_live(&mut self, cell: &TopicCell, subscriber: &mut Subscriber) {
         if subscriber.told == SourceState::Silent && cell.stale_since() != Some(subscriber.after) {
@@ -126,7 +127,8 @@ impl SessionMut<'_> {
         }
     }
 
-    /// Tells a subscription that has come to the head of its topic that the book is in doubt or the source silent, if it is.
+    /// Tells a subscription at the head of its topic that the book is in doubt or that the source is silent, if it is
+    /// so.
     pub(super) fn tell_stale(&mut self, cell: &TopicCell, subscriber: &mut Subscriber) {
         if cell.is_doubted()
             && let Some(newest) = cell.newest().filter(|newest| newest.seq == subscriber.after)
@@ -140,7 +142,7 @@ impl SessionMut<'_> {
             self.tell_one(cell, subscriber, SourceState::Silent);
         }
         if since.is_some() && subscriber.told == SourceState::Silent {
-            // The shard may not have heard of it.
+            // The shard may not have been told yet.
             let slot = &mut self.slots[cell.id().index()];
             slot.stale_since = slot.stale_since.or(since);
         }

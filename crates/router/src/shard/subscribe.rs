@@ -1,5 +1,5 @@
-//! `subscribe`: who may have what, and what is sent first. Where a subscription begins is seen to in [`super::resume`], a wildcard
-//! in [`super::wide`].
+//! `subscribe`: which topics a session may have, and what is sent first. Where a subscription begins is decided in
+//! [`super::resume`]; wildcards are in [`super::wide`].
 //!
 //! A refused topic leaves everything as it was.
 
@@ -19,7 +19,7 @@ use crate::publication::TopicId;
 use crate::session::{PatternSub, SessionId};
 
 impl Shard {
-    /// Whether a request may name so many topics.
+    /// Checks whether a request may name that many topics.
     pub(super) fn check_length(&self, topics: usize) -> Result<(), Refusal> {
         let most = self.settings.limits.subscriptions;
         if topics == 0 {
@@ -32,7 +32,8 @@ impl Shard {
         Ok(())
     }
 
-    /// Subscribes to one name of a request, of a wildcard begins with it. `ahead` is whether positions were sent ahead.
+    /// Subscribes to one name of a request, or begins a wildcard. `ahead` says whether positions were sent before the
+    /// request.
     pub(super) fn subscribe_one(
         &mut self,
         id: SessionId,
@@ -73,7 +74,7 @@ impl Shard {
         }
     }
 
-    /// `event` and `book` topics cannot be conflated: each of their messages counts.
+    /// Refuses conflation for `event` and `book` topics, because each of their messages counts.
     fn check_kind(&self, pattern: &Pattern, mode: Option<Mode>, pace: Pace) -> Result<(), Refusal> {
         if !wants_conflation(mode, pace) {
             return Ok(());
@@ -159,7 +160,8 @@ impl Shard {
             let pace = pace.on(self.directory.kind_of(topic.as_str()));
             return Ok(Answer::new(granted(self.subscribe_unknown(since, result), pace)));
         };
-        // What this subscription asks for; another one that asks for more may go before it ends.
+        // This is the pace that this subscription asks for. If another one asks for more, that has precedence until it
+        // ends.
         let result = granted(result, pace.on(cell.kind()));
         if flows && !known {
             self.join(id, &cell, Seq::ZERO, pace, false);
@@ -174,7 +176,7 @@ impl Shard {
         Ok(it.subscribe_again(&cell, result))
     }
 
-    /// A topic that does not exist yet: its subscription begins before the first message.
+    /// The answer for a topic that does not exist yet: its subscription begins before the first message.
     fn subscribe_unknown(&self, since: Option<&Position>, result: AckResult) -> AckResult {
         let at = self.directory.before_first(&result.topic);
         AckResult {
@@ -187,7 +189,7 @@ impl Shard {
 }
 
 impl SessionMut<'_> {
-    /// Waits for the value of a topic that was met. Returns whether the topic flows already.
+    /// Waits for the value of a topic that the shard knows. Returns whether the topic is live already.
     pub(super) fn shoot(&mut self, topic: TopicId) -> bool {
         let flows = self.session.subscriptions.has(topic);
         if flows {
@@ -199,7 +201,7 @@ impl SessionMut<'_> {
         flows
     }
 
-    /// A topic that this connection gets already, by this name or by a wildcard.
+    /// The answer for a topic that this connection gets already, by this name or by a wildcard.
     fn subscribe_again(&self, cell: &TopicCell, result: AckResult) -> Answer {
         let at = self.standing(cell).unwrap_or_else(|| cell.position());
         let result = AckResult {
@@ -214,17 +216,17 @@ impl SessionMut<'_> {
     }
 }
 
-/// The answer to what a session asks for that ends.
+/// The answer to a request of a session that ends.
 pub(super) fn closing() -> Refusal {
     Refusal::new(ErrorCode::Internal, "the connection is closing")
 }
 
-/// Any topic of `pattern`: it stands for those that do not exist yet.
+/// A topic of `pattern`, in place of those that do not exist yet.
 fn sample(pattern: &Pattern) -> String {
     pattern.as_str().replace(['*', '>'], "x")
 }
 
-/// Whether a request asks for topics to be conflated, and not as their kind has it.
+/// Whether a request asks for conflation explicitly, not by the kind of its topics.
 pub(super) fn wants_conflation(mode: Option<Mode>, pace: Pace) -> bool {
     mode == Some(Mode::Conflate) || pace.class().is_limited()
 }

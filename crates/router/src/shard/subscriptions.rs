@@ -1,5 +1,5 @@
-//! The bookkeeping of who is subscribed to what: each change is made at the session, at the topic and in the indexes
-//! together, so that none of them ever names what another has forgotten.
+//! The tables of subscriptions. Each change is made at the session, at the topic and in the indexes together, so that
+//! none of them ever names something that another has removed.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ impl Shard {
         let mut joining = Vec::new();
         self.patterns
             .matches(cell.topic().as_str(), |expecting: &Expectations| {
-                // Who named the topic was told its lineage when it did.
+                // A session that named the topic was told its lineage then.
                 let told = expecting.pattern.as_ref().is_some_and(|p| !p.is_wildcard());
                 joining.extend(expecting.sessions.iter().map(|expecting| (*expecting, told)));
             });
@@ -42,8 +42,8 @@ impl Shard {
         }
     }
 
-    /// Adds one more pattern of a session to a topic, one that asks for `pace`. A session that is new to the topic gets
-    /// what comes after `after`; `told` is whether its client knows, or is about to be told, the topic's lineage.
+    /// Adds a pattern of a session, which asks for `pace`, to a topic. A session that is new to the topic gets the
+    /// messages after `after`. `told` says whether its client knows the topic's lineage or will be told it before.
     pub(super) fn join(&mut self, id: SessionId, cell: &Arc<TopicCell>, after: Seq, pace: Pace, told: bool) {
         let topic = cell.id();
         let Some(mut it) = self.session_mut(id) else {
@@ -60,7 +60,8 @@ impl Shard {
         }
     }
 
-    /// Takes one pattern of a session from a topic; with its last one the session leaves. Returns whether it left.
+    /// Removes one pattern of a session from a topic; with its last pattern the session leaves. Returns whether it
+    /// left.
     pub(super) fn leave(&mut self, id: SessionId, cell: &TopicCell, pace: Pace) -> bool {
         let topic = cell.id();
         let Some(session) = self.sessions.get_mut(id) else {
@@ -80,8 +81,8 @@ impl Shard {
         true
     }
 
-    /// Gives a subscription the pace that its patterns ask for together after a change of them. In another list it goes
-    /// on from the directory, since that list may have got what it has not.
+    /// Gives a subscription the pace that its patterns ask for together, after a change of them. If it moves to another
+    /// list, it continues from the directory, since that list may have got messages that it has not.
     fn refresh_pace(&mut self, id: SessionId, topic: TopicId) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
@@ -102,8 +103,8 @@ impl Shard {
         self.slots[topic.index()].at_mut(place).every = pace.is_every();
     }
 
-    /// Changes what a pattern of a session asks for. Returns what it asked for before, if that was something else: the topics that the
-    /// session has by it are to be [changed](Self::repace) then.
+    /// Changes what a pattern of a session asks for. Returns what it asked for before, if that was different. Then the
+    /// caller [changes](Self::repace) the topics that the session has by it.
     pub(super) fn switch_pace(&mut self, id: SessionId, pattern: &Pattern, pace: Pace) -> Option<Pace> {
         let sub = self.open_session(id)?.subscriptions.patterns.get_mut(pattern)?;
         let before = std::mem::replace(&mut sub.pace, pace);
@@ -119,7 +120,7 @@ impl Shard {
         Some(before)
     }
 
-    /// Changes what a pattern asks for of a topic that it matches, if the session has it.
+    /// Changes what a pattern asks for in one topic that it matches, if the session has that topic.
     pub(super) fn repace(&mut self, id: SessionId, cell: &TopicCell, before: Pace, pace: Pace) {
         let (topic, kind) = (cell.id(), cell.kind());
         if pace != before
@@ -132,7 +133,7 @@ impl Shard {
         }
     }
 
-    /// Takes a subscriber out of a topic's lists; the session whose subscriber is in its place then learns of it.
+    /// Takes a subscriber out of a topic's lists, and tells the session of the subscriber that moves to its place.
     fn take_out(&mut self, topic: TopicId, place: Place) -> Subscriber {
         let (taken, moved) = self.slots[topic.index()].take(place);
         if let Some(moved) = moved
@@ -143,7 +144,7 @@ impl Shard {
         taken
     }
 
-    /// Ends a topic's subscriber.
+    /// Ends a subscriber of a topic.
     pub(super) fn forget(&mut self, topic: TopicId, place: Place) {
         let ended = self.take_out(topic, place);
         self.subscriptions -= 1;
@@ -158,13 +159,13 @@ impl Shard {
         }
     }
 
-    /// Where a session's subscriber is among those of a topic.
+    /// The place of a session's subscriber among those of a topic.
     pub(super) fn place_of(&self, id: SessionId, topic: TopicId) -> Option<Place> {
         self.sessions.get(id)?.subscriptions.place_of(topic)
     }
 
-    /// Enters a pattern among those of a session. With `indexed`, topics that the shard meets from now on join it: the
-    /// directory must know the pattern already, and the topics that exist must have been met.
+    /// Adds a pattern to those of a session. With `indexed`, topics that appear from now on join it. Then the directory
+    /// must know the pattern already, and the existing topics must be known to the shard.
     pub(super) fn add_pattern(&mut self, id: SessionId, pattern: &Pattern, sub: PatternSub) {
         let Some(session) = self.sessions.open(id) else {
             return;
@@ -177,7 +178,7 @@ impl Shard {
             });
             expecting.pattern.get_or_insert_with(|| pattern.clone()).clone()
         } else {
-            // The topic exists, and holds the text already.
+            // The topic exists and holds the text already.
             let cell = self.directory.find(pattern.as_str());
             cell.map_or_else(|| pattern.clone(), |cell| cell.topic().clone().into())
         };
@@ -198,7 +199,8 @@ impl Shard {
         }
     }
 
-    /// Takes a pattern from those of a session: no topic joins by it any more, and those that have are to be [left](Self::leave).
+    /// Removes a pattern from those of a session. No topic joins by it any more. The caller makes the session
+    /// [leave](Self::leave) those that have joined.
     pub(super) fn take_pattern(&mut self, id: SessionId, pattern: &Pattern) -> Option<PatternSub> {
         let removed = self.open_session(id)?.subscriptions.remove(pattern)?;
         if removed.indexed {
@@ -207,8 +209,9 @@ impl Shard {
         Some(removed)
     }
 
-    /// Ends the subscription with this name, if the session has one. Returns the topics that no other subscription covers. The
-    /// caller drops their messages from the outbox and the pulls, see [`Self::drop_waiting`] and [`Self::drop_pulls`].
+    /// Ends the subscription with this name, if the session has one. Returns the topics that no other subscription
+    /// covers. The caller drops their messages from the outbox and the pulls, see [`Self::drop_waiting`] and
+    /// [`Self::drop_pulls`].
     pub(super) fn unsubscribe(&mut self, id: SessionId, pattern: &Pattern) -> Vec<TopicId> {
         let Some(removed) = self.take_pattern(id, pattern) else {
             return Vec::new();
@@ -220,15 +223,15 @@ impl Shard {
             .collect()
     }
 
-    /// Removes the messages of topics that a session has left from its outbox. The caller calls [`Self::send_synced`] once the
-    /// client was told that it has left them.
+    /// Removes the messages of topics that a session has left from its outbox. The caller calls [`Self::send_synced`]
+    /// once the client was told that it has left them.
     pub(super) fn drop_waiting(&mut self, id: SessionId, left: &TopicSet) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
         let (is_open, mut any_dropped) = (session.is_open(), false);
         self.counts.ledger.dropped += session.outbox.purge(|item| match item {
-            // Who leaves already is not told what was dropped, and so not that all has come.
+            // A session that is leaving is not told what was dropped, and so must not be told that everything has come.
             Item::Synced(_) => any_dropped && !is_open,
             item => {
                 let dropped = item.topic().is_some_and(|topic| left.has(topic))
@@ -237,7 +240,7 @@ impl Shard {
                 dropped
             }
         });
-        // Of what they end something may have been dropped: they go behind the answer that says so.
+        // Some of what these `synced` end may have been dropped: they go behind the answer that says so.
         let ends = session
             .outbox
             .take_back(|item| is_open && matches!(item, Item::Synced(_)));
@@ -248,7 +251,7 @@ impl Shard {
         }
     }
 
-    /// Drops what waits to be pulled in of topics that a session has left.
+    /// Drops the pulls of topics that a session has left.
     pub(super) fn drop_pulls(&mut self, id: SessionId, left: &TopicSet) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
@@ -287,7 +290,7 @@ impl SessionMut<'_> {
         self.piece.joined(self.session.id, topic);
         let waits = self.session.unfinished.is_some() && !is_planted(Fault::TopicFlowsBeforeAck);
         if waits || cell.stale_since().is_some() || cell.is_doubted() {
-            // It begins behind an ack that is still to come, or is told at the head.
+            // Its ack is still to come, or it is told its lineage at the head.
             self.catch_up(topic);
         }
     }

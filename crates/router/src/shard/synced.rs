@@ -1,8 +1,9 @@
-//! `synced`: telling a client that all that its `subscribe` brought has been sent.
+//! `synced`: tells a client that everything that its `subscribe` brought has been sent.
 //!
-//! What a request brings is, for each topic, what the subscription begins with: the snapshot, the replay, of a conflated topic the
-//! newest message, of one that was not resumed the gap. When the last of it is in the outbox, `synced` goes behind it; what is
-//! taken back takes it along. A request that brings nothing is told so right behind its `ack`.
+//! For each topic, a request brings the beginning of the subscription: the snapshot, the replay, the newest message of
+//! a conflated topic, or the gap of a topic that was not resumed. When the last of it is in the outbox, `synced` goes
+//! behind it. If such a message is taken back, `synced` is taken back as well. A request that brings nothing gets
+//! `synced` right behind its `ack`.
 
 use tickwire_wire::Control;
 
@@ -15,7 +16,7 @@ use crate::session::{SessionId, Subscriptions};
 use crate::syncs::Awaited;
 
 impl Subscriptions {
-    /// Whether what a subscription begins with is still to be put on its way.
+    /// Whether the beginning of a subscription is still to be sent.
     fn begins_yet(&self, topic: TopicId, subscriber: &Subscriber) -> bool {
         subscriber.opening.first() != First::Nothing
             || (subscriber.behind && !subscriber.every)
@@ -25,7 +26,7 @@ impl Subscriptions {
 }
 
 impl SessionMut<'_> {
-    /// A subscription had a turn: it may have begun by it.
+    /// Records that a subscription had a turn: its beginning may be sent now.
     pub(super) fn arrived(&mut self, topic: TopicId, subscriber: &Subscriber) {
         let subscriptions = &mut self.session.subscriptions;
         let waits = subscriptions.topics.get(&topic);
@@ -38,7 +39,8 @@ impl SessionMut<'_> {
         }
     }
 
-    /// A one-shot had its turn, which `awaited` waited for: it was sent, or is now what a subscription begins with.
+    /// Records the turn of a one-shot that `awaited` waited for: it was sent, or is now the beginning of a
+    /// subscription.
     pub(super) fn one_shot_arrived(&mut self, topic: TopicId, mut awaited: Awaited) {
         let subscriptions = &mut self.session.subscriptions;
         let place = subscriptions.place_of(topic);
@@ -54,11 +56,12 @@ impl SessionMut<'_> {
         self.send_synced();
     }
 
-    /// Tells the client of the requests all of which is on its way, or will not come since the client has left it.
+    /// Sends `synced` for the requests whose messages are all on their way, or will not come because the client has
+    /// left the topic.
     pub(super) fn send_synced(&mut self) {
         let session = &mut *self.session;
         if session.unfinished.is_some() {
-            return; // by which it may have left something, as the ack will tell
+            return; // it may leave a topic, which its ack will tell
         }
         while let Some(request) = session.subscriptions.syncs.next_due() {
             let bytes = session.dialect.control(&Control::Synced { id: request });
@@ -71,7 +74,7 @@ impl SessionMut<'_> {
 }
 
 impl Shard {
-    /// The request that was under way is answered; it is told at once if it brought nothing.
+    /// Records that the request under way is answered. If it brought nothing, its `synced` is sent at once.
     pub(super) fn brought(&mut self, id: SessionId) {
         let session = self.open_session(id);
         if let Some(request) = session.and_then(|session| session.subscriptions.syncs.answered()) {
@@ -84,7 +87,7 @@ impl Shard {
         }
     }
 
-    /// As [`SessionMut::send_synced`].
+    /// Does the same as [`SessionMut::send_synced`].
     pub(super) fn send_synced(&mut self, id: SessionId) {
         if let Some(mut it) = self.session_mut(id) {
             it.send_synced();

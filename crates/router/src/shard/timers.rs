@@ -1,8 +1,8 @@
-//! Deadlines of sessions: heartbeat, ping and pong, first request, end of closing. Updates that wait for their time have
-//! timers of their own, and so have tokens that expire.
+//! Deadlines of sessions: heartbeat, ping and pong, first request, end of closing. Updates of a limited rate and
+//! expiring tokens have timers of their own.
 //!
-//! Each open session has one entry in the heap, at the earliest time at which something may be due; when it comes up,
-//! what is really due is done and the next time found. So a message sent or received costs no timer work.
+//! Each open session has one entry in the heap, at the earliest time at which something may be due. When it comes up,
+//! what is really due is done and the next time is found. So a message that is sent or received costs no timer work.
 
 use std::cmp::Reverse;
 use std::rc::Rc;
@@ -13,18 +13,18 @@ use super::Shard;
 use crate::counts::Op;
 use crate::session::{Phase, SessionId};
 
-/// Sessions that are seen to before something else has its turn.
+/// The number of sessions that are handled before other work has its turn.
 const DEADLINES_AT_ONCE: usize = 512;
 
 impl Shard {
-    /// The client sent bytes.
+    /// Records that the client sent bytes.
     pub fn heard(&mut self, id: SessionId, now: Micros) {
         if let Some(session) = self.sessions.known(id) {
             session.timers.heard(now);
         }
     }
 
-    /// The client sent a ping (RFC 6455 §5.5.2): it gets the pong, within its rate.
+    /// Handles a ping of the client (RFC 6455 §5.5.2): it gets a pong, within its rate.
     pub fn ping(&mut self, id: SessionId, payload: &[u8], now: Micros) {
         self.counts.ops[Op::Ping as usize] += 1;
         if self.within_rate(id, None, now) {
@@ -33,7 +33,8 @@ impl Shard {
         }
     }
 
-    /// The client sent a pong (RFC 6455 §5.5.3): the answer to a ping costs nothing, any other what a request costs.
+    /// Handles a pong of the client (RFC 6455 §5.5.3): the answer to a ping is free, any other pong costs as much as a
+    /// request.
     pub fn pong(&mut self, id: SessionId, now: Micros) {
         let session = self.sessions.known(id);
         let owed = session.is_some_and(|session| session.timers.take_pong());
@@ -43,7 +44,7 @@ impl Shard {
         }
     }
 
-    /// When [`Self::on_timeout`] is to be called next.
+    /// When [`Self::on_timeout`] must be called next.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Micros> {
         let session = self.deadlines.peek().map(|Reverse((at, _, _))| *at);
@@ -52,8 +53,8 @@ impl Shard {
         due.chain(self.rate_timers.next_timeout()).min()
     }
 
-    /// Does what is due at `now`. Of sessions it sees to so many, and of updates that waited for their time hands out so many,
-    /// that others have their turn; then [`Self::next_timeout`] is past already.
+    /// Does what is due at `now`. It handles a limited number of sessions and delivers a limited number of rated
+    /// updates, so that other work has its turn. If more is due, [`Self::next_timeout`] is in the past.
     pub fn on_timeout(&mut self, now: Micros) {
         self.expire_tokens(now);
         self.deliver_due(now);
@@ -108,7 +109,7 @@ impl Shard {
         self.schedule_after(id, now);
     }
 
-    /// Sends a ping or pong, if there are such in the session's dialect.
+    /// Sends a ping or pong, if the session's dialect has them.
     fn send_signal(&mut self, id: SessionId, bytes: impl FnOnce(Dialect) -> Option<Box<[u8]>>) {
         if let Some(session) = self.open_session(id)
             && let Some(bytes) = bytes(session.dialect)
@@ -118,7 +119,7 @@ impl Shard {
         }
     }
 
-    /// Sends a heartbeat, whose bytes are shared by all who get one at this time.
+    /// Sends a heartbeat. All sessions that get one at this time share its bytes.
     fn send_heartbeat(&mut self, id: SessionId, now: Micros) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
@@ -137,7 +138,7 @@ impl Shard {
         self.mark_dirty(id);
     }
 
-    /// Enters a session into the heap, not at or before `now`; a new one, at whatever time comes first.
+    /// Enters a session into the heap, at a time after `now`; a new session at the earliest time.
     pub(super) fn schedule_after(&mut self, id: SessionId, now: Micros) {
         let Some(session) = self.sessions.get(id) else {
             return;

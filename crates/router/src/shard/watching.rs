@@ -1,6 +1,6 @@
 //! What an operator may ask of a shard: which sessions are furthest behind, by how much, and which topics are hottest.
 //!
-//! Found by looking, on demand: nothing here is kept up to date as messages pass, but one number per topic.
+//! The answers are found on demand: nothing here is updated as messages pass, except one number per topic.
 
 use std::cmp::Reverse;
 use std::ops::Bound;
@@ -12,10 +12,10 @@ use crate::directory::ShardId;
 use crate::publication::TopicId;
 use crate::session::{Session, SessionId, Transport};
 
-/// Most lagging sessions that are looked at for one export of their ages.
+/// The number of lagging sessions that are observed for one export of their ages.
 const LAGGING_AT_ONCE: usize = 256;
 
-/// Subscriptions of each sort that are asked for their oldest owed message.
+/// The number of subscriptions of each lane whose oldest owed message is looked up.
 const SAMPLED: usize = 8;
 
 /// How far a session is behind.
@@ -23,24 +23,24 @@ const SAMPLED: usize = 8;
 pub struct SessionLag {
     /// The session.
     pub session: SessionId,
-    /// What its `welcome` called it.
+    /// Its name in its `welcome`.
     pub name: String,
-    /// How its messages are written.
+    /// The codec of its messages.
     pub codec: Codec,
     /// How it reaches its client.
     pub transport: Transport,
     /// Messages that its subscriptions are owed.
     pub messages: u64,
-    /// Encoded bytes that wait for it, answers and other control messages included.
+    /// Encoded bytes that wait for it, including answers and other control messages.
     pub bytes: usize,
     /// Topics that it is subscribed to.
     pub subscriptions: usize,
-    /// Those of them that are to be brought to the head from the directory.
+    /// The number of its topics that are behind.
     pub behind: usize,
-    /// Age in microseconds of the oldest message that it is owed, as far as that is known: of what is behind, a few
-    /// subscriptions are asked, and messages that the histories have let go are not counted.
+    /// The age in microseconds of the oldest message that it is owed, as far as it is known: only a few subscriptions
+    /// that are behind are asked, and messages that the histories have dropped do not count.
     pub oldest_us: u64,
-    /// Since when it lags, if it does.
+    /// When it began to lag, if it lags.
     pub lagging_since: Option<Micros>,
 }
 
@@ -51,39 +51,40 @@ impl Shard {
         self.id
     }
 
-    /// Publications waiting for this shard, queued or taken and not delivered yet.
+    /// The number of publications that wait for this shard: queued, or taken and not delivered yet.
     #[must_use]
     pub fn queue_depth(&self) -> usize {
         self.directory.queue(self.id).depth() + self.inbox.publications.len() - self.delivered
     }
 
-    /// Number of subscriptions, each topic of a session counted once.
+    /// The number of subscriptions, with each topic of a session counted once.
     #[must_use]
     pub fn subscription_count(&self) -> usize {
         self.subscriptions
     }
 
-    /// Number of sessions that do not get everything live, since too much waits for them already.
+    /// The number of lagging sessions.
     #[must_use]
     pub fn lagging_count(&self) -> usize {
         self.lagging.len()
     }
 
-    /// Bytes waiting in all outboxes.
+    /// The bytes that wait in all outboxes.
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {
         self.waiting_bytes.get()
     }
 
-    /// Bytes of memory that a session's queues hold, used or not, without the publications that it shares with others.
+    /// The bytes of memory that a session's queues hold, used or not, without the publications that it shares with
+    /// others. `None` if there is no such session.
     #[must_use]
     pub fn session_memory_bytes(&self, id: SessionId) -> Option<usize> {
         let session = self.sessions.get(id)?;
         Some(session.outbox.memory_bytes() + session.subscriptions.memory_bytes())
     }
 
-    /// The `top_k` sessions that are owed the most messages, the worst first; those that are owed nothing are left out.
-    /// Looks at everything that waits.
+    /// The `top_k` sessions that are owed the most messages, the worst first. Sessions that are owed nothing are left
+    /// out. Looks at everything that waits.
     #[must_use]
     pub fn sessions_debug(&self, top_k: usize, now: Micros) -> Vec<SessionLag> {
         let owed = |session: &Session| {
@@ -116,8 +117,8 @@ impl Shard {
         worst.into_iter().map(lag).collect()
     }
 
-    /// Calls `seen` for sessions that lag, a limited number of them and these in turn, with the bytes that wait for each and
-    /// the age in microseconds of the oldest message that it is owed, as in [`SessionLag`].
+    /// Calls `seen` for a limited number of lagging sessions, which take turns. Its arguments are the bytes that wait
+    /// for the session, and the age in microseconds of the oldest message that it is owed, as in [`SessionLag`].
     pub fn each_lagging(&mut self, now: Micros, mut seen: impl FnMut(usize, u64)) {
         let last = self.lagging_seen;
         let after = self.lagging.range((Bound::Excluded(last), Bound::Unbounded));
@@ -130,7 +131,7 @@ impl Shard {
         }
     }
 
-    /// The topics of which the shard has handed out updates live, with their number: one for each subscriber. Looks at
+    /// The topics that the shard has delivered live updates of, with their number: one for each subscriber. Looks at
     /// every topic.
     #[must_use]
     pub fn handed_out(&self) -> Vec<(TopicId, u64)> {

@@ -1,12 +1,13 @@
-//! A wildcard of a request, which is as much work as it matches topics: found and seen to a piece at a time.
+//! A wildcard of a request. It is as much work as it matches topics, so its topics are found and handled a piece at a
+//! time.
 //!
-//! First its topics are found, and each is made known to the shard. When all that exist are, it is decided whether the session may
-//! have them; up to there a refusal leaves everything as it was. In the same step the pattern is entered, changed or taken out, so
-//! a topic that is made later joins by what holds then, and one that was found has what held before. Then each that was found is
-//! seen to.
+//! First its topics are found, and each is made known to the shard. When all existing topics are found, it is decided
+//! whether the session may have them; a refusal up to there leaves everything as it was. In the same step the pattern
+//! is entered, changed or taken out. So a topic that is made later joins by the new state, and one that was found has
+//! the old one. Then each topic that was found is handled.
 //!
-//! Looking for topics is work that a client causes with few bytes, so it is paid from the allowance for requests; what cannot be
-//! paid is refused with `rate_limited`.
+//! Looking for topics is work that a client causes with few bytes, so it is paid from the allowance for requests. If it
+//! cannot be paid, the request is refused with `rate_limited`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,48 +27,49 @@ use crate::publication::TopicId;
 use crate::session::{PatternSub, SessionId};
 use crate::topic_set::TopicSet;
 
-/// What is wanted of the topics.
+/// What the request asks for.
 #[derive(Debug)]
 enum Wish {
-    /// A subscription that is new to the session.
+    /// A new subscription.
     Begin {
         pace: Pace,
         snapshot: bool,
-        /// Positions that came with the pattern, of the topics that were found.
+        /// Positions that came with the pattern, for the topics that were found.
         own: Option<Places>,
     },
-    /// Another pace for one that it has.
+    /// Another pace for an existing subscription.
     Change { pace: Pace },
-    /// The values, once.
+    /// The values of the topics, once.
     Shoot,
     /// The end of a subscription.
     Leave,
 }
 
-/// How far it has come.
+/// How far a wildcard has come.
 #[derive(Debug)]
 enum Stage {
     /// Topics are looked for.
     Finding(Search),
-    /// Those that were found are seen to, from this number on. They had this pace before, if they change it or end.
+    /// The topics that were found are handled, from this index on. If the subscription changes or ends, this was its
+    /// pace before.
     SeeingTo(usize, Pace),
 }
 
-/// A wildcard of the request that is under way.
+/// A wildcard of the request under way.
 #[derive(Debug)]
 pub(super) struct Wide {
     pattern: Pattern,
     wish: Wish,
     stage: Stage,
     found: TopicSet,
-    /// Those of them that the session does not have.
+    /// The number of found topics that are new to the session.
     new: usize,
     kinds: BTreeSet<Kind>,
-    /// Whether what is asked for goes with topics of kind `state` alone, and the first topic of another kind.
+    /// Whether the request fits only topics of kind `state`. `unfit` is the first topic of another kind.
     conflates: bool,
     unfit: Option<TopicId>,
     in_order: bool,
-    /// Topics that were resumed and that were not, if that was asked for.
+    /// The number of topics that were resumed and that were not, if a resume was asked for.
     resumed: Option<(usize, usize)>,
 }
 
@@ -87,17 +89,17 @@ impl Wide {
         }
     }
 
-    /// The values of the topics, once.
+    /// A wildcard that asks for the values of its topics, once.
     pub(super) fn one_shot(pattern: Pattern) -> Self {
         Self::new(pattern, Wish::Shoot)
     }
 
-    /// The end of the subscription to the pattern, which the session has.
+    /// A wildcard that ends the session's subscription to the pattern.
     pub(super) fn unsubscribe(pattern: Pattern) -> Self {
         Self::new(pattern, Wish::Leave)
     }
 
-    /// The first topic that may not be seen to yet; none while topics are looked for.
+    /// The first topic that is still to be handled. `None` while topics are looked for.
     pub(super) fn seen_to(&self) -> Option<TopicId> {
         match self.stage {
             Stage::Finding(_) => None,
@@ -112,7 +114,7 @@ impl Wide {
 }
 
 impl Shard {
-    /// Begins to subscribe to a wildcard, with positions of its `own` or with some that were sent `ahead`.
+    /// Begins to subscribe to a wildcard. Positions may come with it (`own`) or may have been sent before it (`ahead`).
     pub(super) fn subscribe_wildcard(
         &mut self,
         id: SessionId,
@@ -143,14 +145,15 @@ impl Shard {
         };
         Ok(Wide {
             conflates: wants_conflation(request.mode, pace),
-            // The mode of a topic that flows may change: what waits of it was chosen by the old one.
+            // The mode of a live topic may change: its waiting messages were chosen by the old mode.
             in_order: known,
             resumed: resumes.then_some((0, 0)),
             ..Wide::new(pattern, wish)
         })
     }
 
-    /// Does a piece of a wildcard, of up to about `most` looks at topics; `since` and `ahead` are the positions that it resumes from.
+    /// Does a piece of a wildcard, with up to about `most` looks at topics. It resumes from the positions `since` and
+    /// `ahead`.
     pub(super) fn go_on_wide(
         &mut self,
         id: SessionId,
@@ -164,7 +167,7 @@ impl Shard {
                 match self.find_wide(id, &mut wide, most, now) {
                     Ok(true) => {
                         if let Wish::Begin { own, .. } = &mut wide.wish {
-                            // Not before: a position of a topic that is made meanwhile is one of a topic.
+                            // Positions are resolved only now: a topic that was made meanwhile has one, too.
                             *own = self.places_of(id, since, now);
                         }
                         let before = self.enter_wide(id, &wide);
@@ -187,14 +190,14 @@ impl Shard {
         })
     }
 
-    /// Takes back what a wildcard has left behind that will not be gone on with.
+    /// Takes back what an abandoned wildcard has left behind.
     pub(super) fn abandon_wide(&self, wide: &Wide) {
         if wide.is_registered_alone() {
             self.directory.unregister(self.id, &wide.pattern);
         }
     }
 
-    /// Finds topics of a wildcard. Returns whether all are found, and may be had.
+    /// Finds topics of a wildcard. Returns whether all were found and the session may have them.
     fn find_wide(
         &mut self,
         id: SessionId,
@@ -227,7 +230,7 @@ impl Shard {
         for cell in &unknown {
             let had = self.place_of(id, cell.id()).is_some();
             self.meet(cell);
-            // It is in the session's topics by another pattern.
+            // The session has the topic by another pattern.
             wide.new -= usize::from(!had && self.place_of(id, cell.id()).is_some());
         }
         self.charge(id, visited, now);
@@ -250,7 +253,7 @@ impl Shard {
         Ok(is_all)
     }
 
-    /// Whether all topics that were found go with what is asked for.
+    /// Checks that all topics that were found fit the request.
     fn check_fit(&self, wide: &Wide) -> Result<(), Refusal> {
         let other = wide.unfit.and_then(|topic| self.directory.get(topic));
         match other {
@@ -259,7 +262,7 @@ impl Shard {
         }
     }
 
-    /// Enters the pattern of a wildcard whose topics have been found, or changes it or takes it out. Returns the pace that it had.
+    /// Enters, changes or takes out the pattern of a wildcard whose topics were found. Returns its pace before.
     fn enter_wide(&mut self, id: SessionId, wide: &Wide) -> Pace {
         match wide.wish {
             Wish::Begin { pace, .. } => {
@@ -278,7 +281,7 @@ impl Shard {
         }
     }
 
-    /// Sees to topics of a wildcard, at least one. Returns whether it was the last.
+    /// Handles topics of a wildcard, at least one. Returns whether all are handled.
     fn see_to_wide(&mut self, id: SessionId, wide: &mut Wide, ahead: Option<&Places>, most: usize) -> bool {
         let Stage::SeeingTo(mut from, before) = wide.stage else {
             return false;
@@ -302,7 +305,7 @@ impl Shard {
         next.is_none()
     }
 
-    /// Does with one topic of a wildcard what the request asks for.
+    /// Handles one topic of a wildcard as the request asks.
     fn see_to(
         &mut self,
         id: SessionId,
@@ -341,7 +344,7 @@ impl Shard {
         }
     }
 
-    /// The answer to a wildcard that was seen to the end.
+    /// The answer to a wildcard that is done.
     fn answer_wide(&self, wide: Wide) -> Answer {
         let result = AckResult {
             topic: wide.pattern.to_string(),
@@ -369,7 +372,7 @@ impl Shard {
         }
     }
 
-    /// `result` with what was granted on the topics of a wildcard, of `kinds`, and on those that may come.
+    /// `result` with the pace that was granted on the topics of a wildcard, of `kinds`, and on those that may appear.
     fn granted_to_all(
         &self,
         result: AckResult,

@@ -1,4 +1,4 @@
-//! Which sessions have something to be written, in rounds, and what becomes of it when their sockets took bytes.
+//! Which sessions have something to write, in rounds, and what happens when their sockets took bytes.
 //!
 //! Only a dirty session is handed out, so a batch holds a session once.
 
@@ -11,17 +11,17 @@ use crate::outbox::{Fanout, Outbox, Overrun};
 use crate::planted::{Fault, is_planted};
 use crate::session::{Session, SessionId, Writing};
 
-/// The sessions that have something to be written, or pulled in.
+/// The sessions that have something to write or to pull in.
 #[derive(Debug, Default)]
 pub(super) struct Rounds {
     dirty: VecDeque<SessionId>,
-    /// How many of them this round has left; none between two rounds.
+    /// The number of these that are left in this round. `None` between two rounds.
     left: Option<usize>,
 }
 
 impl Rounds {
-    /// Something is to be written for a session, or pulled in first. One that was handed out is looked at again when it is
-    /// known what its socket took.
+    /// Enters a session that has something to write, or to pull in first. A session that was handed out is checked
+    /// again when it is known how much its socket took.
     #[inline]
     pub(super) fn enter(&mut self, session: &mut Session) {
         if session.writing == Writing::Idle
@@ -32,8 +32,8 @@ impl Rounds {
         }
     }
 
-    /// Goes on in the next round with a session that has more to pull in and nothing to write. One that has something to
-    /// write goes on when it is written.
+    /// Continues in the next round with a session that has more to pull in and nothing to write. A session that has
+    /// something to write continues when that is written.
     fn pull_later(&mut self, session: &mut Session) {
         let pulls = !session.subscriptions.pulls.is_empty() && session.unfinished.is_none();
         if pulls && session.outbox.is_empty() {
@@ -52,24 +52,25 @@ impl Rounds {
 }
 
 impl Shard {
-    /// As [`Rounds::enter`].
+    /// Does the same as [`Rounds::enter`].
     pub(super) fn mark_dirty(&mut self, id: SessionId) {
         if let Some(session) = self.sessions.get_mut(id) {
             self.rounds.enter(session);
         }
     }
 
-    /// Number of sessions that have frames to write.
+    /// The number of dirty sessions: they have something to write or to pull in.
     #[must_use]
     pub fn dirty_count(&self) -> usize {
         self.rounds.dirty.len()
     }
 
-    /// The next session of this round that has frames to write; what it was waiting to pull in is in its outbox by then.
-    /// `None` ends the round, and the next call begins another one, with the sessions that are dirty by then.
+    /// The next session of this round that has frames to write. Its pulls are in its outbox by then, as far as there is
+    /// room. `None` ends the round; the next call begins another one with the sessions that are dirty by then.
     ///
-    /// A session that was handed out is not handed out again before [`Self::wrote`] emptied its outbox, or
-    /// [`Self::writable`] or [`Self::refill`] said that it takes more. So whoever collects a batch has each session once.
+    /// A session that was handed out is not handed out again before [`Self::wrote`] has emptied its outbox, or
+    /// [`Self::writable`] or [`Self::refill`] was called for it. So a caller that collects a batch has each session
+    /// once.
     pub fn next_dirty(&mut self) -> Option<SessionId> {
         while let Some(id) = self.rounds.next() {
             if self.offer(id) {
@@ -79,14 +80,14 @@ impl Shard {
         None
     }
 
-    /// Offers a dirty session what waits for it; returns whether anything does.
+    /// Offers a dirty session its waiting messages. Returns whether there are any.
     fn offer(&mut self, id: SessionId) -> bool {
-        // It may have been entered by an earlier session with this number.
+        // An earlier session with this number may have been entered.
         let session = self.sessions.get_mut(id);
         let Some(session) = session.filter(|session| session.writing == Writing::Dirty) else {
             return false;
         };
-        // Before anything is pulled in: that must not enter it into the list again.
+        // This comes before any pull, because a pull must not enter the session into the list again.
         session.writing = Writing::Offered;
         if session.reader.lags() || !session.subscriptions.pulls.is_empty() {
             self.bring_up_to_date(id);
@@ -102,8 +103,8 @@ impl Shard {
         false
     }
 
-    /// The session's socket takes bytes again, after it did not take all that waited. The kernel may say so of a socket whose
-    /// session was removed a moment ago.
+    /// Records that the session's socket takes bytes again, after it did not take everything. There may be no such
+    /// session: the kernel may report a socket whose session was removed a moment ago.
     pub fn writable(&mut self, id: SessionId) {
         if let Some(session) = self.sessions.get_mut(id) {
             session.take_back_offer();
@@ -111,8 +112,8 @@ impl Shard {
         }
     }
 
-    /// Fills a session's outbox with messages that it was waiting to pull in. It is [`Self::writable`] for a caller that reads the
-    /// outbox itself and does not use [`Self::next_dirty`].
+    /// Pulls messages into a session's outbox. A caller that reads the outbox itself and does not use
+    /// [`Self::next_dirty`] calls this in place of [`Self::writable`].
     pub fn refill(&mut self, id: SessionId) {
         if let Some(session) = self.sessions.known(id) {
             session.take_back_offer();
@@ -123,16 +124,16 @@ impl Shard {
         }
     }
 
-    /// What waits for a session.
+    /// The outbox of a session.
     #[must_use]
     pub fn outbox(&self, id: SessionId) -> Option<&Outbox> {
         self.sessions.get(id).map(|session| &session.outbox)
     }
 
-    /// Takes note that `count` bytes were written for a session; `done` gets each publication that was finished.
+    /// Records that `count` bytes were written for a session. Calls `done` with each publication that was finished.
     ///
     /// # Errors
-    /// When fewer bytes waited. What the far end has is not what the shard knows of then: the connection cannot go on.
+    /// If fewer bytes waited. Then the shard does not know what the client has got, and the connection cannot go on.
     pub fn wrote(
         &mut self,
         id: SessionId,

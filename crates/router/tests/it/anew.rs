@@ -1,4 +1,4 @@
-//! A shard that begins anew: nothing that its sessions wanted is wanted any more, and all else goes on.
+//! A shard that begins anew: nothing is queued for its old sessions any more, and all other shards go on.
 
 use tickwire_router::ShardId;
 use tickwire_wire::{CloseCode, Codec};
@@ -21,7 +21,7 @@ fn what_a_shard_wanted_is_forgotten_and_others_notice_nothing() {
         }
     }
     world.run();
-    // Handed out and not written, and not handed out.
+    // One session was handed out and not written; the other was not handed out.
     world.publish("trade.A", "2");
     world.drain(0, 1);
     world.publish("trade.A", "3");
@@ -46,7 +46,7 @@ fn what_a_shard_wanted_is_forgotten_and_others_notice_nothing() {
         .position(|code| *code == CloseCode::INTERNAL);
     assert_eq!(counts.closes[internal.expect("it is sent")], 2);
     assert!(counts.ledger.dropped > 0 && counts.ledger.pending() == 0);
-    // The other shard's subscriber has it all; whoever comes to the new one is served.
+    // The other shard's subscriber has everything, and a client that comes to the new shard is served.
     world.run();
     assert_eq!(
         world.clients[2]

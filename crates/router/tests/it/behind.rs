@@ -1,4 +1,4 @@
-//! Falling behind: the queue overflows, the outbox fills.
+//! Falling behind: the queue overflows, or the outbox fills.
 
 use expect_test::expect;
 
@@ -204,7 +204,7 @@ fn taking_a_little_over_budget_is_no_stall() {
 
 #[test]
 fn a_client_that_takes_a_little_and_then_nothing_is_a_stall() {
-    // All its subscriptions are behind by then: nothing that is published finds its outbox full again.
+    // By then all its subscriptions are behind, so no publication finds its outbox full again.
     check(
         "outbox 120; open a; sub a trade.A; go; stall a; pub trade.A *40000; pub trade.A *40000; pub trade.A *40000; pub trade.A *40000; go; write a 60; pub trade.A 5; go; wait 15000; heard a; wait 15000; heard a; wait 15000; heard a; wait 15000; heard a; resume a",
         expect![[r#"
@@ -215,7 +215,7 @@ fn a_client_that_takes_a_little_and_then_nothing_is_a_stall() {
 
 #[test]
 fn a_client_that_does_not_take_what_it_asked_for_is_a_stall() {
-    // Nothing is published; replays and snapshots wait, and are held for it.
+    // Nothing is published. Replays and snapshots wait, and their messages are kept.
     check(
         "open a; pub t.a *40000; pub t.b *40000; pub t.c *40000; sub a t.a@0 t.b t.c; stall a; wait 15000; heard a; wait 15000; heard a; wait 15000; heard a; wait 15000; heard a; resume a",
         expect!["43000 ms a: gone"],
@@ -246,7 +246,7 @@ fn one_message_larger_than_the_budget_is_no_slowness() {
 
 #[test]
 fn what_was_asked_for_does_not_count_as_slowness() {
-    // A snapshot and a replay fill the outbox; a live message on top is within the budget.
+    // A snapshot and a replay fill the outbox. A live message on top is within the budget.
     check(
         r#"outbox 90; open a; pub chat.A 1..4; pub ticker.A "a long text for a snapshot that is over the budget"; sub a chat.A@0 ticker.A; stall a; write a 1; pub chat.A 5; drain; resume a; pub chat.A 6; go"#,
         expect![[r#"
@@ -263,7 +263,7 @@ fn what_was_asked_for_does_not_count_as_slowness() {
 
 #[test]
 fn what_was_asked_for_does_not_pile_up() {
-    // The outbox never runs empty, and what is published meanwhile still comes, in order.
+    // The outbox never runs empty, and messages that are published meanwhile still come in order.
     check(
         "outbox 120; open a; sub a ticker.A chat.A; pub ticker.A 1; go; stall a;
          resync a ticker.A; write a 100; resync a ticker.A; write a 100; resync a ticker.A; write a 100; resync a ticker.A; write a 100;
@@ -295,7 +295,7 @@ fn what_was_asked_for_does_not_pile_up() {
 
 #[test]
 fn a_busy_topic_does_not_keep_others_from_catching_up() {
-    // Whenever the client takes bytes, the busy topic has more than was taken, and its history moves on.
+    // Whenever the client takes bytes, more was published to the busy topic than it took, and the history moves on.
     let more = "pub busy *30000; pub busy *30000; drain; write a 40000;".repeat(3);
     check(
         &format!(
@@ -324,7 +324,7 @@ fn a_busy_topic_does_not_keep_others_from_catching_up() {
 
 #[test]
 fn catching_up_in_chunks_leaves_nothing_behind() {
-    // The history is read in pieces; whatever the number of messages, the last one comes without a further publication.
+    // The history is read in pieces. Whatever the number of messages, the last one comes without another publication.
     for count in 1..=49 {
         let out = crate::script::run(&format!("queue 0; open a; sub a t; pub t 1..{count}; go"));
         let expected: String = (1..=count).map(|n| format!("a: update t {n} {n}\n")).collect();
@@ -334,7 +334,7 @@ fn catching_up_in_chunks_leaves_nothing_behind() {
 
 #[test]
 fn room_that_ends_at_any_byte_loses_nothing() {
-    // A snapshot leaves less and less room before a gap and the two messages that follow it.
+    // A snapshot leaves less and less room for the gap and the two messages after it.
     for long in (65_200..65_600).step_by(10) {
         let out = crate::script::run(&format!(
             "rule t event 2; queue 0; open a; sub a t; go; stall a; pub b *{long}; sub a b mode=snapshot; pub t 1..5; drain; resume a"
@@ -349,7 +349,7 @@ fn room_that_ends_at_any_byte_loses_nothing() {
 
 #[test]
 fn a_burst_in_the_queue_is_written_before_more_is_handed_out() {
-    // Five messages of 30 kB; with more of them, handed out at once, they would be over any reader's budget, however fast it reads.
+    // These are five messages of 30 kB. More of them at once would exceed any reader's budget, however fast it reads.
     check(
         "open a; sub a chat.A; go; pub chat.A *30000; pub chat.A *30000; pub chat.A *30000; pub chat.A *30000; pub chat.A *30000;
          drain 1000; show count drained; show outbox a; write a; drain 1000; show count drained",

@@ -20,7 +20,7 @@ fn snapshot_then_changes_with_checksums() {
             a: update book.X 3 {"symbol":"X","bids":[],"asks":[["101","0"],["100.5","1.25"]],"checksum":3931542848,"time":7}
             b: update book.X 3 {"symbol":"X","bids":[],"asks":[["101","0"],["100.5","1.25"]],"checksum":3931542848,"time":7}"#]],
     );
-    // From the beginning, without a snapshot.
+    // The resume is from the beginning, without a snapshot.
     check(
         r#"open a; sub a book.X; pub book.X {"symbol":"X","bids":[["99","1"]],"time":5}; go"#,
         expect![[r#"
@@ -100,7 +100,7 @@ fn behind_the_history_a_gap_then_a_snapshot() {
             a: snapshot book.X 4 {"symbol":"X","bids":[["4","1"],["3","1"],["2","1"],["1","1"]],"asks":[],"checksum":2618716216,"time":4}
             a: update book.X 5 {"symbol":"X","bids":[["5","1"]],"asks":[],"checksum":2905496266,"time":5}"#]],
     );
-    // As long as the history reaches, the changes themselves.
+    // As long as the history reaches, the changes themselves come.
     check(
         r#"queue 1; open a; sub a book.X; go;
            pub book.X {"symbol":"X","bids":[["1","1"]],"time":1}; pub book.X {"symbol":"X","bids":[["2","1"]],"time":2};
@@ -128,7 +128,7 @@ fn resync_of_a_book() {
     );
 }
 
-/// A change of the bid at `price`, or of the whole book.
+/// A change of the bid at `price`, or a whole book with it.
 fn bid(price: u32, whole: bool) -> String {
     format!(r#"pub book.X {{"symbol":"X","bids":[["{price}","1"]],"time":1,"replace":{whole}}}"#)
 }

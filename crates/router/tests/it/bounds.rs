@@ -1,4 +1,4 @@
-//! Bounds on memory and on work, at the sizes where they matter. Counts, never times.
+//! Bounds on memory and work, at the sizes where they matter. The tests count, and never measure time.
 
 use tickwire_router::KindRule;
 use tickwire_wire::limits::OUTBOX_REFILL_BYTES;
@@ -28,7 +28,7 @@ fn subscribe(world: &mut World, client: usize, patterns: &[String], mode: Option
     world.request(client, &message);
 }
 
-/// What a client has read: how often each kind of message.
+/// The number of messages of each kind that a client has read.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Read {
     acks: usize,
@@ -75,7 +75,7 @@ fn snapshots_of_20_000_topics_are_pulled_as_there_is_room() {
         world.write_dirty(0);
         let pulled = world.shards[0].counts().snapshots - before;
         assert!(pulled < 1_000, "{pulled} snapshots at once");
-        // However it is asked, no more than a refill and one frame waits.
+        // Whatever it asks for, no more than a refill and one frame wait.
         for _ in 0..200 {
             assert!(waiting(&world, client) < OUTBOX_REFILL_BYTES + 1_000);
             world.make_room(client, Some(10_007));
@@ -108,7 +108,7 @@ fn the_snapshot_of_an_event_waits_for_room_behind_the_message_that_it_is_of() {
     let long = format!("\"{}\"", "x".repeat(OUTBOX_REFILL_BYTES));
     world.publish("chat.a", &long);
     world.subscribe(client, "chat.a");
-    // What the subscription stands at is gone: it goes on to the next message, whose snapshot comes.
+    // The message at the subscription's position is gone. It goes on to the next message, whose snapshot comes.
     world.publish("chat.a", &long);
     for _ in 0..3 {
         world.run();
@@ -152,12 +152,12 @@ fn a_stalled_session_holds_its_subscriptions_and_no_messages() {
     assert!(most > 200_000, "it was given its budget first: {most} bytes");
     assert_eq!(world.shards[0].lagging_count(), 1);
     assert_eq!(world.shards[0].counts().lagged, 1);
-    // The frame begun, and a place in the queue for each subscription.
+    // The partly written frame stays, and a place in the queue for each subscription.
     assert!(waiting(&world, 0) < 200);
     let grown = held(&world) - before;
     assert!(grown < TOPICS * 32, "{grown} bytes more");
     world.check_ledgers();
-    // It reads again: what is new first, everything that the histories have, and then live.
+    // It reads again: new messages come first, then everything that the histories have, and then it is live.
     world.make_room(0, None);
     world.run();
     assert_eq!((world.shards[0].lagging_count(), waiting(&world, 0)), (0, 0));
@@ -169,7 +169,7 @@ fn a_stalled_session_holds_its_subscriptions_and_no_messages() {
     assert_eq!(got.acks, 1);
     assert!(got.updates > TOPICS / 2 * 1_000, "{got:?}");
     assert_eq!(world.shards[0].counts().ledger.pending(), 0);
-    // Its timer comes up once a quarter of the time that it may stall.
+    // Its timer comes up once in a quarter of the time for which it may stall.
     world.wait_ms(8_000);
     assert!(held(&world) <= before, "the memory is returned");
 }
@@ -182,7 +182,7 @@ fn the_histories_fall_back_under_their_budget() {
         ..Setup::default()
     });
     let data = format!("\"{}\"", "x".repeat(200));
-    // One topic takes nearly everything and then falls silent.
+    // One topic takes nearly all bytes and then becomes quiet.
     for _ in 0..1_000 {
         world.publish("quiet", &data);
         assert!(world.directory.history_bytes() < max + 5_000);

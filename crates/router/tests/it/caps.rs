@@ -1,4 +1,4 @@
-//! What one connection may make the broker keep: topics that its patterns match, tokens in the indexes.
+//! How much one connection may make the broker keep: topics that its patterns match, and tokens in the indexes.
 
 use expect_test::expect;
 use tickwire_wire::Codec;
@@ -23,7 +23,7 @@ fn more_topics_than_a_connection_may_have_are_refused_with_the_numbers() {
             a: ack 8 u.b@1 every
             a: update u.b 2 2"#]],
     );
-    // A topic that the connection has already takes no room.
+    // A topic that the connection has already takes no additional room.
     check(
         "caps 2 100; pub t.a 1; pub t.b 1; open a; sub a t.a t.b nosnapshot; sub a t.* nosnapshot; go; pub t.a 2; go",
         expect![[r#"
@@ -86,7 +86,7 @@ fn a_topic_that_appears_and_does_not_fit_is_told() {
     );
 }
 
-/// The patterns that cover a topic are counted; one that has never covered it must not take it away.
+/// The patterns that cover a topic are counted. A pattern that never covered it must not remove it.
 #[test]
 fn a_topic_that_did_not_fit_can_be_had_by_its_name_afterwards() {
     check(
@@ -121,7 +121,7 @@ fn tokens_of_wildcards_and_of_topics_that_do_not_exist_are_counted() {
     );
 }
 
-/// Row 25 of the hostile inputs at a smaller size: what a storm makes a shard keep ends at the limits.
+/// A storm of wildcards, at a smaller size: the memory that it takes in a shard ends at the limits.
 #[test]
 fn a_storm_of_wildcards_ends_at_the_limits() {
     let mut setup = Setup::default();
@@ -134,7 +134,7 @@ fn a_storm_of_wildcards_ends_at_the_limits() {
             "1",
         );
     }
-    // Every way to put wildcards into sixteen places.
+    // These are all ways to put wildcards into sixteen tokens.
     let patterns = (0..1_024_u32).map(|n| {
         let token = |bit: u32| {
             if n >> bit & 1 == 1 {
@@ -160,7 +160,7 @@ fn a_storm_of_wildcards_ends_at_the_limits() {
         50 * (1_024 - taken as u64),
         "all that is over is refused"
     );
-    // The patterns are the same, so the index holds them once; all are gone with their sessions.
+    // The patterns are the same, so the index holds them once. All of them go with their sessions.
     for client in 0..50 {
         world.disconnect(client);
     }

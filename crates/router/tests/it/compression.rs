@@ -1,4 +1,4 @@
-//! Compressed once per publication, shared by all who take it so, and never where it does not help.
+//! A publication is compressed once, the result is shared, and it is used only where it is smaller.
 
 use tickwire_router::Counts;
 use tickwire_wire::deflate::{Encoding, WindowBits};
@@ -33,7 +33,7 @@ fn subscriber(world: &mut World, variant: impl Into<Variant>) -> usize {
     client
 }
 
-/// Data that becomes smaller, of at least `len` bytes.
+/// Data of at least `len` bytes that can be compressed.
 fn long(len: usize) -> String {
     format!("\"{}\"", "61837.63,".repeat(len / 9 + 1))
 }
@@ -48,9 +48,9 @@ fn updates(world: &World, client: usize) -> Vec<u64> {
     updates.collect()
 }
 
-/// Encodings of updates: JSON, MessagePack, and the same compressed.
+/// The number of encodings of updates: JSON, MessagePack, and the same compressed.
 fn encodes(counts: &Counts) -> [u64; 4] {
-    // Frames only: there are no streams.
+    // Only frames count here, as there are no streams.
     [0, 1, 2, 3].map(|encoding: usize| counts.encodes[encoding][0])
 }
 
@@ -95,7 +95,7 @@ fn with_compressed_readers_alone_the_plain_frame_is_not_made() {
 fn what_is_short_or_does_not_become_smaller_is_shared_plain() {
     let mut setup = Setup::default();
     setup.compression.threshold_bytes = 100;
-    // Characters of two bytes, which take more in DEFLATE's own code.
+    // These are characters of two bytes, which take more in DEFLATE's fixed code.
     let scattered = (0..200).scan(1_u32, |state, _| {
         *state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         char::from_u32(0x80 + (*state >> 16) % 0x700)
@@ -127,7 +127,7 @@ fn a_message_longer_than_a_readers_window_goes_to_it_plain() {
     let mut world = World::new(Setup::default());
     let of_window = |bits| Variant::deflated(Codec::Json, WindowBits::new(bits).expect("a window"));
     let readers = [8, 9, 10, 15].map(|bits| subscriber(&mut world, of_window(bits)));
-    // With the envelope about 100, 400 and 900 bytes.
+    // The messages have about 100, 400 and 900 bytes with the envelope.
     for (len, deflated) in [(50, [1, 1, 1, 1]), (300, [1, 2, 2, 2]), (800, [1, 2, 3, 3])] {
         world.publish(TOPIC, &long(len));
         world.run();

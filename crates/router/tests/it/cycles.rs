@@ -1,4 +1,5 @@
-//! What a shard does at once is bounded, however many topics or sessions something is due for. Counts, never times.
+//! The work that a shard does at once is bounded, however many topics or sessions have something due. The tests count,
+//! and never measure time.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +8,7 @@ use tickwire_wire::{Codec, Control, ServerMessage};
 
 use crate::world::{Frame, Setup, World};
 
-/// Topics or sessions that something is due for.
+/// The number of topics or sessions that have something due.
 const MANY: usize = 5_000;
 
 #[test]
@@ -151,7 +152,7 @@ fn who_connects_anew_has_no_new_allowance_for_looking_at_topics_from_its_address
             other => panic!("unexpected {other:?}"),
         }
     };
-    // An address may look at sixteen thousand at once, and a connection at three thousand of them.
+    // An address may look at sixteen thousand topics at once, and a connection at three thousand of them.
     let visits = (0..20).filter(|_| granted(&mut world, Some(&address))).count();
     assert!((5..8).contains(&visits), "{visits} visits");
     assert!(granted(&mut world, None), "another address");

@@ -1,4 +1,4 @@
-//! Sessions of all dialects beside each other: who shares which bytes, and what is known of a message beside them.
+//! Sessions of all dialects together: which of them share bytes, and which values are kept beside a message's bytes.
 
 use std::rc::Rc;
 
@@ -14,7 +14,7 @@ use crate::world::{Setup, World};
 const CHUNKED: Dialect = Dialect::Sse(Framing::Chunked);
 const BARE: Dialect = Dialect::Sse(Framing::Bare);
 
-/// A session that asks for `topics`, from a position if there is one.
+/// A session that subscribes to `topics`, from a position if it is given.
 fn open(world: &mut World, dialect: Dialect, topics: &[&str], since: Option<&Position>) -> SessionId {
     let transport = match dialect {
         Dialect::WebSocket(_) => Transport::WebSocket,
@@ -38,14 +38,14 @@ fn open(world: &mut World, dialect: Dialect, topics: &[&str], since: Option<&Pos
     id
 }
 
-/// What waits for a session, as `look` sees it.
+/// The messages that wait for a session, each as `look` sees it.
 fn waiting<T>(world: &mut World, id: SessionId, look: impl Fn(Waiting<'_>) -> T) -> Vec<T> {
     world.shards[0].refill(id);
     let outbox = world.shards[0].outbox(id).expect("it is there");
     outbox.waiting().map(look).collect()
 }
 
-/// Has a session take all that waits.
+/// Makes a session take all that waits.
 fn take(world: &mut World, id: SessionId) -> String {
     let bytes = waiting(world, id, |waiting| waiting.bytes.to_vec()).concat();
     let wrote = world.shards[0].wrote(id, bytes.len(), world.now, |_| {});
@@ -151,7 +151,7 @@ fn the_answer_to_a_streams_subscription_is_there_as_a_value_once() {
     assert_eq!(world.shards[0].take_answer(stream), None);
     let websocket = open(&mut world, Codec::Json.into(), &["trade.X"], None);
     assert_eq!(world.shards[0].take_answer(websocket), None);
-    // The number is used again, by who must not find it.
+    // The number is used again by a session that must not find the old answer.
     let left = open(&mut world, CHUNKED, &["trade.X"], None);
     world.shards[0].remove(left);
     let next = world.shards[0].open(CHUNKED, Transport::Sse, Rc::new(Rights::open([])), world.now);

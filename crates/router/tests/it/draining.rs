@@ -1,4 +1,4 @@
-//! The drain of a shard: everyone is told and closed at a time of their own, behind what waited for them.
+//! The drain of a shard: every client is told and closed at its own time, behind the data that waited for it.
 
 use std::rc::Rc;
 
@@ -16,7 +16,7 @@ const PLAN: Drain = Drain {
     seed: 1,
 };
 
-/// A world with so many subscribers of `trade.A`, whose answers were read.
+/// A world with `count` subscribers of `trade.A` that have read their answers.
 fn subscribed(count: usize) -> World {
     let mut world = World::new(Setup::default());
     for client in 0..count {
@@ -44,7 +44,8 @@ fn wait_for_close(world: &mut World, client: usize) {
     }
 }
 
-/// The time that a client was told, and what came after, a word each: `update SEQ`, `snapshot SEQ`, `synced ID` or `close CODE`.
+/// The time that a client was told, and the later messages as words: `update SEQ`, `snapshot SEQ`, `synced ID` or
+/// `close CODE`.
 fn read(world: &World, client: usize) -> (Option<u64>, Vec<(Micros, String)>) {
     let (mut told, mut rest) = (None, Vec::new());
     for (at, frame) in &world.clients[client].inbox {
@@ -107,7 +108,7 @@ fn a_close_comes_behind_what_a_slow_reader_takes_in_time() {
     world.publish("trade.A", "2");
     begin(&mut world);
     wait_for_close(&mut world, 0);
-    // Not what is published after its time.
+    // A message that is published after its time does not come.
     world.publish("trade.A", "3");
     world.run();
     assert!(read(&world, 0).1.is_empty());
@@ -158,14 +159,14 @@ fn who_comes_during_the_drain_is_told_too() {
     assert_eq!(world.clients[late].closed, Some(CloseCode::DRAIN));
 }
 
-/// A subscriber that takes nothing, of which a message waits, the broker leaving: its time is told, and the token that it
-/// showed expires so many milliseconds after that.
+/// A draining broker with a subscriber that takes nothing although a message waits for it. Its token expires `after_ms`
+/// milliseconds after the time that it was told.
 fn leaving_and_expiring(after_ms: u64) -> World {
     let mut world = subscribed(1);
     begin(&mut world);
     let told_ms = read(&world, 0).0.expect("every client is told");
     let id = world.clients[0].id.expect("it is connected");
-    // Times are told in whole milliseconds.
+    // Clients are told times in whole milliseconds.
     let expires = world.now.plus_ms(told_ms + 1 + after_ms);
     world.shards[0].expires(id, Some(expires));
     world.clients[0].room = Some(0);
@@ -226,7 +227,7 @@ fn who_leaves_is_told_what_is_synced_whatever_right_it_loses() {
     };
     world.shards[0].change_rights(id, Rc::new(rights), now);
     world.make_room(0, None);
-    // What the second brings is dropped, and the third is synced behind it.
+    // The messages that the second request brought are dropped, and the third is synced behind it.
     assert_eq!(
         words(&world, 0),
         ["snapshot 1", "synced 1", "snapshot 1", "close 4000"]

@@ -1,4 +1,4 @@
-//! Topics whose numbers are of different epochs: each is told, resumed and missed by its own.
+//! Topics with numbers of different epochs: a client is told, resumes and misses messages by the epoch of each topic.
 
 use expect_test::expect;
 
@@ -17,7 +17,7 @@ fn every_topic_is_told_with_its_own_epoch() {
             a: ack 3 chat.none@f:0
             a: ack 4 trade.none@0"#]],
     );
-    // Those that a pattern brings are told by themselves.
+    // Topics that come by a pattern tell their epochs themselves.
     check(
         "epoch chat.> f; open a; pub trade.A 1; sub a > nosnapshot; pub chat.x 1; pub trade.A 2; pub trade.B 1; go",
         expect![[r#"
@@ -41,7 +41,7 @@ fn a_topic_is_resumed_in_its_own_epoch_only() {
             a: update trade.A 3 3
             a: update chat.x 3 3"#]],
     );
-    // The epoch of the other topic is as good as none.
+    // The epoch of the other topic is as useless as none.
     check(
         &format!("{publish} sub a trade.A@f:2 chat.x@2 trade.none@f:0 chat.none@0; go"),
         expect![[r#"

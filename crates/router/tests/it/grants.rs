@@ -3,7 +3,7 @@
 use tickwire_router::{Grant, Rights};
 use tickwire_wire::{ErrorCode, Pattern};
 
-/// The words of a grant: patterns that allow, and with a `-` before them those that deny.
+/// A grant from words: patterns that it allows and, with a `-` before them, patterns that it denies.
 pub(crate) fn grant<'w>(words: impl Iterator<Item = &'w str>) -> Grant {
     let (mut allow, mut deny): (Vec<Pattern>, Vec<Pattern>) = (Vec::new(), Vec::new());
     for word in words {
@@ -63,7 +63,7 @@ fn the_refusal_of_a_wildcard_names_what_is_denied_of_it() {
             "trade.>",
             "trade.> holds topics that this connection may not subscribe to: trade.internal.>; it may subscribe to trade.*",
         ),
-        // Not only for what is denied.
+        // This concerns not only the denied part.
         (
             "ticker.> -ticker.X",
             ">",

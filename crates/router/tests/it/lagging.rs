@@ -1,4 +1,4 @@
-//! The ladder of a slow reader: live, lagging, caught up, live again; and what it costs.
+//! The states of a slow reader: live, lagging, catching up, live again; and their price.
 
 use expect_test::expect;
 use tickwire_router::{HotTopic, KindRule, Transport};
@@ -52,7 +52,7 @@ fn a_frame_begun_stays_and_is_finished() {
 
 #[test]
 fn an_ack_among_the_data_tells_where_the_client_stands_now() {
-    // Behind it come the messages that were queued before it.
+    // The messages that were queued before it come behind it.
     check(
         "outbox 150; open a; sub a trade.A trade.B; go; stall a; pub trade.A 1..2; drain; resync a trade.A; pub trade.A 3..5; pub trade.B 1..3; drain; show count lagged; resume a",
         expect![[r#"
@@ -69,7 +69,7 @@ fn an_ack_among_the_data_tells_where_the_client_stands_now() {
             a: update trade.B 3 3
             a: update trade.A 5 5"#]],
     );
-    // A resume begins where its request said.
+    // A resume begins at the position in its request.
     check(
         "outbox 150; open a; pub trade.A 1..3; pub x 1; sub a trade.B; go; stall a; sub a x mode=snapshot; write a 1; sub a trade.A@1; write a 60; pub trade.A 4..9; pub trade.B 1..4; drain; show count lagged; resume a",
         expect![[r#"
@@ -126,7 +126,7 @@ fn the_ack_of_a_subscription_that_ended_keeps_its_number_when_a_pattern_resumes_
             a: update trade.A 4 4
             a: update trade.A 5 5"#]],
     );
-    // Nor when it is named once more, where it stands by then.
+    // This is so too if it is named once more, at its position by then.
     check(
         "outbox 100; open a; stall a; pub trade.A 1; pub ticker.B 1; sub a trade.A nosnapshot; sub a trade.A ticker.B nosnapshot; unsub a ticker.B; sub a ticker.*@ticker.B=0 ticker.B; pub trade.A 2..5; drain; show count lagged; resume a; go",
         expect![[r#"
@@ -145,7 +145,7 @@ fn the_ack_of_a_subscription_that_ended_keeps_its_number_when_a_pattern_resumes_
 
 #[test]
 fn an_ack_keeps_the_place_of_a_subscription_that_ended() {
-    // The new one begins before where the old one stood.
+    // The new subscription begins before the position of the old one.
     check(
         "outbox 150; open a; pub ticker.A 1..3; sub a ticker.A trade.B; go; stall a; pub trade.B 1; resync a ticker.A; unsub a ticker.A; sub a ticker.A@1; pub trade.B 2..5; drain; show count lagged; resume a",
         expect![[r#"
@@ -180,7 +180,7 @@ fn a_mode_that_was_changed_holds_for_what_comes_again() {
     );
 }
 
-/// What a request began with waits again, whatever is asked for since.
+/// The beginning of a request waits again, whatever is asked for since.
 #[test]
 fn a_request_is_not_synced_before_the_newest_that_a_change_of_mode_made_one_of_all() {
     check(
@@ -254,7 +254,8 @@ fn unsubscribing_what_it_is_behind_of_ends_the_lagging() {
 
 #[test]
 fn between_the_gap_and_the_snapshot_of_a_book() {
-    // The gap was begun when the session began to lag again: what came since is one more gap, and then the snapshot.
+    // The gap was written partly when the session began to lag again. Later messages become one more gap, and then the
+    // snapshot comes.
     let book = |n: u32| format!(r#"pub book.X {{"symbol":"X","bids":[["{n}","1"]],"time":{n}}};"#);
     let books = |from, to| (from..=to).map(book).collect::<String>();
     check(
@@ -284,7 +285,7 @@ fn between_the_gap_and_the_snapshot_of_a_book() {
 
 #[test]
 fn a_value_that_was_superseded_while_it_waited_is_replaced() {
-    // Lagging, it was given the values of 5; it took nothing, and what it reads then is newer.
+    // While it lagged, it was given the values of 5. It took nothing, and the values that it reads then are newer.
     check(
         "outbox 200; open a; sub a ticker.A trade.A; go; stall a; pub ticker.A 1..5; pub trade.A 1..9; drain; write a 1;
          pub ticker.A 6..8; drain; write a 60; pub ticker.A 9; drain; resume a; show count conflated",
@@ -307,7 +308,7 @@ fn a_value_that_was_superseded_while_it_waited_is_replaced() {
 
 #[test]
 fn what_waits_behind_a_value_is_replaced_before_it() {
-    // The replay was promised when every message counted, the snapshot behind it when only the newest did.
+    // The replay was promised when every message counted; the snapshot behind it when only the newest did.
     check(
         "outbox 300; open a; pub ticker.A 1; sub a trade.B; go; stall a; pub trade.B 1..9; drain; sub a ticker.A@0 mode=every; sub a ticker.A; show outbox a; write a 300; show outbox a; write a 100; show outbox a; pub ticker.A 2; drain; resume a; pub ticker.A 3; go",
         expect![[r#"
@@ -334,7 +335,8 @@ fn what_waits_behind_a_value_is_replaced_before_it() {
 
 #[test]
 fn a_replay_that_goes_on_is_not_overtaken() {
-    // Of a state that keeps a history: promised when every message counted, and only the newest does by now.
+    // This is a state topic with a history: the replay was promised when every message counted, and now only the newest
+    // does.
     check(
         "rule ticker.> state 100; outbox 200; open a; pub ticker.A 1..9; sub a trade.B; go; stall a; pub trade.B 1..9; drain; sub a ticker.A@0 mode=every; write a 300; sub a ticker.A rate=100 nosnapshot; write a 100; write a 60; pub ticker.A 10; drain; write a 100; resume a",
         expect![[r#"
@@ -365,7 +367,8 @@ fn a_replay_that_goes_on_is_not_overtaken() {
 
 #[test]
 fn a_value_that_waits_before_a_snapshot_is_not_made_newer() {
-    // It is of a replay that was promised while every message counted. The snapshot that the second ack promises is the first newer one.
+    // It belongs to a replay that was promised while every message counted. The snapshot that the second ack promises
+    // is the first newer one.
     check(
         "outbox 300; open a; pub ticker.A *150; sub a ticker.B trade.B; go; stall a; pub ticker.B 1; pub trade.B 1..9; drain;
          sub a ticker.A@0 mode=every; sub a ticker.A rate=100; write a 300; pub ticker.A 2; drain; write a 1; pub ticker.A 3; drain;
@@ -391,7 +394,8 @@ fn a_value_that_waits_before_a_snapshot_is_not_made_newer() {
 
 #[test]
 fn a_value_that_was_replaced_while_it_waited_is_replaced_again() {
-    // Byte by byte: behind the value of B that is begun, that of A was made newer once, and goes on being superseded.
+    // The bytes are taken one by one. Behind the partly written value of B, the value of A was replaced once, and can
+    // be replaced again.
     check(
         "outbox 200; open a; sub a ticker.B ticker.A trade.A; go; stall a; pub ticker.B 1; pub ticker.A 1..5; pub trade.A 1..9; drain;
          write a 1; pub ticker.A 6; drain; write a 1; pub ticker.A 7; drain; write a 1; pub ticker.A 8; drain; resume a",
@@ -562,7 +566,7 @@ fn who_is_furthest_behind_and_which_topic_is_hottest() {
     );
     // The one that stalls was handed its budget of them.
     assert_eq!(hot.deliveries, 12 + 9);
-    // As if another shard had the same connections, and those that like one topic more.
+    // These are the counts of another shard with the same connections, and with more deliveries of one topic.
     let [t_a, t_b] = ["t.a", "t.b"].map(|topic| shard.directory().find(topic).expect("a topic").id());
     let shards = [shard.handed_out(), vec![(t_a, 12 + 9), (t_b, 1_000)]];
     let hottest = HotTopic::hottest(shard.directory(), &shards, 5);

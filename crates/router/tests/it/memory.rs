@@ -1,4 +1,5 @@
-//! What messages cost in memory: values, histories and promised replays, each within its bytes. Sizes, never times.
+//! The memory of messages: values, histories and promised replays, each within its limit. The tests look at sizes, and
+//! never measure time.
 
 use tickwire_router::{Origin, PublishError};
 use tickwire_wire::message::{Position, Since, Subscribe, TopicRequest};
@@ -8,7 +9,7 @@ use tickwire_wire::{
 
 use crate::world::{EPOCH, Frame, Setup, World};
 
-/// Bytes that a message costs beside its data, at most.
+/// The most bytes that a message takes beside its data.
 const BESIDE: usize = 500;
 
 fn text(bytes: usize) -> String {
@@ -25,7 +26,7 @@ fn try_publish(world: &World, topic: &str, data: &str) -> Result<(), ErrorCode> 
     }
 }
 
-/// The client resumes `topic` from `seq`.
+/// Makes the client resume `topic` from `seq`.
 fn resume(world: &mut World, client: usize, topic: &str, seq: u64) {
     let since = Position {
         epoch: Epoch::from(EPOCH),
@@ -44,7 +45,7 @@ fn resume(world: &mut World, client: usize, topic: &str, seq: u64) {
     world.request(client, &ClientMessage::Subscribe(request));
 }
 
-/// What the client was told of its last resume, how many messages came before a gap, and whether one did.
+/// The client's last resume: whether it recovered, how many messages came before a gap, and whether a gap came.
 fn resumed(world: &mut World, client: usize) -> (Option<bool>, usize, bool) {
     let (mut recovered, mut updates, mut gap) = (None, 0, false);
     for (_, frame) in world.clients[client].inbox.drain(..) {
@@ -76,7 +77,7 @@ fn promised_replays_keep_no_more_than_their_bytes_and_count_a_message_once() {
         }
     };
     fill(&world);
-    // However many are promised the same messages, and do not read them, these are kept once.
+    // However many sessions are promised the same messages and do not read them, these are kept once.
     let readers: Vec<usize> = (0..20).map(|_| world.open(0, Codec::Json, Vec::new())).collect();
     for reader in &readers {
         world.clients[*reader].room = Some(400);
@@ -86,13 +87,13 @@ fn promised_replays_keep_no_more_than_their_bytes_and_count_a_message_once() {
     }
     let kept = world.directory.replay_bytes();
     assert!(kept > MESSAGES * 1_000 / 2 && kept <= most, "{kept} bytes");
-    // Nothing more is promised than fits: what cannot be kept is named at once, though the history has it.
+    // No more is promised than fits: messages that cannot be kept are named at once, though the history has them.
     let late = world.open(0, Codec::Json, Vec::new());
     resume(&mut world, late, "trade.B", 0);
     world.write_dirty(0);
     assert_eq!(resumed(&mut world, late), (Some(false), 0, true));
     assert_eq!(world.shards[0].counts().replays_refused, 1);
-    // The histories let go of what was promised, and it comes all the same.
+    // The histories drop promised messages, and these come all the same.
     (0..30).for_each(|_| fill(&world));
     assert!(world.directory.replay_bytes() <= most);
     for reader in readers {
@@ -136,7 +137,7 @@ fn the_replays_of_one_connection_have_bytes_of_their_own() {
     );
 }
 
-/// Frames that are made of what is kept may take the account beyond its bytes; what needs nothing more is granted all the same.
+/// Frames of kept messages may take the account over its limit. A resume that needs no more memory is still granted.
 #[test]
 fn what_is_kept_for_others_refuses_nobody_who_needs_nothing_more() {
     const MESSAGES: usize = 200;
@@ -151,7 +152,7 @@ fn what_is_kept_for_others_refuses_nobody_who_needs_nothing_more() {
     world.clients[holder].room = Some(0);
     resume(&mut world, holder, "trade.A", 0);
     world.write_dirty(0);
-    // The second half is kept for the holder, whose outbox has room for less than the first.
+    // The second half is kept for a session whose outbox has room for less than the first half.
     for codec in Codec::ALL {
         let reader = world.open(0, codec, Vec::new());
         resume(&mut world, reader, "trade.A", MESSAGES as u64 / 2);
@@ -221,7 +222,7 @@ fn values_beyond_their_bytes_are_refused_and_nothing_is_made_for_them() {
         "an event topic has a value, too"
     );
     assert_eq!(world.directory.topic_count(), published, "no topic was made");
-    // What needs no more than what it replaces may always be published.
+    // A publication that needs no more memory than the value it replaces is always allowed.
     assert_eq!(try_publish(&world, "ticker.S0", &text(10_000)), Ok(()));
     assert_eq!(
         try_publish(&world, "ticker.S0", &text(20_000)),
@@ -253,16 +254,16 @@ fn a_book_counts_among_the_values() {
         try_publish(&world, "book.A", &book(1 + LEVELS, 2 * LEVELS)),
         Err(ErrorCode::LimitExceeded)
     );
-    // The change is as if it had not been.
+    // The change has left no trace.
     let cell = world.directory.find("book.A").expect("published");
     assert_eq!((cell.position().seq, cell.kind()), (Seq(1), Kind::Book));
-    // A short change takes the place of a long one.
+    // A short change replaces a long one.
     assert_eq!(try_publish(&world, "book.A", &book(1, 1)), Ok(()));
     let two = world.directory.value_bytes();
     assert!(two < one - LEVELS * 30, "{two} bytes after {one}");
 }
 
-/// The snapshot of a book is made anew when it is needed.
+/// The snapshot of a book is made again when it is needed.
 #[test]
 fn a_snapshot_that_somebody_asked_for_refuses_no_publication() {
     let mut world = World::new(Setup {
@@ -293,7 +294,7 @@ fn a_snapshot_that_somebody_asked_for_refuses_no_publication() {
     );
 }
 
-/// A reader has every message encoded once more for it, and so a history becomes larger without a publication.
+/// A new reader has every message encoded once more, so a history grows without a publication.
 #[test]
 fn frames_count_when_they_are_made_and_what_is_too_much_is_given_up() {
     const MESSAGES: usize = 100;
@@ -324,7 +325,7 @@ fn frames_count_when_they_are_made_and_what_is_too_much_is_given_up() {
         let values = world.directory.value_bytes();
         assert!(values <= 2_000, "{values} bytes of values");
     }
-    // The newest is there for whoever comes.
+    // The newest message is there for new readers.
     let cell = world.directory.find("trade.A").expect("published");
     assert_eq!(cell.newest().map(|newest| newest.seq), Some(Seq(MESSAGES as u64)));
 }

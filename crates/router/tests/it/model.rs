@@ -1,6 +1,6 @@
 //! Random operations over two shards, read by clients that check every promise of PROTOCOL.md ([`crate::reader`]).
 //!
-//! Queues, histories and budgets are tiny, so that falling behind is the rule.
+//! Queues, histories and budgets are tiny, so falling behind is normal.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,7 +18,7 @@ use crate::world::{EPOCH, Setup, VARIANTS, World};
 const CLIENTS: usize = 6;
 const SHARDS: u8 = 2;
 
-/// Name, kind, messages of history.
+/// The name, kind and number of messages of history of each topic.
 const TOPICS: [(&str, Kind, u64); 10] = [
     ("ticker.A", Kind::State, 1),
     ("ticker.B", Kind::State, 1),
@@ -57,10 +57,10 @@ const PATTERNS: [&str; 18] = [
 enum Op {
     Subscribe {
         client: usize,
-        /// Patterns, some with a position to resume from.
+        /// The patterns, some with a position to resume from.
         topics: Vec<(usize, Option<Resume>)>,
         mode: Option<Mode>,
-        /// One of the classes that the router has.
+        /// The rate, one of the classes of the router.
         conflate_ms: u32,
         snapshot: bool,
     },
@@ -86,21 +86,21 @@ enum Op {
         client: usize,
         bytes: Option<usize>,
     },
-    /// Time passes, in ms.
+    /// Lets this time pass, in ms.
     Wait(u64),
-    /// The silent topics are looked for.
+    /// Looks for stale topics.
     Look,
     Lose {
         client: usize,
     },
-    /// Connects again and subscribes to everything that it had, from where it was.
+    /// Connects again and resumes everything that it had, from its positions.
     Return {
         client: usize,
         mode: Option<Mode>,
     },
 }
 
-/// As a line, so that a failure can be read.
+/// Writes the operation as one line, so that a failure can be read.
 impl fmt::Debug for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -151,7 +151,7 @@ impl fmt::Debug for Op {
 
 #[derive(Debug, Clone)]
 enum Resume {
-    /// So many messages before the head.
+    /// This number of messages before the head.
     Behind(u64),
     Ahead,
     OtherEpoch,
@@ -235,7 +235,7 @@ impl Model {
         setup.settings.outbox_bytes_max = budget;
         setup.settings.limits.ops_per_s = 1_000_000;
         setup.settings.limits.ops_burst = 1_000_000;
-        // Nobody is silent, idle or stalled for so long.
+        // No source is silent, and no client idle or stalled, for so long.
         let settings = &mut setup.settings;
         settings.stall_ms = 1_000_000_000;
         settings.heartbeat_ms = 1_000_000_000;
@@ -355,7 +355,7 @@ impl Model {
                 conflate_ms,
                 snapshot,
             } if self.is_open(client) => {
-                // A resume is for a subscription, not for one snapshot.
+                // Subscriptions have a resume; single snapshots have none.
                 let topics = topics.into_iter().map(|(pattern, resume)| {
                     let resume = resume.filter(|_| mode != Some(Mode::Snapshot));
                     let since = resume.and_then(|resume| self.since(pattern, &resume));
@@ -419,7 +419,7 @@ impl Model {
         self.world.clients[client].room = Some(0);
     }
 
-    /// Lets the readers read, and looks at the ledgers and at the bounds of every outbox.
+    /// Lets the readers read, and checks the ledgers and the bounds of every outbox.
     fn read(&mut self) {
         self.world.check_ledgers();
         for (client, reader) in self.world.clients.iter_mut().zip(&mut self.readers) {
@@ -440,14 +440,14 @@ impl Model {
         }
     }
 
-    /// Writes everything and checks what must be true then.
+    /// Writes everything and checks what must be true at the end.
     fn finish(&mut self) {
         for client in 0..CLIENTS {
             self.world.make_room(client, None);
         }
         self.world.run();
         self.world.run();
-        // Those with the lowest rate have their newest then.
+        // By then subscriptions with the lowest rate have their newest message.
         self.world.wait_ms(1_000);
         self.read();
         for topic in &mut self.truth {
@@ -466,7 +466,7 @@ impl Model {
         self.check_interest();
     }
 
-    /// The number of subscribers of each topic is that of the open sessions with a pattern that matches.
+    /// Checks that the number of subscribers of each topic is that of the open sessions with a pattern that matches.
     fn check_subscribers(&self) {
         for topic in self.truth.iter().filter(|topic| topic.head > 0) {
             let open = (0..CLIENTS).filter(|client| self.is_open(*client));
@@ -488,7 +488,7 @@ impl Model {
         }
     }
 
-    /// With everyone gone, no shard is fed any more, neither of topics that exist nor of new ones.
+    /// Checks that without any session no message is queued for a shard, in existing or in new topics.
     fn check_interest(&mut self) {
         for client in 0..CLIENTS {
             self.world.disconnect(client);
@@ -513,7 +513,7 @@ impl Model {
 }
 
 proptest! {
-    // PROPTEST_CASES in the environment asks for more.
+    // The environment variable PROPTEST_CASES sets a larger number.
     #![proptest_config(ProptestConfig {
         cases: 2 * ProptestConfig::default().cases,
         max_shrink_iters: 20_000,

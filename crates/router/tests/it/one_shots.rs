@@ -19,7 +19,7 @@ fn one_snapshot_and_no_subscription() {
 
 #[test]
 fn of_a_topic_that_flows_it_keeps_the_order() {
-    // The topic's next messages are queued already: a snapshot of the newest must not be followed by older ones.
+    // The topic's next messages are queued already: older ones must not follow a snapshot of the newest.
     check(
         "open a; sub a trade.A; pub trade.A 1; go; pub trade.A 2..3; sub a trade.A mode=snapshot; go",
         expect![[r#"
@@ -42,8 +42,8 @@ fn of_a_topic_that_flows_it_keeps_the_order() {
 
 #[test]
 fn a_session_is_in_a_batch_once_though_what_is_pulled_in_touches_it_again() {
-    // The one-shot is found to be of a topic that is subscribed by then, which asks for it once more, while the session is
-    // being handed out. Then bytes were sent twice. Every script checks its batches; this one has the order that did it.
+    // While the session is handed out, the one-shot turns out to be for a topic that is subscribed by then, which asks
+    // for it once more. In this order of events bytes were once sent twice. Every script checks its batches.
     check(
         "open a; open b; pub trade.A 1; go; sub a trade.A mode=snapshot; sub a trade.A nosnapshot; sub b trade.A mode=snapshot; sub b trade.A nosnapshot; pub trade.A 2; go; pub trade.A 3; go",
         expect![[r#"

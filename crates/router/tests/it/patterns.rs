@@ -1,4 +1,5 @@
-//! Patterns that resume very many topics: as completely as names do, and no more costly. Counts, never times.
+//! Patterns that resume very many topics: as completely as names do, and at no higher price. The tests count, and never
+//! measure time.
 
 use tickwire_router::KindRule;
 use tickwire_wire::limits::OUTBOX_REFILL_BYTES;
@@ -7,7 +8,7 @@ use tickwire_wire::{ClientMessage, Codec, Control, Epoch, Kind, Seq, ServerMessa
 
 use crate::world::{EPOCH, Frame, Setup, World};
 
-/// Subscribes client 0 to all, resumed at message `seq` of each of these topics.
+/// Subscribes client 0 to everything, and resumes each of these topics at message `seq`.
 fn resume_all(world: &mut World, topics: &[String], seq: u64) {
     for chunk in topics.chunks(1_000) {
         let seqs = chunk.iter().map(|topic| (topic.clone(), Seq(seq)));
@@ -21,7 +22,7 @@ fn resume_all(world: &mut World, topics: &[String], seq: u64) {
     world.subscribe(0, ">");
 }
 
-/// What the `ack` of a pattern says, once it was read: topics that were resumed, and not.
+/// The number of topics that were resumed and that were not, from the `ack` of a pattern that was read.
 fn resumed(world: &World) -> (Option<usize>, Option<usize>) {
     let mut acks = world.clients[0]
         .inbox
@@ -47,7 +48,7 @@ fn one_pattern_resumes_1_872_topics_as_their_names_would() {
     resume_all(&mut world, &topics, 1);
     world.run();
     assert_eq!(resumed(&world), (Some(1_872), Some(0)));
-    // Two trades each, and the newest of the others.
+    // Two trades come of each topic, and the newest message of the others.
     let read = |of: fn(&ServerMessage) -> bool| {
         let frames = world.clients[0].inbox.iter();
         frames

@@ -1,4 +1,4 @@
-//! A `subscribe` that is done piece by piece looks to its client as if it were done at once.
+//! To its client, a `subscribe` that is done piece by piece looks as if it were done at once.
 
 use std::rc::Rc;
 
@@ -79,8 +79,7 @@ fn the_next_request_waits_for_it() {
     );
 }
 
-/// With 4 names at once, a piece is 64 looks at topics, or 16 subscriptions.
-/// A storm of requests that were begun and not done held memory that nothing bounded.
+/// Unfinished requests once held memory that nothing bounded.
 #[test]
 fn what_a_request_under_way_holds_is_counted() {
     let mut setup = Setup::default();
@@ -104,6 +103,7 @@ fn what_a_request_under_way_holds_is_counted() {
 #[test]
 fn no_step_of_a_wildcard_is_more_work_than_a_piece() {
     const TOPICS: usize = 200;
+    // With 4 names at once, a piece is 64 looks at topics, or 16 subscriptions.
     const PIECE: usize = 16;
     let mut setup = Setup::default();
     setup.settings.topics_at_once = 4;
@@ -155,10 +155,10 @@ fn no_step_of_a_wildcard_is_more_work_than_a_piece() {
     assert_eq!((left, world.shards[0].session_count()), (TOPICS, 0));
     while world.shards[0].part() {
         let now = world.shards[0].subscription_count();
-        // One here, and one in the round of the world.
+        // One piece was done here, and one in the round of the world.
         assert!((1..=2 * PIECE).contains(&(left - now)), "{left}, then {now}");
         left = now;
-        // What is published meanwhile goes nowhere, and nobody joins.
+        // Messages that are published meanwhile are not delivered, and no topic joins.
         world.publish("t.1", "1");
         world.publish(&format!("new.{now}"), "1");
         world.run();
@@ -169,7 +169,7 @@ fn no_step_of_a_wildcard_is_more_work_than_a_piece() {
     assert!(subscribers.iter().all(|topic| topic.subscribers == 0));
 }
 
-/// Its number is not another's before it has left all its topics.
+/// Its number is not used for another session before it has left all its topics.
 #[test]
 fn who_comes_while_another_leaves_gets_nothing_of_what_that_one_had() {
     check(
@@ -252,7 +252,7 @@ fn topics_that_are_made_while_a_wildcard_is_left_do_not_come() {
     );
 }
 
-/// A refusal that comes when topics were looked at leaves everything as it was.
+/// A refusal after topics were looked at leaves everything as it was.
 #[test]
 fn a_wildcard_that_is_refused_when_its_topics_are_known_leaves_nothing() {
     let topics: Vec<String> = (0..20).map(|number| format!("pub t.{number} 1;")).collect();
@@ -293,7 +293,7 @@ fn a_connection_that_ends_while_a_wildcard_is_looked_for_leaves_no_interest() {
 
 #[test]
 fn names_are_work_too() {
-    // Without wildcards, and a request of its own for each.
+    // Here are no wildcards, and each name has a request of its own.
     check(
         "at_once 4; open a; sub a u.1 u.2 u.3 u.4; show unfinished a; sub a u.5 u.6 u.7 u.8 u.9; show unfinished a; step a; show unfinished a",
         expect![[r#"
@@ -315,7 +315,7 @@ fn replays_are_work_too() {
     );
 }
 
-/// While it waits for its ack, the client's subscription is of the mode that it had.
+/// While it waits for its ack, the client's subscription keeps its old mode.
 #[test]
 fn frames_of_the_old_mode_are_not_superseded_before_the_ack() {
     check(
@@ -393,7 +393,7 @@ fn who_lags_meanwhile_goes_on_behind_the_ack() {
     );
 }
 
-/// When its turn came, nothing had been delivered of it yet; when the request was answered, something had.
+/// When it was handled, none of its messages had been delivered; when the request was answered, one had.
 #[test]
 fn the_snapshot_of_what_flows_is_that_of_where_the_ack_says_it_stands() {
     check(
@@ -475,7 +475,7 @@ fn a_close_ends_it() {
     );
 }
 
-/// Rights that are lost meanwhile end what was granted before, behind the ack that granted it.
+/// When rights are lost meanwhile, earlier grants end, behind the ack that granted them.
 #[test]
 fn rights_lost_meanwhile() {
     let mut setup = Setup::default();
@@ -514,7 +514,7 @@ fn rights_lost_meanwhile() {
     assert_eq!(ops.collect::<Vec<_>>(), ["welcome", "ack", "synced", "error"]);
 }
 
-/// What a client whose rights change asks for and is sent, one step at a time.
+/// The requests and messages of a client whose rights change, one step at a time.
 #[derive(Debug, Clone)]
 enum Step {
     Publish(usize),
@@ -544,7 +544,7 @@ const PATTERNS: [&str; 6] = ["trade.A", "trade.B", "ticker.A", "book.A", "trade.
 const GRANTS: [&str; 3] = [">", "trade.> ticker.>", "trade.A book.>"];
 
 proptest! {
-    /// The world checks that each subscribe that was acked is synced, once and behind its ack.
+    /// The world checks that each subscribe with an ack is synced once, behind its ack.
     #[test]
     fn requests_are_synced_whatever_rights_are_lost_meanwhile(steps in prop::collection::vec(step(), 1..40)) {
         let mut setup = Setup::default();

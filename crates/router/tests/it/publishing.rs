@@ -1,4 +1,5 @@
-//! Publications of clients: their own allowance, what a refused one costs and leaves, whose topics count for whom.
+//! Publications of clients: their own allowance, the price and effect of a refused one, and which publisher topics
+//! count for.
 
 use expect_test::expect;
 use tickwire_router::{Origin, PublishError, Publisher};
@@ -8,7 +9,7 @@ use tickwire_wire::{Codec, Pattern, Payload, Topic};
 use crate::script::{check, run};
 use crate::world::{EPOCH, Setup, World};
 
-/// So many publications of a client that may publish everything.
+/// Makes `count` publications of a client that may publish everything.
 fn publishes(count: usize) -> String {
     r#"send a {"op":"publish","topic":"chat.a","data":1};"#.repeat(count)
 }
@@ -43,7 +44,8 @@ fn publications_beyond_their_rate_are_refused_and_go_on_in_time() {
     );
 }
 
-/// Twice the rate for a minute: half of it is refused, and that is forgiven as fast as publications are allowed.
+/// A client publishes at twice the rate for a minute: half is refused, and that is forgiven as fast as publications are
+/// allowed.
 #[test]
 fn a_publisher_that_exceeds_its_rate_a_little_is_not_closed() {
     let second = format!("{} go; wait 1000; heard a;", publishes(20));
@@ -71,7 +73,7 @@ fn a_flood_of_publications_is_closed() {
     );
 }
 
-/// What is no abuse by itself, as topics beyond a limit, is one when it goes on.
+/// Refusals that are no abuse by themselves, such as topics beyond a limit, are abuse when they go on.
 #[test]
 fn a_flood_of_refused_publications_is_closed_by_the_rate_of_requests() {
     let refused = r#"send a {"op":"publish","topic":"chat.b","data":1};"#;
@@ -98,7 +100,7 @@ fn topics(world: &World) -> (usize, usize) {
     )
 }
 
-/// Publishes to a new book, as the broker's own feed and as a client do.
+/// Publishes to a new book, as the broker's own feed and as a client.
 #[test]
 fn a_refused_publication_to_a_new_topic_makes_none() {
     let mut world = World::new(Setup {
@@ -139,7 +141,7 @@ fn a_refused_publication_to_a_new_topic_makes_none() {
         0,
         "no topic joined the pattern"
     );
-    // They do not count, and the next one begins at 1.
+    // Refused publications do not count, and the next one begins at 1.
     for (topic, symbol) in [("book.A", "A"), ("book.B", "B")] {
         let book = format!(r#"{{"symbol":"{symbol}","bids":[["1","1"]],"time":0}}"#);
         let payload = Payload::from_json(book.as_bytes()).expect("JSON");
@@ -152,7 +154,7 @@ fn a_refused_publication_to_a_new_topic_makes_none() {
     assert_eq!(topics(&world), (2, 2));
 }
 
-/// What is asked for and refused, or not found, leaves as little.
+/// A request that is refused or finds nothing makes no topic either.
 #[test]
 fn refused_subscriptions_to_new_topics_make_none() {
     let script = "topics 1; caps 1 16; open a; sub a x.y mode=conflate rate=100; sub a x..y; sub a new.* nosnapshot mode=snapshot;
@@ -216,7 +218,7 @@ fn a_client_is_told_that_its_key_has_made_its_most_topics() {
         let id = world.clients[*client].id.expect("a connection");
         world.shards[0].publishes_as(id, Publisher(7));
     }
-    // Two connections of one key.
+    // Two connections have the same key.
     world.send(clients[0], br#"{"op":"publish","topic":"chat.a","data":1}"#);
     world.send(
         clients[1],
@@ -229,7 +231,7 @@ fn a_client_is_told_that_its_key_has_made_its_most_topics() {
         "{told}"
     );
     assert_eq!(world.directory.topic_count(), 1);
-    // The broker's own are nobody's.
+    // Topics of the broker's own feed count for no publisher.
     world.publish("ticker.A", "1");
     assert_eq!(world.directory.topic_count(), 2);
 }

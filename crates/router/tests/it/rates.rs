@@ -264,7 +264,7 @@ fn a_class_of_ten_thousand_is_one_encoding_and_one_pass_per_interval() {
             published += 1;
             world.publish("ticker.A", &published.to_string());
             world.shards[0].drain(usize::MAX, world.now);
-            // The first of all goes at once; the others are looked at and put off, for all subscribers together.
+            // The first publication goes at once. The others are looked at and put off, for all subscribers together.
             let passes = if published == 1 { 1 } else { interval };
             assert_eq!(counts(&world).1, passes * 10_000);
         }
@@ -314,14 +314,14 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What a client that reads everything at once may count on of one topic.
+/// What a client that reads everything at once may expect of one topic.
 #[derive(Debug, Default)]
 struct Seen {
-    /// The last update and its time, unless the rate has changed since.
+    /// The number and time of the last update, unless the rate has changed since.
     last: Option<(u64, Micros)>,
-    /// The newest message that it has, or where its subscription began.
+    /// The newest message that it has, or the position at which its subscription began.
     got: u64,
-    /// When the oldest message that is newer than it was handed to the shard.
+    /// When the oldest newer message was handed to the shard.
     newer_since: Option<Micros>,
 }
 
@@ -329,7 +329,7 @@ struct Watch {
     world: World,
     heads: [u64; TOPICS.len()],
     drained: [u64; TOPICS.len()],
-    /// The class that each client has asked for each pattern.
+    /// The class that each client has asked for with each pattern.
     asked: [BTreeMap<usize, u32>; 4],
     seen: [[Seen; TOPICS.len()]; 4],
 }
@@ -349,7 +349,7 @@ impl Watch {
         }
     }
 
-    /// The rate that a client is to have of a topic.
+    /// The rate that a client should have for a topic.
     fn rate(&self, client: usize, topic: usize) -> Option<u32> {
         let covers = |pattern: usize| {
             let pattern: tickwire_wire::Pattern = PATTERNS[pattern].parse().expect("a pattern");
@@ -383,7 +383,7 @@ impl Watch {
                 let had: [bool; 3] = std::array::from_fn(|topic| self.rate(client, topic).is_some());
                 ask(&mut self.world, client, PATTERNS[pattern], CLASSES[class]);
                 self.asked[client].insert(pattern, CLASSES[class]);
-                // A changed subscription goes on from the directory, with the newest that is there.
+                // A changed subscription continues from the directory with the newest message there.
                 self.world.write_dirty(0);
                 for (topic, had) in had.into_iter().enumerate() {
                     let seen = &mut self.seen[client][topic];
@@ -437,7 +437,7 @@ impl Watch {
         };
     }
 
-    /// What was drained is there at the latest when the time since the update before has passed.
+    /// Checks that a drained message arrives at the latest when its time since the previous update has passed.
     fn check_nothing_is_overdue(&mut self) {
         let now = self.world.now;
         for client in 0..4 {
@@ -459,7 +459,7 @@ impl Watch {
         }
     }
 
-    /// After a quiet time everyone has the newest.
+    /// After a quiet time every client has the newest message.
     fn finish(&mut self) {
         self.world.run();
         self.drained = self.heads;

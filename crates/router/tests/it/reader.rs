@@ -1,7 +1,7 @@
-//! The promises of PROTOCOL.md, written down from the client's side: a reader that believes every message and panics
-//! over the first one that breaks what was said before it.
+//! The promises of PROTOCOL.md from the client's side: a reader that believes every message, and panics at the first
+//! one that contradicts an earlier one.
 //!
-//! It knows what was published ([`Truth`]) and what its connection asked for and when; of the router it knows nothing.
+//! It knows what was published ([`Truth`]), and what its connection asked for and when. It knows nothing of the router.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,15 +20,15 @@ pub(crate) struct TopicTruth {
     pub(crate) kind: Kind,
     /// Messages that the history keeps.
     pub(crate) kept: u64,
-    /// Whether the histories have too few bytes, so that it may keep less.
+    /// Whether the histories have too few bytes, so that the topic may keep fewer messages.
     pub(crate) squeezed: bool,
     /// The newest number.
     pub(crate) head: u64,
-    /// The messages whose data is long. Data is the message's number, but of books.
+    /// The messages with long data. The data of a message is its number, except in books.
     pub(crate) long: BTreeSet<u64>,
-    /// Whether it is stale now, and why if its book is in doubt.
+    /// Whether it is stale now, and the reason if its book is in doubt.
     pub(crate) told: (bool, Option<StaleReason>),
-    /// The book after each message, from none.
+    /// The book after each message, beginning with an empty one.
     pub(crate) books: Vec<Levels>,
 }
 
@@ -47,7 +47,7 @@ impl TopicTruth {
         best.is_some_and(|(bid, ask)| bid >= ask)
     }
 
-    /// The data of message `seq`, if it is no book's.
+    /// The data of message `seq`, in a topic that is not a book.
     pub(crate) fn data(&self, seq: u64) -> String {
         if self.long.contains(&seq) {
             format!("\"{seq:>LONG$}\"")
@@ -62,7 +62,7 @@ impl TopicTruth {
     }
 }
 
-/// Letters of a long message: a few of them fill an outbox.
+/// The letters of a long message; a few of them fill an outbox.
 pub(crate) const LONG: usize = 20_000;
 
 pub(crate) type Truth = Vec<TopicTruth>;
@@ -84,31 +84,31 @@ pub(crate) enum Asked {
     Resync(String, Vec<u64>),
 }
 
-/// What a client knows of a topic that it is subscribed to.
+/// The client's knowledge of a topic that it is subscribed to.
 #[derive(Debug, Default)]
 struct Place {
-    /// The last message that it has or knows to be missing.
+    /// The last message that it has, or knows to be missing.
     at: u64,
-    /// Whether every message was asked for at any time: what waits may still be of then.
+    /// Whether every message was asked for at any time: waiting messages may still be from then.
     ever_every: bool,
     snapshot_due: bool,
-    /// What was told last of its source: whether it is stale, and why if its book is in doubt.
+    /// The last status of its source: whether it is stale, and the reason if its book is in doubt.
     told: (bool, Option<StaleReason>),
-    /// Whether its updates waited for their time at any time: a silence is told before one of them.
+    /// Whether its updates were ever rated: then a silence may be told before one of them.
     ever_rated: bool,
-    /// Whether it knows the lineage.
+    /// Whether the client knows the lineage.
     introduced: bool,
-    /// Up to here everything was promised.
+    /// The number up to which everything was promised.
     promised: u64,
-    /// A gap was declared that is to be followed at once by this snapshot, or (an event topic) ends the resume.
+    /// A gap came that this snapshot must follow at once or, in an event topic, that ends the resume.
     after_gap: Option<u64>,
-    /// A conflated topic was resumed: the message that was the newest then, or a newer one, comes.
+    /// A conflated topic was resumed: the message that was newest then, or a newer one, must come.
     newest_due: u64,
-    /// The request that brought the first of what is due.
+    /// The request that brought the first of the messages that are due.
     due_by: u64,
-    /// A resume was refused: this gap comes before anything else.
+    /// A resume was refused: this gap must come before anything else.
     gap_due: Option<(u64, u64)>,
-    /// The book, unless it began somewhere without a snapshot.
+    /// The book, unless the subscription began somewhere without a snapshot.
     book: Option<Levels>,
 }
 
@@ -116,30 +116,30 @@ struct Place {
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
     asked: BTreeMap<u64, Asked>,
-    /// For each pattern, whether it asks for every message, and the least time between two that it asks for.
+    /// For each pattern: whether it asks for every message, and the least time that it asks for.
     patterns: BTreeMap<String, (bool, u32)>,
     places: BTreeMap<usize, Place>,
-    /// Topics of which snapshots were asked for without a subscription, and by which request one is still owed.
+    /// Topics whose snapshot was asked for without a subscription, and the request for which one is still due.
     shots: BTreeMap<usize, Option<u64>>,
     acked: u64,
-    /// What the requests that were not synced yet have brought to subscriptions.
+    /// The topics that unsynced requests have brought to subscriptions.
     syncing: BTreeMap<u64, BTreeSet<usize>>,
     pub(crate) closed: bool,
 }
 
 impl Place {
-    /// Where the client is once it has read the gap that is due.
+    /// The client's position after the gap that is due.
     fn standing(&self) -> u64 {
         self.gap_due.map_or(self.at, |(_, to)| to)
     }
 
-    /// Whether something is still to come that a request has brought.
+    /// Whether a message that a request has brought is still to come.
     fn is_due(&self) -> bool {
         self.snapshot_due || self.gap_due.is_some() || self.at < self.promised.max(self.newest_due)
     }
 }
 
-/// The place in `truth` of a topic that was published.
+/// The index in `truth` of a topic that was published.
 fn place_of(truth: &Truth, name: &str) -> usize {
     let place = truth.iter().position(|topic| topic.name == name);
     place.expect("a topic that was published")
@@ -151,12 +151,12 @@ fn matches(pattern: &str, topic: &str) -> bool {
 }
 
 impl Reader {
-    /// Takes note of a request that is about to be sent.
+    /// Records a request that will be sent next.
     pub(crate) fn ask(&mut self, id: u64, asked: Asked) {
         self.asked.insert(id, asked);
     }
 
-    /// Where this client is in each topic that it gets, to come back with.
+    /// The client's position in each of its topics, to resume from.
     pub(crate) fn positions(&self, truth: &Truth) -> Vec<Wanted> {
         let places = self.places.iter();
         places
@@ -198,7 +198,7 @@ impl Reader {
                 assert_eq!(epoch.as_str(), EPOCH);
                 let place = self.places.get_mut(&find(topic));
                 let place = place.unwrap_or_else(|| panic!("{topic} joined, which is not subscribed"));
-                // An ack may have told it too while the topic did not exist.
+                // An ack may have told the lineage too, while the topic did not exist.
                 assert!(
                     !place.introduced || place.at == 0,
                     "{topic}: the lineage is told once"
@@ -348,9 +348,9 @@ impl Reader {
         self.resumed(topic, epoch, *since, result, heads[topic], truth);
     }
 
-    /// A topic was asked for that came already.
+    /// Handles a request for a topic that was live already.
     fn flowed(&mut self, topic: usize, seq: u64, snapshot: bool, heads: &[u64], truth: &Truth) {
-        // What it was behind of may have been dropped for an unsubscribe on its way.
+        // Messages that it was behind with may have been dropped for an unsubscribe on its way.
         let left = |asked: &Asked| matches!(asked, Asked::Unsubscribe(names) if names.iter().any(|name| matches(name, truth[topic].name)));
         let leaving = self.asked.values().any(left);
         let place = self.places.get_mut(&topic).expect("it flows");
@@ -399,13 +399,13 @@ impl Reader {
         }
     }
 
-    /// The topics of which something is still to come that a request has brought.
+    /// The topics with a message still to come that a request has brought.
     fn due(&self) -> impl Iterator<Item = usize> + '_ {
         let due = self.places.iter().filter(|(_, place)| place.is_due());
         due.map(|(topic, _)| *topic)
     }
 
-    /// Takes note of what a request has brought that others, which brought `was_due`, had not.
+    /// Records what a request has brought that others, which brought `was_due`, had not.
     fn brought(&mut self, id: u64, was_due: &BTreeSet<usize>) {
         let new: BTreeSet<usize> = self.due().filter(|topic| !was_due.contains(topic)).collect();
         for topic in &new {
@@ -416,7 +416,7 @@ impl Reader {
         }
     }
 
-    /// All that request `id` brought has come.
+    /// Checks that everything that request `id` brought has come.
     fn synced(&mut self, id: u64, truth: &Truth) {
         let topics = self.syncing.remove(&id);
         for topic in topics.expect("what is synced was acked, and is once") {
@@ -489,8 +489,8 @@ impl Reader {
         assert_eq!(place.gap_due, None, "{}: the gap comes first", it.name);
         assert_eq!(place.after_gap, None, "{}: a snapshot follows the gap", it.name);
         if place.snapshot_due && seq > place.promised {
-            // The message where an event topic's subscription stands may be gone by the time that there is room.
-            // Then it is that of the next message, behind it.
+            // The message at an event topic's position may be gone by the time that there is room. Then the snapshot is
+            // that of the next message, behind it.
             let gone = it.kind == Kind::Event && (place.at == 0 || !it.reaches(place.at - 1));
             assert!(gone, "{}: the snapshot comes first", it.name);
         }
@@ -553,7 +553,7 @@ impl Reader {
         let it = &truth[topic];
         let place = self.places.get_mut(&topic);
         let place = place.unwrap_or_else(|| panic!("a gap of {}, which is not subscribed", it.name));
-        // Between the gap and the snapshot of a book, the session may have begun to lag: the gap goes on then.
+        // Between the gap and the snapshot of a book, the session may have begun to lag: then the gap is extended.
         let goes_on = place.after_gap.is_some();
         assert_eq!(
             from,
@@ -589,7 +589,7 @@ impl Reader {
         }
     }
 
-    /// Checks what must be true once everything was delivered.
+    /// Checks what must be true after everything was delivered.
     pub(crate) fn finish(&self, truth: &Truth) {
         assert!(
             self.asked.is_empty(),

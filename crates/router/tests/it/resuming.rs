@@ -1,4 +1,4 @@
-//! Coming back with `since`: everything missed, or an honest no.
+//! Coming back with `since`: the client gets everything that it missed, or is told that it does not.
 
 use expect_test::expect;
 
@@ -68,7 +68,7 @@ fn a_history_that_no_longer_reaches_is_a_gap() {
             a: ack 2 trade.B@0 every recovered=false
             a: update trade.A 10 10"#]],
     );
-    // Exactly enough.
+    // The history has exactly enough.
     check(
         "rule trade.> event 3; open a; pub trade.A 1..9; sub a trade.A@6; go",
         expect![[r#"
@@ -77,7 +77,7 @@ fn a_history_that_no_longer_reaches_is_a_gap() {
             a: update trade.A 8 8
             a: update trade.A 9 9"#]],
     );
-    // Of a state topic the snapshot says it all.
+    // In a state topic the snapshot is enough.
     check(
         "open a; pub ticker.A 1..5; sub a ticker.A@2 mode=every; pub ticker.A 6; go",
         expect![[r#"
@@ -142,7 +142,7 @@ fn a_topic_that_does_not_exist() {
 
 #[test]
 fn a_replay_promised_is_a_replay_sent() {
-    // The replay waits for room while the history rolls over it, and a stall lasts while even more comes.
+    // The replay waits for room while the history moves past it, and a stall goes on while even more comes.
     check(
         "rule trade.> event 3; open a; pub trade.A 1..3; stall a; sub a trade.A@0; pub trade.A 4..9; drain; resume a; pub trade.A 10; go",
         expect![[r#"
@@ -160,7 +160,7 @@ fn a_replay_promised_is_a_replay_sent() {
 
 #[test]
 fn a_topic_that_flows_already_is_not_resumed() {
-    // Refused, and nothing has changed: no new name to unsubscribe, the mode as it was.
+    // The request is refused and has changed nothing: there is no new name to unsubscribe, and the mode is the old one.
     check(
         "open a; pub trade.A 1..2; sub a trade.*; sub a trade.A@1; unsub a trade.A; sub a ticker.A; sub a ticker.A@1 mode=every; go",
         expect![[r#"
@@ -198,7 +198,7 @@ fn coming_back_after_a_break() {
 
 #[test]
 fn a_topic_made_after_the_ack_of_its_pattern_joins_before_its_first_update() {
-    // It can be resumed: its client knows the lineage.
+    // It can be resumed, as its client knows the lineage.
     check(
         "synced; open a; sub a late.*; pub late.a 1..3; go; lost a; pub late.a 4..6; again a; positions a late.a=3; sub a late.*; pub late.b 1; go",
         expect![[r#"
@@ -251,7 +251,7 @@ fn who_subscribed_by_name_is_told_by_the_ack() {
 
 #[test]
 fn whoever_is_behind_is_told_of_what_joins_meanwhile() {
-    // Through the full queue, taken back and sent again, and of a topic whose beginning the history has lost.
+    // The topic comes through the full queue, is taken back and sent again, and has lost the beginning of its history.
     check(
         "queue 2; open a; sub a trade.*; pub trade.A 1..5; pub trade.B 1; go; pub trade.A 6; go",
         expect![[r#"
@@ -316,7 +316,8 @@ fn the_lineage_is_encoded_once_for_all() {
 
 #[test]
 fn a_pattern_resumes_each_topic_wholly_or_not_at_all() {
-    // One reaches, one does not, one is of another lineage, one has no position, and one that has does not match.
+    // The topics: one that the history reaches, one that it does not, one of another lineage, one without a position,
+    // and one that does not match.
     check(
         "rule trade.> event 4; synced; open a; sub a trade.*; pub trade.A 1..9; pub trade.B 1..9; pub trade.C 1..3; pub trade.D 1..2; go; lost a; again a; sub a trade.*@trade.A=7,trade.B=2,trade.C=other:1,book.X=1,no=5,trade.A.B=1; pub trade.A 10; pub trade.C 4; go",
         expect![[r#"
@@ -380,7 +381,7 @@ fn a_pattern_of_state_and_books_resumes_by_the_newest_and_by_changes() {
 
 #[test]
 fn positions_hold_until_the_next_subscribe() {
-    // A request's own come before those that were sent ahead. They are of no use to the request after it.
+    // A request's own positions have precedence over those that were sent before. The next request does not get them.
     check(
         "open a; pub trade.A 1..3; pub trade.B 1..3; positions a trade.A=1,trade.B=2; positions a trade.B=1; sub a trade.*@trade.A=2; go; unsub a trade.*; sub a trade.* nosnapshot; go",
         expect![[r#"
@@ -393,7 +394,7 @@ fn positions_hold_until_the_next_subscribe() {
             a: ack 4 trade.*
             a: ack 5 trade.* matched=2 every"#]],
     );
-    // Also to one that names no pattern, or is refused.
+    // This holds even for a request that names no pattern, or is refused.
     check(
         "open a; pub trade.A 1..3; positions a trade.A=1; sub a trade.A; go; unsub a trade.A; sub a trade.*; go; positions a trade.A=1; sub a bad..topic; unsub a trade.*; sub a trade.*; go",
         expect![[r#"
@@ -472,7 +473,7 @@ fn what_a_connection_has_already_is_not_resumed_by_a_pattern() {
 
 #[test]
 fn the_end_of_a_request_comes_behind_all_that_it_brought() {
-    // In the order of the outbox, also to a reader that takes little, lags and is sent it again.
+    // The order is that of the outbox, even for a reader that takes little, lags and is sent it again.
     check(
         "outbox 150; synced; open a; pub trade.A 1..3; pub ticker.A 1; stall a; sub a trade.A@0 ticker.A; sub a ticker.B; write a 100; write a 100; write a 50; pub ticker.A 2; drain; pub ticker.A 3..5; drain; write a 100; write a 200; resume a; go",
         expect![[r#"
@@ -503,7 +504,7 @@ fn the_end_of_a_request_comes_behind_all_that_it_brought() {
             a: synced 3
             a: synced 4"#]],
     );
-    // In pieces.
+    // The request is done in pieces.
     check(
         "at_once 1; synced; open a; pub trade.A 1; pub trade.B 1; sub a trade.A trade.B; go; step a; go",
         expect![[r#"
@@ -512,7 +513,7 @@ fn the_end_of_a_request_comes_behind_all_that_it_brought() {
             a: snapshot trade.B 1 1
             a: synced 1"#]],
     );
-    // What it brought is left.
+    // The client leaves what it brought.
     check(
         "synced; open a; pub trade.A 1; stall a; sub a trade.A; go; unsub a trade.A; resume a; go",
         expect![[r#"

@@ -1,6 +1,6 @@
 //! Tests as scripts: [`check`] runs one and compares what the clients read, line by line, with what is expected.
 //!
-//! Statements are separated by `;`. Setting up, before anything else:
+//! Statements are separated by `;`. These set up the world, before all others:
 //!
 //! | statement | does |
 //! |---|---|
@@ -52,7 +52,7 @@ use tickwire_wire::{
 
 use crate::world::{EPOCH, Frame, START, Setup, World};
 
-/// Runs `script` and compares what came out of it with `expected`.
+/// Runs `script` and compares its output with `expected`.
 #[expect(
     clippy::needless_pass_by_value,
     reason = "so that `expect![]` stands bare in the tests"
@@ -61,7 +61,7 @@ pub(crate) fn check(script: &str, expected: Expect) {
     expected.assert_eq(run(script).trim_end());
 }
 
-/// Runs `script` and returns what came out of it.
+/// Runs `script` and returns its output.
 pub(crate) fn run(script: &str) -> String {
     let mut run = Script::default();
     for statement in script.split(';').map(str::trim).filter(|s| !s.is_empty()) {
@@ -80,7 +80,7 @@ struct Script {
     world: Option<World>,
     names: Vec<String>,
     rights: Vec<Vec<Pattern>>,
-    /// Whether the statement lets time pass, so that what comes is printed with its time.
+    /// Whether the statement lets time pass, so that messages are printed with their times.
     waits: bool,
     out: String,
     last: String,
@@ -140,7 +140,7 @@ impl Script {
         self.waits = false;
     }
 
-    /// Takes a statement that sets a limit. Returns whether it was one.
+    /// Executes a statement that sets a limit. Returns whether it was one.
     fn set_up(&mut self, op: &str, words: &[&str]) -> bool {
         let known = [
             "shards",
@@ -284,7 +284,7 @@ impl Script {
                 self.world().connect(client, rights);
             }
             "heard" => {
-                // Said by a client that does not know yet that it was given up.
+                // The client does not know yet that its session was given up.
                 id.into_iter().for_each(|id| world.shards[shard].heard(id, now));
             }
             _ => {
@@ -427,7 +427,7 @@ impl Script {
         }
     }
 
-    /// Prints a line; one that repeats the line before is only counted.
+    /// Prints a line. A line that repeats the previous one is only counted.
     fn line(&mut self, line: &str) {
         let line = shortened(line);
         if line == self.last {
@@ -448,7 +448,7 @@ impl Script {
         }
     }
 
-    /// Prints what the clients read since the last statement.
+    /// Prints what the clients have read since the last statement.
     fn report(&mut self) {
         let Some(world) = &mut self.world else { return };
         let mut lines = Vec::new();
@@ -482,7 +482,7 @@ fn position(text: &str) -> Position {
     }
 }
 
-/// `TOPIC=[EPOCH:]SEQ,…`
+/// Parses `TOPIC=[EPOCH:]SEQ,…`.
 fn positions(text: &str) -> Vec<Positions> {
     let of_one = |text: &str| {
         let (topic, at) = text.split_once('=').expect("TOPIC=[EPOCH:]SEQ");
@@ -493,7 +493,7 @@ fn positions(text: &str) -> Vec<Positions> {
     text.split(',').map(of_one).collect()
 }
 
-/// `line` with long runs of one letter cut short.
+/// `line` with long runs of one letter cut.
 fn shortened(line: &str) -> String {
     let mut text = String::new();
     let mut rest = line;
@@ -522,7 +522,7 @@ fn kind(text: &str) -> Kind {
     }
 }
 
-/// A number as it is printed: with its epoch, if that is not the one of the world.
+/// A printed number: with its epoch, if that is not the one of the world.
 fn at(epoch: &Epoch, seq: Seq) -> String {
     match epoch.as_str() {
         EPOCH => seq.to_string(),

@@ -30,7 +30,8 @@ fn partial_writes_at_every_byte() {
         )
     };
     for bytes in 0..170 {
-        // One or two frames come whole before the others are asked for; whatever the cut, all frames are whole.
+        // One or two frames come whole before the others are asked for. Wherever the bytes are cut, all frames are
+        // whole.
         let script = run(&format!("write a {bytes};"));
         check_any(&script);
     }
@@ -53,7 +54,7 @@ fn partial_writes_at_every_byte() {
     );
 }
 
-/// Runs a script for the checks that the harness itself makes.
+/// Runs a script only for the checks of the harness itself.
 fn check_any(script: &str) {
     run(script);
 }
@@ -171,7 +172,7 @@ fn refusals_without_end_are_closed() {
             a: error - bad_request: a request needs a field "op"
             a: CLOSE 1008 10 requests in a row were refused"#]],
     );
-    // One topic that was granted is enough for the request not to count.
+    // A request with one granted topic does not count.
     let flood = r#"send a {"op":"subscribe","id":1,"topics":["x","x.."]};"#.repeat(20);
     check(
         &format!("open a; {flood} go"),
@@ -197,7 +198,7 @@ fn refusals_without_end_are_closed() {
     );
 }
 
-/// As clients do that other brokers want to be pinged so.
+/// Some clients send this because other brokers want it.
 #[test]
 fn a_ping_without_an_id_gets_a_pong_without_one() {
     check(
@@ -210,7 +211,7 @@ fn a_ping_without_an_id_gets_a_pong_without_one() {
 
 #[test]
 fn a_client_that_is_refused_now_and_then_is_not_closed() {
-    // A text that is no request, every twenty seconds, for ten hours.
+    // A text that is no request comes every twenty seconds for ten hours.
     let text = "send a ping; go; wait 20000; wspong a;";
     let heard = run(&format!("open a; sub a x; go; {}", text.repeat(1_800)));
     assert!(!heard.contains("CLOSE"), "{heard}");
@@ -226,7 +227,7 @@ fn a_client_that_is_refused_now_and_then_is_not_closed() {
     );
 }
 
-/// Refusals that are about the moment, or about what the broker holds for the client.
+/// These refusals are about the moment, or about what the broker holds for the client.
 #[test]
 fn what_may_succeed_later_is_no_abuse() {
     let flood = "unsub a x;".repeat(20);
@@ -265,11 +266,11 @@ fn what_may_succeed_later_is_no_abuse() {
 
 #[test]
 fn who_exceeds_the_rate_a_little_is_not_closed() {
-    // Twice the rate, for ten minutes.
+    // The client sends at twice the rate for ten minutes.
     let second = "ping a; ping a; ping a; ping a; go; wait 1000; heard a;";
     let script = format!("rate 2 2; open a; {}", second.repeat(600));
     assert!(!run(&script).contains("CLOSE"));
-    // Four times the rate: 4 of 6 requests are one too many, and it takes a while.
+    // At four times the rate, 4 of 6 requests are one too many, and it takes a while.
     let second = format!("{} go; wait 1000; heard a;", "ping a;".repeat(8));
     let heard = run(&format!("rate 2 2; open a; {}", second.repeat(600)));
     assert!(
@@ -289,7 +290,7 @@ fn a_pong_that_nobody_asked_for_costs_what_a_request_does() {
             … and 199 more of it
             a: CLOSE 1008 requests went on after rate_limited"#]],
     );
-    // The answer to a ping costs nothing, and only the answer.
+    // The answer to a ping is free, and no other pong is.
     check(
         "rate 1 1; open a; ping a; go; wait 20000; wspong a; heard a; ping a; wspong a; go",
         expect![[r#"
@@ -313,7 +314,7 @@ fn answers_that_are_not_read_end_the_session() {
             … and 8594 more of it
             a: CLOSE 4002 slow reader: more than 1048576 bytes of answers were waiting"#]],
     );
-    // Those that keep their place among the data too.
+    // Answers that keep their place among the data count too.
     let again = format!("sub a {long} nosnapshot; ").repeat(5_000);
     check(
         &format!(
@@ -385,7 +386,7 @@ fn the_broker_closes() {
             sessions: 0
             subscribers trade.A: 0"#]],
     );
-    // Without an answer.
+    // There is no answer.
     check(
         "open a; close a 1001 bye; go; wait 4999; show sessions; wait 1; show sessions; wait 60000",
         expect![[r#"
@@ -409,14 +410,14 @@ fn gone_is_said_once_and_of_the_session_it_was() {
 
 #[test]
 fn closes_that_cross() {
-    // Ours is not written yet when theirs comes: it still goes out.
+    // Our close is not written yet when the client's comes. It still goes out.
     check(
         "open a; stall a; close a 1001 bye; closing a 1000; resume a",
         expect!["a: CLOSE 1001 bye"],
     );
 }
 
-/// What is said of it would be lost, or be taken for the next session with its number.
+/// Otherwise a call would be lost, or would reach the next session with its number.
 #[test]
 #[cfg_attr(debug_assertions, should_panic(expected = "there is no session 7"))]
 fn what_is_said_of_a_session_that_was_never_opened_is_not_lost_silently() {
@@ -424,7 +425,7 @@ fn what_is_said_of_a_session_that_was_never_opened_is_not_lost_silently() {
     world.shards[0].heard(SessionId(7), world.now);
 }
 
-/// The kernel tells of sockets late.
+/// The kernel may report a socket late.
 #[test]
 fn a_socket_that_takes_bytes_when_its_session_is_gone_is_no_fault() {
     let mut world = World::new(Setup::default());

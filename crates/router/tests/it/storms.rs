@@ -1,5 +1,5 @@
-//! Clients that subscribe and unsubscribe, or come back, again and again while messages flow: each goes on from where it
-//! is, and every message is read once or named once in a gap.
+//! Clients that subscribe and unsubscribe, or come back, again and again while messages flow. Each continues from its
+//! position, and every message is read once or named once in a gap.
 
 use proptest::prelude::*;
 use tickwire_router::KindRule;
@@ -8,7 +8,7 @@ use tickwire_wire::{ClientMessage, Codec, Control, Epoch, Kind, Mode, Seq, Serve
 
 use crate::world::{EPOCH, Frame, Setup, World};
 
-/// Topics with their kinds; of the last one every message is asked for although it is conflated by default.
+/// Topics with their kinds. Every message of the last one is asked for although it is conflated by default.
 const TOPICS: [(&str, Kind); 3] = [
     ("trade.A", Kind::Event),
     ("book.A", Kind::Book),
@@ -20,9 +20,9 @@ enum Step {
     Publish(u8),
     Drain(usize),
     Write(usize),
-    /// Leaves a topic, reads up to the answer, and comes back with what it has.
+    /// Leaves a topic, reads up to the answer, and comes back with its position.
     Leave(usize),
-    /// Loses the connection and comes back with what it has.
+    /// Loses the connection and comes back with its positions.
     Lose,
 }
 
@@ -41,7 +41,7 @@ struct Storm {
     published: u64,
     /// The last message of each topic that the client has, or knows to be missing.
     at: [u64; 3],
-    /// The request that was answered last.
+    /// The last answered request.
     answered: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Subscribing: what is acknowledged, what follows, what is refused.
+//! Subscribing: acks, the messages after them, and refusals.
 
 use expect_test::expect;
 
@@ -93,7 +93,7 @@ fn a_topic_is_delivered_once_however_many_patterns_match() {
             a: ack 4 trade.*
             subscribers trade.A: 0"#]],
     );
-    // The same when the topics come later than the patterns.
+    // The result is the same if the topics are made after the patterns.
     check(
         "open a; sub a trade.A trade.* > *.A; pub trade.A 1; go; unsub a trade.* > *.A; pub trade.A 2; go",
         expect![[r#"
@@ -137,7 +137,7 @@ fn messages_that_all_count_are_not_conflated() {
             a: ack 1 trade.A bad_request: mode conflate: trade.A is of kind event, whose messages all count, book.A bad_request: mode conflate: book.A is of kind book, whose messages all count, trade.* bad_request: mode conflate: trade.* is of kind event, whose messages all count, > bad_request: mode conflate: > is of kind event, whose messages all count, book.> bad_request: mode conflate: book.> is of kind book, whose messages all count, ticker.A@0 conflate, ticker.* matched=1 conflate, *.A bad_request: mode conflate: *.A is of kind event, whose messages all count
             a: snapshot ticker.raw 1 1"#]],
     );
-    // Also where only a rule of the operator makes it so, even for a topic that the wildcard meets later.
+    // This also holds if only a rule of the operator sets the kind, even for a topic that appears later.
     check(
         "rule ticker.raw event 10; open a; sub a ticker.* mode=conflate; pub ticker.raw 1..3; go",
         expect![[r#"
@@ -206,7 +206,7 @@ fn the_strictest_mode_of_all_patterns_is_granted() {
 
 #[test]
 fn a_mode_that_changes_is_acknowledged_in_its_place() {
-    // What waits was chosen by the old mode: no ack of "every" may come before the jump.
+    // The waiting messages were chosen by the old mode: an ack of "every" must not come before the jump.
     check(
         "queue 1; open a; sub a ticker.*; go; stall a; pub ticker.A 1..3; drain; write a 0; sub a ticker.* mode=every; pub ticker.A 4; drain; resume a",
         expect![[r#"
@@ -231,7 +231,7 @@ fn a_mode_that_changes_is_acknowledged_in_its_place() {
 
 #[test]
 fn looking_for_many_topics_is_paid_from_the_allowance() {
-    // 30,000 topics for one request of which each of three wildcards looks at all: the third is beyond the burst.
+    // Each of three wildcards of one request looks at 30,000 topics: the third exceeds the burst.
     let open = (0..30_000)
         .map(|n| format!("open_topic t.{n}; "))
         .collect::<String>();
@@ -245,7 +245,7 @@ fn looking_for_many_topics_is_paid_from_the_allowance() {
 
 #[test]
 fn replays_cost_of_the_allowance() {
-    // Sixteen messages cost what a look at a topic does, when they are promised and when they are let go.
+    // Sixteen messages cost as much as a look at a topic, when they are promised and when they are given up.
     check(
         "rule t.> event 40000; rate 1 4; open a; pub t.A 1..32001; sub a t.A@1; unsub a t.A; ping a; go",
         expect![[r#"
@@ -266,7 +266,7 @@ fn limit_on_subscriptions() {
             a: ack 4 y@0 every
             a: error 5 limit_exceeded (retryable): 3 topics in one request; a connection has at most 2"#]],
     );
-    // One-shots are no subscriptions.
+    // One-shots are not subscriptions.
     check(
         "subscriptions 1; open a; pub t 1; sub a t; sub a t mode=snapshot; go",
         expect![[r#"
@@ -377,7 +377,7 @@ fn resync_sends_a_fresh_snapshot() {
     );
 }
 
-/// The message where the subscription stands is gone, so the snapshot is that of the next one.
+/// The message at the subscription's position is gone, so the snapshot is that of the next one.
 #[test]
 fn a_snapshot_comes_though_the_history_of_an_event_topic_has_gone_on() {
     for asked in ["resync a trade.A", "sub a trade.A mode=snapshot", "sub a trade.A"] {
@@ -395,7 +395,7 @@ fn a_snapshot_comes_though_the_history_of_an_event_topic_has_gone_on() {
         assert!(lines[2].starts_with("a: ack 2 trade.A@1"), "{asked}: {out}");
         assert_eq!(lines[3..], expected, "{asked}");
     }
-    // It has a value, though the subscription began before there was one.
+    // The topic has a value, though the subscription began before there was one.
     check(
         "rule trade.> event 2; open a; sub a trade.A nosnapshot; stall a; pub trade.A 1..3; resync a trade.A; resume a; go",
         expect![[r#"
@@ -408,7 +408,7 @@ fn a_snapshot_comes_though_the_history_of_an_event_topic_has_gone_on() {
     );
 }
 
-/// One ack waits behind data; no later answer overtakes it, whatever it is to.
+/// One ack waits behind data. No later answer overtakes it, whatever request it is for.
 #[test]
 fn no_answer_overtakes_an_ack_that_keeps_its_place() {
     check(
@@ -426,7 +426,7 @@ fn no_answer_overtakes_an_ack_that_keeps_its_place() {
             a: error - bad_request: expected ident at line 1 column 2
             a: ack 6 trade.B not_subscribed: no subscription of this connection has this name"#]],
     );
-    // Without one, answers wait for no data.
+    // Without such an ack, answers do not wait for data.
     check(
         "open a; sub a trade.A; go; stall a; pub trade.A 1..2; drain; ping a; resync a nothing; resume a",
         expect![[r#"
@@ -440,7 +440,7 @@ fn no_answer_overtakes_an_ack_that_keeps_its_place() {
 
 #[test]
 fn acks_are_read_in_the_order_of_their_requests() {
-    // The first ack waits behind data; what the second one answers came later, so it must not overtake.
+    // The first ack waits behind data. The second one belongs to a later request, so it must not overtake.
     check(
         "open a; sub a trade.A; go; stall a; pub trade.A 1..2; drain; sub a trade.A trade.B nosnapshot; unsub a trade.B; sub a trade.B; resume a",
         expect![[r#"

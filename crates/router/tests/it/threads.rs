@@ -1,4 +1,4 @@
-//! The directory between threads: publishers and shards at once. Nothing waits for a time; a lost wake-up hangs.
+//! The directory shared by publishers and shards on threads. Nothing waits for a time; a lost wake-up hangs the test.
 
 #![expect(clippy::disallowed_methods, reason = "threads are what is tested")]
 
@@ -19,13 +19,13 @@ use crate::world::{EPOCH, Setup};
 
 const NOW: Micros = Micros(1);
 
-/// A directory, and for each shard what is woken.
+/// A directory, and a receiver of wake-ups for each shard.
 fn directory(shards: usize, queue: usize) -> (Arc<Directory>, Vec<mpsc::Receiver<()>>) {
     let (wakes, woken): (Vec<_>, Vec<_>) = (0..shards).map(|_| mpsc::channel()).unzip();
     let queues = wakes.into_iter().map(|wake| {
         let wake = Mutex::new(wake);
         let wake = move || {
-            // A shard that has ended needs no waking.
+            // A shard that has ended needs no wake-up.
             let _ = wake.lock().expect("no panic holds it").send(());
         };
         Arc::new(ShardQueue::new(queue, Box::new(wake)))
@@ -84,11 +84,11 @@ impl Reading {
         self.shard.request(self.session, Ok(request), NOW);
     }
 
-    /// Drains and reads everything that is there; every message must be the next one of its topic.
+    /// Drains and reads everything. Every message must be the next one of its topic.
     fn read(&mut self) {
         while self.shard.drain(1_000, NOW) {}
         while self.shard.dirty_count() > 0 {
-            // None ends a round and begins none.
+            // `None` ends a round and begins none.
             let Some(id) = self.shard.next_dirty() else {
                 continue;
             };
@@ -132,7 +132,7 @@ fn a_topic_made_while_it_is_subscribed_is_not_missed() {
         });
         for n in 1..=TOPICS {
             turn.store(n, Ordering::Release);
-            // From "just before" to "just after", so that some of them meet in the middle.
+            // The delay goes from "just before" to "just after", so that some of them meet in the middle.
             for _ in 0..n % 100 * 10 {
                 std::hint::spin_loop();
             }
@@ -154,7 +154,7 @@ fn every_shard_gets_everything_in_order() {
     const EACH: u64 = 300;
     const PUBLISHERS: u64 = 3;
     const { assert!(EACH * PUBLISHERS < 1_024, "the histories hold all of it") };
-    // The queues are far too short, so that most of it comes from the histories.
+    // The queues are far too short, so most messages come from the histories.
     let (directory, woken) = directory(2, 50);
     std::thread::scope(|scope| {
         for (shard, woken) in (0..).zip(woken) {

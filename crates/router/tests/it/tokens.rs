@@ -1,4 +1,4 @@
-//! Rights that change while a session goes on, and tokens that expire.
+//! Rights that change during a session, and tokens that expire.
 
 use expect_test::expect;
 use tickwire_router::Rights;
@@ -8,7 +8,7 @@ use crate::grants::grant;
 use crate::script::check;
 use crate::world::{Setup, World};
 
-/// What a token of a script means: `sub=PATTERN,-PATTERN pub=PATTERN for=MS`, or nothing that is known.
+/// The meaning of a script's token: `sub=PATTERN,-PATTERN pub=PATTERN for=MS`. Any other token is unknown.
 pub(crate) fn meaning(token: &Secret, now: Micros) -> Result<(Rights, Option<Micros>), Refusal> {
     let (mut rights, mut expires) = (Rights::none(), None);
     for part in token.expose().split_whitespace() {
@@ -22,7 +22,7 @@ pub(crate) fn meaning(token: &Secret, now: Micros) -> Result<(Rights, Option<Mic
     Ok((rights, expires))
 }
 
-/// A request that shows a token.
+/// A request with a token.
 fn auth(id: u64, token: &str) -> String {
     format!(r#"send a {{"op":"auth","id":{id},"token":"{token}"}};"#)
 }
@@ -187,7 +187,7 @@ fn a_wildcard_wider_than_the_grant_is_refused_with_a_narrower_one() {
     );
 }
 
-/// The clock may have passed the token's end before anybody looked at it.
+/// The clock may have passed the token's end before the shard checks it.
 #[test]
 fn a_request_that_comes_with_the_end_of_its_token_is_not_done() {
     let mut world = World::new(Setup::default());

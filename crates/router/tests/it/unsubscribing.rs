@@ -1,4 +1,5 @@
-//! Unsubscribing: nothing of the topic after the ack, everything of the others, and the broker forgets.
+//! Unsubscribing: after the ack nothing of the topic comes and everything of the others does, and the broker removes
+//! its state.
 
 use expect_test::expect;
 
@@ -28,7 +29,7 @@ fn a_frame_begun_is_finished_first() {
             a: update trade.A 1 1
             a: ack 2 trade.A"#]],
     );
-    // Unless all of it was written.
+    // Messages that were written completely are not affected.
     check(
         "open a; sub a trade.A; go; stall a; pub trade.A 1..2; drain; write a 52; unsub a trade.A; resume a",
         expect![[r#"
@@ -104,7 +105,7 @@ fn the_shard_is_no_longer_fed() {
             a: snapshot trade.A 5 5
             a: update trade.A 6 6"#]],
     );
-    // A topic that appeared for a subscription which then ended costs one more message at most.
+    // A topic that appeared for an ended subscription costs at most one more message.
     check(
         "open a; sub a t.*; pub t.a 1; unsub a t.*; go; pub t.a 2; show queue",
         expect![[r#"

@@ -1,7 +1,7 @@
-//! A directory with shards and clients, driven the way the server drives them: whole rounds of draining and writing,
-//! sockets that take only so many bytes, frames decoded from the byte stream as a client would.
+//! A directory with shards and clients, driven as the server drives them: whole rounds of draining and writing, sockets
+//! that take a limited number of bytes, and frames decoded from the byte stream as a client does.
 //!
-//! Never sleeps, never reads a clock. Breaking the framing is a panic here, so every test checks it.
+//! Never sleeps, and never reads a clock. A broken frame is a panic here, so every test checks the frames.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -25,10 +25,10 @@ use crate::tokens;
 /// The epoch of every world.
 pub(crate) const EPOCH: &str = "e";
 
-/// When every world begins.
+/// The time at which every world begins.
 pub(crate) const START: Micros = Micros(1_000_000_000);
 
-/// The kinds of readers that there are: both codecs, plain, compressed, and compressed for a small window.
+/// The kinds of readers: both codecs, each plain, compressed, and compressed for a small window.
 pub(crate) const VARIANTS: [Variant; 6] = [
     Variant::plain(Codec::Json),
     Variant::plain(Codec::MessagePack),
@@ -38,7 +38,7 @@ pub(crate) const VARIANTS: [Variant; 6] = [
     Variant::deflated(Codec::MessagePack, WindowBits::MIN),
 ];
 
-/// What a world is made with.
+/// The parameters of a world.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
     pub(crate) shards: u8,
@@ -96,7 +96,7 @@ impl Default for Setup {
     }
 }
 
-/// What a client reads from its connection.
+/// A frame that a client reads from its connection.
 #[derive(Debug, Clone)]
 pub(crate) enum Frame {
     Message(ServerMessage),
@@ -105,24 +105,24 @@ pub(crate) enum Frame {
     Close(CloseCode, String),
 }
 
-/// One connection and what its client got.
+/// One connection, and what its client got.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) shard: usize,
     pub(crate) id: Option<SessionId>,
     pub(crate) codec: Codec,
     pub(crate) variant: Variant,
-    /// Compressed frames that it got.
+    /// The number of compressed frames that it got.
     pub(crate) deflated: u64,
-    /// Bytes that the socket still takes; no end of them if `None`.
+    /// The number of bytes that the socket still takes; `None` for no limit.
     pub(crate) room: Option<usize>,
     pub(crate) closed: Option<CloseCode>,
     next_request: u64,
-    /// Requests to subscribe that were not answered yet, and those that were and are not synced.
+    /// Requests to subscribe that were not answered yet, and answered ones that are not synced yet.
     subscribing: Vec<RequestId>,
     syncing: Vec<RequestId>,
     bytes: Vec<u8>,
-    /// Frames that were read and not looked at yet, with the time at which they were.
+    /// Frames that were read and not checked yet, with the times of their arrival.
     pub(crate) inbox: Vec<(Micros, Frame)>,
 }
 
@@ -146,14 +146,15 @@ impl Client {
     }
 }
 
-/// Takes one `id` out of those that wait, which may have been given more than once. Returns whether there was one.
+/// Removes one `id` from the waiting ones, which may contain it more than once. Returns whether there was one.
 fn take(waiting: &mut Vec<RequestId>, id: RequestId) -> bool {
     let at = waiting.iter().position(|waits| *waits == id);
     at.map(|at| waiting.remove(at)).is_some()
 }
 
 impl Client {
-    /// Checks that each subscribe that is acked is synced once, behind its ack. Returns whether `frame` is anything else.
+    /// Checks that each subscribe with an ack is synced once, behind its ack. Returns `false` if `frame` is such a
+    /// `synced`.
     fn note_end(&mut self, frame: &Frame) -> bool {
         match frame {
             Frame::Message(ServerMessage::Control(Control::Ack { id, .. }))
@@ -181,7 +182,7 @@ pub(crate) struct World {
     pub(crate) clients: Vec<Client>,
     pub(crate) now: Micros,
     inflater: Inflater,
-    /// Whether clients show the ends of their requests among what they got.
+    /// Whether `synced` is shown among the messages that clients got.
     pub(crate) shows_synced: bool,
     /// Clients whose connection the shard gave up, and when.
     pub(crate) gone: Vec<(Micros, usize)>,
@@ -221,7 +222,7 @@ impl World {
         }
     }
 
-    /// A new connection; its welcome is read and checked.
+    /// Opens a connection. Its welcome is read and checked.
     pub(crate) fn open(&mut self, shard: usize, variant: impl Into<Variant>, publish: Vec<Pattern>) -> usize {
         let client = self.clients.len();
         let variant = variant.into();
@@ -252,7 +253,7 @@ impl World {
         );
     }
 
-    /// The connection breaks.
+    /// Breaks the connection.
     pub(crate) fn disconnect(&mut self, client: usize) {
         let it = &mut self.clients[client];
         if let Some(id) = it.id.take() {
@@ -267,7 +268,7 @@ impl World {
         RequestId(it.next_request)
     }
 
-    /// The client subscribes to `pattern`, with nothing else said.
+    /// Makes the client subscribe to `pattern`, without options.
     pub(crate) fn subscribe(&mut self, client: usize, pattern: &str) {
         let request = Subscribe {
             id: self.next_request(client),
@@ -279,14 +280,14 @@ impl World {
         self.request(client, &ClientMessage::Subscribe(request));
     }
 
-    /// The client sends a request in its codec, so that decoding it is part of every test.
+    /// Sends a request of the client in its codec, so that decoding it is part of every test.
     pub(crate) fn request(&mut self, client: usize, request: &ClientMessage) {
         let mut bytes = Vec::new();
         self.clients[client].codec.encode_request(request, &mut bytes);
         self.send(client, &bytes);
     }
 
-    /// The client sends one message.
+    /// Sends one message of the client.
     pub(crate) fn send(&mut self, client: usize, message: &[u8]) {
         let it = &mut self.clients[client];
         let Some(id) = it.id else { return };
@@ -328,7 +329,7 @@ impl World {
         self.shards[shard].drain(budget, self.now)
     }
 
-    /// Drains all shards and writes all sessions until nothing moves any more.
+    /// Drains all shards and writes all sessions until nothing moves.
     pub(crate) fn run(&mut self) {
         for shard in 0..self.shards.len() {
             while self.drain(shard, 1_000) {}
@@ -336,7 +337,7 @@ impl World {
         }
     }
 
-    /// Looks for topics that fell silent, as the server does now and then.
+    /// Looks for stale topics, as the server does from time to time.
     pub(crate) fn look(&self) {
         while self
             .directory
@@ -345,11 +346,11 @@ impl World {
         {}
     }
 
-    /// Writes every session of the shard that has something to write and can.
+    /// Writes every session of the shard that has something to write and can be written.
     pub(crate) fn write_dirty(&mut self, shard: usize) {
         while self.shards[shard].dirty_count() > 0 {
-            // As the server does it: a batch is written once it is collected, and each session is in it once. Its batches end
-            // sooner, but nothing may depend on that.
+            // This is done as in the server: a batch is written once it is collected, and contains each session once.
+            // The server's batches end sooner, but nothing may depend on that.
             let mut batch = Vec::new();
             while self.shards[shard].dirty_count() > 0 {
                 batch.extend(self.shards[shard].next_dirty());
@@ -380,7 +381,7 @@ impl World {
         self.shards[shard].part();
     }
 
-    /// Moves as many bytes as the client's socket takes, one write as the server does it, and reads them there.
+    /// Moves as many bytes as the client's socket takes, in one write as in the server, and reads them there.
     pub(crate) fn write(&mut self, client: usize) {
         let it = &mut self.clients[client];
         let Some(id) = it.id else { return };
@@ -404,7 +405,7 @@ impl World {
         self.read(client);
     }
 
-    /// Lets a client's socket take `room` more bytes and writes it.
+    /// Lets a client's socket take `room` more bytes, and writes them.
     pub(crate) fn make_room(&mut self, client: usize, room: Option<usize>) {
         let it = &mut self.clients[client];
         it.room = room.map(|room| room + it.room.unwrap_or(0));
@@ -415,7 +416,7 @@ impl World {
         self.write_dirty(shard);
     }
 
-    /// Decodes the whole frames among the bytes that came.
+    /// Decodes the whole frames among the bytes that arrived.
     fn read(&mut self, client: usize) {
         let it = &mut self.clients[client];
         let mut at = 0;
@@ -436,8 +437,8 @@ impl World {
         it.bytes.drain(..at);
     }
 
-    /// Every shard's ledger adds up, and agrees with what is found by looking at everything; and who has nothing more to get
-    /// was told so of each request.
+    /// Checks that every shard's ledger adds up and agrees with a look at everything, and that each client that has
+    /// nothing more to get was told so for each request.
     pub(crate) fn check_ledgers(&self) {
         for client in &self.clients {
             let (Some(id), shard) = (client.id, &self.shards[client.shard]) else {
@@ -459,7 +460,7 @@ impl World {
         }
     }
 
-    /// Lets `ms` pass, doing what falls due at its time.
+    /// Lets `ms` pass, and does everything at the time when it is due.
     pub(crate) fn wait_ms(&mut self, ms: u64) {
         let end = self.now.plus_ms(ms);
         loop {
@@ -477,7 +478,7 @@ impl World {
     }
 }
 
-/// Length of the first frame, if it is here whole. A server frame is final, has no reserved bit and is not masked.
+/// The length of the first frame, if it is whole. A server frame is final, has no reserved bit and is not masked.
 fn frame_length(bytes: &[u8]) -> Option<usize> {
     let (first, second) = (*bytes.first()?, *bytes.get(1)?);
     assert_eq!(

@@ -1,18 +1,18 @@
-//! The value of a claim, as far as claims are looked at: text, a number, a list. Whatever else there is means nothing, and no name of
-//! a field does.
+//! The value of a claim, as far as claims are used: text, a number, or a list. Any other value has no meaning, and no
+//! name of a field inside it has one.
 
 use std::fmt;
 
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// A value.
+/// The value of a claim.
 #[derive(Debug, PartialEq)]
 pub(super) enum Value {
     String(String),
     Number(f64),
     Array(Vec<Self>),
-    /// An object, or a truth value.
+    /// An object or a boolean.
     Other,
 }
 

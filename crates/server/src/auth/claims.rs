@@ -1,7 +1,7 @@
-//! The claims of a token whose signature was found good: who, until when, and what they may do.
+//! The claims of a token with a good signature: its holder, its expiry, and its grants.
 //!
-//! Strict where leniency would grant something: a claim of the wrong type, twice in a token or misspelt among the grants
-//! makes the token useless, since a `deny` that was passed over would be none.
+//! The check is strict where leniency would grant something: a claim of the wrong type, one that is twice in a token,
+//! or a misspelt grant makes the token invalid. An ignored `deny` would deny nothing.
 
 use std::num::NonZeroU32;
 
@@ -17,19 +17,19 @@ use super::{Admission, Denied, Holder};
 const PATTERNS_MAX: usize = 128;
 /// Longest name of a subject or issuer, in bytes.
 const NAME_BYTES_MAX: usize = 512;
-/// The latest time that makes a difference, in seconds since the Unix epoch: far beyond any broker's life.
+/// The latest time that makes a difference, in seconds since the Unix epoch. It is long after the end of any broker.
 const SECONDS_MAX: f64 = 1e11;
 
-/// What a verified token must claim.
+/// The claims that a verified token must have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Expected {
     pub(super) audience: Option<String>,
     pub(super) issuer: Option<String>,
-    /// Time in microseconds that clocks may differ.
+    /// The tolerated difference between clocks, in microseconds.
     pub(super) leeway_us: u64,
 }
 
-/// The claims that are looked at (RFC 7519 §4.1); a claim that stands there twice is an error.
+/// The claims that are read (RFC 7519 §4.1). A claim that occurs twice is an error.
 #[derive(Debug, Deserialize)]
 struct Claims {
     sub: Option<Value>,
@@ -52,7 +52,7 @@ struct Grants {
 }
 
 impl Expected {
-    /// What the holder of a token with these claims may do, if they hold at `now`.
+    /// The rights of the holder of a token with these claims, if they hold at `now`.
     pub(super) fn admit(&self, claims: &[u8], now: Micros) -> Result<Admission, Denied> {
         let Object(claims): Object<Claims> = serde_json::from_slice(claims).map_err(|_| {
             let rule = "they must be a JSON object, each claim once, and tickwire in it an object of the lists subscribe, \
@@ -84,7 +84,7 @@ impl Expected {
         })
     }
 
-    /// Whether the token is meant for this broker: one that names an audience must name ours (RFC 7519 §4.1.3).
+    /// Whether the token is meant for this broker: if it names an audience, that must be ours (RFC 7519 §4.1.3).
     fn is_for_us(&self, claim: Option<&Value>) -> Result<bool, Denied> {
         let ours = |text: &Value| {
             text.as_str()
@@ -140,7 +140,7 @@ fn time(claim: Option<&Value>, name: &str) -> Result<Option<Micros>, Denied> {
     let Some(claim) = claim else { return Ok(None) };
     let seconds = claim.as_f64().filter(|seconds| seconds.is_finite());
     let seconds = seconds.ok_or_else(|| Denied::Claims(format!("{name} must be a number")))?;
-    // Within 10^17 µs, which a u64 holds; times before 1970 are as past as 1970 is.
+    // This is at most 10^17 µs, which fits in a u64. Times before 1970 count as 1970, which is in the past as well.
     Ok(Some(Micros((seconds.clamp(0.0, SECONDS_MAX) * 1e6) as u64)))
 }
 

@@ -1,15 +1,15 @@
-//! Why a client was not let in, or its token not taken.
+//! Why a client was not admitted, or its token not accepted.
 //!
-//! What these say goes to the client; none of them repeats anything of the token.
+//! These messages go to the client. None of them repeats any part of the token.
 
 use thiserror::Error;
 use tickwire_metrics::AuthFailure;
 use tickwire_wire::{ErrorCode, Refusal};
 
-/// Longest token that is looked at.
+/// The longest token that is checked, in bytes.
 pub(super) const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
-/// Why a token, or a request without one, is not accepted.
+/// Why a token, or a request without one, is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum Denied {
     #[error("pages of this origin may not connect to this broker")]
@@ -72,7 +72,7 @@ impl Denied {
         }
     }
 
-    /// The refusal that says it on the wire.
+    /// The refusal to send.
     pub(crate) fn refusal(&self) -> Refusal {
         Refusal::new(self.code(), self.to_string())
     }

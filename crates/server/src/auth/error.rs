@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// Why there are no rules of access to run with. The first fault that was found.
+/// Why there are no rules of access to run with. It is the first fault that was found.
 #[derive(Debug, Error)]
 pub enum AccessError {
     /// A file of keys cannot be read.
@@ -18,44 +18,44 @@ pub enum AccessError {
         /// What the system said.
         source: io::Error,
     },
-    /// The file is longer than any that holds keys.
+    /// The file is longer than any file of keys needs to be.
     #[error("{key} names {}, which is longer than {bytes_max} bytes: it holds something else than keys", path.display())]
     TooLong {
         /// The setting.
         key: &'static str,
         /// The file.
         path: PathBuf,
-        /// The most that is read.
+        /// The most bytes that are read.
         bytes_max: u64,
     },
-    /// The secret can be guessed.
+    /// The secret is so short that it could be guessed.
     #[error("auth.jwt.secret_file names {}, whose secret has {bytes} bytes; HS256 needs {bytes_min} random ones at least (RFC 7518 §3.2)", path.display())]
     WeakSecret {
         /// The file.
         path: PathBuf,
-        /// The secret's length.
+        /// The secret's length in bytes.
         bytes: usize,
-        /// The least length.
+        /// The least length in bytes.
         bytes_min: usize,
     },
-    /// A private key where a public one is needed.
+    /// The file has a private key where a public one is needed.
     #[error("auth.jwt.public_key_files names {}, which holds a private key: keep that where tokens are signed, and put its public key here", path.display())]
     PrivateKey {
         /// The file.
         path: PathBuf,
     },
-    /// Not a public key in PEM, or of a kind that no algorithm here uses.
+    /// The file is not a public key in PEM, or its kind fits no supported algorithm.
     #[error("auth.jwt.public_key_files names {}, which holds no public key of RSA (2048 bits or more), P-256 or Ed25519 in PEM (\"BEGIN PUBLIC KEY\")", path.display())]
     NoPublicKey {
         /// The file.
         path: PathBuf,
     },
-    /// Not a JSON Web Key Set.
+    /// The file is not a JSON Web Key Set.
     #[error("auth.jwt.jwks_file names {}, which is no JSON Web Key Set: {message}", path.display())]
     NoKeySet {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         message: String,
     },
     /// No key of the set can be used.
@@ -63,30 +63,30 @@ pub enum AccessError {
     NoUsableKey {
         /// The file.
         path: PathBuf,
-        /// How many there are.
+        /// The number of keys in the set.
         keys: usize,
-        /// What is wrong with the first, if it is not one for something else.
+        /// The fault of the first key, if it has one and is not just meant for another purpose.
         first: Option<String>,
     },
-    /// More keys than a token without a `kid` should be tried with.
+    /// There are more keys than a token without a `kid` should be tried with.
     #[error("auth.jwt names {keys} keys; at most {keys_max} are taken")]
     TooManyKeys {
-        /// How many.
+        /// The number of keys.
         keys: usize,
-        /// The most.
+        /// The most keys.
         keys_max: usize,
     },
-    /// A key of an algorithm that is not taken.
+    /// A key belongs to an algorithm that is not accepted.
     #[error("{key} names {}, a key for {algorithm}, which is not among auth.jwt.algorithms: add it there or take the key away", path.display())]
     KeyWithoutAlgorithm {
         /// The setting.
         key: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the key is for.
+        /// The algorithm of the key.
         algorithm: &'static str,
     },
-    /// An algorithm without a key.
+    /// An algorithm has no key.
     #[error(
         "auth.jwt.algorithms has {algorithm}, but no key for it: HS256 needs secret_file; RS256, ES256 and EdDSA need a public key in public_key_files or jwks_file"
     )]

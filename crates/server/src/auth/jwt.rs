@@ -1,11 +1,11 @@
-//! JSON Web Tokens (RFC 7519) in compact form, signed by keys that are known here.
+//! JSON Web Tokens (RFC 7519) in compact form, signed by keys that the broker knows.
 //!
-//! Of a token's header only `alg`, `kid` and `crit` are read. `kid` chooses among the known keys and is nothing else: never
-//! a file's name. `jku`, `x5u`, `jwk` and `x5c`, which would let a token bring its own key, are not looked at. Each key is
-//! bound to the one algorithm that it was loaded for, so a public key is never taken for a secret (RFC 8725 §3.1).
-//! `jsonwebtoken` computes the signatures; what the claims must be is checked here, since it takes some that are not. Its
-//! cryptography is RustCrypto's, which needs no C: the advisory about `rsa` (RUSTSEC-2023-0071) concerns private keys, of which
-//! there are none here.
+//! From a token's header only `alg`, `kid` and `crit` are read. `kid` only chooses among the known keys, and is never
+//! used as the name of a file. `jku`, `x5u`, `jwk` and `x5c`, which would let a token bring its own key, are ignored.
+//! Each key is bound to the one algorithm that it was loaded for, so a public key is never taken for a secret (RFC 8725
+//! §3.1). `jsonwebtoken` checks the signatures; the claims are checked here, since it accepts some that are not valid.
+//! Its cryptography is RustCrypto's, which needs no C. The advisory about `rsa` (RUSTSEC-2023-0071) concerns private
+//! keys, and there are none here.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -24,7 +24,7 @@ use crate::config::{Jwt, JwtAlgorithm};
 pub(super) struct Verifier {
     algorithms: Vec<JwtAlgorithm>,
     keys: Vec<VerifyingKey>,
-    /// Keys of the set that cannot be used, a line each.
+    /// The keys of the set that cannot be used, one line each.
     ignored: Vec<String>,
     expected: Expected,
 }
@@ -39,7 +39,7 @@ struct Header {
 }
 
 impl Verifier {
-    /// The verifier that `settings` describe, its keys read.
+    /// The verifier for `settings`. Reads its keys.
     pub(super) fn load(settings: &Jwt) -> Result<Self, AccessError> {
         let Keys { keys, ignored } = key_files::load(settings)?;
         Ok(Self {
@@ -54,12 +54,12 @@ impl Verifier {
         })
     }
 
-    /// What cannot be used of the files, a line each.
+    /// The keys in the files that cannot be used, one line each.
     pub(super) fn ignored(&self) -> &[String] {
         &self.ignored
     }
 
-    /// What the holder of `token` may do at `now`. The claims are looked at once the signature is found good.
+    /// The rights of the holder of `token` at `now`. The claims are read only after the signature was found good.
     pub(super) fn verify(&self, token: &str, now: Micros) -> Result<Admission, Denied> {
         let (message, signature) = token
             .rsplit_once('.')
@@ -71,7 +71,7 @@ impl Verifier {
         let Object(header): Object<Header> = serde_json::from_slice(&decode(header)?)
             .map_err(|_| Denied::Malformed("its header is no JSON object with an alg"))?;
         if header.crit.is_some() {
-            // RFC 7515 §4.1.11: what it names must be understood.
+            // RFC 7515 §4.1.11: the receiver must understand the extensions in `crit`.
             return Err(Denied::Malformed(
                 "its header has crit, of which nothing is understood",
             ));
@@ -91,7 +91,7 @@ impl Verifier {
         self.expected.admit(&decode(claims)?, now)
     }
 
-    /// The keys that may have signed a token: those of its name if there are any, else those without a name.
+    /// The keys that may have signed a token: those with its name if there are any, otherwise those without a name.
     fn candidates(&self, algorithm: JwtAlgorithm, name: Option<&str>) -> impl Iterator<Item = &VerifyingKey> {
         let known = name.is_some_and(|name| self.keys.iter().any(|key| key.name.as_deref() == Some(name)));
         self.keys.iter().filter(move |key| {
@@ -105,10 +105,10 @@ impl Verifier {
     }
 }
 
-/// Whether `signature` is the one of `message` by `key`.
+/// Whether `signature` is the signature of `message` by `key`.
 fn is_signed(message: &str, signature: &str, key: &VerifyingKey) -> bool {
     let algorithm = library_name(key.algorithm);
-    // An error is a signature that is not even base64: no more good than a wrong one.
+    // An error means that the signature is not even base64, which is as bad as a wrong one.
     jsonwebtoken::crypto::verify(signature, message.as_bytes(), &key.key, algorithm).unwrap_or(false)
 }
 

@@ -1,4 +1,4 @@
-//! The keys of JSON Web Tokens, read from the files that the settings name. Every key that was loaded can verify.
+//! The keys of JSON Web Tokens, read from the files in the settings. Every loaded key can verify.
 
 use std::fs::File;
 use std::io::Read;
@@ -20,38 +20,39 @@ const SECRET: &str = "auth.jwt.secret_file";
 const PUBLIC: &str = "auth.jwt.public_key_files";
 const SET: &str = "auth.jwt.jwks_file";
 
-/// Longest file that is read.
+/// The longest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
 /// Shortest secret of HS256, in bytes.
 const SECRET_BYTES_MIN: usize = 32;
 /// Shortest modulus of RSA, in bits (RFC 7518 §3.3).
 const RSA_BITS_MIN: usize = 2_048;
-/// Bytes of a public key of Ed25519.
+/// The length of a public key of Ed25519, in bytes.
 const ED25519_BYTES: usize = 32;
-/// Most keys: a token without a `kid` is tried with each of its algorithm.
+/// Most keys. A token without a `kid` is tried with each key of its algorithm.
 const KEYS_MAX: usize = 32;
-/// Keys of a set that are named when they cannot be used.
+/// Most unusable keys of a set that are named.
 const IGNORED_TOLD_MAX: usize = 16;
 
 /// A key that signatures are verified with.
 #[derive(Debug)]
 pub(super) struct VerifyingKey {
-    /// What it is bound to.
+    /// The algorithm that the key is bound to.
     pub(super) algorithm: JwtAlgorithm,
-    /// What tokens call it; a key without a name serves any token of its algorithm.
+    /// The key's name in tokens. A key without a name serves any token of its algorithm.
     pub(super) name: Option<String>,
     pub(super) key: DecodingKey,
 }
 
-/// What was read.
+/// The keys that were read.
 #[derive(Debug)]
 pub(super) struct Keys {
     pub(super) keys: Vec<VerifyingKey>,
-    /// Those of a set that cannot be used, a line each.
+    /// The keys of a set that cannot be used, one line each.
     pub(super) ignored: Vec<String>,
 }
 
-/// The keys of `settings`, none without an algorithm, and at least one for each unless the set has some that cannot be used.
+/// The keys of `settings`. Each belongs to a set algorithm, and each algorithm has a key unless the set has unusable
+/// ones.
 pub(super) fn load(settings: &Jwt) -> Result<Keys, AccessError> {
     let (mut keys, mut ignored) = (Vec::new(), Vec::new());
     let taken = |key: &'static str, path: &Path, algorithm: JwtAlgorithm| {
@@ -86,7 +87,7 @@ pub(super) fn load(settings: &Jwt) -> Result<Keys, AccessError> {
     }
     let without_key = |algorithm: &&JwtAlgorithm| !keys.iter().any(|key| key.algorithm == **algorithm);
     match settings.algorithms.iter().find(without_key) {
-        // The one for it may be among those that cannot be used.
+        // Its key may be among the unusable ones.
         Some(algorithm) if ignored.is_empty() => Err(AccessError::AlgorithmWithoutKey {
             algorithm: algorithm.as_str(),
         }),
@@ -113,7 +114,7 @@ fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, AccessError> {
     Ok(bytes)
 }
 
-/// The secret is the file's bytes, without the line break that editors end a file with.
+/// The secret is the bytes of the file, without the line break that editors put at the end of a file.
 fn secret(path: &Path) -> Result<VerifyingKey, AccessError> {
     let bytes = read(SECRET, path)?;
     let secret = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
@@ -132,7 +133,7 @@ fn secret(path: &Path) -> Result<VerifyingKey, AccessError> {
     })
 }
 
-/// The key says by itself what it is for: the algorithm that it is bound to is never a token's choice.
+/// The key itself shows its algorithm, so the algorithm is never a token's choice.
 fn public_key(path: &Path) -> Result<VerifyingKey, AccessError> {
     let bytes = read(PUBLIC, path)?;
     let bytes = byte_order_mark::without(&bytes);
@@ -161,25 +162,25 @@ fn public_key(path: &Path) -> Result<VerifyingKey, AccessError> {
     })
 }
 
-/// A JSON Web Key Set (RFC 7517 §5), its keys unread.
+/// A JSON Web Key Set (RFC 7517 §5). Its keys are not parsed yet.
 #[derive(Deserialize)]
 struct KeySet<'b> {
     #[serde(borrow)]
     keys: Vec<&'b RawValue>,
 }
 
-/// What every key of a set must say (RFC 7517 §4.1).
+/// The member that every key of a set must have (RFC 7517 §4.1).
 #[derive(Deserialize)]
 struct Kind {
     #[serde(rename = "kty")]
     _kty: String,
 }
 
-/// The keys of the set at `path` for `algorithms`. Those for others, or for encryption, are passed over; those that cannot be
-/// used are as well, and named (RFC 7517 §5).
+/// The keys of the set at `path` for `algorithms`. Keys for other algorithms, or for encryption, are ignored. Unusable
+/// keys are ignored too, and are named (RFC 7517 §5).
 fn key_set(path: &Path, algorithms: &[JwtAlgorithm]) -> Result<Keys, AccessError> {
     let bytes = read(SET, path)?;
-    // The parser's message names a place and a field, never a value of a key.
+    // The parser's message names a position and a field, never a value of a key.
     let set = serde_json::from_slice::<Object<KeySet<'_>>>(byte_order_mark::without(&bytes));
     let Object(set) = set.map_err(|error| AccessError::NoKeySet {
         path: path.to_owned(),
@@ -209,12 +210,12 @@ fn key_set(path: &Path, algorithms: &[JwtAlgorithm]) -> Result<Keys, AccessError
     Ok(Keys { keys, ignored })
 }
 
-/// The key that the JSON `text` is, if it is one for `algorithms`.
+/// Parses the key in the JSON `text`. `None` if it is not for one of `algorithms`.
 ///
 /// # Errors
-/// With what is wrong with it.
+/// The fault of the key.
 fn key_of(text: &str, algorithms: &[JwtAlgorithm]) -> Result<Option<VerifyingKey>, &'static str> {
-    // The library takes one without a kind for what its other members look like.
+    // The library would guess the kind of a key without `kty` from its other members.
     serde_json::from_str::<Object<Kind>>(text).map_err(|_| "has no kty")?;
     let read = serde_json::from_str::<Object<Jwk>>(text);
     let Object(jwk) =
@@ -238,7 +239,7 @@ fn key_of(text: &str, algorithms: &[JwtAlgorithm]) -> Result<Option<VerifyingKey
     }))
 }
 
-/// What a key of a set is for: what its kind allows, if the key itself says nothing else.
+/// The algorithm of a key in a set. If the key does not name one, its kind decides.
 fn algorithm_of(jwk: &Jwk) -> Option<JwtAlgorithm> {
     let algorithm = match &jwk.algorithm {
         AlgorithmParameters::OctetKey(_) => JwtAlgorithm::Hs256,
@@ -258,7 +259,7 @@ fn algorithm_of(jwk: &Jwk) -> Option<JwtAlgorithm> {
     says.then_some(algorithm)
 }
 
-/// The algorithm as the library calls it.
+/// The library's name of the algorithm.
 pub(super) const fn library_name(algorithm: JwtAlgorithm) -> Algorithm {
     match algorithm {
         JwtAlgorithm::Hs256 => Algorithm::HS256,
@@ -268,8 +269,8 @@ pub(super) const fn library_name(algorithm: JwtAlgorithm) -> Algorithm {
     }
 }
 
-/// Whether a key can verify: long enough, and one of its kind. Asked before a token is verified with it, since the library
-/// takes the length for granted.
+/// Whether a key can verify: it is long enough and valid for its kind. This is checked before a token is verified with
+/// the key, since the library takes the length for granted.
 fn is_sound(algorithm: JwtAlgorithm, key: &DecodingKey) -> bool {
     let long_enough = match (algorithm, key.kind()) {
         (JwtAlgorithm::Hs256, DecodingKeyKind::SecretOrDer(secret)) => secret.len() >= SECRET_BYTES_MIN,
@@ -281,11 +282,11 @@ fn is_sound(algorithm: JwtAlgorithm, key: &DecodingKey) -> bool {
         (JwtAlgorithm::Es256, DecodingKeyKind::SecretOrDer(_)) => true,
         (_, DecodingKeyKind::RsaModulusExponent { .. }) => false,
     };
-    // A key that is none of its kind is an error; a wrong signature is none.
+    // A key that is not valid for its kind gives an error; a wrong signature does not.
     long_enough && jsonwebtoken::crypto::verify("AAAA", b"", key, library_name(algorithm)).is_ok()
 }
 
-/// Bits of the number that `bytes` are, the highest first.
+/// The number of bits of the number in `bytes`, whose highest byte is first.
 fn bits(bytes: &[u8]) -> usize {
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
     let leading = bytes.get(zeros).map_or(0, |first| first.leading_zeros() as usize);

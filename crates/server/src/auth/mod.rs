@@ -1,8 +1,8 @@
-//! Who a client is and what it may do: origins of web pages, static keys, JSON Web Tokens.
+//! Decides which clients are admitted and what they may do: origins of web pages, static keys, JSON Web Tokens.
 //!
-//! [`Access::load`] reads every file that the settings name and builds the whole, or says what is wrong; what it built
+//! [`Access::load`] reads every file that the settings name and builds all rules, or returns the fault. The result
 //! never changes and reads nothing more. Verifying a token opens no file and no connection, whatever the token says
-//! about where its key may be had. Nothing that a client showed is logged or repeated in an answer.
+//! about the place of its key. Nothing that a client showed is logged or repeated in an answer.
 
 mod admission;
 mod claim;
@@ -35,7 +35,7 @@ pub(crate) use self::shown::{is_token_entry, shown_token};
 pub use self::static_keys::{KEY_BYTES_MIN, generate_key};
 use crate::config::{AuthKey, Config, KeyHash, OriginRule};
 
-/// The rules of who may do what, ready to be asked.
+/// The rules of access.
 #[derive(Debug)]
 pub struct Access {
     required: bool,
@@ -46,10 +46,10 @@ pub struct Access {
 }
 
 impl Access {
-    /// The rules of `config`, with the keys that its files hold.
+    /// The rules of `config`, with the keys in its files.
     ///
     /// # Errors
-    /// When a file cannot be read or holds no key that can be used.
+    /// If a file cannot be read or holds no usable key.
     pub fn load(config: &Config) -> Result<Self, AccessError> {
         let auth = &config.auth;
         Ok(Self {
@@ -65,28 +65,29 @@ impl Access {
         })
     }
 
-    /// Keys of `auth.jwt.jwks_file` that cannot be used and are passed over, a line each: for people.
+    /// The keys of `auth.jwt.jwks_file` that cannot be used and are ignored, one line each, for people.
     #[must_use]
     pub fn ignored_keys(&self) -> &[String] {
         self.jwt.as_ref().map_or(&[], Verifier::ignored)
     }
 
-    /// The rights of those who show no token.
+    /// The rights of clients without a token.
     pub(crate) fn anonymous(&self) -> &Rights {
         &self.anonymous
     }
 
-    /// Whether the pages of any site are let in.
+    /// Whether the pages of any site are admitted.
     pub(crate) fn lets_any_page_in(&self) -> bool {
         self.origins.is_empty()
     }
 
-    /// Whether the page that a browser makes this request for may do so. What names no origin is not made by a page.
+    /// Checks that the web page behind a browser's request may connect. A request without an origin does not come from
+    /// a page.
     pub(crate) fn check_origin(&self, headers: &HeaderMap) -> Result<(), Denied> {
         origin::check(&self.origins, headers)
     }
 
-    /// What a client that showed `token`, or none, may do at `now`.
+    /// The rights at `now` of a client that showed `token`, or no token.
     pub(crate) fn admit(&self, token: Option<&Secret>, now: Micros) -> Result<Admission, Denied> {
         match token {
             Some(token) => self.verify(token, now),
@@ -99,7 +100,7 @@ impl Access {
         }
     }
 
-    /// What the holder of `token` may do at `now`.
+    /// The rights of the holder of `token` at `now`.
     pub(crate) fn verify(&self, token: &Secret, now: Micros) -> Result<Admission, Denied> {
         let token = token.expose();
         if token.len() > TOKEN_BYTES_MAX {
@@ -119,8 +120,8 @@ impl Access {
         }
     }
 
-    /// What whoever was let in with `admission` may do at `now`. Its token may have expired since, its key be withdrawn or have
-    /// other rights.
+    /// The rights at `now` of a client that was admitted with `admission`. Since then its token may have expired, or
+    /// its key may be withdrawn or have other rights.
     pub(crate) fn still<'a>(&'a self, admission: &'a Admission, now: Micros) -> Result<&'a Rights, Denied> {
         if admission.expires.is_some_and(|at| at <= now) {
             return Err(Denied::Expired);
@@ -132,13 +133,14 @@ impl Access {
         }
     }
 
-    /// What the holder of the static key with this `hash` may do, if there is such a key.
+    /// The rights of the holder of the static key with this `hash`, if there is such a key.
     pub(crate) fn rights_of_key(&self, hash: KeyHash) -> Option<&Rights> {
         let key = self.keys.iter().find(|key| key.hash == hash);
         key.map(|key| &key.rights)
     }
 
-    /// The static keys that `after` does not have, or with other rights: these, or none for a key that is gone.
+    /// The static keys that `after` does not have, or has with other rights: the new rights, or `None` for a key that
+    /// is gone.
     pub(crate) fn changed_keys<'a>(
         &'a self,
         after: &'a Self,
@@ -152,7 +154,7 @@ impl Access {
         changed.map(|(key, now)| (key.hash, now))
     }
 
-    /// What those without a token may do, and whether one is needed: for people.
+    /// The rights of clients without a token, and whether a token is needed, for people.
     #[must_use]
     pub fn summary(&self) -> String {
         if self.required {

@@ -1,4 +1,4 @@
-//! A JSON object, and nothing that could be read as one: a derived reader also takes an array for its fields in their order.
+//! A JSON object and nothing else. A derived reader would also accept an array of the fields in their order.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,7 +7,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// What an object holds.
+/// The content of an object.
 #[derive(Debug)]
 pub(super) struct Object<T>(pub(super) T);
 

@@ -1,7 +1,7 @@
-//! Who publishes, as quotas and rates tell publishers apart: everybody with one grant is one.
+//! The publishers that quotas and rates tell apart: all clients with one grant are one publisher.
 //!
-//! A static key, the subject of JSON Web Tokens of one issuer, or without a token an address. Named by a hash, so that it is as
-//! short for all of them.
+//! A publisher is a static key, a subject of one issuer's JSON Web Tokens, or an address without a token. Its name is a
+//! hash, so that all names are equally short.
 
 use std::net::IpAddr;
 
@@ -12,12 +12,12 @@ use super::{Admission, Holder};
 use crate::limits::AddressKey;
 
 impl Holder {
-    /// It as a publisher.
+    /// The holder as a publisher.
     pub(crate) fn publisher(&self) -> Publisher {
         match self {
             Self::Key(hash) => publisher(&[b"key", hash.bytes()]),
             Self::Subject { issuer, subject } => {
-                // Whether there is an issuer is told by the number of the parts.
+                // The number of parts tells whether there is an issuer.
                 let parts = [b"subject", subject.as_bytes()].into_iter();
                 let parts: Vec<&[u8]> = parts.chain(issuer.as_deref().map(str::as_bytes)).collect();
                 publisher(&parts)
@@ -27,7 +27,7 @@ impl Holder {
 }
 
 impl Admission {
-    /// Who publishes by it from `ip`.
+    /// The publisher of a client that was admitted and connects from `ip`.
     pub(crate) fn publisher(&self, ip: IpAddr) -> Publisher {
         match &self.holder {
             Some(holder) => holder.publisher(),
@@ -39,7 +39,7 @@ impl Admission {
 fn publisher(parts: &[&[u8]]) -> Publisher {
     let mut hash = Sha256::new();
     for part in parts {
-        // With its length, so that no two lists of parts read the same.
+        // The length of each part goes in too, so that no two lists of parts give the same bytes.
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }

@@ -1,7 +1,7 @@
-//! The sessions of a shard as access control knows them: which token each has shown, and what it may do by it.
+//! Access control for the sessions of a shard: which token each has shown, and its rights.
 //!
-//! Knows the holder of each session that showed a token, since only the same holder may renew its rights. Bounded by
-//! the sessions. Verifying takes processor time of the shard's thread, never a wait.
+//! It keeps the holder of each session that showed a token, since only the same holder may renew its rights. It is
+//! bounded by the number of sessions. Verifying takes processor time of the shard's thread, and never waits.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -16,25 +16,25 @@ use crate::auth::{Access, Admission, Denied, Holder, shown_token};
 use crate::config::KeyHash;
 use crate::run::clock::Clock;
 
-/// Tokens of a session that were not taken, in a row, after which it is closed with 4501.
+/// The number of refused tokens in a row after which a session is closed with 4501.
 const BAD_TOKENS_IN_A_ROW_MAX: u32 = 5;
-/// What the close frame says to the holder of a static key that is not in the settings any more.
+/// The close reason for the holder of a static key that is no longer in the settings.
 const WITHDRAWN: &str = "the key was withdrawn";
 
-/// What is known of a session that showed a token.
+/// The record of a session that showed a token.
 #[derive(Debug, Default)]
 struct SessionHolder {
-    /// Whose token was taken last.
+    /// The holder of the last accepted token.
     holder: Option<Holder>,
-    /// Tokens since then that were not.
+    /// The number of tokens that were refused since then.
     bad_tokens: u32,
 }
 
-/// Asks [`Access`] who may do what, for one shard, and remembers the holders of its sessions.
+/// Asks [`Access`] for the rights of one shard's sessions, and remembers their holders.
 #[derive(Debug)]
 pub(crate) struct AuthSessions {
     access: Arc<Access>,
-    /// What those without a token may do, shared by all of them.
+    /// The rights of clients without a token, shared by all of them.
     anonymous: Rc<Rights>,
     clock: Clock,
     metrics: Arc<Catalogue>,
@@ -52,17 +52,17 @@ impl AuthSessions {
         }
     }
 
-    /// One that knows no session yet, with these rules.
+    /// The same with the rules `access`, and without sessions.
     pub(crate) fn anew(&self, access: Arc<Access>) -> Self {
         Self::new(access, self.clock, self.metrics.clone())
     }
 
-    /// The rules that hold now.
+    /// The current rules.
     pub(crate) fn access(&self) -> &Access {
         &self.access
     }
 
-    /// What the client behind a request with these `headers` may do, if it is let in.
+    /// The rights of the client that sent a request with these `headers`, if it is admitted.
     pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<Admission, Denied> {
         let admitted = self
             .access
@@ -72,20 +72,20 @@ impl AuthSessions {
         admitted.inspect_err(|denied| self.count(denied))
     }
 
-    /// Whether the page behind a request with these `headers` is let in. Who asks, with which token, is not looked at.
+    /// Checks that the page behind a request with these `headers` is admitted. The token is not checked.
     pub(crate) fn admit_page(&self, headers: &HeaderMap) -> Result<(), Denied> {
         let checked = self.access.check_origin(headers);
         checked.inspect_err(|denied| self.count(denied))
     }
 
-    /// What whoever was let in with `admission` may do now.
+    /// The current rights of a client that was admitted with `admission`.
     pub(crate) fn still(&self, admission: &Admission) -> Result<Rights, Denied> {
         let rights = self.access.still(admission, self.clock.wall());
         rights.cloned().inspect_err(|denied| self.count(denied))
     }
 
-    /// Opens a session of `shard` for a client that was let in. Its rights are by the rules that hold now, which may be others than
-    /// when its handshake was answered; with a static key that is gone by now it is closed at once.
+    /// Opens a session of `shard` for a client that was admitted. Its rights follow the current rules, which may have
+    /// changed since its handshake was answered. If its static key is gone by now, it is closed at once.
     pub(crate) fn open(
         &mut self,
         shard: &mut Shard,
@@ -115,7 +115,7 @@ impl AuthSessions {
         id
     }
 
-    /// A session is gone.
+    /// Forgets a session that is gone.
     pub(crate) fn forget(&mut self, id: SessionId) {
         self.holders.remove(&id);
     }
@@ -148,7 +148,7 @@ impl AuthSessions {
         }
     }
 
-    /// What the token of a session's request allows, if it belongs to the session's holder.
+    /// The rights that the token of a session's request grants, if it belongs to the session's holder.
     fn renewal(&self, auth: &AuthRequest) -> Result<Admission, Denied> {
         let admission = self.access.verify(&auth.token, self.clock.wall())?;
         let holder = self
@@ -161,15 +161,15 @@ impl AuthSessions {
         }
     }
 
-    /// Counts one more bad token of a session, and says whether it was one too many.
+    /// Counts one more bad token of a session. Returns whether it was the last one allowed.
     fn has_worn_out(&mut self, id: SessionId) -> bool {
         let holder_of_session = self.holders.entry(id).or_default();
         holder_of_session.bad_tokens += 1;
         holder_of_session.bad_tokens >= BAD_TOKENS_IN_A_ROW_MAX
     }
 
-    /// Puts other rules in place. They hold for who comes from now on, and at once for those without a token and for the holders
-    /// of static keys; those whose key is gone are closed. What a JSON Web Token granted holds until that expires.
+    /// Replaces the rules. They apply to new clients, and at once to those without a token and to the holders of static
+    /// keys; a session whose key is gone is closed. The rights from a JSON Web Token stay until it expires.
     pub(crate) fn replace(&mut self, access: Arc<Access>, shard: &mut Shard, now: Micros) {
         if *self.anonymous != *access.anonymous() {
             let anonymous = Rc::new(access.anonymous().clone());
@@ -193,7 +193,8 @@ impl AuthSessions {
         }
     }
 
-    /// What an admission grants; those of everyone without a token are there once for all, to be replaced together.
+    /// The rights of an admission. All clients without a token share one object, so that it can be replaced for all of
+    /// them.
     fn rights_of(&self, admission: &Admission) -> Rc<Rights> {
         match admission.holder {
             None => self.anonymous.clone(),
@@ -220,7 +221,7 @@ mod tests {
 
     const KEY: &str = "tw_0123456789abcdef0123456789abcdef";
 
-    /// Rules by which the holder of [`KEY`] may subscribe to everything but `denied`, or is not let in.
+    /// Rules that let the holder of [`KEY`] subscribe to everything except `denied`, or do not admit it.
     fn rules(denied: Option<&str>) -> Arc<Access> {
         let patterns = |text: &str| -> Vec<Pattern> {
             let words = text.split_whitespace();
@@ -239,7 +240,7 @@ mod tests {
         Arc::new(Access::load(&config).expect("no file is read"))
     }
 
-    /// A sessions with `access`, and a shard without sessions.
+    /// Sessions with the rules `access`, and a shard without sessions.
     fn with_rules(access: Arc<Access>) -> (AuthSessions, Shard) {
         let limits = DirectoryLimits {
             topics_max: 10,
@@ -255,7 +256,7 @@ mod tests {
         (sessions, shard)
     }
 
-    /// What a client gets in that shows [`KEY`], or no token.
+    /// The admission of a client that shows [`KEY`], or no token.
     fn admission(sessions: &AuthSessions, shows: bool) -> Admission {
         let token = shows.then(|| Secret::from(KEY));
         let admitted = sessions.access().admit(token.as_ref(), sessions.clock.wall());
@@ -307,7 +308,7 @@ mod tests {
         assert!(!waiting(&shard, holder).contains("trade.A is no longer"));
         assert!(!waiting(&shard, anonymous).contains("is no longer"));
         assert!(shard.is_open(holder));
-        // Not only what was subscribed to; and wider again.
+        // This holds for more than what was subscribed to. Afterwards the rights are wider again.
         let refused = "this connection may not subscribe to secret.B";
         subscribe(&mut shard, holder, "secret.B");
         assert!(
@@ -323,7 +324,7 @@ mod tests {
         assert!(!shard.is_open(holder) && shard.is_open(anonymous));
     }
 
-    /// Between the answer to its handshake and its session the rules may change.
+    /// The rules may change between the answer to a client's handshake and its session.
     #[test]
     fn who_was_let_in_by_other_rules_has_the_rights_of_those_that_hold() {
         let (mut sessions, mut shard) = with_rules(rules(Some("")));

@@ -1,4 +1,4 @@
-//! The token that a request shows: in `Authorization`, or where browsers cannot set that, among the subprotocols.
+//! The token of a request: in `Authorization`, or among the subprotocols, since browsers cannot set that header.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,15 +7,15 @@ use tickwire_wire::Secret;
 
 use super::Denied;
 
-/// What an entry of `Sec-WebSocket-Protocol` begins with that is no subprotocol but a token, in base64url.
+/// The prefix of an entry in `Sec-WebSocket-Protocol` that is a token in base64url and not a subprotocol.
 const TOKEN_ENTRY: &str = "tickwire.token.";
 
-/// Whether an entry of `Sec-WebSocket-Protocol` is a token: it is neither chosen nor repeated.
+/// Whether an entry of `Sec-WebSocket-Protocol` is a token. Such an entry is neither chosen nor repeated in the answer.
 pub(crate) fn is_token_entry(entry: &[u8]) -> bool {
     entry.starts_with(TOKEN_ENTRY.as_bytes())
 }
 
-/// The token that `headers` show, if they show one.
+/// The token in `headers`, if there is one.
 pub(crate) fn shown_token(headers: &HeaderMap) -> Result<Option<Secret>, Denied> {
     let mut shown = None;
     let mut found = |token: Secret| match shown.replace(token) {
@@ -26,7 +26,7 @@ pub(crate) fn shown_token(headers: &HeaderMap) -> Result<Option<Secret>, Denied>
         let text = value
             .to_str()
             .map_err(|_| Denied::Malformed("it is not ASCII text"))?;
-        // Other schemes are for someone in between.
+        // Other schemes are for a proxy in front.
         if let Some(token) = bearer(text) {
             if token.is_empty() {
                 return Err(Denied::Malformed("it is empty"));
@@ -48,7 +48,7 @@ pub(crate) fn shown_token(headers: &HeaderMap) -> Result<Option<Secret>, Denied>
     Ok(shown)
 }
 
-/// The token of an `Authorization` with the scheme Bearer (RFC 6750 §2.1); schemes are the same in upper and lower case
+/// The token of an `Authorization` header with the scheme Bearer (RFC 6750 §2.1). The case of a scheme does not matter
 /// (RFC 9110 §11.1).
 fn bearer(text: &str) -> Option<&str> {
     let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));

@@ -1,8 +1,8 @@
-//! Static keys: long random texts, of which the settings hold the hashes.
+//! Static keys: long random texts. The settings hold only their hashes.
 //!
-//! A hash without salt and of a fast function is enough for a key that nobody can guess, and for no other: that is why keys
-//! are to be made, not thought up. Every known hash is compared, each in constant time, so that neither the time of a
-//! comparison nor the place of a key tells anything.
+//! A hash without salt by a fast function is enough for a key that nobody can guess, and for no other key. So keys must
+//! be generated, not invented. A token is compared with every known hash in constant time, so neither the time of a
+//! comparison nor the place of a key reveals anything.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,12 +14,12 @@ use tickwire_wire::Secret;
 
 use crate::config::{AuthKey, KeyHash};
 
-/// The shortest key that is worth hashing, in bytes.
+/// The shortest key that is accepted for hashing, in bytes.
 pub const KEY_BYTES_MIN: usize = 32;
-/// Random bytes of a key that is made here.
+/// The number of random bytes in a generated key.
 const RANDOM_BYTES: usize = 32;
 
-/// The key among `keys` whose text is `token`.
+/// The key among `keys` whose hash is that of `token`.
 pub(super) fn find<'k>(keys: &'k [AuthKey], token: &str) -> Option<&'k AuthKey> {
     let shown = KeyHash::of(token);
     let mut found = None;
@@ -34,7 +34,7 @@ pub(super) fn find<'k>(keys: &'k [AuthKey], token: &str) -> Option<&'k AuthKey> 
 /// A new key, from the system's source of randomness.
 ///
 /// # Errors
-/// When that cannot be read.
+/// If that source cannot be read.
 pub fn generate_key() -> io::Result<Secret> {
     let mut random = [0; RANDOM_BYTES];
     File::open("/dev/urandom")?.read_exact(&mut random)?;

@@ -1,6 +1,7 @@
-//! Who may do what: the origins, the static keys and `[auth.jwt]` of the key table `[auth]`.
+//! The origins, the static keys and `[auth.jwt]` of the key table `[auth]`.
 //!
-//! Holds no secret: of a static key its hash, of the rest the names of files, which [`crate::auth::Access::load`] reads.
+//! It holds no secret: only the hashes of static keys, and the names of files, which [`crate::auth::Access::load`]
+//! reads.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -49,17 +50,17 @@ const JWT: Form = Form {
     entry: None,
     hidden: None,
 };
-/// Longest time that clocks may differ.
+/// The largest difference between clocks that can be tolerated, in seconds.
 const LEEWAY_S_MAX: u64 = 300;
 
-/// One of `auth.keys`.
+/// An entry of `auth.keys`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AuthKey {
-    /// What logs and renewals know its holder by.
+    /// The name of the key's holder in logs.
     pub name: String,
     /// The hash of the key.
     pub hash: KeyHash,
-    /// What its holder may do.
+    /// The rights of its holder.
     pub rights: Rights,
 }
 
@@ -95,19 +96,19 @@ impl JwtAlgorithm {
 /// The table `[auth.jwt]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Jwt {
-    /// The algorithms that are taken.
+    /// The accepted algorithms.
     pub algorithms: Vec<JwtAlgorithm>,
-    /// The secret of HS256, a file's bytes.
+    /// The file with the secret of HS256.
     pub secret_file: Option<PathBuf>,
-    /// Public keys in PEM.
+    /// The files with public keys in PEM.
     pub public_key_files: Vec<PathBuf>,
-    /// A JSON Web Key Set.
+    /// The file with a JSON Web Key Set.
     pub jwks_file: Option<PathBuf>,
-    /// What a token's `aud` must name.
+    /// The audience that a token's `aud` must name.
     pub audience: Option<String>,
-    /// What a token's `iss` must be.
+    /// The issuer that a token's `iss` must be.
     pub issuer: Option<String>,
-    /// Seconds that clocks may differ.
+    /// The tolerated difference between clocks, in seconds.
     pub leeway_s: u64,
 }
 
@@ -159,7 +160,7 @@ fn key(fields: &Fields<'_>) -> Result<AuthKey, ConfigError> {
     })
 }
 
-/// The rate of a static key, if it has one of its own.
+/// A static key's own rate, if it has one.
 fn own_rate(fields: &Fields<'_>) -> Result<Option<PublishRate>, ConfigError> {
     let read = |name| fields.integer(name, 1, u64::from(PUBLISH_RATE_MAX));
     let rate = PublishRate::of(read(KEY_PER_S)?, read(KEY_BURST)?);

@@ -1,10 +1,10 @@
-//! Settings that are one of some words.
+//! Settings that are one of a few words.
 
 use super::error::ConfigError;
 use super::key::{Setting, Shape};
 use super::settings::Settings;
 
-/// Makes an enum of words as the file has them.
+/// Declares an enum of words, as they are written in the file.
 macro_rules! choice {
     ($(#[$attribute:meta])* $visibility:vis enum $name:ident { $($(#[$about:meta])* $word:literal => $choice:ident,)* }) => {
         $(#[$attribute])*
@@ -37,16 +37,16 @@ choice! {
 }
 
 choice! {
-    /// How severe a log line is, the most severe first.
+    /// The severity of a log line. The most severe is first.
     #[derive(PartialOrd, Ord)]
     pub enum LogLevel {
-        /// Something failed.
+        /// A failure.
         "error" => Error,
-        /// Something may fail.
+        /// A possible failure.
         "warn" => Warn,
-        /// What an operator wants to know.
+        /// News for operators.
         "info" => Info,
-        /// What a developer wants to know.
+        /// Details for developers.
         "debug" => Debug,
         /// Every event that the program reports.
         "trace" => Trace,
@@ -57,7 +57,7 @@ impl LogLevel {
     /// Every level, the most severe first.
     pub const ALL: [Self; 5] = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
 
-    /// The level as the file has it, which is also how filter directives have it.
+    /// The word of the level in the file, which filter directives use too.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match Self::SHAPE {
@@ -70,9 +70,9 @@ impl LogLevel {
 choice! {
     /// How bytes are handed to the kernel.
     pub enum EgressKind {
-        /// By `io_uring` where the kernel offers it, otherwise plainly.
+        /// By `io_uring` if the kernel offers it, otherwise by `write` calls.
         "auto" => Auto,
-        /// One system call a connection.
+        /// One system call for each connection.
         "plain" => Plain,
         /// One system call for a batch of connections.
         "io_uring" => IoUring,
@@ -92,9 +92,9 @@ choice! {
 choice! {
     /// Whether connections of trusted proxies begin with a header of the PROXY protocol.
     pub enum ProxyProtocol {
-        /// They begin with what the client sent.
+        /// They begin with the client's bytes.
         "off" => Off,
-        /// With one of version 2.
+        /// They begin with a header of version 2.
         "v2" => V2,
     }
 }
@@ -102,11 +102,11 @@ choice! {
 choice! {
     /// Whether clients show certificates.
     pub(super) enum TlsClientAuth {
-        /// They are not asked.
+        /// They are not asked for one.
         "none" => None,
-        /// They may.
+        /// They may show one.
         "optional" => Optional,
-        /// They must.
+        /// They must show one.
         "required" => Required,
     }
 }

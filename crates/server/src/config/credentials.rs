@@ -1,27 +1,28 @@
-//! Files that the service manager hands over: names that begin with `$CREDENTIALS_DIRECTORY/` (systemd.exec(5), "Credentials").
+//! Credentials from the service manager: files whose names begin with `$CREDENTIALS_DIRECTORY/` (systemd.exec(5),
+//! "Credentials").
 //!
-//! Only the name is made; whether there is such a file is found out by who reads it.
+//! Only the path is made here. Whether the file exists is found out when it is read.
 
 use std::path::PathBuf;
 
-/// The variable that says where they are, and what a name begins with.
+/// The variable with the folder of the credentials. Names of credentials begin with it.
 const VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 
-/// Where they are, if there are some.
+/// The folder of the credentials, if there is one.
 #[derive(Debug, Default)]
 pub(super) struct Credentials(Option<PathBuf>);
 
 impl Credentials {
-    /// Those that `environment` tells of.
+    /// The credentials that `environment` names.
     pub(super) fn of(environment: &[(String, String)]) -> Self {
         let told = environment.iter().find(|(name, _)| name == VARIABLE);
         Self(told.map(|(_, folder)| PathBuf::from(folder)))
     }
 
-    /// The file that a setting calls `name`.
+    /// The path of the file that a setting calls `name`.
     ///
     /// # Errors
-    /// When it is a credential and there are none.
+    /// If it is a credential and there is no folder of credentials.
     pub(super) fn file(&self, name: &str) -> Result<PathBuf, String> {
         let credential = name
             .strip_prefix('$')
@@ -41,7 +42,7 @@ mod tests {
     use super::*;
     use crate::config::{Config, ConfigError, Overrides};
 
-    /// The settings of a file that says `text`, with credentials in that folder, or none.
+    /// Loads a configuration file with the content `text`, and with credentials in `folder` if that is given.
     fn load(text: &str, folder: Option<&str>) -> Result<Config, ConfigError> {
         let temporary = tempfile::tempdir().expect("a folder");
         let file = temporary.path().join("x.toml");

@@ -3,7 +3,7 @@
 use super::Config;
 use super::key::{self, Key, Preset, Shape};
 
-/// The rules that the example file ends with; a comment says that the built-in ones follow.
+/// The rules at the end of the example file. A comment in it says that the built-in rules follow.
 const EXAMPLE_RULES: &str = r#"
 # Which topics are of which kind (state, book, event) and how many messages each keeps. Tried in order, before the
 # built-in rules: ticker.>, bbo.> and candle.> are state, book.> is book, anything else is event.
@@ -25,15 +25,15 @@ after_ms = 5000
 /// A flag of `tickwire serve`.
 #[derive(Debug, Clone)]
 pub struct Flag {
-    /// Its name, with the dashes.
+    /// The name, with the dashes.
     pub name: &'static str,
-    /// What help calls its value.
+    /// The name of its value in the help.
     pub value_name: &'static str,
-    /// What it sets.
+    /// The meaning of its setting.
     pub meaning: &'static str,
-    /// What holds when nothing sets it, without the quotes of TOML.
+    /// The default, without the quotes of TOML.
     pub default: String,
-    /// The words that it takes, if it takes no others.
+    /// The words that it accepts, if it accepts only these.
     pub words: &'static [&'static str],
     /// Whether it may be given several times.
     pub is_list: bool,
@@ -65,8 +65,8 @@ impl Config {
         })
     }
 
-    /// A file with every key at its default and some rules, as an operator would start from. Keys that
-    /// the broker decides by itself when they are not set are commented out.
+    /// A file for operators to start from, with every key at its default and some rules. Keys whose default the broker
+    /// finds out by itself are commented out.
     #[must_use]
     pub fn example_toml() -> String {
         let mut out = String::new();
@@ -113,7 +113,7 @@ impl Config {
     }
 }
 
-/// The default as TOML has it.
+/// The default, written in TOML.
 fn default_of(key: &Key) -> String {
     match key.preset {
         Preset::Integer(number) => number.to_string(),

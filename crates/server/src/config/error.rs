@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, and where each value came from.
+//! The faults of a configuration, and the origin of each value.
 
 use std::fmt;
 use std::io;
@@ -6,16 +6,16 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// Where a value came from.
+/// The origin of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// A flag of the command line, as it is written there.
+    /// A flag of the command line, with its dashes.
     Flag(&'static str),
     /// An environment variable.
     Variable(String),
     /// The configuration file.
     File(PathBuf),
-    /// Nothing set it.
+    /// No source has set it.
     Default,
 }
 
@@ -30,7 +30,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Why there is no configuration to run with. The first fault that was found.
+/// Why there is no configuration to run with. It is the first fault that was found.
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The configuration file cannot be read.
@@ -54,20 +54,20 @@ pub enum ConfigError {
     UnknownKey {
         /// The key, with its table.
         key: String,
-        /// Where it stands.
+        /// The origin of the key.
         origin: Origin,
-        /// The known key most like it.
+        /// The most similar known key.
         nearest: String,
     },
-    /// A `TICKWIRE_*` variable that is no setting.
+    /// A `TICKWIRE_*` variable is not a setting.
     #[error("environment variable {name} is no setting; the nearest is {nearest}")]
     UnknownVariable {
         /// The variable.
         name: String,
-        /// The known variable most like it.
+        /// The most similar known variable.
         nearest: String,
     },
-    /// A `TICKWIRE_*` variable for a key that only the file can set.
+    /// A `TICKWIRE_*` variable names a key that only the file can set.
     #[error("environment variable {name}: {key} can only be set in the configuration file")]
     NotAVariable {
         /// The variable.
@@ -75,24 +75,24 @@ pub enum ConfigError {
         /// The key.
         key: &'static str,
     },
-    /// A value that the key does not allow, by itself or beside another key's.
+    /// A key does not allow a value, by itself or beside the value of another key.
     #[error("{key} = {value} (from {origin}): {rule}")]
     BadValue {
         /// The key, with its table.
         key: String,
-        /// The value as it was given.
+        /// The value as it was written.
         value: String,
-        /// Where it came from.
+        /// The origin of the value.
         origin: Origin,
         /// What is allowed: "must be …".
         rule: String,
     },
-    /// A recording that cannot be read.
+    /// A recording cannot be read.
     #[error("feed.files names {} (from {origin}): {source}", path.display())]
     RecordingUnreadable {
         /// The recording.
         path: PathBuf,
-        /// Where its name came from.
+        /// The origin of its name.
         origin: Origin,
         /// What the system said.
         source: io::Error,

@@ -1,4 +1,4 @@
-//! Where market data comes from: `feed.kind` and `feed.files`.
+//! The source of market data: `feed.kind` and `feed.files`.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,21 +12,21 @@ use super::settings::Settings;
 /// The key of the recordings.
 const FILES: &str = "feed.files";
 
-/// Where ticks come from.
+/// The source of ticks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FeedSource {
-    /// From publishers only.
+    /// There is no feed; only publishers send data.
     None,
-    /// From the simulated market.
+    /// The simulated market.
     Sim,
-    /// From recordings, replayed together; at least one.
+    /// Recordings that are replayed together; at least one.
     Replay(Vec<PathBuf>),
 }
 
 impl Setting for FeedSource {
     const SHAPE: Shape = Shape::Choice(&["none", "sim", "replay"]);
 
-    /// Reads `feed.files` too.
+    /// Also reads `feed.files`.
     fn read(settings: &Settings, path: &'static str) -> Result<Self, ConfigError> {
         let files = settings.texts(FILES)?;
         if files.iter().any(|file| file.is_empty()) {
@@ -61,7 +61,7 @@ impl Setting for FeedSource {
     }
 }
 
-/// Whether the file at `path` can be opened for reading.
+/// Checks that the file at `path` can be opened for reading.
 fn readable(path: &Path) -> io::Result<()> {
     let kind = fs::metadata(path)?;
     if kind.is_dir() {

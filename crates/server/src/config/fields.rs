@@ -1,7 +1,7 @@
 //! One table of a list, or a table within a table, read field by field.
 //!
-//! As with keys: an unknown field is an error, and a refusal names field, value, origin and rule. Fields that may hold a
-//! secret by mistake are named without their value.
+//! The rules are those of keys: an unknown field is an error, and a refusal names the field, the value, its origin and
+//! the rule. Fields that may hold a secret by mistake are named without their value.
 
 use std::path::PathBuf;
 
@@ -16,20 +16,20 @@ use super::settings::{HIDDEN, Settings, integer_in, show};
 /// Most entries of a list of patterns.
 const PATTERNS_MAX: usize = 128;
 
-/// What tables of a setting look like.
+/// The form of the tables of a setting.
 pub(super) struct Form {
     /// Their fields.
     pub(super) known: &'static [&'static str],
-    /// The rule that is broken by what is no list of them.
+    /// The rule to name if the value is not a list of such tables.
     pub(super) list: &'static str,
-    /// The rule that is broken by an entry that is no table, if it is not to name all fields.
+    /// The rule to name if an entry is not a table, if that rule should not name all fields.
     pub(super) entry: Option<&'static str>,
-    /// The field that is never shown.
+    /// The field whose value is never shown.
     pub(super) hidden: Option<&'static str>,
 }
 
 impl Form {
-    /// The list at `path`, whose entries `read` makes of their fields and of the entries before.
+    /// The list at `path`. `read` makes an entry from its fields and the entries before it.
     pub(super) fn list<T>(
         &self,
         settings: &Settings,
@@ -49,7 +49,7 @@ impl Form {
         Ok(list)
     }
 
-    /// The fields of `item`, which errors call `place`.
+    /// The fields of `item`. Errors call it `place`.
     pub(super) fn fields<'a>(
         &self,
         place: String,
@@ -85,14 +85,14 @@ impl Form {
     }
 }
 
-/// A table of a setting, with what its refusals need.
+/// A table of a setting, with everything that its refusals name.
 pub(super) struct Fields<'a> {
-    /// Its name in errors: `auth.keys[2]`.
+    /// Its name in errors, such as `auth.keys[2]`.
     place: String,
     origin: Origin,
     item: &'a Value,
     fields: &'a Dict,
-    /// The field that is never shown.
+    /// The field whose value is never shown.
     hidden: Option<&'static str>,
 }
 
@@ -112,7 +112,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The value of a field that must be there, which `rule` says what it must be; else the whole table is refused.
+    /// The value of a required field. If it is missing, the whole table is refused with `rule`.
     pub(super) fn there(&self, name: &str, rule: &str) -> Result<&'a Value, ConfigError> {
         self.fields.get(name).ok_or_else(|| ConfigError::BadValue {
             key: self.place.clone(),
@@ -122,7 +122,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// A text that may be left out; empty is refused.
+    /// An optional text. An empty one is refused.
     pub(super) fn text(&self, name: &str) -> Result<Option<&'a str>, ConfigError> {
         let Some(value) = self.fields.get(name) else {
             return Ok(None);
@@ -131,12 +131,12 @@ impl<'a> Fields<'a> {
         text.map(Some).ok_or_else(|| self.refuse(name, "must be a text"))
     }
 
-    /// A text that must be there.
+    /// A required text.
     pub(super) fn needed(&self, name: &str, rule: &str) -> Result<&'a str, ConfigError> {
         self.text(name)?.ok_or_else(|| self.refuse(name, rule))
     }
 
-    /// A list of texts; none if it is left out.
+    /// An optional list of texts. Empty if it is missing.
     pub(super) fn texts(&self, name: &str) -> Result<Vec<&'a str>, ConfigError> {
         let Some(value) = self.fields.get(name) else {
             return Ok(Vec::new());
@@ -147,7 +147,7 @@ impl<'a> Fields<'a> {
             .ok_or_else(|| self.refuse(name, "must be a list of texts"))
     }
 
-    /// A list of patterns; none if it is left out.
+    /// An optional list of patterns. Empty if it is missing.
     pub(super) fn patterns(&self, name: &str) -> Result<Vec<Pattern>, ConfigError> {
         let texts = self.texts(name)?;
         if texts.len() > PATTERNS_MAX {
@@ -160,20 +160,20 @@ impl<'a> Fields<'a> {
         parsed.collect()
     }
 
-    /// A file's name that may be left out.
+    /// An optional file name.
     pub(super) fn file(&self, name: &str, credentials: &Credentials) -> Result<Option<PathBuf>, ConfigError> {
         let file = self.text(name)?.map(|file| credentials.file(file)).transpose();
         file.map_err(|rule| self.refuse(name, rule))
     }
 
-    /// A list of files' names; none if it is left out.
+    /// An optional list of file names. Empty if it is missing.
     pub(super) fn files(&self, name: &str, credentials: &Credentials) -> Result<Vec<PathBuf>, ConfigError> {
         let files = self.texts(name)?.into_iter();
         let files: Result<Vec<PathBuf>, String> = files.map(|file| credentials.file(file)).collect();
         files.map_err(|rule| self.refuse(name, rule))
     }
 
-    /// A whole number between `min` and `max` that may be left out.
+    /// An optional whole number between `min` and `max`.
     pub(super) fn integer(&self, name: &str, min: u64, max: u64) -> Result<Option<u64>, ConfigError> {
         let value = self.fields.get(name);
         let read = value.map(|value| integer_in(value, min, max)).transpose();

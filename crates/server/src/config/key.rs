@@ -1,16 +1,18 @@
-//! What a setting is: its key, the type that it is read into, and the macro `rows` that makes both, and a field, of one row.
+//! The parts of a setting: its key, the type that it is read into, and the macro `rows`, which makes both and a field
+//! from one row.
 //!
-//! Validation, the unknown-key check, the names of flags and environment variables, what a reload may change, the example file and
-//! the table of CONFIGURATION.md all come from the rows, so that none of them can differ from the others.
+//! Validation, the check for unknown keys, the names of flags and environment variables, the effect of a reload, the
+//! example file and the table of CONFIGURATION.md all come from the rows, so that none of them can differ from the
+//! others.
 
 use super::error::ConfigError;
 use super::settings::Settings;
 use super::table;
 
-/// What a key may hold.
+/// The values that a key may hold.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Shape {
-    /// A whole number between two bounds, both allowed.
+    /// A whole number between two bounds, which are allowed, too.
     Integer { min: u64, max: u64 },
     /// `true` or `false`.
     Bool,
@@ -20,15 +22,15 @@ pub(super) enum Shape {
     Choice(&'static [&'static str]),
     /// An IP address or a name, and a port.
     Address,
-    /// A text, and what it is.
+    /// A text, with a description of it.
     Text(&'static str),
-    /// A list of texts, and what they are.
+    /// A list of texts, with a description of them.
     Texts(&'static str),
-    /// A table, or a list of tables, which only the file can set, and their fields.
+    /// A table or a list of tables, which only the file can set, with a description of their fields.
     Tables(&'static str, &'static str),
 }
 
-/// What a key holds when nothing sets it.
+/// The default of a key.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Preset {
     Integer(u64),
@@ -37,53 +39,53 @@ pub(super) enum Preset {
     Bool(bool),
     /// A list of texts.
     List(&'static [&'static str]),
-    /// Nothing: the broker decides as described. The other is what an example may show, as TOML has it.
+    /// There is none: the broker decides as the first text describes. The second is an example in TOML.
     Unset(&'static str, &'static str),
 }
 
-/// One setting. A row begins with what it holds when nothing sets it, and [`Key::named`] completes it.
+/// One setting. A row begins with the default, and [`Key::named`] completes it.
 #[derive(Debug)]
 pub(super) struct Key {
-    /// Where it stands in the file, with a dot between table and key.
+    /// Its path in the file: table, dot, key.
     pub(super) path: &'static str,
     pub(super) shape: Shape,
     pub(super) preset: Preset,
     pub(super) meaning: &'static str,
-    /// The command line's name for it, and what help calls its value.
+    /// The flag of the command line, and the name of its value in the help.
     pub(super) flag: Option<(&'static str, &'static str)>,
-    /// Whether it is read at the start alone; others hold after a reload too.
+    /// Whether it is read only at the start. A reload changes the others.
     pub(super) restart: bool,
     file_only: bool,
     range: (u64, u64),
 }
 
-/// A row of a whole number.
+/// A row with a whole number.
 pub(super) const fn int(number: u64) -> Key {
     Key::new(Preset::Integer(number))
 }
 
-/// A row of a text, a word or an address.
+/// A row with a text, a word or an address.
 pub(super) const fn text(text: &'static str) -> Key {
     Key::new(Preset::Text(text))
 }
 
-/// A row of `true` or `false`.
+/// A row with a boolean.
 pub(super) const fn truth(truth: bool) -> Key {
     Key::new(Preset::Bool(truth))
 }
 
-/// A row of a list.
+/// A row with a list.
 pub(super) const fn list(items: &'static [&'static str]) -> Key {
     Key::new(Preset::List(items))
 }
 
-/// A row of what the broker decides as described, with an example as TOML has it.
+/// A row without a default: `decided` says how the broker decides, and `example` is a value in TOML.
 pub(super) const fn unset(decided: &'static str, example: &'static str) -> Key {
     Key::new(Preset::Unset(decided, example))
 }
 
 impl Key {
-    /// A row of what is `preset` when nothing sets it.
+    /// A row with the default `preset`.
     pub(super) const fn new(preset: Preset) -> Self {
         Self {
             path: "",
@@ -97,31 +99,31 @@ impl Key {
         }
     }
 
-    /// The bounds of a whole number, both allowed.
+    /// Sets the bounds of a whole number, which are allowed, too.
     pub(super) const fn between(mut self, min: u64, max: u64) -> Self {
         self.range = (min, max);
         self
     }
 
-    /// The command line has this name for it, and help this one for its value.
+    /// Sets the flag of the command line, and the name of its value in the help.
     pub(super) const fn flag(mut self, flag: &'static str, value: &'static str) -> Self {
         self.flag = Some((flag, value));
         self
     }
 
-    /// Only the file can set it.
+    /// Makes the key one that only the file can set.
     pub(super) const fn file_only(mut self) -> Self {
         self.file_only = true;
         self
     }
 
-    /// It is read at the start alone.
+    /// Makes the key one that is read only at the start.
     pub(super) const fn restart(mut self) -> Self {
         self.restart = true;
         self
     }
 
-    /// The whole key, of a type with this `shape`.
+    /// Completes the key, for a type with this `shape`.
     pub(super) const fn named(mut self, path: &'static str, shape: Shape, meaning: &'static str) -> Self {
         let (min, max) = self.range;
         self.shape = match shape {
@@ -133,7 +135,8 @@ impl Key {
         self
     }
 
-    /// The environment's name for it, if that may set it: the flag's name where there is a flag, else the path.
+    /// The environment variable, if there is one. It is named after the flag if there is a flag, otherwise after the
+    /// path.
     pub(super) fn variable(&self) -> Option<String> {
         if self.file_only {
             return None;
@@ -150,18 +153,18 @@ impl Key {
         matches!(self.shape, Shape::Tables(..))
     }
 
-    /// The table it stands in; empty at the top.
+    /// The table of the key; empty at the top of the file.
     pub(super) fn table(&self) -> &'static str {
         self.path.split_once('.').map_or("", |(table, _)| table)
     }
 
-    /// Its name within the table.
+    /// The name of the key in its table.
     pub(super) fn name(&self) -> &'static str {
         self.path.split_once('.').map_or(self.path, |(_, name)| name)
     }
 }
 
-/// All settings, those of a table side by side, in the order of the documentation: lists of tables stand at the end.
+/// All settings in the order of the documentation, with those of a table side by side. Lists of tables come last.
 pub(super) fn all() -> impl Iterator<Item = &'static Key> {
     let of_top = |rules: bool| table::TOP.iter().filter(move |key| key.is_tables() == rules);
     let tables = table::TABLES.iter().copied().flatten();
@@ -175,19 +178,19 @@ pub(super) fn find(path: &str) -> Option<&'static Key> {
 
 /// A type that a setting is read into.
 pub(super) trait Setting: Sized + PartialEq {
-    /// What its key may hold; the bounds of a whole number are those of its row.
+    /// The values that its key may hold. The row of the key gives the bounds of a whole number.
     const SHAPE: Shape;
 
-    /// The value at `path`, or its refusal, which names key, value, origin and rule.
+    /// Reads the value at `path`. A refusal names the key, the value, its origin and the rule.
     fn read(settings: &Settings, path: &'static str) -> Result<Self, ConfigError>;
 
-    /// The key in which this value and another one differ, if they do.
+    /// The key, if this value and the other one differ.
     fn differing(&self, other: &Self, path: &'static str) -> Option<&'static str> {
         (self != other).then_some(path)
     }
 }
 
-/// A setting that may be left to the broker.
+/// A setting that may be missing, so that the broker decides.
 impl<T: Setting> Setting for Option<T> {
     const SHAPE: Shape = T::SHAPE;
 
@@ -199,19 +202,19 @@ impl<T: Setting> Setting for Option<T> {
 
 /// A table of settings.
 pub(super) trait Table: Sized {
-    /// Its keys, without those of the tables in it.
+    /// Its keys, without those of its inner tables.
     const KEYS: &'static [Key];
 
-    /// The table, each value by itself and beside the others checked.
+    /// Reads the table and checks each value by itself and beside the others.
     fn read(settings: &Settings) -> Result<Self, ConfigError>;
 
     /// The keys in which this table and another one differ.
     fn differing(&self, other: &Self) -> Vec<&'static str>;
 }
 
-/// Makes a table of rows. A row has a field and its type, what it is when nothing sets it and more of the [`Key`], and its meaning. The field is called as the
-/// key is, or `as` says the key's name; a `+` adds a key that another row's type reads. `checked` names a function that holds values
-/// against each other.
+/// Makes a table of rows. A row has a field with its type, the default with other parts of the [`Key`], and the
+/// meaning. The field has the name of the key; `as` gives the key another name. A `+` adds a key that another row's
+/// type reads. `checked` names a function that checks values beside each other.
 macro_rules! rows {
     (
         $(#[$attribute:meta])*
@@ -282,7 +285,7 @@ mod tests {
     #[test]
     fn keys_of_a_table_stand_side_by_side() {
         let mut tables: Vec<&str> = all().map(Key::table).collect();
-        // The lists of rules.
+        // These are the lists of rules.
         tables.truncate(tables.len() - 2);
         tables.dedup();
         let expected = "|log|limits|heartbeat|drain|socket|tls|proxy|auth|feed|compression|test".split('|');

@@ -1,4 +1,4 @@
-//! The hash by which the settings name a static key, so that they hold no secret.
+//! The hash of a static key. The settings name keys by it, so that they hold no secret.
 
 use std::fmt;
 
@@ -15,12 +15,12 @@ impl KeyHash {
         Self(Sha256::digest(key.as_bytes()).into())
     }
 
-    /// Its bytes.
+    /// The bytes of the hash.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The hash that 64 hexadecimal digits stand for.
+    /// The hash in 64 hexadecimal digits. `None` if `digits` is anything else.
     #[must_use]
     pub fn parse(digits: &str) -> Option<Self> {
         let mut hash = [0; 32];
@@ -34,7 +34,7 @@ impl KeyHash {
     }
 }
 
-/// As the settings have it.
+/// Writes the hash as the settings do.
 impl fmt::Display for KeyHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))

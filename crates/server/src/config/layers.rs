@@ -1,7 +1,7 @@
-//! Where settings come from: defaults, file, environment, flags, each over those before.
+//! The layers of settings: defaults, file, environment, flags. Each has precedence over those before it.
 //!
-//! Anything that is no key is refused here. Values are not checked: text that is no number where one is needed stays text, and
-//! is refused when it is read.
+//! Names that are not keys are refused here. Values are not checked: a text where a number is needed stays text, and is
+//! refused when it is read.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,20 +13,21 @@ use super::key::{self, Key, Preset, Shape};
 use super::nearest::nearest;
 use super::settings::{Settings, show};
 
-/// What the command line says, as text, before it is checked.
+/// The flags of the command line as text, before they are checked.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Overrides(BTreeMap<&'static str, String>);
 
 impl Overrides {
-    /// Sets what the flag of this name, with its dashes, is given; lists have commas between. Flags are those of
-    /// [`Config::flags`](super::Config::flags); [`Config::load`](super::Config::load) panics at another.
+    /// Sets the value of a flag, which is named with its dashes. Items of a list are separated by commas. The flags are
+    /// those of [`Config::flags`](super::Config::flags); [`Config::load`](super::Config::load) panics if it gets
+    /// another one.
     pub fn set(&mut self, flag: &'static str, text: impl Into<String>) {
         self.0.insert(flag, text.into());
     }
 }
 
 impl Settings {
-    /// Puts what holds where nothing else is set.
+    /// Puts in the defaults.
     pub(super) fn put_defaults(&mut self) {
         for key in key::all() {
             let value = match key.preset {
@@ -41,10 +42,10 @@ impl Settings {
         }
     }
 
-    /// Puts what the file at `path` has.
+    /// Puts in the settings of the file at `path`.
     ///
     /// # Errors
-    /// When it cannot be read, is not TOML or has an unknown key.
+    /// If it cannot be read, is not TOML or has an unknown key.
     pub(super) fn put_file(&mut self, path: &Path) -> Result<(), ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::FileUnreadable {
             path: path.to_owned(),
@@ -59,10 +60,10 @@ impl Settings {
         self.put_table(values, "", &Origin::File(path.to_owned()))
     }
 
-    /// Puts `values`, which stand in `table`. Refuses the first that is neither a setting nor a table of settings.
+    /// Puts in `values` of the table `table`. Refuses the first that is neither a setting nor a table of settings.
     fn put_table(&mut self, values: Dict, table: &str, origin: &Origin) -> Result<(), ConfigError> {
         for (name, value) in values {
-            // A quoted key with a dot in it looks like a path but is none.
+            // A quoted key with a dot looks like a path but is not one.
             let dotted = name.contains('.');
             let shown = if dotted { format!("{name:?}") } else { name };
             let path = match table {
@@ -80,7 +81,7 @@ impl Settings {
                     continue;
                 }
                 other if is_table => return Err(not_a_table(path, &other, origin)),
-                // Of a table that does not exist, the keys in it say best what was meant.
+                // If the table is unknown, a key in it is the best hint to the intended name.
                 Value::Dict(_, inner) if table.is_empty() => match inner.keys().next() {
                     Some(first) => format!("{path}.{first}"),
                     None => path,
@@ -96,10 +97,10 @@ impl Settings {
         Ok(())
     }
 
-    /// Puts the `TICKWIRE_*` variables of `environment`; others are not looked at.
+    /// Puts in the `TICKWIRE_*` variables of `environment`; other variables are ignored.
     ///
     /// # Errors
-    /// When one of them is no setting.
+    /// If one of them is not a setting.
     pub(super) fn put_environment(&mut self, environment: &[(String, String)]) -> Result<(), ConfigError> {
         for (name, text) in environment {
             if !name.starts_with(PREFIX) || is_ours_but_no_setting(name) || is_service_link(name) {
@@ -113,7 +114,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Puts the flags that were given.
+    /// Puts in the flags.
     pub(super) fn put_flags(&mut self, given: &Overrides) {
         for (flag, text) in &given.0 {
             let mut keys = key::all();
@@ -124,7 +125,7 @@ impl Settings {
 
     fn put_text(&mut self, key: &Key, text: &str, origin: &Origin) {
         let value = match key.shape {
-            // `none`, `sim`, `replay:FILE,FILE` or, with the files of a weaker layer, `replay`.
+            // The text is `none`, `sim`, `replay:FILE,FILE` or, with the files of a weaker layer, `replay`.
             _ if key.path == "feed.kind" => {
                 let (kind, files) = match text.split_once(':') {
                     Some(("replay", files)) => ("replay", Some(list(files))),
@@ -136,7 +137,7 @@ impl Settings {
                 }
                 Value::from(kind)
             }
-            // Text that is no such value stays text.
+            // Text that is not a valid value stays text.
             Shape::Integer { .. } => text.parse::<i128>().map_or_else(|_| text.into(), Value::from),
             Shape::Positive => text.parse::<f64>().map_or_else(|_| text.into(), Value::from),
             Shape::Bool => text.parse::<bool>().map_or_else(|_| text.into(), Value::from),
@@ -147,7 +148,7 @@ impl Settings {
     }
 }
 
-/// The items of `text`, with commas between.
+/// The items of `text`, which are separated by commas.
 fn list(text: &str) -> Value {
     match text.trim() {
         "" => Value::from(Vec::<String>::new()),
@@ -157,7 +158,7 @@ fn list(text: &str) -> Value {
 
 const PREFIX: &str = "TICKWIRE_";
 
-/// Variables of the binary and of the tests that are no settings.
+/// Whether a variable belongs to the program or its tests but is not a setting.
 fn is_ours_but_no_setting(name: &str) -> bool {
     matches!(
         name,
@@ -172,8 +173,8 @@ fn is_ours_but_no_setting(name: &str) -> bool {
     ) || (name.starts_with("TICKWIRE_TEST_") && !name.starts_with("TICKWIRE_TEST__"))
 }
 
-/// Whether Kubernetes may have set it: a service called `tickwire` or `tickwire-…` puts `TICKWIRE_SERVICE_HOST`,
-/// `TICKWIRE_PORT_7400_TCP_ADDR` and their like into every container of its namespace.
+/// Whether Kubernetes may have set the variable: a service called `tickwire` or `tickwire-…` adds
+/// `TICKWIRE_SERVICE_HOST`, `TICKWIRE_PORT_7400_TCP_ADDR` and similar ones to every container of its namespace.
 fn is_service_link(name: &str) -> bool {
     let numbered_port = name.split("_PORT_").skip(1).any(|rest| {
         let protocol = rest.trim_start_matches(|c: char| c.is_ascii_digit());
@@ -185,7 +186,7 @@ fn is_service_link(name: &str) -> bool {
         || name.contains("_SERVICE_PORT_")
 }
 
-/// What the parser says of `text`, with the line and column, both from 1: one line, since it may go to a log.
+/// The parser's message about `text` with the line and column, both from 1. It is one line, since it may go to a log.
 fn on_one_line(text: &str, span: Option<std::ops::Range<usize>>, message: &str) -> String {
     let meant = span.clone().and_then(|span| text.get(span)).map_or("", str::trim);
     let what = match message.trim() {
@@ -219,7 +220,7 @@ fn not_a_table(table: String, value: &Value, origin: &Origin) -> ConfigError {
 }
 
 fn unknown_variable(name: String) -> ConfigError {
-    // The path may have been spelt in full where the flag's name is the one to use, or the key is not for variables.
+    // The name may be the spelt-out path although the flag has another name, or the key may have no variable.
     let as_path = |variable: &str| variable[PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
     let path = as_path(&name);
     match key::find(&path).map(|key| (key.path, key.variable())) {

@@ -1,9 +1,9 @@
-//! What the broker is told to do: typed, checked, and merged from flags, environment, file and defaults.
+//! The configuration of the broker: typed, checked, and merged from flags, environment, file and defaults.
 //!
-//! A [`Config`] that [`Config::load`] returned is valid: every value is in its range and fits the others. An unknown key or
-//! variable is an error, never ignored, since a misspelt limit would otherwise be no limit. Each setting has one row (`table.rs`),
-//! from which follow its field, how it is read, and what `docs/CONFIGURATION.md` says of it. Reads the configuration file and
-//! looks whether the recordings that it names can be opened; touches nothing else.
+//! A [`Config`] from [`Config::load`] is valid: every value is in its range and fits the others. An unknown key or
+//! variable is an error, never ignored, since a misspelt limit would otherwise be no limit. Each setting has one row in
+//! `table.rs`, from which its field, its reader and its line in `docs/CONFIGURATION.md` are made. This code reads the
+//! configuration file and checks whether the recordings in it can be opened. It touches nothing else.
 
 mod auth;
 mod choices;
@@ -45,13 +45,14 @@ pub use self::table::{
 pub use self::tls::{Tls, TlsClients};
 
 impl Config {
-    /// Merges `flags` over `environment` over the file over the defaults, and checks the whole.
+    /// Merges the settings and checks them all. `flags` have precedence over `environment`, that over the file, and
+    /// that over the defaults.
     ///
-    /// Of `environment` only `TICKWIRE_*` is looked at, and `CREDENTIALS_DIRECTORY`.
+    /// From `environment` only `TICKWIRE_*` and `CREDENTIALS_DIRECTORY` are read.
     ///
     /// # Errors
-    /// The first fault: a file that cannot be read, an unknown key or variable, a value out of its range or at odds with
-    /// another, a recording that cannot be read.
+    /// The first fault: a file that cannot be read, an unknown key or variable, a value out of its range or in conflict
+    /// with another, or a recording that cannot be read.
     pub fn load(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
@@ -68,14 +69,14 @@ impl Config {
         Self::read(&settings)
     }
 
-    /// The settings that a broker which was started with these does not take from `other` ones before it is started again.
+    /// The changed settings in `other` that need a restart, because a running broker does not take them from a reload.
     pub(crate) fn needs_restart(&self, other: &Self) -> Vec<&'static str> {
         let mut differing = self.differing(other);
         differing.retain(|path| key::find(path).is_some_and(|key| key.restart));
         differing
     }
 
-    /// The number of shards on a machine with `cores` cores: the setting where there is one. At least 1, at most 64.
+    /// The number of shards on a machine with `cores` cores, or the setting if there is one. At least 1, at most 64.
     #[must_use]
     pub fn shard_count(&self, cores: usize) -> usize {
         let most = usize::try_from(table::SHARDS_MAX).unwrap_or(usize::MAX);
@@ -84,7 +85,7 @@ impl Config {
 }
 
 impl Default for Config {
-    /// What holds where nothing is set.
+    /// The configuration without any settings.
     fn default() -> Self {
         Self::load(None, [], &Overrides::default()).expect("the defaults are valid")
     }

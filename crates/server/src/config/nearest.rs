@@ -1,9 +1,9 @@
-//! The known name most like a misspelt one.
+//! Finds the known name that is most similar to a misspelt one.
 
-/// The one of `known` most like `name`; empty if there is none.
+/// The name in `known` that is most similar to `name`; empty if `known` is empty.
 ///
-/// Names are alike by Jaro-Winkler, which forgives a missing end (`outbox` for `outbox_bytes`). A name in the wrong table or in
-/// none is found by its last part.
+/// Similarity is measured by Jaro-Winkler, which tolerates a missing end (`outbox` for `outbox_bytes`). A name in the
+/// wrong table or in no table is found by its last part.
 pub(super) fn nearest(name: &str, known: impl IntoIterator<Item = String>) -> String {
     let last = |text: &str| text.rsplit('.').next().unwrap_or_default().to_owned();
     let likeness = |other: &str| {

@@ -1,21 +1,22 @@
 //! Origins of web pages (RFC 6454), and the rules that name them in the settings.
 //!
-//! The crate `headers` knows origins too, but takes one with a path, and one with its scheme's port for another than without.
+//! The crate `headers` parses origins too, but accepts an origin with a path, and treats one with the scheme's default
+//! port as different from one without a port.
 
 use std::fmt;
 
-/// Scheme, host and port of a page. Two are the same only if all three are (RFC 6454 §5).
+/// Scheme, host and port of a page. Two origins are the same only if all three are (RFC 6454 §5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebOrigin {
     scheme: String,
     host: String,
-    /// That of the scheme where none is named; none if the scheme has none.
+    /// The port, by default that of the scheme. `None` if there is neither.
     port: Option<u16>,
 }
 
 impl WebOrigin {
-    /// The origin that `text` is: `https://example.com`, with a port where it is not the scheme's own. Scheme and host are
-    /// the same in upper and lower case (RFC 6454 §4).
+    /// Parses the origin `text`, such as `https://example.com`, with a port if that is not the scheme's default. The
+    /// case of scheme and host does not matter (RFC 6454 §4).
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (scheme, authority) = text.split_once("://")?;
@@ -72,12 +73,12 @@ impl fmt::Display for WebOrigin {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OriginRule {
     origin: WebOrigin,
-    /// Whether it is the hosts below that of `origin` that are meant, and not that one itself.
+    /// Whether the rule matches only hosts below that of `origin`.
     below: bool,
 }
 
 impl OriginRule {
-    /// The rule that `text` is: an origin, or one whose host begins with `*.`, which stands for one label or more.
+    /// Parses the rule `text`: an origin, or one whose host begins with `*.`, which stands for one or more labels.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let Some((scheme, rest)) = text.split_once("://*.") else {
@@ -90,7 +91,7 @@ impl OriginRule {
         (is_name && is_whole).then_some(Self { origin, below: true })
     }
 
-    /// Whether pages of `origin` are meant.
+    /// Whether the rule matches pages of `origin`.
     pub(crate) fn covers(&self, origin: &WebOrigin) -> bool {
         let rule = &self.origin;
         if !self.below {

@@ -1,4 +1,4 @@
-//! What the settings give the router.
+//! The settings that the router gets.
 
 use tickwire_router::{DirectoryLimits, ShardSettings};
 use tickwire_wire::limits::TOPICS_AT_ONCE;
@@ -7,11 +7,11 @@ use tickwire_wire::message::AnnouncedLimits;
 use super::Config;
 use crate::VERSION;
 
-/// Time for clients to answer a close frame.
+/// Time in milliseconds that clients have to answer a close frame.
 const CLOSE_TIMEOUT_MS: u64 = 2_000;
 
 impl Config {
-    /// What the directory may hold.
+    /// The limits of the directory.
     pub(crate) fn directory_limits(&self) -> DirectoryLimits {
         DirectoryLimits {
             topics_max: self.limits.topics,
@@ -22,7 +22,7 @@ impl Config {
         }
     }
 
-    /// What a shard promises and allows.
+    /// The settings of a shard.
     pub(crate) fn shard_settings(&self) -> ShardSettings {
         let limits = &self.limits;
         ShardSettings {

@@ -1,4 +1,4 @@
-//! The lists of rules: which topics are of which kind (`kinds`), and for how long topics may be silent (`staleness`).
+//! The lists of rules: the kinds of topics (`kinds`), and how long topics may be silent (`staleness`).
 
 use tickwire_router::{KindRule, StaleRule};
 use tickwire_wire::limits::{BOOK_HISTORY_MAX, EVENT_HISTORY_MAX};
@@ -60,7 +60,7 @@ impl Setting for Vec<StaleRule> {
     }
 }
 
-/// The pattern of a rule, which none of the `earlier` ones of the list has.
+/// The pattern of a rule. It must differ from those of the `earlier` rules in the list.
 fn pattern<'a>(
     fields: &Fields<'_>,
     path: &str,
@@ -81,7 +81,7 @@ fn pattern<'a>(
     }
 }
 
-/// Messages that a topic of `kind` keeps when its rule names no number.
+/// The number of messages that a topic of `kind` keeps if its rule does not say.
 const fn history_for(kind: Kind) -> usize {
     match kind {
         Kind::State => 1,

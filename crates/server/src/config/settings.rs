@@ -1,7 +1,7 @@
-//! The merged layers, and how values of them are read into types.
+//! The merged layers of settings, and how their values are read into types.
 //!
-//! Each read names key, value, origin and rule when the value does not fit. Asking for a path that is no key is a fault of the
-//! program and panics.
+//! A value that does not fit is refused by an error that names the key, the value, its origin and the rule. Reading a
+//! path that is not a key is a fault of the program and panics.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -15,10 +15,10 @@ use super::credentials::Credentials;
 use super::error::{ConfigError, Origin};
 use super::key::{self, Key, Setting, Shape};
 
-/// What stands for a value that may be a secret.
+/// Shown in place of a value that may be a secret.
 pub(super) const HIDDEN: &str = "(not shown)";
 
-/// What each key is set to and by what, the strongest of the layers.
+/// The value and origin of each key, from the strongest layer.
 #[derive(Default)]
 pub(super) struct Settings {
     values: BTreeMap<&'static str, (Value, Origin)>,
@@ -26,7 +26,7 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// None, with the files that the service manager hands over.
+    /// No settings yet, with the credentials from the service manager.
     pub(super) fn with_credentials(credentials: Credentials) -> Self {
         Self {
             credentials,
@@ -34,12 +34,12 @@ impl Settings {
         }
     }
 
-    /// Sets the key at `path`, over what it was.
+    /// Sets the key at `path`, in place of its earlier value.
     pub(super) fn put(&mut self, path: &'static str, value: Value, origin: Origin) {
         self.values.insert(path, (value, origin));
     }
 
-    /// The files that the service manager hands over.
+    /// The credentials from the service manager.
     pub(super) fn credentials(&self) -> &Credentials {
         &self.credentials
     }
@@ -49,7 +49,7 @@ impl Settings {
         self.values.get(path).map(|(value, _)| value)
     }
 
-    /// Where the value at `path` came from.
+    /// The origin of the value at `path`.
     pub(super) fn origin(&self, path: &str) -> Origin {
         self.values
             .get(path)
@@ -66,7 +66,8 @@ impl Settings {
         }
     }
 
-    /// Refuses the value at `path` if it is at odds with that at `other`: `rule` and the other follow.
+    /// Refuses the value at `path` if it is `at_odds`, because it conflicts with the value at `other`. The message has
+    /// `rule` and then the other value.
     pub(super) fn refuse_beside_if(
         &self,
         at_odds: bool,
@@ -82,7 +83,7 @@ impl Settings {
         Err(self.refuse(path, format!("{rule} {other} = {value} (from {origin})")))
     }
 
-    /// As [`Self::refuse`], of a value that may hold a secret by mistake.
+    /// Does the same as [`Self::refuse`] for a value that may hold a secret by mistake.
     pub(super) fn refuse_unseen(&self, path: &str, rule: impl Into<String>) -> ConfigError {
         ConfigError::BadValue {
             key: path.to_owned(),
@@ -92,7 +93,7 @@ impl Settings {
         }
     }
 
-    /// One of the words that a `shape` has.
+    /// One of the words of a `shape`.
     pub(super) fn word(&self, path: &str, shape: Shape) -> Result<&'static str, ConfigError> {
         let Shape::Choice(words) = shape else {
             unreachable!("{path} is one of some words")
@@ -109,7 +110,7 @@ impl Settings {
         texts.ok_or_else(|| self.refuse(path, "must be a list of texts"))
     }
 
-    /// A list of texts, each made into a value or refused by a rule.
+    /// A list of texts. Each is converted into a value or refused by a rule.
     pub(super) fn list<T>(
         &self,
         path: &str,
@@ -156,7 +157,7 @@ impl Setting for f64 {
     fn read(settings: &Settings, path: &'static str) -> Result<Self, ConfigError> {
         let number = settings.value(path).and_then(|value| match value {
             Value::Num(_, Num::F64(number)) => Some(*number),
-            // A whole number; beyond 2^53 the nearest that a float has is near enough.
+            // For a whole number beyond 2^53 the nearest float is near enough.
             _ => whole(value).map(|number| number as f64),
         });
         number
@@ -165,8 +166,8 @@ impl Setting for f64 {
     }
 }
 
-/// An IP address and a port, or a name and a port: then its first IPv4 address, or its first one if it has none of those. The
-/// system's resolver is asked for names only.
+/// An IP address and a port, or a name and a port. A name is resolved by the system, to its first IPv4 address if it
+/// has one, otherwise to its first address.
 impl Setting for SocketAddr {
     const SHAPE: Shape = Shape::Address;
 
@@ -220,7 +221,7 @@ impl Setting for PathBuf {
     }
 }
 
-/// A list of networks. A single address is a network of its own.
+/// A list of networks. A single address is a network with one address.
 impl Setting for Vec<IpNet> {
     const SHAPE: Shape = Shape::Texts("networks such as `10.0.0.0/8`, or addresses");
 
@@ -239,7 +240,7 @@ fn key_at(path: &str) -> &'static Key {
     key::find(path).unwrap_or_else(|| panic!("{path} is in the list of keys"))
 }
 
-/// The whole number that `value` is, or the rule that it breaks.
+/// The whole number in `value`, or the rule that it breaks.
 pub(super) fn integer_in(value: &Value, min: u64, max: u64) -> Result<u64, String> {
     match whole(value) {
         None => Err(format!("must be a whole number between {min} and {max}")),
@@ -250,7 +251,7 @@ pub(super) fn integer_in(value: &Value, min: u64, max: u64) -> Result<u64, Strin
     }
 }
 
-/// The whole number that `value` is.
+/// The whole number in `value`.
 fn whole(value: &Value) -> Option<i128> {
     let Value::Num(_, number) = value else {
         return None;
@@ -260,7 +261,7 @@ fn whole(value: &Value) -> Option<i128> {
         .or_else(|| number.to_u128().and_then(|number| i128::try_from(number).ok()))
 }
 
-/// `value` as an error shows it: as TOML would have it, shortened to one line.
+/// `value` as errors show it: written in TOML and cut to one line.
 pub(super) fn show(value: &Value) -> String {
     const CHARS_MAX: usize = 120;
     let text = match value {
@@ -273,7 +274,7 @@ pub(super) fn show(value: &Value) -> String {
             (None, None) => format!("{number:?}"),
         },
         Value::Empty(..) => "nothing".to_owned(),
-        // How figment has a date of TOML.
+        // This is how figment represents a date of TOML.
         Value::Dict(_, fields) if fields.contains_key("$__toml_private_datetime") => fields
             .values()
             .next()

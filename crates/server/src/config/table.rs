@@ -1,4 +1,4 @@
-//! Every setting, a row each: to add one, add its row. The tables stand in the order of the documentation, and so do their rows.
+//! Every setting has a row here; to add a setting, add a row. Tables and rows are in the order of the documentation.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,14 +22,14 @@ const GIB: u64 = 1024 * MIB;
 const MINUTE_MS: u64 = 60_000;
 /// Most shards: the interest of shards in a topic is a 64-bit mask.
 pub(super) const SHARDS_MAX: u64 = 64;
-/// Most messages of history that may be asked for.
+/// Most messages of history that a topic may be set to keep.
 pub(super) const HISTORY_MAX: u64 = 1_000_000;
 /// Longest silence that a rule may allow: a day.
 pub(super) const STALE_MS_MAX: u64 = 24 * 60 * MINUTE_MS;
-/// Longest time in milliseconds, from its last byte, that a client which has vanished may be kept by the two settings
-/// that find it out.
+/// Longest time in milliseconds after its last byte for which a vanished client may be kept, by the two settings that
+/// detect it.
 const HALF_OPEN_MS_MAX: u64 = 300_000;
-/// Time in milliseconds that is kept behind the window of draining: for what clients have yet to take, and for their answers.
+/// Time in milliseconds that is kept free after the window of a drain, for clients to take waiting data and to answer.
 const AFTER_WINDOW_MS: u64 = 1_000;
 
 /// The keys at the top of the file.
@@ -50,43 +50,43 @@ pub(super) const TABLES: &[&[Key]] = &[
 ];
 
 rows! {
-    /// Everything that can be set. Each field is the key of the same name in the file.
+    /// All settings. Each field has the name of its key in the file.
     pub struct Config in "" checked apart {
         listen: SocketAddr = text("127.0.0.1:7400").flag("--listen", "ADDRESS:PORT").restart(),
             "Where clients connect: WebSocket and HTTP. Port 0 takes any free port";
         ops: SocketAddr = text("127.0.0.1:7401").flag("--ops", "ADDRESS:PORT").restart(),
             "Where operators connect: metrics and health. Keep it off public networks";
-        shards: Option<usize> = unset("the machine's cores", "4").between(1, SHARDS_MAX).flag("--shards", "N").restart(),
-            "Threads that serve connections; each connection stays on one";
+        shards: Option<usize> = unset("the number of the machine's cores", "4").between(1, SHARDS_MAX).flag("--shards", "N").restart(),
+            "Threads that serve connections; each connection stays on its thread";
         anonymous_publish: Vec<Pattern> = list(&[]).flag("--anonymous-publish", "PATTERN"),
-            "Topics that anyone may publish to. What anyone may subscribe to is auth.anonymous_subscribe";
+            "Topics that clients without a token may publish to. The setting for subscribing is auth.anonymous_subscribe";
         kinds: Vec<KindRule> = list(&[]).file_only(),
-            "Which topics are of which kind and how many messages each keeps: rules tried in order, before the built-in ones";
+            "The kind of topics and the number of messages that each keeps: rules that are tried in order, before the built-in ones";
         staleness: Vec<StaleRule> = list(&[]).file_only(),
-            "For how many milliseconds topics may be silent before their subscribers are told: rules tried in order; other topics are never stale";
+            "Time in milliseconds for which topics may be silent before their subscribers are told: rules that are tried in order; other topics are never stale";
     }
     tables {
         /// The log.
         log: Log,
-        /// What bounds clients and memory.
+        /// Limits on clients and memory.
         limits: Limits,
-        /// How silent connections are kept and found out.
+        /// How silent connections are kept alive and dead ones detected.
         heartbeat: Heartbeat,
-        /// How the broker leaves.
+        /// How the broker stops.
         drain: Drain,
         /// Options of the clients' sockets.
         socket: Socket,
-        /// How clients' connections are encrypted; not at all if none.
+        /// How clients' connections are encrypted. `None` if they are not.
         tls: Option<Tls>,
-        /// Proxies in front.
+        /// Proxies in front of the broker.
         proxy: Proxy,
-        /// Who may do what.
+        /// What clients may do.
         auth: Auth,
-        /// Where market data comes from.
+        /// The source of market data.
         feed: Feed,
-        /// Whether and how messages are compressed.
+        /// How messages are compressed.
         compression: Compression,
-        /// What only tests of the broker itself switch on.
+        /// Switches for tests of the broker itself.
         test: TestOnly,
     }
 }
@@ -98,68 +98,68 @@ rows! {
         format: LogFormat = text("text").flag("--log-format", "FORMAT").restart(),
             "How log lines are written";
         level: LogLevel = text("info").flag("--log-level", "LEVEL"),
-            "The least severe lines that are logged";
+            "The least severe level of the lines that are logged";
     }
 }
 
 rows! {
-    /// The key table `[limits]`: what bounds clients and memory.
+    /// The key table `[limits]`: limits on clients and memory.
     #[derive(Eq)]
     pub struct Limits in "limits." checked limits_fit {
         message_bytes: usize = int(limits::MESSAGE_BYTES_MAX as u64).between(128, limits::BULK_BODY_BYTES_MAX as u64),
-            "Longest client message, all its fragments together; one byte more closes with 1009";
+            "Longest message of a client in bytes, all its fragments together; one byte more closes with 1009";
         fragments: u32 = int(limits::MESSAGE_FRAGMENTS_MAX as u64).between(1, 1_000_000),
-            "Most fragments of one client message; one more closes with 1008";
+            "Most fragments of one message of a client; one more closes with 1008";
         subscriptions: usize = int(limits::SUBSCRIPTIONS_MAX as u64).between(1, 1_000_000),
             "Most subscriptions of one connection";
         outbox_bytes: usize = int(limits::OUTBOX_BYTES_MAX as u64).between(limits::OUTBOX_REFILL_BYTES as u64 + 1, GIB),
             "Bytes that may wait for one connection before it counts as lagging";
         stall_ms: u64 = int(limits::STALL_MS).between(100, 60 * MINUTE_MS),
-            "Time that a connection may take nothing of what waits for it before close 4002";
+            "Time for which a connection may take none of the bytes that wait for it; then close 4002";
         topics: usize = int(limits::TOPICS_MAX as u64).between(1, 100_000_000),
-            "Most topics of the broker; a publish to one more is refused";
+            "Most topics of the broker; a publication to one more is refused";
         history_bytes: usize = int(limits::HISTORY_BYTES_MAX as u64).between(MIB, 1024 * GIB),
-            "Bytes that all histories together may hold, without the newest message of each topic; over it, topics shorten their own";
+            "Bytes that all histories together may hold, without the newest message of each topic; above that, histories are shortened";
         value_bytes: usize = int(limits::VALUE_BYTES_MAX as u64).between(MIB, 1024 * GIB),
             "Bytes that the newest messages of all topics and their books may hold; a publication that needs more is refused";
         replay_bytes: usize = int(limits::REPLAY_BYTES_MAX as u64).between(0, 1024 * GIB),
-            "Bytes of messages that are kept for all replays that were promised, each counted once; over it, a resume is answered with recovered:false";
+            "Bytes of messages that are kept for all promised replays, each counted once; above that, a resume is answered with recovered:false";
         replay_bytes_per_connection: usize = int(limits::REPLAY_BYTES_PER_CONNECTION_MAX as u64).between(0, 1024 * GIB),
-            "The same of one connection";
+            "Bytes of messages that are kept for the promised replays of one connection";
         replay_ms: u64 = int(limits::REPLAY_MS).between(100, 60 * MINUTE_MS),
-            "Time that messages of a promised replay may wait for their reader before close 4002";
+            "Time that messages of a promised replay may wait for their reader; then close 4002";
         history_page: usize = int(limits::HISTORY_PAGE as u64).between(1, HISTORY_MAX),
             "Most messages of one answer to a history request that names no limit";
         ops_per_s: u32 = int(limits::OPS_PER_S as u64).between(1, 1_000_000),
-            "Requests per second that one connection may keep up, and one address over HTTP";
+            "Requests per second, in the long run, of one connection, and of one address over HTTP";
         ops_burst: u32 = int(limits::OPS_BURST as u64).between(1, 1_000_000),
-            "Requests that a quiet connection may send at once, and a quiet address over HTTP; at least limits.ops_per_s";
+            "Requests that one connection, or one address over HTTP, may send at once after a quiet time; at least limits.ops_per_s";
         publishes_per_s: u32 = int(limits::PUBLISHES_PER_S as u64).between(1, limits::PUBLISH_RATE_MAX as u64),
-            "Publications per second that one connection may keep up, and over HTTP one key, subject of tokens or address; a key or token may have a rate of its own";
+            "Publications per second, in the long run, of one connection, and over HTTP of one key, subject of tokens or address; a key or token may have a rate of its own";
         publishes_burst: u32 = int(limits::PUBLISHES_BURST as u64).between(1, limits::PUBLISH_RATE_MAX as u64),
             "Publications that may come at once after a quiet time; at least limits.publishes_per_s";
         topics_per_key: usize = int(limits::TOPICS_PER_KEY_MAX as u64).between(0, 100_000_000),
-            "Most topics that one key, subject of tokens, or address without a token may make by publishing to them; one more is refused. 0 for any number";
+            "Most topics that one key, one subject of tokens, or one address without a token may make by publishing to them; one more is refused. 0 for any number";
         answer_bytes: usize = int(limits::ANSWER_BYTES_MAX as u64).between(limits::SMALL_ANSWER_BYTES_MAX as u64, 64 * GIB),
-            "Bytes of answers over HTTP that may wait for their clients, a quarter of them for one address; one more is refused with 503. Answers up to 64 KiB do not count";
+            "Bytes of HTTP answers that may wait for their clients, at most a quarter of them for one address; an answer beyond that is replaced by 503. Answers up to 64 KiB do not count";
         rate_limited: u32 = int(limits::RATE_LIMITED_MAX as u64).between(1, 1_000_000),
-            "Requests of one connection that may be refused with rate_limited at once, and apart from them publications; one more closes it, a WebSocket with 1008. They are forgiven as fast as requests, or publications, are allowed";
+            "Requests of one connection that may be refused with rate_limited at once, and separately publications; one more closes it, a WebSocket with 1008. They are forgiven as fast as requests, or publications, are allowed";
         refusals_in_a_row: u32 = int(limits::REFUSALS_IN_A_ROW_MAX as u64).between(1, 1_000_000),
-            "Requests in a row, each refused whole for what it asks, with which a connection is closed with 1008; one a second is forgiven";
+            "Requests in a row, each refused whole for what it asks, after which a connection is closed with 1008; one per second is forgiven";
         topics_per_connection: usize = int(limits::TOPICS_PER_CONNECTION_MAX as u64).between(1, 100_000_000),
             "Most topics that all subscriptions of one connection match together";
         pattern_tokens: usize = int(limits::PATTERN_TOKENS_MAX as u64).between(limits::TOPIC_TOKENS_MAX as u64, 16_000_000),
-            "Most tokens of one connection's wildcards, and of its topics that did not exist when it subscribed to them";
-        connections: Option<usize> = unset("what the open-files limit allows", "50000").between(1, 10_000_000),
+            "Most tokens of one connection's wildcard patterns, and of its topics that did not exist when it subscribed to them";
+        connections: Option<usize> = unset("as many as the limit of open files allows", "50000").between(1, 10_000_000),
             "Most connections; one more is refused with 503";
         connections_per_address: u32 = int(limits::CONNECTIONS_PER_ADDRESS_MAX as u64).between(0, 10_000_000),
-            "Most connections of one address, IPv6 by its first 64 bits; one more is refused with 429. 0 for any number";
+            "Most connections of one address (for IPv6, its first 64 bits); one more is refused with 429. 0 for any number";
         handshakes_per_s_per_address: u32 = int(limits::HANDSHAKES_PER_S as u64).between(1, 1_000_000),
-            "New connections per second that one address may keep up; more are refused with 429";
+            "New connections per second, in the long run, of one address; more are refused with 429";
         handshake_burst_per_address: u32 = int(limits::HANDSHAKES_BURST as u64).between(1, 1_000_000),
             "New connections that one address may make at once after a quiet time";
         exempt_addresses: Vec<IpNet> = list(&["127.0.0.0/8", "::1/128"]),
-            "Networks whose addresses have no limits of their own. Nor have the proxies of proxy.trusted, but their clients";
+            "Networks whose addresses have no limits of their own. The proxies of proxy.trusted have none either, but their clients have";
         handshake_ms: u64 = int(limits::HANDSHAKE_MS).between(100, MINUTE_MS),
             "Time for the headers of an HTTP request; then the connection is closed";
         first_request_ms: u64 = int(limits::FIRST_REQUEST_MS).between(100, 10 * MINUTE_MS),
@@ -177,24 +177,24 @@ rows! {
     #[derive(Copy, Eq)]
     pub struct Heartbeat in "heartbeat." checked finds_the_vanished {
         heartbeat_ms: u64 = int(limits::HEARTBEAT_MS).between(100, 60 * MINUTE_MS),
-            "Quiet time after which a connection is sent a heartbeat";
+            "Quiet time after which the broker sends a heartbeat on a connection";
         ping_after_ms: u64 = int(limits::PING_AFTER_MS).between(100, 10 * MINUTE_MS),
-            "Time without a byte from a client after which it is pinged";
+            "Time without a byte from a client after which the broker pings it";
         pong_timeout_ms: u64 = int(limits::PONG_TIMEOUT_MS).between(100, 10 * MINUTE_MS),
-            "Time that a pinged client has to answer before close 4001";
+            "Time that a pinged client has to answer; then close 4001";
     }
 }
 
 rows! {
-    /// The key table `[drain]`: how a broker leaves.
+    /// The key table `[drain]`: how a broker stops.
     #[derive(Copy, Eq)]
     pub struct Drain in "drain." checked drains_in_time {
         delay_ms: u64 = int(0).between(0, 10 * MINUTE_MS),
-            "Time for which a broker that was told to stop still takes connections, while /readyz fails already; the window and the deadline begin after it";
+            "Time for which a stopping broker still accepts connections while /readyz already fails; the window and the deadline begin after it";
         window_ms: u64 = int(30_000).between(0, 60 * MINUTE_MS),
-            "Longest time over which connections are closed when the broker stops; with few it is 100 ms for each";
+            "Longest time over which a stopping broker closes its connections; with few connections it is 100 ms for each";
         deadline_ms: u64 = int(60_000).between(1_000, 61 * MINUTE_MS),
-            "Time after which a broker that stops ends, whoever is still connected; at least 1,000 more than the window";
+            "Time after which a stopping broker ends even if clients are still connected; at least 1,000 more than the window";
     }
 }
 
@@ -203,27 +203,27 @@ rows! {
     #[derive(Copy, Eq)]
     pub struct Socket in "socket." {
         egress: EgressKind = text("auto").restart(),
-            "How bytes are handed to the kernel: a write a connection, or a batch by io_uring; auto takes io_uring where it is";
+            "How bytes are handed to the kernel: one write per connection, or batches by io_uring; auto uses io_uring if the kernel offers it";
         notsent_lowat_bytes: u32 = int(16 * KIB).between(KIB, 16 * MIB).restart(),
-            "Unsent bytes that the kernel takes for a connection (TCP_NOTSENT_LOWAT); the rest can still be conflated";
+            "Unsent bytes of a connection that the kernel accepts (TCP_NOTSENT_LOWAT); bytes that wait in the broker can still be conflated";
         user_timeout_ms: u32 = int(limits::USER_TIMEOUT_MS).between(1_000, 10 * MINUTE_MS).restart(),
-            "Time that sent bytes may stay unacknowledged, or unsent for want of room at the client, before the kernel drops the connection (TCP_USER_TIMEOUT). Keep it a third above limits.stall_ms, or stalled readers are reset instead of closed with 4002";
+            "Time for which sent bytes may stay unacknowledged, or bytes may stay unsent because the client has no room, before the kernel drops the connection (TCP_USER_TIMEOUT). Keep it a third above limits.stall_ms, or stalled readers are reset instead of closed with 4002";
         backlog: u32 = int(4_096).between(1, 65_535).restart(),
-            "Connections that may wait to be accepted; the kernel's net.core.somaxconn caps it";
+            "Connections that may wait to be accepted; net.core.somaxconn of the kernel limits it";
         send_buffer_bytes: Option<usize> = unset("the kernel's own tuning", "262144").between(4 * KIB, 64 * MIB).restart(),
             "Size of a connection's send buffer (SO_SNDBUF)";
     }
 }
 
 rows! {
-    /// The key table `[tls]` as it is set; [`Tls`] is what it means.
+    /// The key table `[tls]` as it is written; [`Tls`] is its meaning.
     pub(super) struct TlsSettings in "tls." {
         cert_file: Option<PathBuf> = unset("no TLS", "\"/etc/tickwire/tls/cert.pem\"").restart(),
-            "The broker's certificate and those between it and the root, in PEM. With it, `listen` speaks TLS and nothing else";
+            "The broker's certificate and the intermediate certificates up to the root, in PEM. With it, `listen` accepts only TLS";
         key_file: Option<PathBuf> = unset("no TLS", "\"/etc/tickwire/tls/key.pem\""),
             "The private key of tls.cert_file, in PEM";
         client_ca_file: Option<PathBuf> = unset("clients are not asked for certificates", "\"/etc/tickwire/tls/clients.pem\""),
-            "Certificates, in PEM, of those who may sign clients' certificates";
+            "Certificates of the signers of clients' certificates, in PEM";
         client_auth: Option<TlsClientAuth> = unset("required with tls.client_ca_file, none without", "\"required\""),
             "Whether clients must show a certificate, may show one, or are not asked";
         handshake_ms: u64 = int(limits::HANDSHAKE_MS).between(100, MINUTE_MS),
@@ -232,13 +232,13 @@ rows! {
 }
 
 rows! {
-    /// The key table `[proxy]`: which proxies are believed about their clients.
+    /// The key table `[proxy]`: proxies whose statements about their clients are trusted.
     #[derive(Eq)]
     pub struct Proxy in "proxy." checked proxies_are_named {
         trusted: Vec<IpNet> = list(&[]),
-            "Networks of proxies in front that are believed about their clients' addresses (X-Forwarded-For, PROXY protocol)";
+            "Networks of proxies that are trusted to name their clients' addresses (X-Forwarded-For, PROXY protocol)";
         proxy_protocol: ProxyProtocol = text("off"),
-            "Whether each connection of a trusted proxy begins with a header of the PROXY protocol, version 2";
+            "Whether each connection of a trusted proxy begins with a header of the PROXY protocol: v2 for its version 2";
     }
 }
 
@@ -247,23 +247,23 @@ rows! {
     #[expect(rustdoc::bare_urls, reason = "what is written of origins is for the configuration's page too")]
     pub struct Auth in "auth." checked someone_may_connect {
         required: bool = truth(false),
-            "Whether a token is needed at all: without one, every request is refused with 401";
+            "Whether every request needs a token: without one, it is refused with 401";
         anonymous_subscribe: Vec<Pattern> = list(&[">"]),
-            "Topics that anyone may subscribe to and read. What anyone may publish to is anonymous_publish";
+            "Topics that clients without a token may subscribe to and read. The setting for publishing is anonymous_publish";
         allowed_origins: Vec<OriginRule> = list(&[]),
-            "Web pages that may connect, subscribe and publish, as https://example.com, or https://*.example.com for all hosts below it; empty: those of any site. Clients that are no browsers name none and are let in";
+            "Origins of web pages that may connect, subscribe and publish, such as https://example.com, or https://*.example.com for all hosts below it. An empty list allows all origins. Clients that are not browsers send no origin and are accepted";
         keys: Vec<AuthKey> = list(&[]).file_only(),
-            "Static keys and what their holders may do; `tickwire hash-key` makes them";
-        jwt: Option<Jwt> = unset("no JSON Web Token is taken", "").file_only(),
-            "How JSON Web Tokens are verified: with keys of local files only";
+            "Hashes of static keys, with the rights of their holders; `tickwire hash-key` makes them";
+        jwt: Option<Jwt> = unset("no JSON Web Token is accepted", "").file_only(),
+            "How JSON Web Tokens are verified; their keys are read only from local files";
     }
 }
 
 rows! {
-    /// The key table `[feed]`: where market data comes from.
+    /// The key table `[feed]`: the source of market data.
     pub struct Feed in "feed." {
         source as "kind": FeedSource = text("sim").flag("--feed", "FEED").restart(),
-            "Where market data comes from. The flag and the variable take `none`, `sim` or `replay:FILE,FILE…`";
+            "Source of market data. The flag and the variable accept `none`, `sim` or `replay:FILE,FILE…`";
         + list(&[]).file_only().restart().named("feed.files", Shape::Texts("readable files"),
             "Recordings to replay together, when feed.kind is `replay`; relative to the working directory");
         symbols: u32 = int(50).between(1, 10_000).flag("--symbols", "N").restart(),
@@ -273,11 +273,11 @@ rows! {
         seed: u64 = int(1).between(0, i64::MAX as u64).flag("--seed", "N").restart(),
             "Seed of the simulated market: the same seed gives the same ticks";
         speed: f64 = Key::new(Preset::Number(1.0)).flag("--speed", "FACTOR").restart(),
-            "How many times faster than recorded a replay runs";
+            "Speed of a replay, as a multiple of the recorded speed";
         start: FeedStart = text("now").flag("--start", "WHEN").restart(),
             "Whether the feed starts with the broker or with the first subscription";
         silent_ms: u64 = int(10_000).between(100, 24 * 60 * MINUTE_MS),
-            "Silence of the feed, once started and not over, after which /readyz fails";
+            "Silence of a running feed after which /readyz fails";
     }
 }
 
@@ -286,26 +286,27 @@ rows! {
     #[derive(Copy, Eq)]
     pub struct Compression in "compression." {
         enabled: bool = truth(true),
-            "Whether connections that offer permessage-deflate get it, and gzip is taken and given over HTTP";
+            "Whether permessage-deflate is agreed to if a client offers it, and whether gzip is accepted and sent over HTTP";
         level: u8 = int(limits::DEFLATE_LEVEL as u64).between(1, 9),
-            "How hard messages are compressed: 1 is the fastest, 9 makes the smallest";
+            "Level of compression: 1 is the fastest, 9 gives the smallest messages";
         threshold_bytes: usize = int(limits::DEFLATE_THRESHOLD_BYTES as u64).between(0, GIB),
             "Messages with fewer bytes are never compressed";
     }
 }
 
 rows! {
-    /// The key table `[test]`: what only tests of the broker itself switch on. Never for production, and off by default.
+    /// The key table `[test]`: switches for tests of the broker itself. They are off by default, and never for
+    /// production.
     #[derive(Copy, Eq)]
     pub struct TestOnly in "test." {
         echo: bool = truth(false).restart(),
-            "Not for production: opens /v1/echo, where each WebSocket message comes back as it came, to conformance suites";
+            "Not for production: opens /v1/echo for conformance suites, where each WebSocket message is sent back unchanged";
         panic: bool = truth(false).restart(),
-            "Not for production: clients may make a shard panic, to tests of what becomes of the others";
+            "Not for production: lets clients make a shard panic, for tests of the effects on the others";
     }
 }
 
-/// Listeners must not be in each other's way. Port 0 stands for any free port.
+/// The two listeners must not collide. Port 0 stands for any free port.
 fn apart(config: &Config, settings: &Settings) -> Result<(), ConfigError> {
     let (a, b) = (config.listen, config.ops);
     let collide = a.port() == b.port()
@@ -314,7 +315,7 @@ fn apart(config: &Config, settings: &Settings) -> Result<(), ConfigError> {
     settings.refuse_beside_if(collide, "ops", "must be another address than", "listen")
 }
 
-/// A message that was accepted must fit in an outbox, and a burst is at least one second's worth.
+/// An accepted message must fit in an outbox, and a burst must be at least one second's worth.
 fn limits_fit(limits: &Limits, settings: &Settings) -> Result<(), ConfigError> {
     for (exceeds, path, other) in [
         (
@@ -355,7 +356,7 @@ fn drains_in_time(drain: &Drain, settings: &Settings) -> Result<(), ConfigError>
     settings.refuse_beside_if(early, "drain.deadline_ms", &rule, "drain.window_ms")
 }
 
-/// Headers are taken from proxies that are trusted only, so there would be none.
+/// Headers are accepted only from trusted proxies. Without any proxy no connection would have one.
 fn proxies_are_named(proxy: &Proxy, settings: &Settings) -> Result<(), ConfigError> {
     let unnamed = proxy.proxy_protocol == ProxyProtocol::V2 && proxy.trusted.is_empty();
     settings.refuse_beside_if(
@@ -374,12 +375,12 @@ fn someone_may_connect(auth: &Auth, settings: &Settings) -> Result<(), ConfigErr
     Ok(())
 }
 
-/// File descriptors that are kept from connections: listeners, pollers, recordings, the log.
+/// The number of file descriptors that connections may not use: for listeners, pollers, recordings, the log.
 const OPEN_FILES_RESERVED: u64 = 256;
 
 impl Limits {
-    /// The most connections of a process that may have `open_files_max` files open: the setting where there is one, but never
-    /// more than the files allow, of which some are kept for the broker itself. At least 1.
+    /// The most connections of a process that may have `open_files_max` files open. That is the setting, if there is
+    /// one, but never more than the open files allow, of which some are kept for the broker itself. At least 1.
     #[must_use]
     pub fn connections_max(&self, open_files_max: u64) -> usize {
         // A process that may open very few files keeps half of them for itself.
@@ -390,7 +391,7 @@ impl Limits {
         self.connections.map_or(allowed, |asked| asked.min(allowed))
     }
 
-    /// What bounds a connection's abuse and its share of memory.
+    /// The limits of a session on abuse and on its share of memory.
     #[must_use]
     pub const fn sessions(&self) -> SessionLimits {
         SessionLimits {
@@ -403,7 +404,7 @@ impl Limits {
         }
     }
 
-    /// The rate of publishers without one of their own.
+    /// The rate of publishers that have none of their own.
     #[must_use]
     pub const fn publish_rate(&self) -> PublishRate {
         PublishRate {
@@ -414,7 +415,7 @@ impl Limits {
 }
 
 impl Compression {
-    /// What a compressor is made with.
+    /// The settings of a compressor.
     #[must_use]
     pub const fn settings(self) -> deflate::Settings {
         deflate::Settings {

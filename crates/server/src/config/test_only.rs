@@ -1,10 +1,12 @@
-//! What only tests of the broker itself switch on: the key table `[test]`. Never for production, and off by default.
+//! The key table `[test]`: switches for tests of the broker itself. They are off by default, and never for production.
 
 use tickwire_wire::frame::Event;
 
 use super::TestOnly;
 
-/// Panics if a client asks for it: a WebSocket message `panic` makes its shard panic at once, `panic later` in the middle of its cycle. Returns whether it asks for it later. Nobody calls this unless `test.panic` is on.
+/// Panics if a client asks for it: the WebSocket message `panic` makes its shard panic at once. Returns whether the
+/// message is `panic later`, after which the shard is to panic in the middle of its cycle. Called only if `test.panic`
+/// is on.
 pub(crate) fn asks_for_panic(event: &Event<'_>) -> bool {
     let Event::Message { payload, .. } = event else {
         return false;
@@ -14,7 +16,7 @@ pub(crate) fn asks_for_panic(event: &Event<'_>) -> bool {
 }
 
 impl TestOnly {
-    /// Says in the log what is on, since none of it belongs into production.
+    /// Logs each switch that is on, since none of them belongs in production.
     pub(crate) fn warn(self) {
         if self.echo {
             tracing::warn!(

@@ -1,6 +1,6 @@
-//! Whether clients speak TLS, and who they are shown: the key table `[tls]`.
+//! Whether clients use TLS, and with which certificates: the key table `[tls]`.
 //!
-//! Only the settings are checked here; what the files hold is looked at by [`crate::net::tls::TlsIdentity::load`].
+//! Only the settings are checked here. [`crate::net::tls::TlsIdentity::load`] reads the files.
 
 use std::path::PathBuf;
 
@@ -10,38 +10,38 @@ use super::key::{Key, Table};
 use super::settings::Settings;
 use super::table::TlsSettings;
 
-/// The key table `[tls]`, where there is TLS.
+/// The key table `[tls]`, if TLS is on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
-    /// The broker's certificate, then those between it and the root.
+    /// The file with the broker's certificate and the intermediate certificates up to the root.
     pub cert_file: PathBuf,
-    /// The certificate's private key.
+    /// The file with the certificate's private key.
     pub key_file: PathBuf,
-    /// Whether clients show certificates too.
+    /// Whether clients show certificates.
     pub clients: TlsClients,
-    /// Time in milliseconds for a client's handshake.
+    /// Time in milliseconds for a client's TLS handshake.
     pub handshake_ms: u64,
 }
 
 /// Whether clients show certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TlsClients {
-    /// They are not asked.
+    /// They are not asked for one.
     Anonymous,
-    /// They may show one; if they do, someone in the file must have signed it.
+    /// They may show one. If they do, a certificate in the file must have signed it.
     MayShow {
-        /// Certificates of those who may sign.
+        /// The file with the certificates of the signers.
         ca_file: PathBuf,
     },
-    /// They must show one that someone in the file has signed.
+    /// They must show one that a certificate in the file has signed.
     MustShow {
-        /// Certificates of those who may sign.
+        /// The file with the certificates of the signers.
         ca_file: PathBuf,
     },
 }
 
 impl TlsClients {
-    /// The file with the certificates of those who may sign.
+    /// The file with the certificates of the signers.
     #[must_use]
     pub fn ca_file(&self) -> Option<&PathBuf> {
         match self {
@@ -54,7 +54,7 @@ impl TlsClients {
 impl Table for Option<Tls> {
     const KEYS: &'static [Key] = TlsSettings::KEYS;
 
-    /// The table, or none if it asks for no TLS.
+    /// Reads the table. `None` if it does not ask for TLS.
     fn read(settings: &Settings) -> Result<Self, ConfigError> {
         let set = TlsSettings::read(settings)?;
         let clients = clients(settings, &set)?;
@@ -78,7 +78,7 @@ impl Table for Option<Tls> {
         }
     }
 
-    /// With TLS and without it differ in the certificate. Everything else of TLS is taken by a reload.
+    /// Turning TLS on or off shows as a change of the certificate. A reload takes every other change of TLS.
     fn differing(&self, other: &Self) -> Vec<&'static str> {
         Vec::from_iter((self.is_some() != other.is_some()).then_some("tls.cert_file"))
     }

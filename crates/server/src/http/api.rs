@@ -1,7 +1,7 @@
-//! The answer to a request, as its endpoint gives it.
+//! Runs an endpoint and sends its answer.
 //!
-//! Every answer goes through here: it is counted, gets the headers that all of them have, and what is left of the
-//! request's body is read on for a while so that the client gets to see the answer.
+//! Every answer goes through here: it is counted and gets the common headers. The rest of the request's body is read
+//! for a while, so that the client gets to see the answer.
 
 use std::rc::Rc;
 
@@ -21,7 +21,7 @@ use super::{ErrorResponse, Reply, body, coding, cors, gzip, reply};
 use crate::auth::Admission;
 use crate::limits::AddressSlot;
 
-/// Answers a request to `endpoint` that is not for a WebSocket.
+/// Answers a request to `endpoint`, other than a WebSocket handshake.
 pub(crate) async fn answer(
     context: &Rc<HttpContext>,
     endpoint: Endpoint,
@@ -62,7 +62,8 @@ pub(crate) async fn answer(
     };
     let readers = Readers::of(context.hub.borrow().auth.access(), &head.headers);
     cors::allow(&readers, &head.method, response.headers_mut());
-    // Whoever waits for a 100 (Continue) has sent nothing before the body is asked for; of one without a length it cannot be told.
+    // A client that waits for a 100 (Continue) has sent no body before it is asked for it. Without a length this cannot
+    // be told.
     let untouched = announced.is_some() && body.size_hint().exact() == announced;
     let waits = untouched && head.headers.contains_key(EXPECT);
     if !body.is_end_stream() && !waits {
@@ -72,16 +73,16 @@ pub(crate) async fn answer(
     response
 }
 
-/// Who asks, and was let in.
+/// The client that makes a request and was admitted.
 struct Caller {
     arrival: Requester,
     admission: Admission,
-    /// A stream's among those of its address, where the connection has none.
+    /// The slot of a stream among those of its address, if the connection has none.
     place: Option<AddressSlot>,
 }
 
 impl Caller {
-    /// Who makes the request with this head. The request is paid for before the token is looked at.
+    /// Admits the client that makes the request with this head. The request is paid for before the token is verified.
     fn enter(context: &HttpContext, asked: &Asked, head: &Parts) -> Result<Self, ErrorResponse> {
         let arrival = Requester::of(&head.extensions)?;
         let address_limits = &context.address_limits;
@@ -110,7 +111,7 @@ impl Caller {
         })
     }
 
-    /// Counts what came of a publication that the caller asked for.
+    /// Counts the result of a publication that the caller asked for.
     fn published<T>(
         &self,
         context: &HttpContext,
@@ -120,7 +121,8 @@ impl Caller {
     }
 }
 
-/// Encodes an answer as the client prefers it. The client is charged for that, and what waits for it is the encoded answer.
+/// Encodes an answer as the client prefers. The client pays for that, and the encoded answer takes the place of the
+/// plain one.
 async fn encode(context: &HttpContext, head: &Parts, response: Reply) -> Result<Reply, ErrorResponse> {
     let (parts, body) = response.into_parts();
     let mut answer = match body {
@@ -130,7 +132,7 @@ async fn encode(context: &HttpContext, head: &Parts, response: Reply) -> Result<
     if !matches!(head.method, Method::GET | Method::HEAD) || !context.compression {
         return Ok(reply::whole(answer));
     }
-    // Said also where it is not encoded, since to another client it would be (RFC 9110 §12.5.5).
+    // This is added even if the answer is not encoded, since it would be for another client (RFC 9110 §12.5.5).
     reply::vary(answer.headers_mut(), HeaderValue::from_static("Accept-Encoding"));
     let plain_bytes = answer.body().size_hint().lower();
     if let Some(coded) = gzip::of_answer(&context.encoder, &head.headers, &answer).await {
@@ -139,14 +141,15 @@ async fn encode(context: &HttpContext, head: &Parts, response: Reply) -> Result<
             &context.address_limits,
             usize::try_from(plain_bytes).unwrap_or(usize::MAX),
         );
-        // The place of what was encoded is given up first.
+        // The place of the plain answer is freed first.
         *answer.body_mut() = Full::default();
         gzip::replace(&mut answer, arrival.hold(&context.address_limits, coded)?);
     }
     Ok(reply::whole(answer))
 }
 
-/// Tells a browser what its page may ask for. It asks by itself, without the token that its page has.
+/// Answers a browser's preflight: it says what its page may request. The browser does not send the page's token with
+/// it.
 fn preflight(context: &HttpContext, endpoint: Endpoint, head: &Parts) -> Result<Reply, ErrorResponse> {
     Requester::of(&head.extensions)?.ask(&context.address_limits)?;
     context.admit_page(&head.headers)?;

@@ -1,7 +1,7 @@
 //! Request bodies: read whole within a size and a time, or refused.
 //!
-//! Never holds more than the limit and one piece of what the client sent, decoded or not. Bodies that share a room have as much of it as has come of
-//! them, not what they announce, until they are whole and dealt with or their time is over.
+//! Never holds more than the limit and one piece of the client's bytes, decoded or not. Bodies that share a room take
+//! as much of it as has arrived, not what they announce, until they are whole and handled or their time is over.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,12 +20,12 @@ use super::ErrorResponse;
 use super::coding::Coding;
 use super::gzip::{Decoder, GzipError};
 
-/// Bytes of a body that nobody wants which are still read, so that its sender gets to read the answer.
+/// Bytes of an unwanted body that are still read, so that its sender gets to read the answer.
 const LINGER_BYTES: usize = 1024 * 1024;
-/// Time for the same.
+/// The time for which they are read.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// What gzip may add to a body however short it is: header, sums, a file's name.
+/// The bytes that gzip may add to a body, however short it is: header, checksums, a file name.
 const GZIP_FRAME_BYTES: usize = 1024;
 
 /// Why a body was not read.
@@ -67,7 +67,7 @@ impl From<BodyError> for ErrorResponse {
     }
 }
 
-/// The whole body, at most `bytes_max` long when it is decoded, and there `within` this time.
+/// Reads the whole body. It may have at most `bytes_max` bytes after decoding, and must arrive `within` this time.
 pub(super) async fn read(
     (body, coding): (&mut Incoming, Coding),
     bytes_max: usize,
@@ -76,7 +76,7 @@ pub(super) async fn read(
     read_while((body, coding), bytes_max, within, |_| Ok(())).await
 }
 
-/// The part of a room, a permit for each byte, that a body takes up. Dropped, it is free again.
+/// The part of a room that a body takes, with a permit for each byte. It is freed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Taken {
     permit: OwnedSemaphorePermit,
@@ -90,7 +90,7 @@ impl Taken {
         Ok(Self { permit, metrics })
     }
 
-    /// Takes `bytes` more of `room`, if it has them.
+    /// Takes `bytes` more of `room`, if there are so many.
     fn grow(&mut self, room: &Arc<Semaphore>, bytes: usize) -> Result<(), BodyError> {
         let count = u32::try_from(bytes).map_err(|_| BodyError::NoRoom)?;
         let more = room.clone().try_acquire_many_owned(count);
@@ -107,7 +107,7 @@ impl Drop for Taken {
     }
 }
 
-/// The same, and the part of `room` that it takes up. `charge` learns the length of each piece.
+/// Does the same, and also takes the body's part of `room`. `charge` is called with the length of each piece.
 pub(super) async fn read_into(
     room: &Arc<Semaphore>,
     (body, coding): (&mut Incoming, Coding),
@@ -125,14 +125,14 @@ pub(super) async fn read_into(
     Ok((whole, taken))
 }
 
-/// The whole body, if `take` agrees to the length of each piece, as decoded.
+/// Reads the whole body, as long as `take` agrees to the length of each decoded piece.
 async fn read_while(
     (body, coding): (&mut Incoming, Coding),
     bytes_max: usize,
     within: Duration,
     take: impl FnMut(usize) -> Result<(), BodyError>,
 ) -> Result<Bytes, BodyError> {
-    // What the client announces is refused before it is sent.
+    // A body that announces too many bytes is refused before it is sent.
     if body.size_hint().lower() > sent_max(coding, bytes_max) as u64 {
         return Err(BodyError::TooLarge(bytes_max));
     }
@@ -147,7 +147,8 @@ async fn read_while(
         .unwrap_or(Err(BodyError::TooSlow(within)))
 }
 
-/// Most bytes that are sent of a body which may have so many: gzip makes one that cannot be compressed longer, but not by much.
+/// The most bytes to send for a body of `bytes_max` bytes. Gzip makes a body that cannot be compressed longer, but not
+/// by much.
 fn sent_max(coding: Coding, bytes_max: usize) -> usize {
     match coding {
         Coding::Identity => bytes_max,
@@ -174,7 +175,7 @@ async fn collect_gzip(
             let before = whole.len();
             decoder.decode(&mut coded, &mut whole)?;
             take(whole.len() - before)?;
-            // Little that came may be much to decode.
+            // A few bytes may be much work to decode.
             tokio::task::yield_now().await;
         }
     }
@@ -189,7 +190,7 @@ async fn collect(
 ) -> Result<Bytes, BodyError> {
     let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
-        // Trailers are passed over.
+        // Trailers are ignored.
         let Ok(piece) = frame.map_err(BodyError::Broken)?.into_data() else {
             continue;
         };
@@ -202,8 +203,8 @@ async fn collect(
     Ok(whole.into())
 }
 
-/// Reads on for a while what nobody wants: a socket that is closed with unread bytes resets the connection, and the answer would be lost
-/// on its way (RFC 9112 §9.6).
+/// Reads the rest of an unwanted body for a while. A socket that is closed with unread bytes resets the connection, and
+/// the answer would be lost on its way (RFC 9112 §9.6).
 pub(super) async fn linger(mut body: Incoming) {
     let discard = async {
         let mut left = LINGER_BYTES;

@@ -1,16 +1,18 @@
-//! `POST /v1/publish`: publishes the lines of the body, all of them or none.
+//! `POST /v1/publish`: publishes all lines of the body or none.
 //!
-//! The body is checked whole before its first line is published: each line by itself, and the changes of each book one after the other on
-//! a copy of it. No topic is locked meanwhile. So one thing can still go wrong afterwards: another publisher fills a book, or
-//! makes the broker's last topics, between check and publication. The answer then says at which line it stopped.
+//! The whole body is checked before its first line is published: each line by itself, and the changes of each book one
+//! after the other on a copy of the book. No topic is locked meanwhile. So one thing can still go wrong afterwards:
+//! between the check and the publication another publisher fills a book, or makes the last topics that the broker has
+//! room for. The answer then says at which line the publication stopped.
 //!
-//! A message that was checked is kept and published as it is. Beyond some bytes of them it is not, and its line is read a second time.
+//! A checked message is kept and published as it is. Above a number of bytes, further messages are not kept and their
+//! lines are read a second time.
 //!
-//! Bounded: the bodies that are there at a time in their bytes, and those that are published in their number; one that is whole
-//! waits for its turn.
+//! Bounded: all bodies in memory together in their bytes, and the bodies that are being published in their number. A
+//! whole body waits for its turn.
 //!
-//! Runs on a thread of its own, since a body may hold very many lines, and waits for shards that have too much to do. Once
-//! publication has begun it ends, also when the client does not wait for the answer.
+//! Runs on a thread of its own, since a body may hold very many lines, and waits for shards that have too much to do. A
+//! publication that has begun is finished, even if the client no longer waits for the answer.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -33,12 +35,12 @@ use crate::auth::Admission;
 use crate::run::clock::Clock;
 use crate::run::lifecycle::Lifecycle;
 
-/// Messages between two looks at the shards' queues.
+/// The number of messages between two checks of the shards' queues.
 const MESSAGES_PER_LOOK: usize = 256;
-/// Most bytes of a body's messages that are kept from the check to the publication. What a line of few bytes holds may need many
-/// times as much.
+/// Most bytes of messages that are kept from the check to the publication. The message in a short line may need many
+/// times the bytes of the line.
 const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Time between two looks while it waits.
+/// Time between two checks while it waits.
 const LOOK_AGAIN: Duration = Duration::from_micros(500);
 
 /// The answer.
@@ -59,7 +61,7 @@ pub(super) async fn lines(
     }
     let is_coded = coding == Coding::Gzip;
     if is_coded {
-        // Few bytes may make a long body, so it is not only a publication.
+        // A compressed body may be long, so it costs more than a publication.
         arrival.ask(&context.address_limits)?;
     }
     let charge = |bytes| {
@@ -82,7 +84,7 @@ pub(super) async fn lines(
     let bulk = Bulk {
         text,
         message_bytes: context.limits.message_bytes,
-        // The body, and its turn, took their time: what holds is what may be done now.
+        // The body and its turn took time, so the rights are checked again.
         rights: context.still(admission)?,
         publisher: admission.publisher(arrival.client.ip()),
         ingress: context.ingress.clone(),
@@ -130,7 +132,7 @@ struct Ready {
     line: usize,
     topic: Topic,
     payload: Payload,
-    /// Bytes of its data as they came.
+    /// The length of its data in the body.
     bytes: u64,
 }
 
@@ -146,13 +148,13 @@ impl Ready {
         }
     }
 
-    /// About the bytes of memory that it holds.
+    /// About how many bytes of memory it holds.
     fn memory_bytes(&self) -> usize {
         size_of::<Self>() + self.topic.as_str().len() + self.payload.heap_bytes()
     }
 }
 
-/// What the check of a body has come to so far.
+/// The result of the check so far.
 #[derive(Default)]
 struct Checked<'b> {
     /// Messages that are kept, in their order.
@@ -176,7 +178,7 @@ impl Bulk {
         let mut checked = Checked::default();
         let each =
             split_lines(&self.text).try_for_each(|(line, text)| self.check_line(line, text, &mut checked));
-        // A line that a book refuses may be before the first that is bad by itself.
+        // A line that a book refuses may come before the first line that is bad by itself.
         let Checked { kept, books, .. } = checked;
         let books = books
             .iter()
@@ -210,7 +212,7 @@ impl Bulk {
         Ok(())
     }
 
-    /// Checks that the book of `topic` takes the changes of `lines`, on a copy.
+    /// Checks on a copy that the book of `topic` accepts the changes in `lines`.
     fn check_book(&self, topic: &Topic, lines: &BookLines<'_>, kept: &[Ready]) -> Result<(), BadLine> {
         let cell = self.ingress.directory().find(topic.as_str());
         let mut book = cell.and_then(|cell| cell.book()).unwrap_or_default();
@@ -263,10 +265,10 @@ impl Bulk {
         (published, Ok(()))
     }
 
-    /// Waits while a shard has too much to do; a queue that overflows would cost its subscribers a look into the history.
+    /// Waits while a shard has too much to do. A queue that overflows would make its subscribers read from the history.
     fn wait_for_shards(&self) {
         while self.ingress.is_congested(Origin::Bulk(self.publisher)) {
-            // A broker that stops is not waited for.
+            // A broker that stops does not wait.
             if !self.gate.wait(LOOK_AGAIN) {
                 return;
             }
@@ -274,7 +276,7 @@ impl Bulk {
     }
 }
 
-/// The answer when a line that had passed the check was refused all the same.
+/// The answer if a line was refused although it had passed the check.
 fn stopped_at(line: usize, published: usize, error: PublishError) -> ErrorResponse {
     let refusal = Refusal::from(error);
     let reason = format!(
@@ -294,7 +296,7 @@ mod tests {
     use super::*;
     use crate::ops::labels::LABELS;
 
-    /// A body of one who may publish everything, to a broker with room for so many topics.
+    /// A body from a client that may publish everything, for a broker with room for `topics_max` topics.
     fn bulk(text: Bytes, topics_max: usize) -> Bulk {
         let limits = DirectoryLimits {
             topics_max,
@@ -325,7 +327,7 @@ mod tests {
         let text =
             b"{\"topic\":\"a\",\"data\":1}\n\n{\"topic\":\"b\",\"data\":1}\n{\"topic\":\"a\",\"data\":2}";
         let bulk = bulk(Bytes::from_static(text), 1);
-        // As it is when the broker's last topic is made between check and publication.
+        // This happens if the broker's last topic is made between the check and the publication.
         assert!(bulk.check().is_err());
         let (published, stopped) = bulk.publish(Vec::new());
         assert_eq!(published, 1, "it is charged for");
@@ -335,7 +337,7 @@ mod tests {
         assert_eq!(newest(&bulk, "a"), Some(1));
     }
 
-    /// Lines of topic `trade.A` and changes of `book.B` by turns, each at least `bytes` long.
+    /// Alternating lines of topic `trade.A` and changes of `book.B`, each at least `bytes` long.
     fn body(count: usize, bytes: usize) -> Bytes {
         let line = |at: usize| match at % 2 {
             0 => format!("{{\"topic\":\"trade.A\",\"data\":\"{}\"}}\n", "x".repeat(bytes)),
@@ -351,7 +353,7 @@ mod tests {
     fn a_line_was_read_again_for_its_publication() {
         let mut bulk = bulk(body(8, 1), 10);
         let kept = bulk.check().expect("all is well");
-        // Who reads it now finds no message.
+        // A second read of the lines would find no message.
         bulk.text = "nonsense\n".repeat(8).into();
         let (published, stopped) = bulk.publish(kept);
         assert!(stopped.is_ok() && published == 8, "{published} {stopped:?}");
@@ -368,7 +370,7 @@ mod tests {
         let bytes: usize = kept.iter().map(Ready::memory_bytes).sum();
         assert!(bytes <= KEPT_BYTES_MAX, "{bytes}");
         let lines: Vec<usize> = kept.iter().map(|ready| ready.line).collect();
-        // All changes of the book, and the other lines for as long as there is room.
+        // All changes of the book are kept, and the other lines as long as there is room.
         assert_eq!(lines, [1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16]);
         let (published, stopped) = bulk.publish(kept);
         assert!(stopped.is_ok() && published == 16, "{published} {stopped:?}");

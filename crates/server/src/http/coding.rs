@@ -1,5 +1,5 @@
-//! Which content codings a request has and takes (RFC 9110 §8.4, §12.5.3): gzip, or none; and which transfer codings it has
-//! (RFC 9112 §6.1): chunked, or none.
+//! The content codings that a request has and accepts (RFC 9110 §8.4, §12.5.3): gzip or none; and its transfer codings
+//! (RFC 9112 §6.1): chunked or none.
 
 use hyper::StatusCode;
 use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderName, TRANSFER_ENCODING};
@@ -7,17 +7,17 @@ use tickwire_wire::Refusal;
 
 use super::ErrorResponse;
 
-/// How a body is coded.
+/// The coding of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Coding {
     Identity,
     Gzip,
 }
 
-/// The coding of a request's body, gzip where that is `allowed`.
+/// The coding of a request's body. Gzip is accepted if it is `allowed`.
 ///
 /// # Errors
-/// 415 for one that is not taken, which names the one that is (§15.5.16).
+/// 415 for a coding that is not accepted; the answer names the accepted one (§15.5.16).
 pub(super) fn of_body(headers: &HeaderMap, allowed: bool) -> Result<Coding, ErrorResponse> {
     let mut named = elements(headers, &CONTENT_ENCODING).filter(|coding| !is(coding, &["identity"]));
     match (named.next(), named.next()) {
@@ -38,10 +38,11 @@ pub(super) fn of_body(headers: &HeaderMap, allowed: bool) -> Result<Coding, Erro
     }
 }
 
-/// Refuses a body with a transfer coding that is not undone here: hyper undoes the chunks and hands out the rest as it came.
+/// Refuses a body with a transfer coding that is not decoded here. Hyper decodes chunks and hands out the rest
+/// unchanged.
 ///
 /// # Errors
-/// 501 for any but chunked, once (RFC 9112 §6.1).
+/// 501 for everything except a single `chunked` (RFC 9112 §6.1).
 pub(crate) fn check_transfer(headers: &HeaderMap) -> Result<(), ErrorResponse> {
     let mut named = elements(headers, &TRANSFER_ENCODING);
     match (named.next(), named.next()) {
@@ -54,7 +55,7 @@ pub(crate) fn check_transfer(headers: &HeaderMap) -> Result<(), ErrorResponse> {
     }
 }
 
-/// Whether an answer to a request with these `headers` is better coded as gzip than not.
+/// Whether a client that sent these `headers` prefers an answer in gzip.
 pub(super) fn prefers_gzip(headers: &HeaderMap) -> bool {
     let (mut gzip, mut any, mut identity) = (None, None, 0);
     for element in elements(headers, &ACCEPT_ENCODING) {
@@ -72,7 +73,7 @@ pub(super) fn prefers_gzip(headers: &HeaderMap) -> bool {
     gzip > 0 && gzip >= identity
 }
 
-/// What `q=0.5` weighs, in thousandths (§12.4.2); nothing if it is no weight.
+/// The weight of a text such as `q=0.5`, in thousandths (§12.4.2); 0 if it is not a weight.
 fn weight(text: &[u8]) -> u32 {
     let Some((b"q=" | b"Q=", digits)) = text.split_at_checked(2) else {
         return 0;
@@ -93,7 +94,7 @@ fn weight(text: &[u8]) -> u32 {
 }
 
 fn is_gzip(coding: &[u8]) -> bool {
-    // §8.4.1.3: both are the same.
+    // §8.4.1.3: both names mean the same.
     is(coding, &["gzip", "x-gzip"])
 }
 
@@ -103,7 +104,7 @@ fn is(coding: &[u8], names: &[&str]) -> bool {
         .any(|name| coding.eq_ignore_ascii_case(name.as_bytes()))
 }
 
-/// The elements of a list that may stand in several lines (§5.6.1: empty ones don't count).
+/// The elements of a list header, which may have several lines (§5.6.1: empty elements do not count).
 fn elements<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h [u8]> {
     let lines = headers.get_all(name).into_iter();
     lines

@@ -1,4 +1,4 @@
-//! What all HTTP tasks of a shard share.
+//! The state that all HTTP tasks of a shard share.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,22 +23,23 @@ use crate::net::tls::TlsStore;
 use crate::run::clock::Clock;
 use crate::run::lifecycle::Lifecycle;
 
-/// Bulk bodies that are published at a time, and the longest ones that there may be at a time; more are refused.
+/// The number of bulk bodies that are published at a time, and of bodies of the largest size that may be in memory at a
+/// time. More are refused.
 const BULK_AT_A_TIME: usize = 4;
-/// Times the handshake's time that the body of one message may take.
+/// The time for the body of one message, as a multiple of the handshake's time.
 const MESSAGE_HANDSHAKES: u32 = 6;
-/// Times the handshake's time that a bulk body may take.
+/// The time for a bulk body, as a multiple of the handshake's time.
 const BULK_HANDSHAKES: u32 = 24;
 
-/// Statuses of refused handshakes.
+/// The statuses of refused handshakes, as labels of a metric.
 pub(crate) const REFUSED_STATUSES: [&str; 9] =
     ["400", "401", "403", "405", "426", "429", "431", "503", "other"];
 
-/// What all HTTP tasks of a shard share.
+/// The state that all HTTP tasks of a shard share.
 pub(crate) struct HttpContext {
     pub(crate) hub: SharedHub,
     pub(crate) directory: Arc<Directory>,
-    /// The way in for what is published.
+    /// The way in for publications.
     pub(super) ingress: Ingress,
     pub(crate) clock: Clock,
     pub(crate) gate: Arc<Lifecycle>,
@@ -47,34 +48,34 @@ pub(crate) struct HttpContext {
     pub(super) bulk: BulkPlaces,
     pub(super) encoder: Encoder,
     pub(crate) limits: HttpLimits,
-    /// What `Keep-Alive` says of how long a connection is kept for further requests; nothing if it is less than a second.
+    /// The value of `Keep-Alive`: how long an idle connection is kept. `None` if it is less than a second.
     pub(crate) kept: Option<HeaderValue>,
-    /// What clients shake hands with, if they speak TLS.
+    /// The identity for TLS handshakes, if clients use TLS.
     pub(crate) tls: Option<Arc<TlsStore>>,
-    /// Whether WebSocket connections may be compressed, and bodies and answers.
+    /// Whether WebSocket connections, bodies and answers may be compressed.
     pub(crate) compression: bool,
-    /// What only tests have.
+    /// Switches for tests.
     pub(crate) test: TestOnly,
     pub(crate) shutdown: Rc<HttpShutdown>,
 }
 
-/// A request that was let in.
+/// A request that was admitted.
 #[derive(Clone, Copy)]
 pub(super) struct Call<'c> {
     pub(super) context: &'c HttpContext,
     pub(super) requester: &'c Requester,
     pub(super) admission: &'c Admission,
     pub(super) head: &'c Parts,
-    /// The segment of the path that stands for a topic; empty if none does.
+    /// The segment of the path with the topic; empty if the path has none.
     pub(super) topic: &'c str,
 }
 
-/// What bulk bodies take up. Clones are the same.
+/// The resources of bulk bodies. Clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct BulkPlaces {
-    /// A permit for each byte that is there.
+    /// A permit for each byte of a body in memory.
     pub(super) room: Arc<Semaphore>,
-    /// A permit for each that is published.
+    /// A permit for each body that is being published.
     pub(super) turns: Arc<Semaphore>,
 }
 
@@ -87,7 +88,7 @@ impl BulkPlaces {
     }
 }
 
-/// What bounds HTTP requests and their answers.
+/// The limits of HTTP requests and their answers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HttpLimits {
     /// Time for the headers of a request.
@@ -96,7 +97,7 @@ pub(crate) struct HttpLimits {
     pub(crate) message_within: Duration,
     /// Time for a bulk body.
     pub(crate) bulk_within: Duration,
-    /// Time that a client may take nothing of an answer.
+    /// Time for which a client may take none of an answer's bytes.
     pub(crate) stall: Duration,
     /// Most bytes of the headers.
     pub(crate) header_bytes: usize,
@@ -104,12 +105,12 @@ pub(crate) struct HttpLimits {
     pub(crate) headers: usize,
     /// Longest message.
     pub(crate) message_bytes: usize,
-    /// Messages of a page of history that names no limit.
+    /// The number of messages in a page of history, if the request has no limit.
     pub(crate) history_page: usize,
 }
 
 impl HttpContext {
-    /// Counts a handshake, of WebSocket or of server-sent events, that was refused with `status`.
+    /// Counts a WebSocket or event-stream handshake that was refused with `status`.
     pub(crate) fn handshake_refused(&self, status: StatusCode) {
         let text = status.as_str();
         let label = REFUSED_STATUSES.iter().position(|known| *known == text);
@@ -147,7 +148,7 @@ impl HttpContext {
         }
     }
 
-    /// The same with the limits of `config`.
+    /// The same state with the limits of `config`.
     pub(crate) fn reconfigured(&self, config: &Config) -> Self {
         Self {
             hub: self.hub.clone(),
@@ -168,23 +169,23 @@ impl HttpContext {
         }
     }
 
-    /// With clients that speak TLS, if there is something to shake hands with.
+    /// The same state for clients with TLS, if there is an identity.
     pub(crate) fn with_tls(mut self, tls: Option<Arc<TlsStore>>) -> Self {
         self.tls = tls;
         self
     }
 
-    /// What the client behind a request with these `headers` may do: first of all whether it is let in.
+    /// Admits the client that sent a request with these `headers`. Returns its rights.
     pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<Admission, ErrorResponse> {
         Ok(self.hub.borrow().auth.admit(headers)?)
     }
 
-    /// What whoever was let in with `admission` may do now.
+    /// The current rights of a client that was admitted with `admission`.
     pub(super) fn still(&self, admission: &Admission) -> Result<Rights, ErrorResponse> {
         Ok(self.hub.borrow().auth.still(admission)?)
     }
 
-    /// Whether the page that a browser makes a request with these `headers` for may do so, whoever it is.
+    /// Checks that the page behind a browser's request with these `headers` may make it, whoever its user is.
     pub(super) fn admit_page(&self, headers: &HeaderMap) -> Result<(), ErrorResponse> {
         Ok(self.hub.borrow().auth.admit_page(headers)?)
     }

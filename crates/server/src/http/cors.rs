@@ -1,7 +1,7 @@
-//! What pages of web sites may do with the answers that their browsers get (the Fetch standard, "CORS protocol").
+//! What web pages may do with the answers that their browsers get (the Fetch standard, "CORS protocol").
 //!
-//! With `auth.allowed_origins`, its pages may do everything; without, those of any site may read. There are no credentials that a
-//! browser would add by itself, so none are allowed to be.
+//! Pages in `auth.allowed_origins` may do everything. If that list is empty, pages of any site may read. There are no
+//! credentials that a browser adds by itself, so none are allowed.
 
 use hyper::Method;
 use hyper::header::{
@@ -13,27 +13,27 @@ use hyper::header::{
 use super::reply;
 use crate::auth::Access;
 
-/// What a page may set: none of it is sent without being asked for.
+/// The headers that a page may set. A browser asks before it sends any of them.
 const REQUEST_HEADERS: &str =
     "Authorization, Content-Type, Content-Encoding, Idempotency-Key, If-None-Match, Last-Event-ID";
-/// What a page may read, beyond what it always may.
+/// The headers that a page may read, besides those that it always may.
 const ANSWER_HEADERS: &str = "Allow, ETag, Retry-After, WWW-Authenticate";
-/// Seconds for which a browser may remember the answer to a preflight; longer than two hours none does.
+/// Seconds for which a browser may keep the answer to a preflight. No browser keeps it for more than two hours.
 const PREFLIGHT_AGE_S: &str = "7200";
 
-/// Which pages may read an answer.
+/// The pages that may read an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Readers {
-    /// Those of any site, what is read; there is no list.
+    /// Pages of any site, for reading requests: there is no list.
     Anyone,
-    /// Those of this origin, which is on the list.
+    /// Pages of this origin, which is in the list.
     Origin(HeaderValue),
-    /// None: the list does not hold the request's origin, or no page asks.
+    /// No page: the list does not have the request's origin, or the request does not come from a page.
     Nobody,
 }
 
 impl Readers {
-    /// Those of an answer to a request with these `headers`.
+    /// The pages that may read the answer to a request with these `headers`.
     pub(super) fn of(access: &Access, headers: &HeaderMap) -> Self {
         if access.lets_any_page_in() {
             return Self::Anyone;
@@ -52,7 +52,7 @@ pub(super) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
         && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// Lets the `readers` see an `answer` to a request by `method`.
+/// Lets the `readers` read an `answer` to a request with `method`.
 pub(super) fn allow(readers: &Readers, method: &Method, answer: &mut HeaderMap) {
     let origin = match readers {
         Readers::Anyone if matches!(*method, Method::GET | Method::HEAD) => HeaderValue::from_static("*"),
@@ -61,7 +61,7 @@ pub(super) fn allow(readers: &Readers, method: &Method, answer: &mut HeaderMap) 
             reply::vary(answer, HeaderValue::from_static("Origin"));
             origin.clone()
         }
-        // To a page that may read it the answer would be another one.
+        // A page that may read it would get another answer.
         Readers::Nobody => {
             reply::vary(answer, HeaderValue::from_static("Origin"));
             return;
@@ -74,7 +74,7 @@ pub(super) fn allow(readers: &Readers, method: &Method, answer: &mut HeaderMap) 
     );
 }
 
-/// Tells the browser of one of the `readers` what its page may do where `methods` are taken.
+/// Tells the browser what a page among the `readers` may request at an endpoint with these `methods`.
 pub(super) fn allow_requests(readers: &Readers, methods: &'static str, answer: &mut HeaderMap) {
     let (origin, methods) = match readers {
         Readers::Anyone => (HeaderValue::from_static("*"), methods.replace("POST, ", "")),
@@ -82,7 +82,7 @@ pub(super) fn allow_requests(readers: &Readers, methods: &'static str, answer: &
         Readers::Nobody => return,
     };
     answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    // They are names of ours, so this is always a value; without it nothing is allowed.
+    // These are our own method names, so they are always a valid value. Otherwise nothing would be allowed.
     if let Ok(methods) = HeaderValue::try_from(methods) {
         answer.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
     }

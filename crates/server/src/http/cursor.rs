@@ -1,8 +1,9 @@
-//! Where a stream of server-sent events stands: the id of each event, which comes back as `Last-Event-ID`.
+//! The position of a stream of server-sent events: the id of each event, which a client sends back as `Last-Event-ID`.
 //!
-//! `EPOCH:SEQ,SEQ,…`, one number for each `topic=` of the request, in its order; 0 where nothing was sent yet. Where the next topic is of
-//! another epoch, a `;` and that epoch go before its number: `EPOCH:SEQ,SEQ;EPOCH:SEQ`. It is written and read in one way only, so
-//! that a cursor that was changed on its way is refused and not misread.
+//! It has the form `EPOCH:SEQ,SEQ,…`, with one number for each `topic=` of the request, in its order; 0 where nothing
+//! was sent yet. If the next topic has another epoch, a `;` and that epoch come before its number:
+//! `EPOCH:SEQ,SEQ;EPOCH:SEQ`. There is only one way to write a cursor, so a cursor that was changed on its way is
+//! refused and not misread.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,47 +13,47 @@ use tickwire_wire::limits::SSE_TOPICS_MAX;
 use tickwire_wire::message::Position;
 use tickwire_wire::{Epoch, Seq};
 
-/// Longest epoch of a cursor, in bytes. Those that the broker makes have at most 13.
+/// The longest epoch in a cursor, in bytes. Those of the broker have at most 13.
 const EPOCH_BYTES_MAX: usize = 32;
 
-/// The position of a stream in each of its topics: of the last message that was sent of each, in the request's order. At least one, at
-/// most [`SSE_TOPICS_MAX`].
+/// The positions of a stream in its topics: the last message that was sent of each, in the request's order. At least
+/// one, at most [`SSE_TOPICS_MAX`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor(pub Vec<Position>);
 
-/// Why a `Last-Event-ID` is no position of this request.
+/// Why a `Last-Event-ID` is no position in the topics of its request.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CursorError {
-    /// No `:`.
+    /// There is no `:`.
     #[error("Last-Event-ID has no ':' between epoch and numbers")]
     NoEpoch,
-    /// An epoch that no broker makes.
+    /// No broker makes such an epoch.
     #[error("Last-Event-ID has an epoch that is not 1 to {EPOCH_BYTES_MAX} of a-z A-Z 0-9 _ -")]
     BadEpoch,
-    /// The epoch of the number before it.
+    /// The epoch is the same as that of the number before it.
     #[error("Last-Event-ID has the epoch {0} twice in a row")]
     EpochAgain(Epoch),
-    /// Something between the commas that is no number, or written otherwise than the broker does.
+    /// An item between commas is not a number, or is not written as the broker writes it.
     #[error("Last-Event-ID has {0:?} where a number without sign or leading zeros is needed")]
     BadNumber(String),
-    /// Another number of topics than the request has.
+    /// The number of topics differs from that of the request.
     #[error("Last-Event-ID has {found} numbers for the {topics} topics of the request")]
     OtherTopics {
-        /// Numbers of the cursor.
+        /// The number of positions in the cursor.
         found: usize,
-        /// Topics of the request.
+        /// The number of topics in the request.
         topics: usize,
     },
-    /// More numbers than a request may have topics.
+    /// There are more positions than a request may have topics.
     #[error("Last-Event-ID has more than {SSE_TOPICS_MAX} numbers")]
     TooMany,
 }
 
 impl Cursor {
-    /// The position that `text` is, of a request with `topics` topics.
+    /// Parses the cursor `text` for a request with `topics` topics.
     ///
     /// # Errors
-    /// When it is no cursor, or one of another number of topics.
+    /// If it is not a cursor, or has another number of topics.
     pub fn parse_for(text: &str, topics: usize) -> Result<Self, CursorError> {
         let cursor: Self = text.parse()?;
         match cursor.0.len() {
@@ -124,7 +125,7 @@ mod tests {
 
     use super::*;
 
-    /// The cursor of positions `(epoch, seq)`.
+    /// The cursor with positions `(epoch, seq)`.
     fn cursor(places: impl IntoIterator<Item = (Epoch, u64)>) -> Cursor {
         let places = places.into_iter();
         Cursor(
@@ -153,7 +154,7 @@ mod tests {
         }
     }
 
-    /// The first row is what was written before topics had epochs of their own.
+    /// The first row is a cursor from before topics had epochs of their own.
     #[test]
     fn topics_that_follow_each_other_share_the_epoch() {
         let place = |epoch: &str, seq| (Epoch::from(epoch), seq);

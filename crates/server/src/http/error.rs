@@ -1,4 +1,4 @@
-//! Answers to HTTP requests that are refused: a status, and `{"error":{"code":…,"reason":…}}` as the body.
+//! The answers to refused HTTP requests: a status, and `{"error":{"code":…,"reason":…}}` as the body.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -10,7 +10,7 @@ use tickwire_wire::{ErrorCode, Refusal};
 use crate::auth::Denied;
 use crate::limits::TurnedAway;
 
-/// The answer to a request that is refused.
+/// The answer to a refused request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{status}: {refusal}")]
 pub struct ErrorResponse {
@@ -18,12 +18,12 @@ pub struct ErrorResponse {
     pub status: StatusCode,
     /// The body's code and reason.
     pub refusal: Refusal,
-    /// Headers that the status calls for, such as `Allow`.
+    /// Headers that the status requires, such as `Allow`.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl ErrorResponse {
-    /// The answer `status` because of `refusal`.
+    /// An answer with `status` because of `refusal`.
     #[must_use]
     pub fn new(status: StatusCode, refusal: Refusal) -> Self {
         Self {
@@ -38,13 +38,13 @@ impl ErrorResponse {
         Self::new(StatusCode::BAD_REQUEST, Refusal::bad_request(reason))
     }
 
-    /// 500 because of a fault of the broker, which the log tells more of than the client.
+    /// 500 because of a fault of the broker. The log tells more about it than the answer.
     pub(crate) fn fault(what: &str) -> Self {
         tracing::error!("a request failed: {what}");
         Refusal::new(ErrorCode::Internal, "a fault of the broker").into()
     }
 
-    /// 404 for `target`, on a listener that has `paths`. A target without a path, as `CONNECT` has it, is another host.
+    /// 404 for `target`, on a listener that has `paths`. A target without a path, as in `CONNECT`, names another host.
     pub(crate) fn nothing_at(target: &Uri, paths: &str) -> Self {
         let reason = match target.path() {
             "" => format!("{target} is no path, and the broker is no proxy; there are {paths}"),
@@ -60,17 +60,17 @@ impl ErrorResponse {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, refusal).with_header(hyper::header::ALLOW, allowed)
     }
 
-    /// The same answer with one more header.
+    /// Adds a header.
     ///
     /// # Panics
-    /// When `value` holds a byte that no header may hold.
+    /// If `value` has a byte that a header may not have.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
         self.headers.push((name, HeaderValue::from_static(value)));
         self
     }
 
-    /// The body of a response because of `refusal`.
+    /// The body of an answer with `refusal`.
     pub(super) fn body_of(refusal: &Refusal) -> Vec<u8> {
         #[derive(Serialize)]
         struct Body<'a> {
@@ -97,7 +97,7 @@ impl ErrorResponse {
     }
 }
 
-/// The answer to who wants a connection that lasts from a broker that leaves.
+/// The answer of a draining broker to a request for a WebSocket connection or a stream.
 pub(crate) fn draining() -> Response<Full<Bytes>> {
     let refusal = Refusal::new(ErrorCode::Internal, "the broker is draining; connect again");
     ErrorResponse::new(StatusCode::SERVICE_UNAVAILABLE, refusal)
@@ -105,7 +105,8 @@ pub(crate) fn draining() -> Response<Full<Bytes>> {
         .into_response()
 }
 
-/// The status that fits the code: what a WebSocket client is told in an `error`, an HTTP client is told as well.
+/// The answer with the status that fits the code. Its body is the refusal that a WebSocket client would get as an
+/// `error`.
 impl From<Refusal> for ErrorResponse {
     fn from(refusal: Refusal) -> Self {
         let status = match refusal.code {
@@ -120,14 +121,14 @@ impl From<Refusal> for ErrorResponse {
         };
         let response = Self::new(status, refusal);
         if status == StatusCode::UNAUTHORIZED {
-            // Which tokens are taken (RFC 9110 §11.6.1).
+            // This names the accepted kind of token (RFC 9110 §11.6.1).
             return response.with_header(WWW_AUTHENTICATE, "Bearer");
         }
         response
     }
 }
 
-/// 403 for a page of another site, otherwise 401 with what could be shown instead (RFC 6750 §3).
+/// 403 for a page of another site, otherwise 401 with the accepted kind of token (RFC 6750 §3).
 impl From<Denied> for ErrorResponse {
     fn from(denied: Denied) -> Self {
         let mut response = Self::from(denied.refusal());

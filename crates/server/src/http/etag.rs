@@ -1,6 +1,7 @@
-//! Entity tags of snapshots: `"epoch:seq"`, and what `If-None-Match` says of them (RFC 9110 §8.8.3, §13.1.2).
+//! Entity tags of snapshots, `"epoch:seq"`, and how `If-None-Match` is compared with them (RFC 9110 §8.8.3, §13.1.2).
 //!
-//! The crate `headers` reads that list too, but goes on behind a fault in it, and does not tell whether a tag was named as weak.
+//! The crate `headers` reads such lists too, but continues after a fault in one, and does not tell whether a tag was
+//! weak.
 
 use std::fmt;
 
@@ -8,25 +9,25 @@ use hyper::header::{HeaderMap, HeaderValue, IF_NONE_MATCH};
 use tickwire_wire::message::Position;
 use tickwire_wire::{Epoch, Seq};
 
-/// The tag of a topic's value: the same tag means the same value.
+/// The tag of a topic's value. Equal tags mean equal values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Etag(Position);
 
 impl Etag {
-    /// The tag of the value that message `seq` of `epoch` left.
+    /// The tag of the value after message `seq` of `epoch`.
     #[must_use]
     pub fn new(epoch: Epoch, seq: Seq) -> Self {
         Self(Position { epoch, seq })
     }
 
-    /// The tag as the header `ETag` has it; none when the epoch holds a byte that no header may hold, as those of the broker
-    /// do not.
+    /// The tag as a value of the header `ETag`. `None` if the epoch has a byte that a header may not have; the broker's
+    /// epochs have none.
     #[must_use]
     pub fn header(&self) -> Option<HeaderValue> {
         HeaderValue::try_from(self.to_string()).ok()
     }
 
-    /// The tag as `If-None-Match` names it: weak, if that is what the client has of the value.
+    /// The tag as `If-None-Match` names it: weak if the client has it as a weak tag.
     #[must_use]
     pub fn header_as_named(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         let own = self.header()?;
@@ -41,8 +42,8 @@ impl Etag {
         Some(weak(&own).filter(is_weak).unwrap_or(own))
     }
 
-    /// Whether `If-None-Match` names this tag, so that the answer is 304. A header that is no list of tags names none from its fault
-    /// on: the client then gets the value, which is always right.
+    /// Whether `If-None-Match` names this tag, so that the answer is 304. In a malformed list only the tags before the
+    /// fault count. A client whose tag is missed gets the value, which is always right.
     #[must_use]
     pub fn is_named_by(&self, headers: &HeaderMap) -> bool {
         let own = self.to_string();
@@ -58,23 +59,23 @@ impl fmt::Display for Etag {
     }
 }
 
-/// The weak tag of a value with the strong one `tag`: of another coding of the same value (RFC 9110 §8.8.3).
+/// The weak tag for a value with the strong tag `tag`, for another coding of the same value (RFC 9110 §8.8.3).
 pub(super) fn weak(tag: &HeaderValue) -> Option<HeaderValue> {
     HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat()).ok()
 }
 
-/// The tags of a list, quotes included and `W/` not: the comparison for `If-None-Match` is the weak one.
+/// The tags of a list with their quotes and without `W/`: `If-None-Match` uses the weak comparison.
 fn opaque_tags(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = line;
     std::iter::from_fn(move || {
-        // Commas may stand inside of a tag, so the list cannot be split at them.
+        // A tag may contain commas, so the list cannot be split at them.
         while let [b',' | b' ' | b'\t', after @ ..] = rest {
             rest = after;
         }
         let tag = rest.strip_prefix(b"W/").unwrap_or(rest);
         let end = tag.strip_prefix(b"\"")?.iter().position(|byte| *byte == b'"')? + 2;
         let (tag, after) = tag.split_at(end);
-        // What follows a tag is a comma or the end.
+        // After a tag comes a comma or the end.
         let comma = after.trim_ascii_start().first().is_none_or(|byte| *byte == b',');
         rest = if comma { after } else { b"" };
         Some(tag)

@@ -1,7 +1,7 @@
-//! Gzip (RFC 1952) of bodies and answers: in pieces, between which the thread does its other work.
+//! Gzip (RFC 1952) of bodies and answers. It is done in pieces, between which the thread does its other work.
 //!
-//! Bounded: a body that is decoded grows to its limit and no further, whatever it was made of. The memory of an encoder is there once
-//! for each [`Encoder`]; further answers wait for it.
+//! Bounded: a decoded body stops growing at its limit, whatever its coded bytes are. Each [`Encoder`] has memory for
+//! one answer; further answers wait for it.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use tokio::sync::Semaphore;
 
 use super::{coding, etag};
 
-/// Bytes of an answer from which on it is encoded.
+/// Answers with fewer bytes are not encoded.
 const ANSWER_BYTES_MIN: u64 = 1024;
-/// Bytes that are encoded or decoded at once.
+/// The number of bytes that are encoded or decoded at once.
 const PIECE_BYTES: usize = 32 * 1024;
-/// The window of DEFLATE, as an exponent of 2: the largest.
+/// The window of DEFLATE, as a power of 2: the largest one.
 const WINDOW_BITS: u8 = 15;
 
 /// Why a body cannot be decoded.
@@ -47,7 +47,7 @@ pub(super) struct Decoder {
 }
 
 impl Decoder {
-    /// One for a body that may have so many bytes when it is decoded.
+    /// A decoder for a body that may have `bytes_max` bytes after decoding.
     pub(super) fn new(bytes_max: usize) -> Self {
         Self {
             inflate: Decompress::new_gzip(WINDOW_BITS),
@@ -56,15 +56,15 @@ impl Decoder {
         }
     }
 
-    /// Decodes what comes next, at most a piece. Takes from `coded` what it has used, and appends to `whole`.
+    /// Decodes at most one piece. Removes the bytes that it has used from `coded`, and appends the result to `whole`.
     pub(super) fn decode(&mut self, coded: &mut &[u8], whole: &mut Vec<u8>) -> Result<(), GzipError> {
         if self.ended {
             return Err(GzipError::Followed);
         }
-        // One byte more than there may be tells that there are more.
+        // One byte more than allowed shows that there is too much.
         let room = (self.bytes_max + 1).saturating_sub(whole.len());
         let (read, written, made) = (self.inflate.total_in(), self.inflate.total_out(), whole.len());
-        // Not into all the room that the vector has: it grows by as much again as it holds.
+        // The room is limited here, because a vector grows by as much as it holds and so may have more.
         whole.resize(made + room.min(PIECE_BYTES), 0);
         let status = self
             .inflate
@@ -84,13 +84,13 @@ impl Decoder {
         Ok(())
     }
 
-    /// Checks that nothing is missing.
+    /// Checks that the body is complete.
     pub(super) fn finish(&self) -> Result<(), GzipError> {
         if self.ended { Ok(()) } else { Err(GzipError::Cut) }
     }
 }
 
-/// A whole answer to a GET with the headers `asked` as gzip, if the client prefers that and it is worth it.
+/// Encodes a whole answer to a GET with the headers `asked`, if the client prefers gzip and the answer is long enough.
 pub(crate) async fn of_answer(
     encoder: &Encoder,
     asked: &HeaderMap,
@@ -102,24 +102,24 @@ pub(crate) async fn of_answer(
     }
     let Ok(plain) = answer.body().clone().collect().await;
     let coded = encoder.encode(&plain.to_bytes()).await;
-    // Plain, it is right as well.
+    // The plain answer is right as well.
     coded.unwrap_or_else(|error| {
         tracing::error!(%error, "an answer could not be encoded and is sent as it is");
         None
     })
 }
 
-/// Puts `coded`, the gzip of an answer, in its place.
+/// Replaces the body of an answer by `coded`, its gzip.
 pub(crate) fn replace(answer: &mut Response<Full<Bytes>>, coded: Bytes) {
     *answer.body_mut() = Full::new(coded);
     let headers = answer.headers_mut();
     headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    // Two codings of a value are not the same, byte by byte (RFC 9110 §8.8.3.3).
+    // Two codings of a value differ in their bytes, so the tag becomes weak (RFC 9110 §8.8.3.3).
     let weak = headers.get(ETAG).and_then(etag::weak);
     weak.and_then(|weak| headers.insert(ETAG, weak));
 }
 
-/// Encodes answers, one at a time. Clones are the same.
+/// Encodes answers, one at a time. Clones share one encoder.
 #[derive(Debug, Clone)]
 pub(crate) struct Encoder(Arc<Semaphore>);
 
@@ -133,7 +133,7 @@ impl Encoder {
     /// `plain` as gzip, if that is shorter.
     ///
     /// # Errors
-    /// When the encoder fails, which it has no reason to.
+    /// If the encoder fails, which it has no reason to do.
     async fn encode(&self, plain: &Bytes) -> io::Result<Option<Vec<u8>>> {
         let _turn = self.0.acquire().await.map_err(io::Error::other)?;
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -213,9 +213,9 @@ mod tests {
             (b"{\"a\":1}".to_vec(), "it is no gzip"),
             (changed(0), "it is no gzip"),
             (changed(2), "it is no gzip"),
-            // The sum of its content.
+            // This changes the checksum of its content.
             (changed(good.len() - 8), "it is no gzip"),
-            // Its length.
+            // This changes its length.
             (changed(good.len() - 1), "it is no gzip"),
             (good[..good.len() - 1].to_vec(), "it ends before its gzip does"),
             (Vec::new(), "it ends before its gzip does"),
@@ -229,7 +229,7 @@ mod tests {
         }
     }
 
-    /// A thousand times its length: what is made of it stops at the limit.
+    /// The decoded body would be a thousand times as long as the coded one. Decoding stops at the limit.
     #[test]
     fn a_bomb_is_decoded_to_its_limit_and_no_further() {
         let bomb = gzip(&vec![0; 50_000_000]);

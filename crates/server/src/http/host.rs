@@ -1,13 +1,13 @@
-//! Whom a request is for: `Host` must say so, once (RFC 9112 §3.2). Which host it names does not matter to the broker.
+//! Checks that a request has exactly one `Host` (RFC 9112 §3.2). Which host it names does not matter to the broker.
 
 use hyper::header::HOST;
 use hyper::http::uri::Authority;
 use hyper::{Request, Version};
 
-/// What is told a client whose request does not say so.
+/// The reason for a client whose request does not have it.
 pub(crate) const ONE_HOST: &str = "exactly one Host header is needed, with a host and perhaps a port";
 
-/// Whether a request says whom it is for as it has to. HTTP/1.0 need not, and an empty value is allowed.
+/// Whether a request has its `Host` as required. HTTP/1.0 does not require it, and an empty value is allowed.
 pub(crate) fn is_named<B>(request: &Request<B>) -> bool {
     let mut hosts = request.headers().get_all(HOST).into_iter();
     match (hosts.next(), hosts.next()) {
@@ -22,7 +22,7 @@ fn is_host(text: &[u8]) -> bool {
         return false;
     };
     let (whole, host) = (authority.as_str(), authority.host());
-    // Who asks is no part of it (RFC 9110 §7.2), which would stand before the host.
+    // User information is not part of the header (RFC 9110 §7.2). It would be before the host.
     whole.strip_prefix(host).is_some_and(|port| {
         let digits = port.strip_prefix(':').unwrap_or(port);
         digits.bytes().all(|byte| byte.is_ascii_digit())

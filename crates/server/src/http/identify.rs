@@ -1,7 +1,8 @@
-//! Finds out whose connection and whose request it is, before either is served.
+//! Finds the client of a connection and of a request before either is served.
 //!
-//! A trusted proxy's connection begins with a header of the PROXY protocol, if that is how it was set up; it has the time of a
-//! request's head for it. The client that it names is then accepted or refused like one that has connected directly.
+//! The connection of a trusted proxy begins with a header of the PROXY protocol, if the proxy is configured so. The
+//! time for it is that of a request's head. The client that it names is then accepted or refused like one that has
+//! connected directly.
 
 use std::io;
 
@@ -26,10 +27,10 @@ pub(crate) enum NotServed {
     TurnedAway(TurnedAway),
 }
 
-/// Reads who is behind a trusted proxy, where it says so in front of the connection, and counts the client's connection.
+/// Reads the header of the PROXY protocol if there must be one, and counts the client's connection.
 ///
 /// # Errors
-/// When the header is not as it should be, or when the limits refuse the client, which is told so.
+/// If the header is not valid, or if the limits refuse the client, which gets an answer.
 pub(crate) async fn identify(
     context: &HttpContext,
     stream: &TcpStream,
@@ -62,7 +63,7 @@ pub(crate) async fn identify(
 }
 
 fn tell(stream: &TcpStream, answer: &[u8]) {
-    // The socket's buffer is empty, so it takes this without waiting, or the proxy is gone.
+    // The socket's buffer is empty, so it takes this without waiting, unless the proxy is gone.
     match stream.try_write(answer) {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -70,7 +71,7 @@ fn tell(stream: &TcpStream, answer: &[u8]) {
     }
 }
 
-/// Notes down whose request it is, on a connection of `peer` with this allowance.
+/// Stores the client of a request in it, for a connection from `peer` with this allowance.
 pub(crate) fn locate<B>(
     context: &HttpContext,
     (peer, allowance): (ClientAddr, Allowance),

@@ -1,8 +1,8 @@
-//! HTTP on the clients' listener: what requests mean, how answers are written, and the endpoints that give them.
+//! HTTP on the clients' listener: how requests are read, the endpoints that answer them, and how answers are written.
 //!
-//! `cursor`, `error`, `etag`, `ndjson`, `path`, `percent` and `query` are pure: bytes and heads in, values or an
-//! [`ErrorResponse`] out. The rest are the endpoints. Refusals say what was wrong with which part of the request, and every answer but a
-//! stream is bounded.
+//! `cursor`, `error`, `etag`, `ndjson`, `path`, `percent` and `query` are pure: they turn bytes and heads into values
+//! or an [`ErrorResponse`]. The others are the endpoints. A refusal says what was wrong with which part of the request,
+//! and every answer except a stream is bounded.
 
 mod api;
 mod body;

@@ -1,7 +1,8 @@
-//! The body of `POST /v1/publish`: one `{"topic","data"}` a line.
+//! The body of `POST /v1/publish`: one object `{"topic","data"}` on each line.
 //!
-//! Read line by line, so that a body costs no more memory than it has bytes, whatever its lines hold. Empty lines are passed over, and
-//! lines may end with CRLF; a byte order mark before the first is skipped. The caller bounds the body ([`tickwire_wire::limits::BULK_BODY_BYTES_MAX`]).
+//! It is read line by line, so a body takes no more memory than it has bytes, whatever its lines hold. Empty lines are
+//! ignored, lines may end with CRLF, and a byte order mark before the first one is skipped. The caller bounds the body
+//! ([`tickwire_wire::limits::BULK_BODY_BYTES_MAX`]).
 
 use std::borrow::Cow;
 
@@ -16,14 +17,14 @@ use super::ErrorResponse;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("line {line}: {refusal}")]
 pub struct BadLine {
-    /// Its number, 1 for the first line of the body.
+    /// The number of the line, beginning with 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// The fault of the line.
     pub refusal: Refusal,
 }
 
 impl From<BadLine> for ErrorResponse {
-    /// Always 400, even for a line that is too large: it is the line that must change, not the body's size.
+    /// The status is always 400, even if a line is too large: the line must change, not the body's size.
     fn from(bad: BadLine) -> Self {
         let reason = format!("line {}: {}; nothing was published", bad.line, bad.refusal.reason);
         Self::new(
@@ -44,25 +45,25 @@ struct Line<'b> {
 /// A line of a body that is a message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LineMessage {
-    /// Its number, 1 for the first line of the body.
+    /// The number of the line, beginning with 1.
     pub line: usize,
     /// The topic that it names.
     pub topic: Topic,
-    /// What it says.
+    /// The message.
     pub payload: Payload,
 }
 
 impl BadLine {
-    /// Line number `line` is bad because of `refusal`.
+    /// A bad line with the number `line`, because of `refusal`.
     #[must_use]
     pub fn new(line: usize, mut refusal: Refusal) -> Self {
-        // The parser counts lines within the text that it was given, which is one line of the body.
+        // The parser counts lines within its own text, which is one line of the body.
         refusal.reason = refusal.reason.replace(" at line 1 column ", " at column ");
         Self { line, refusal }
     }
 }
 
-/// The lines of `body` that are not empty, in its order, each with its number.
+/// The lines of `body` that are not empty, in order, each with its number.
 pub fn split_lines(body: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let lines = byte_order_mark::without(body).split(|byte| *byte == b'\n');
     lines
@@ -71,10 +72,10 @@ pub fn split_lines(body: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
         .filter(|(_, text)| !text.is_empty())
 }
 
-/// The message that `text`, line number `line`, is.
+/// Parses the message in `text`, line number `line`.
 ///
 /// # Errors
-/// When it is none, or longer than `message_bytes_max`.
+/// If it is not a message, or longer than `message_bytes_max`.
 pub fn parse_line(line: usize, text: &[u8], message_bytes_max: usize) -> Result<LineMessage, BadLine> {
     let (topic, payload) = parse(text, message_bytes_max).map_err(|refusal| BadLine::new(line, refusal))?;
     Ok(LineMessage { line, topic, payload })
@@ -88,7 +89,7 @@ fn parse(line: &[u8], message_bytes_max: usize) -> Result<(Topic, Payload), Refu
         );
         return Err(Refusal::new(ErrorCode::TooLarge, reason));
     }
-    // An array would be taken for a message field by field.
+    // The parser would take an array as the fields of a message in their order.
     if !line.starts_with(b"{") {
         return Err(Refusal::bad_request("is no JSON object {\"topic\",\"data\"}"));
     }
@@ -104,7 +105,7 @@ mod tests {
 
     use super::*;
 
-    /// All messages, or the first line that is none.
+    /// All messages, or the first bad line.
     fn read(body: &[u8], message_bytes_max: usize) -> Result<Vec<LineMessage>, BadLine> {
         split_lines(body)
             .map(|(line, text)| parse_line(line, text, message_bytes_max))

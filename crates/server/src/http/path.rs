@@ -1,14 +1,14 @@
-//! The topic that a path names, as in `/v1/topics/{topic}`.
+//! The topic in a path such as `/v1/topics/{topic}`.
 
 use tickwire_wire::{ErrorCode, Refusal, Topic};
 
 use super::ErrorResponse;
 use super::percent::decode;
 
-/// The topic that `segment`, one segment of a path, names.
+/// The topic in `segment`, one segment of a path.
 ///
 /// # Errors
-/// 400 with `bad_topic` when it cannot be decoded or is no topic; a `/` in it, encoded or not, is none either.
+/// 400 with `bad_topic` if it cannot be decoded or is not a topic. A `/` in it, encoded or not, makes it none.
 pub fn topic_of_segment(segment: &str) -> Result<Topic, ErrorResponse> {
     let text = decode(segment)
         .map_err(|e| Refusal::new(ErrorCode::BadTopic, format!("the topic cannot be decoded: {e}")))?;

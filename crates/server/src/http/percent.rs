@@ -1,4 +1,5 @@
-//! Percent-encoding (RFC 3986 §2.1), decoded strictly: what is not an escape or not UTF-8 is an error, never kept as it stands.
+//! Percent-encoding (RFC 3986 §2.1), decoded strictly: a bad escape or text that is not UTF-8 is an error, and never
+//! kept.
 
 use std::borrow::Cow;
 
@@ -8,15 +9,15 @@ use thiserror::Error;
 /// Why a text cannot be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(super) enum PercentError {
-    /// A `%` without two hexadecimal digits after it.
+    /// A `%` is not followed by two hexadecimal digits.
     #[error("'%' at byte {0} is not followed by two hexadecimal digits")]
     NotAnEscape(usize),
-    /// The decoded bytes are no text.
+    /// The decoded bytes are not UTF-8.
     #[error("it is not UTF-8 once decoded")]
     NotUtf8,
 }
 
-/// The text that `encoded` stands for.
+/// Decodes `encoded`.
 pub(super) fn decode(encoded: &str) -> Result<Cow<'_, str>, PercentError> {
     let bytes = encoded.as_bytes();
     let is_escape = |at: usize| {

@@ -1,7 +1,9 @@
-//! A client's socket that gives up when the client takes nothing for too long, or an answer too slowly.
+//! A client's socket with limits on writing: it fails if the client takes nothing for too long, or takes an answer too
+//! slowly.
 //!
-//! hyper has no limit on the time of writing: without this one a client that asks and never reads, or reads a byte at a time, would keep
-//! its connection and its answer for ever. Reading is bounded elsewhere, headers by hyper and bodies by their endpoints.
+//! Hyper does not limit the time of writing. Without these limits, a client that asks and never reads, or reads a byte
+//! at a time, would keep its connection and its answer for ever. Reading is bounded elsewhere: headers by hyper, and
+//! bodies by their endpoints.
 
 use std::io;
 use std::pin::Pin;
@@ -19,7 +21,7 @@ use super::smuggling::{HeadScan, Smuggling};
 use super::unreadable;
 use crate::net::tls::HttpStream;
 
-/// Bytes that are read at once.
+/// The number of bytes that are read at once.
 const PIECE_BYTES: usize = 8 * 1024;
 
 #[derive(Debug, Default)]
@@ -28,19 +30,19 @@ struct State {
     waits: AtomicBool,
 }
 
-/// What is known of a connection that hyper serves: whether all that its client has sent was answered, and whether something that
-/// was to be written waits.
-// Shared within one thread; hyper asks of a transport that it could be sent to another one.
+/// The state of a connection that hyper serves: whether everything that its client has sent was answered, and whether
+/// bytes wait to be written.
+// It is shared within one thread, but hyper requires a transport that can be sent to another one.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Exchange(Arc<State>);
 
 impl Exchange {
-    /// Whether at least one request was answered, and nothing has come since.
+    /// Whether a request was answered, and nothing has come since.
     pub(crate) fn is_answered(&self) -> bool {
         self.0.answered.load(Ordering::Relaxed)
     }
 
-    /// A request has been answered, or is to be.
+    /// Records whether everything that came was answered.
     pub(crate) fn set_answered(&self, answered: bool) {
         self.0.answered.store(answered, Ordering::Relaxed);
     }
@@ -55,7 +57,7 @@ impl Exchange {
     }
 }
 
-/// Time in which that much of an answer is to be taken.
+/// The longest time in which a client may take `bytes` of an answer.
 fn time_to_take(bytes: usize) -> Duration {
     Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / ANSWER_BYTES_PER_S)
 }
@@ -66,16 +68,16 @@ pub(crate) struct Progress {
     io: TokioIo<HttpStream>,
     stall: Duration,
     exchange: Exchange,
-    /// When a write that waits has waited too long.
+    /// When a waiting write has waited too long.
     deadline: Option<Pin<Box<Sleep>>>,
     heads: HeadScan,
-    /// What is written instead of an answer of hyper's own, and how much of it was.
+    /// The answer that replaces hyper's own one, and the number of its bytes that were written.
     last_words: Option<(Vec<u8>, usize)>,
 }
 
 impl Progress {
-    /// `stream`, whose writes may wait for `stall`, and for an answer that is taken meanwhile as long as what was taken may take.
-    /// `exchange` is told how it goes.
+    /// Wraps `stream`. A waiting write fails after `stall`. Bytes that the client takes meanwhile extend that time by
+    /// the time that they may take. The state of the connection is recorded in `exchange`.
     pub(crate) fn new(stream: HttpStream, stall: Duration, exchange: Exchange) -> Self {
         Self {
             io: TokioIo::new(stream),
@@ -87,18 +89,18 @@ impl Progress {
         }
     }
 
-    /// The same, telling `smuggling` of what it reads.
+    /// Also reports requests with two lengths to `smuggling`.
     pub(crate) fn telling(mut self, smuggling: Smuggling) -> Self {
         self.heads = HeadScan::new(smuggling);
         self
     }
 
-    /// The connection.
+    /// The inner connection.
     pub(crate) fn into_inner(self) -> HttpStream {
         self.io.into_inner()
     }
 
-    /// How many of `bytes`, which hyper writes, come before an answer of its own, if there is one at their end.
+    /// If `bytes` from hyper end with an answer of its own, the number of bytes before it.
     fn look_for_last_words(&mut self, bytes: &[u8]) -> Option<usize> {
         if self.last_words.is_some() {
             return Some(0);
@@ -110,7 +112,7 @@ impl Progress {
         Some(found.at)
     }
 
-    /// Writes what is written instead of an answer of hyper's own, which was so many bytes long.
+    /// Writes the answer that replaces hyper's own one of `length` bytes.
     fn write_last_words(&mut self, length: usize, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         while let Some((answer, written)) = &mut self.last_words {
             let outcome = Pin::new(&mut self.io).poll_write(context, &answer[*written..]);
@@ -128,7 +130,8 @@ impl Progress {
         Poll::Ready(Ok(length))
     }
 
-    /// What a write of data came to. There may be more of it, so the time goes on, but by no more than a stall may take.
+    /// Checks the result of a write of data. More data may follow, so the time is extended, but by no more than a stall
+    /// may take.
     fn watch_data(
         &mut self,
         outcome: Poll<io::Result<usize>>,
@@ -145,7 +148,7 @@ impl Progress {
         }
     }
 
-    /// What a write came to, of all there was if it is ready: an error when it has waited too long.
+    /// Checks the result of a write that is complete when it is ready. It is an error if it has waited too long.
     fn watch<T>(&mut self, outcome: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         self.exchange.set_waits(outcome.is_pending());
         if outcome.is_ready() {
@@ -217,7 +220,8 @@ impl Write for Progress {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // hyper flushes when it has written all there was. TLS waits for its socket here, and when it says goodbye.
+        // Hyper flushes after it has written everything. TLS waits for its socket here, and when it sends its closing
+        // alert.
         let outcome = Pin::new(&mut self.io).poll_flush(context);
         self.watch(outcome, context)
     }

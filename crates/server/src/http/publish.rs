@@ -12,7 +12,7 @@ use super::requester::Requester;
 use super::{ErrorResponse, Reply, body, reply, topic_of_segment};
 use crate::auth::Admission;
 
-/// Where a message went.
+/// The topic and position of a published message.
 #[derive(Serialize)]
 struct Receipt<'a> {
     topic: &'a str,
@@ -20,7 +20,7 @@ struct Receipt<'a> {
     seq: Seq,
 }
 
-/// Publishes `body` to the topic that `segment` names.
+/// Publishes `body` to the topic in the path.
 pub(super) async fn message(
     context: &HttpContext,
     (arrival, admission): (&Requester, &Admission),
@@ -32,7 +32,7 @@ pub(super) async fn message(
     let limits = &context.limits;
     let text = body::read((body, coding), limits.message_bytes, limits.message_within).await?;
     let payload = Payload::from_json(&text)?;
-    // The body took its time: what holds is what may be done now.
+    // The body took its time, so the rights are checked again.
     context.still(admission)?.check_publish(topic.as_str())?;
     let origin = Origin::Client(Some(admission.publisher(arrival.client.ip())));
     let Submitted::Now(published) = context

@@ -1,7 +1,7 @@
-//! The query of a request: parameters in their order, decoded.
+//! The query of a request: its decoded parameters in order.
 //!
-//! Parameters that an endpoint doesn't know are passed over, as receivers do with fields that they don't know. How many
-//! there may be is bounded by the bytes of the request's head.
+//! Parameters that an endpoint does not know are ignored, as receivers ignore unknown fields. Their number is bounded
+//! by the size of the request's head.
 
 use std::borrow::Cow;
 use std::str::FromStr;
@@ -14,10 +14,10 @@ use super::percent::decode;
 pub struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// The parameters of `query`, which is what follows the `?`, if anything does. `+` is a space, as browsers write it.
+    /// Parses `query`, the part of a target after the `?`, if there is one. A `+` is a space, as browsers write it.
     ///
     /// # Errors
-    /// 400 when a name or value cannot be decoded.
+    /// 400 if a name or value cannot be decoded.
     pub fn parse(query: Option<&str>) -> Result<Self, ErrorResponse> {
         let mut parameters = Vec::new();
         for part in query
@@ -49,7 +49,7 @@ impl Query {
     /// The value of `name`, if there is one.
     ///
     /// # Errors
-    /// 400 when it stands there more than once.
+    /// 400 if there is more than one.
     pub fn one<'q>(&'q self, name: &str) -> Result<Option<&'q str>, ErrorResponse> {
         let mut values = self.all(name);
         let first = values.next();
@@ -61,10 +61,10 @@ impl Query {
         }
     }
 
-    /// The value of `name` as a `T`, if there is one; `needed` names what it must be: "a whole number".
+    /// The value of `name` as a `T`, if there is one. `needed` describes a `T` in errors, such as "a whole number".
     ///
     /// # Errors
-    /// 400 when it stands there more than once or is no `T`.
+    /// 400 if there is more than one, or the value is not a `T`.
     pub fn one_as<T: FromStr>(&self, name: &str, needed: &str) -> Result<Option<T>, ErrorResponse> {
         self.one(name)?
             .map(|text| {
@@ -76,10 +76,10 @@ impl Query {
             .transpose()
     }
 
-    /// How many of something are wanted, at least one: the value of `name`, `default` if there is none.
+    /// The number in the parameter `name`, at least one, or `default` if it is missing.
     ///
     /// # Errors
-    /// 400 when it stands there more than once or is no whole number from 1 to `most`.
+    /// 400 if there is more than one, or the value is not a whole number from 1 to `most`.
     pub fn count(&self, name: &str, default: usize, most: usize) -> Result<usize, ErrorResponse> {
         match self.one_as::<usize>(name, &format!("a whole number from 1 to {most}"))? {
             None => Ok(default),

@@ -1,4 +1,4 @@
-//! Answers: what the endpoints have in common.
+//! The parts that answers of all endpoints have in common.
 
 use bytes::Bytes;
 use http_body_util::{Either, Full};
@@ -8,30 +8,30 @@ use serde::Serialize;
 
 use super::stream::Granted;
 
-/// The body of an answer: all there, or a stream, which the hub writes.
+/// The body of an answer: a whole one, or a stream, which the hub writes.
 pub(crate) type ReplyBody = Either<Full<Bytes>, Box<Granted>>;
 
 /// An answer.
 pub(crate) type Reply = Response<ReplyBody>;
 
-/// A whole answer as one of the two.
+/// A whole answer as a [`Reply`].
 pub(crate) fn whole(response: Response<Full<Bytes>>) -> Reply {
     response.map(Either::Left)
 }
 
-/// Says that an answer would be another one if the header `name` of the request were (RFC 9110 §12.5.5).
+/// Adds `name` to `Vary`: the answer depends on this header of the request (RFC 9110 §12.5.5).
 pub(crate) fn vary(answer: &mut HeaderMap, name: HeaderValue) {
     let names = match answer.get(VARY) {
         None => Ok(name),
         Some(before) => HeaderValue::from_bytes(&[before.as_bytes(), b", ", name.as_bytes()].concat()),
     };
-    // Two names and a comma are always a value.
+    // Two names and a comma are always a valid value.
     if let Ok(names) = names {
         answer.insert(VARY, names);
     }
 }
 
-/// 204 with the methods that an endpoint takes (RFC 9110 §9.3.7).
+/// 204 with the methods of an endpoint (RFC 9110 §9.3.7).
 pub(super) fn options(methods: &'static str) -> Reply {
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::NO_CONTENT;
@@ -40,12 +40,12 @@ pub(super) fn options(methods: &'static str) -> Reply {
     whole(response)
 }
 
-/// 200 with `body`, which is JSON.
+/// 200 with `body`, which must be JSON.
 pub(super) fn json_text(body: impl Into<Bytes>) -> Reply {
     let mut response = Response::new(Full::new(body.into()));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    // A shared cache may keep it, but asks each time whether it is still so.
+    // A shared cache may store it, but must revalidate it each time.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     whole(response)
 }

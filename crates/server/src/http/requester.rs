@@ -1,4 +1,4 @@
-//! Whose request it is, whether the client's address was counted when it connected, and what the request costs them.
+//! The client of a request, whether its address was counted when it connected, and the price of the request.
 
 use bytes::Bytes;
 use hyper::header::{CONNECTION, HeaderValue};
@@ -9,21 +9,21 @@ use crate::auth::{Admission, Holder};
 use crate::limits::{AddressLimits, AddressSlot, Allowance, HttpPublisher, TurnedAway, WaitingAnswer};
 use crate::net::proxied::ClientAddr;
 
-/// Bytes that are encoded or decoded for what it costs to look at a topic: a quarter of a megabyte for a request.
+/// Bytes of gzip that cost as much as a look at one topic. So a quarter of a megabyte costs as much as a request.
 const CODED_BYTES_PER_VISIT: usize = 256;
 
-/// Where a request came from; an extension of each.
+/// The client and connection of a request. Each request has one as an extension.
 #[derive(Debug, Clone)]
 pub(crate) struct Requester {
     pub(crate) client: ClientAddr,
-    /// Whether the connection is a trusted proxy's: its clients are counted one by one.
+    /// Whether the connection belongs to a trusted proxy. Then its clients are counted one by one.
     pub(crate) proxied: bool,
-    /// The connection's.
+    /// The allowance of the connection.
     pub(crate) allowance: Allowance,
 }
 
 impl Requester {
-    /// That of the request with these extensions, of which each has one.
+    /// The requester in these extensions; each request has one.
     pub(crate) fn of(extensions: &Extensions) -> Result<Self, ErrorResponse> {
         extensions
             .get()
@@ -31,7 +31,8 @@ impl Requester {
             .ok_or_else(|| ErrorResponse::fault("it is not known where the request came from"))
     }
 
-    /// Lets the client make a handshake, and its session in unless it was counted with its connection.
+    /// Admits a handshake of the client. It also counts the client's session, unless that was counted with the
+    /// connection.
     pub(crate) fn connect(
         &self,
         address_limits: &AddressLimits,
@@ -45,13 +46,13 @@ impl Requester {
         connected.map_err(|why| self.refused(address_limits, why))
     }
 
-    /// Lets the client ask for a publication, unless too many of its were refused.
+    /// Admits a request to publish, unless too many of the client's publications were refused.
     pub(super) fn ask_to_publish(&self, address_limits: &AddressLimits) -> Result<(), ErrorResponse> {
         let checked = address_limits.check_refused_publishes(self.client.ip());
         checked.map_err(|why| self.refused(address_limits, why))
     }
 
-    /// Lets the client, let in with `admission`, publish once more.
+    /// Takes one publication from the rate of the client, which was admitted with `admission`.
     pub(super) fn publish(
         &self,
         address_limits: &AddressLimits,
@@ -61,7 +62,7 @@ impl Requester {
         spent.map_err(|why| self.refused(address_limits, why))
     }
 
-    /// Charges the client for so many publications more.
+    /// Charges the client for `count` more publications.
     pub(super) fn charge_publishes(
         &self,
         address_limits: &AddressLimits,
@@ -71,7 +72,7 @@ impl Requester {
         address_limits.charge_publishes(&self.publisher(admission), count);
     }
 
-    /// Charges the client for a publication that was refused.
+    /// Charges the client for a refused publication.
     pub(super) fn charge_refused_publish(&self, address_limits: &AddressLimits) {
         address_limits.charge_refused_publish(self.client.ip());
     }
@@ -84,23 +85,23 @@ impl Requester {
         }
     }
 
-    /// Lets the client ask for something else once more.
+    /// Takes one request from the client's rate.
     pub(super) fn ask(&self, address_limits: &AddressLimits) -> Result<(), ErrorResponse> {
         let spent = address_limits.ask(self.client.ip(), self.own());
         spent.map_err(|why| self.refused(address_limits, why))
     }
 
-    /// Charges the client for looking at so many topics.
+    /// Charges the client for `visits` looks at topics.
     pub(super) fn charge_visits(&self, address_limits: &AddressLimits, visits: usize) {
         address_limits.charge_visits(self.client.ip(), self.own(), visits);
     }
 
-    /// Charges the client for so many bytes that were encoded or decoded for it.
+    /// Charges the client for `bytes` that were encoded or decoded for it.
     pub(super) fn charge_coding(&self, address_limits: &AddressLimits, bytes: usize) {
         self.charge_visits(address_limits, bytes / CODED_BYTES_PER_VISIT);
     }
 
-    /// `answer`, with a place among those that wait for their clients until it is taken or given up.
+    /// Reserves a place for `answer` among the waiting answers until the client has taken it or is gone.
     pub(super) fn hold(
         &self,
         address_limits: &AddressLimits,
@@ -109,7 +110,7 @@ impl Requester {
         let place = address_limits.hold_answer(self.client.ip(), answer.len())?;
         Ok(match place {
             None => answer.into(),
-            // What a vector has to spare would not be counted.
+            // The spare room of a vector would not be counted, so it is given up.
             Some(place) => Bytes::from_owner(Held {
                 answer: answer.into(),
                 _place: place,
@@ -117,12 +118,12 @@ impl Requester {
         })
     }
 
-    /// What the connection may by itself; a proxy's has many clients.
+    /// The allowance of the connection itself. A proxy's connection has none, since it has many clients.
     fn own(&self) -> Option<&Allowance> {
         (!self.proxied).then_some(&self.allowance)
     }
 
-    /// The answer to one who is turned away. A connection whose requests go on after such answers ends with one.
+    /// The answer to a client that the limits refuse. It closes the connection if requests went on after such answers.
     fn refused(&self, address_limits: &AddressLimits, why: TurnedAway) -> ErrorResponse {
         let mut response = ErrorResponse::from(why);
         if self.own().is_some_and(|own| address_limits.is_worn_out_by(own)) {
@@ -133,7 +134,7 @@ impl Requester {
     }
 }
 
-/// An answer that has a place.
+/// An answer with a place among the waiting ones.
 struct Held {
     answer: Box<[u8]>,
     _place: WaitingAnswer,

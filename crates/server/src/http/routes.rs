@@ -1,7 +1,7 @@
-//! The endpoints of the clients' listener, a row each: the path, and what it answers by which method.
+//! The endpoints of the clients' listener. Each row has a path and its answers by method.
 //!
-//! All else that is said of endpoints follows from this table: what a request costs, `Allow` and preflights, the paths that a 404
-//! names, and the labels of the metrics.
+//! Everything else about endpoints follows from this table: the price of a request, `Allow` and preflights, the paths
+//! that a 404 names, and the labels of the metrics.
 
 use std::future::ready;
 
@@ -15,11 +15,11 @@ use super::coding::Coding;
 use super::context::Call;
 use super::{ErrorResponse, Reply, bulk, publish, topics};
 
-/// What stands for a topic in a path.
+/// Stands for a topic in a path.
 const TOPIC: &str = "{topic}";
-/// The methods of an endpoint that answers with a stream of events or a WebSocket.
+/// The methods of an endpoint for a stream of events or a WebSocket.
 pub(crate) const METHODS_OF_STREAMS: &str = "GET, OPTIONS";
-/// The methods that some endpoint takes.
+/// The methods of all endpoints together.
 const METHODS: &str = "GET, HEAD, POST, OPTIONS";
 
 /// The endpoints.
@@ -77,53 +77,53 @@ struct Route {
     /// The path, which is also the label in the metrics. [`TOPIC`] stands for one segment.
     path: &'static str,
     get: Get,
-    /// What is published by `POST`.
+    /// Handles the body of a `POST`.
     post: Option<Publish>,
 }
 
-/// What an endpoint answers to `GET`.
+/// The answer of an endpoint to `GET`.
 enum Get {
     Nothing,
-    /// Something to read, also by `HEAD`. It costs a request.
+    /// A value, also for `HEAD`. It costs a request.
     Value(Read),
-    /// A stream of server-sent events. It costs what a connection does.
+    /// A stream of server-sent events. It costs as much as a connection.
     Events,
     /// A WebSocket connection.
     WebSocket,
 }
 
 type Answer<'c> = LocalBoxFuture<'c, Result<Reply, ErrorResponse>>;
-/// What answers to a reader.
+/// A function that answers with a value.
 pub(super) type Read = for<'c> fn(Call<'c>) -> Answer<'c>;
-/// What publishes a body.
+/// A function that publishes a body.
 pub(super) type Publish = for<'c> fn(Call<'c>, (&'c mut Incoming, Coding)) -> Answer<'c>;
 
-/// What a request asks of its endpoint, and so what it costs.
+/// What a request asks of its endpoint. This decides its price.
 pub(super) enum Asked {
     Read(Read),
     Publish(Publish),
     Events,
-    /// Which methods there are.
+    /// The methods of the endpoint.
     Methods(&'static str),
-    /// Something that there is not.
+    /// There is no such endpoint or method.
     Nothing(ErrorResponse),
 }
 
-/// Where a request is to: a row of the table, or nowhere.
+/// The endpoint of a request: a row of the table, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Endpoint(usize);
 
 impl Endpoint {
-    /// A path at which there is nothing.
+    /// A path without an endpoint.
     pub(crate) const NOWHERE: Self = Self(ROUTES.len());
 
-    /// What `path` leads to.
+    /// The endpoint at `path`.
     pub(crate) fn of(path: &str) -> Self {
         let found = ROUTES.iter().position(|route| route.topic_in(path).is_some());
         found.map_or(Self::NOWHERE, Self)
     }
 
-    /// Counts a request to it that was answered with `status`.
+    /// Counts a request to the endpoint that was answered with `status`.
     pub(crate) fn count(self, metrics: &Catalogue, status: StatusCode) {
         let labels = [self.0, StatusClass::of(status.as_u16()) as usize];
         metrics.add(Metric::HttpRequests, &labels, 1);
@@ -137,12 +137,12 @@ impl Endpoint {
         matches!(self.get(), Get::Events)
     }
 
-    /// Whether there is something at the path.
+    /// Whether it is a row of the table.
     pub(super) fn exists(self) -> bool {
         self != Self::NOWHERE
     }
 
-    /// The methods that it takes, as `Allow` lists them.
+    /// The methods of the endpoint, in the form of `Allow`.
     pub(super) fn methods(self) -> &'static str {
         match (self.get(), self.post()) {
             (Get::Nothing, None) => "",
@@ -153,7 +153,7 @@ impl Endpoint {
         }
     }
 
-    /// What a request to it, with this method and target, asks for.
+    /// What a request with this method and target asks of the endpoint.
     pub(super) fn asked(self, method: &Method, target: &Uri) -> Asked {
         let path = target.path();
         match (method, self.get(), self.post()) {
@@ -167,7 +167,7 @@ impl Endpoint {
         }
     }
 
-    /// The segment of `path`, which leads here, that stands for a topic; empty if none does.
+    /// The topic's segment in `path`, which must lead to this endpoint. Empty if the path has none.
     pub(super) fn topic_in(self, path: &str) -> &str {
         self.route()
             .and_then(|route| route.topic_in(path))
@@ -188,7 +188,7 @@ impl Endpoint {
 }
 
 impl Route {
-    /// The segment of `path` that stands for a topic, empty if none does; nothing if `path` does not lead here.
+    /// The topic's segment in `path`; empty if the route has none. `None` if `path` does not lead here.
     fn topic_in<'p>(&self, path: &'p str) -> Option<&'p str> {
         let Some((before, after)) = self.path.split_once(TOPIC) else {
             return (path == self.path).then_some("");
@@ -198,7 +198,7 @@ impl Route {
     }
 }
 
-/// The answer to a request for `target`, at which there is nothing.
+/// The answer to a request for `target`, which is not an endpoint.
 pub(super) fn nothing_at(target: &Uri) -> ErrorResponse {
     let mut paths = String::new();
     for (at, route) in ROUTES.iter().enumerate() {

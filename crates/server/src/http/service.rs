@@ -1,6 +1,7 @@
-//! HTTP on the clients' listener: one task per connection until it goes on as a WebSocket or a stream, or ends.
+//! HTTP on the clients' listener: one task per connection, until it becomes a WebSocket or a stream, or ends.
 //!
-//! Bounded: headers in size, number and time by hyper, bodies by their endpoints, writing by [`Progress`].
+//! Bounded: hyper bounds the size, number and time of headers, the endpoints bound bodies, and [`Progress`] bounds
+//! writing.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -32,19 +33,19 @@ use crate::net::proxied::ClientAddr;
 use crate::net::tls::HttpStream;
 use crate::ws::handshake;
 
-/// The least that hyper buffers.
+/// The smallest buffer that hyper accepts.
 const BUFFER_BYTES_MIN: usize = 8 * 1024;
-/// Where messages come back as they came, when `test.echo` says so.
+/// The path that sends messages back unchanged, if `test.echo` is on.
 const ECHO_PATH: &str = "/v1/echo";
-/// What makes the task of its connection panic, when `test.panic` says so.
+/// The path that makes the task of its connection panic, if `test.panic` is on.
 const PANIC_PATH: &str = "/v1/panic";
 
-/// Time that a connection is kept beyond the one that its client is told, or beyond the end of a drain, so that a request which is
-/// on its way still arrives.
+/// Extra time for which a connection is kept, beyond the time that its client was told or the end of a drain. A request
+/// that is already on its way still arrives.
 const KEPT_LONGER: Duration = Duration::from_secs(1);
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
-/// Serves one connection for as long as it speaks HTTP.
+/// Serves one connection as long as it uses HTTP.
 pub(crate) async fn serve(
     context: Rc<HttpContext>,
     stream: TcpStream,
@@ -71,7 +72,7 @@ pub(crate) async fn serve(
     speak(context, transport, client, place).await;
 }
 
-/// What a connection takes up, until it goes on without hyper.
+/// The places that a connection takes, until it continues without hyper.
 type PermitSlot = RefCell<Option<(ConnectionPermit, Answering)>>;
 
 async fn speak(context: Rc<HttpContext>, transport: HttpStream, client: ClientAddr, place: Rc<PermitSlot>) {
@@ -146,7 +147,7 @@ async fn speak(context: Rc<HttpContext>, transport: HttpStream, client: ClientAd
     }
 }
 
-/// Waits until the time for a connection's first request is over, if none has come by then.
+/// Waits until the time for a connection's first request is over, unless a request has come.
 async fn unasked(asked: &Cell<bool>, within: Duration) {
     tokio::time::sleep(within).await;
     if asked.get() {
@@ -154,7 +155,7 @@ async fn unasked(asked: &Cell<bool>, within: Duration) {
     }
 }
 
-/// Counts a request that hyper answered by itself because its head broke the rules.
+/// Counts a request that hyper refused by itself because its head was malformed.
 fn count_unreadable(context: &HttpContext, error: &hyper::Error) {
     if error.is_parse() {
         let status = match error.is_parse_too_large() {
@@ -165,7 +166,7 @@ fn count_unreadable(context: &HttpContext, error: &hyper::Error) {
     }
 }
 
-/// What refuses a request of which it is not clear where it ends, what its body is, or whom it is for.
+/// The refusal of a request whose end, body or host is ambiguous.
 fn unclear<B>(request: &Request<B>, smuggling: &Smuggling) -> Option<ErrorResponse> {
     if smuggling.is_found() {
         let reason = "Content-Length and Transfer-Encoding do not go together";
@@ -177,14 +178,14 @@ fn unclear<B>(request: &Request<B>, smuggling: &Smuggling) -> Option<ErrorRespon
     http::check_transfer(request.headers()).err()
 }
 
-/// The answer to a request that is not clear; nothing that follows it is read.
+/// The answer to an ambiguous request. Nothing after it is read.
 fn refuse_unclear(context: &HttpContext, endpoint: Endpoint, refused: ErrorResponse) -> Reply {
     let refused = refused.with_header(CONNECTION, "close");
     endpoint.count(&context.metrics, refused.status);
     refused.into_response().map(Either::Left)
 }
 
-/// Answers, and says whether further requests will be answered on the connection.
+/// Answers a request, and decides whether further requests on the connection are answered.
 async fn answer_for_now(
     context: &Rc<HttpContext>,
     endpoint: Endpoint,
@@ -216,7 +217,7 @@ async fn answer_for_now(
     response
 }
 
-/// Whether the client of a request lets its connection be kept, without having to ask for it.
+/// Whether the client of a request allows the connection to be kept without asking for it.
 fn is_kept<B>(request: &Request<B>) -> bool {
     let closes = |line: &HeaderValue| {
         let mut options = line.as_bytes().split(|byte| *byte == b',');
@@ -245,7 +246,7 @@ async fn answer(
     response.map(Either::Left)
 }
 
-/// Answers a WebSocket handshake and, when it is accepted, hands the connection to the hub.
+/// Answers a WebSocket handshake. If it is accepted, hands the connection to the hub.
 fn upgrade(
     context: &Rc<HttpContext>,
     request: &mut Request<Incoming>,

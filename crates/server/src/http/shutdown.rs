@@ -1,10 +1,10 @@
-//! Ends a shard's HTTP connections when settings change or the broker leaves, without losing a request.
+//! Ends a shard's HTTP connections when settings change or the broker stops, without losing a request.
 //!
-//! After a reload, and while the broker drains, each answer says `Connection: close`; nothing else is done to a connection, so
-//! one whose request is still unread gets its answer. At the shutdown, the end of a drain, connections that wait for a further
-//! request have a moment for it, and are closed then. Those that were never answered are waited for: they have the time of a
-//! request's head.
-//! Shared by the tasks of one thread. Waits for nothing by itself: the shard's thread is woken when a connection has ended.
+//! After a reload, and while the broker drains, each answer says `Connection: close`. Nothing else is done to a
+//! connection, so a request that is not read yet still gets its answer. At the shutdown, which is the end of a drain,
+//! connections that wait for a further request have a moment for it and are then closed. A connection that never got an
+//! answer is waited for; it has the time of a request's head. The tasks of one thread share this. It never waits: the
+//! shard's thread is woken when a connection has ended.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -12,29 +12,29 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-/// What the HTTP connections of a shard are told of its end.
+/// The state of a shard's drain and shutdown, for its HTTP connections.
 #[derive(Debug)]
 pub(crate) struct HttpShutdown {
     draining: Cell<bool>,
     over: Cell<bool>,
     bell: Notify,
-    /// How often settings have changed.
+    /// The number of times that settings have changed.
     reloads: Cell<u64>,
-    /// Connections that speak HTTP.
+    /// The number of connections that use HTTP.
     answering: Cell<usize>,
     wake: Arc<Notify>,
 }
 
-/// A connection that speaks HTTP, from when it is accepted until it has ended or is upgraded.
+/// A connection that uses HTTP, from when it is accepted until it has ended or is upgraded.
 #[derive(Debug)]
 pub(crate) struct Answering {
     shutdown: Rc<HttpShutdown>,
-    /// How often settings had changed when it came.
+    /// The number of times that settings had changed when it came.
     reloads: u64,
 }
 
 impl HttpShutdown {
-    /// None yet; `wake` wakes the shard's thread.
+    /// A state without connections. `wake` wakes the shard's thread.
     pub(crate) fn new(wake: Arc<Notify>) -> Self {
         Self {
             draining: Cell::new(false),
@@ -46,7 +46,7 @@ impl HttpShutdown {
         }
     }
 
-    /// From now on each answer is the last of its connection.
+    /// Makes each answer from now on the last one of its connection.
     pub(crate) fn drain(&self) {
         self.draining.set(true);
     }
@@ -56,14 +56,14 @@ impl HttpShutdown {
         self.draining.get()
     }
 
-    /// Ends the connections that wait for a further request, in a moment; the others end with their answer.
+    /// Ends the connections that wait for a further request after a moment. The others end with their answer.
     pub(crate) fn call(&self) {
         if !self.over.replace(true) {
             self.bell.notify_waiters();
         }
     }
 
-    /// From now on each answer is the last of its connection, of those that there are.
+    /// Makes the next answer of each existing connection its last one.
     pub(crate) fn renew(&self) {
         self.reloads.set(self.reloads.get() + 1);
     }
@@ -71,12 +71,12 @@ impl HttpShutdown {
     /// Waits for the shutdown.
     pub(crate) async fn called(&self) {
         if !self.over.get() {
-            // On one thread nothing comes between the look and the wait.
+            // On one thread nothing happens between the check and the wait.
             self.bell.notified().await;
         }
     }
 
-    /// Takes note of a connection that was accepted.
+    /// Records an accepted connection.
     pub(crate) fn answer(self: &Rc<Self>) -> Answering {
         self.answering.set(self.answering.get() + 1);
         Answering {
@@ -85,14 +85,14 @@ impl HttpShutdown {
         }
     }
 
-    /// Whether no connection is left that may have an answer coming.
+    /// Whether no connection is left that may still get an answer.
     pub(crate) fn is_quiet(&self) -> bool {
         self.answering.get() == 0
     }
 }
 
 impl Answering {
-    /// Whether the next answer is the connection's last.
+    /// Whether the next answer is the last one of the connection.
     pub(crate) fn is_last(&self) -> bool {
         self.shutdown.is_draining() || self.reloads != self.shutdown.reloads.get()
     }

@@ -1,9 +1,10 @@
-//! Finds requests with both `Content-Length` and `Transfer-Encoding`: they mean one thing to one program and another to
-//! the next, which is how requests are smuggled past a proxy (RFC 9112 §6.1).
+//! Finds requests with both `Content-Length` and `Transfer-Encoding`. Different programs read such a request
+//! differently, and so requests can be smuggled past a proxy (RFC 9112 §6.1).
 //!
-//! hyper goes by the encoding, drops the length and tells nobody, so the bytes are looked at on their way to it, line by
-//! line. A body is read as if it were heads: to be taken for one it would need both names, each at the start of a line and
-//! with a colon, before an empty line, which no JSON has. Keeps the start of one line; the work is linear in the bytes.
+//! Hyper uses the encoding and silently drops the length, so the bytes are scanned on their way to it, line by line. A
+//! body is scanned like a head. To be taken for one it would need both names, each at the start of a line and with a
+//! colon, before an empty line, and JSON cannot have that. The scan keeps the start of one line; its work is linear in
+//! the bytes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,23 +13,23 @@ const LENGTH: &[u8] = b"content-length:";
 const ENCODING: &[u8] = b"transfer-encoding:";
 
 /// Whether a connection has sent a request whose length can be read in two ways.
-// Shared within one thread; hyper asks of a transport that it could be sent to another one.
+// It is shared within one thread, but hyper requires a transport that can be sent to another one.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Smuggling(Arc<AtomicBool>);
 
 impl Smuggling {
-    /// Whether it has.
+    /// Whether the connection has sent such a request.
     pub(crate) fn is_found(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// What has been seen of the head that is being read.
+/// The state of the scan of a head.
 #[derive(Debug, Default)]
 pub(super) struct HeadScan {
     /// The start of the line, in lower case.
     line: [u8; ENCODING.len()],
-    /// Bytes of the line, a return at its end included.
+    /// The number of bytes of the line, including a carriage return at its end.
     length: usize,
     has_length: bool,
     has_encoding: bool,
@@ -44,7 +45,7 @@ impl HeadScan {
         }
     }
 
-    /// Takes the next bytes that came.
+    /// Scans the next bytes.
     pub(super) fn read(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         loop {
@@ -111,7 +112,7 @@ mod tests {
                 "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
                 false,
             ),
-            // One after the other.
+            // The two headers are in two requests.
             (
                 "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n12POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
                 false,
@@ -128,7 +129,7 @@ mod tests {
                 "POST /?Content-Length:5 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
                 false,
             ),
-            // In a body that is JSON, the names do not stand at the start of a line.
+            // In a JSON body the names are not at the start of a line.
             (
                 "{\"a\":\"Content-Length: 5\\r\\nTransfer-Encoding: chunked\"}\n",
                 false,

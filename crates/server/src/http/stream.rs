@@ -1,7 +1,7 @@
 //! `GET /v1/sse`: opens a stream of server-sent events.
 //!
-//! The stream is a session of the shard like any other; what is refused to a WebSocket client is refused here. When nothing at
-//! all was granted, the answer is an error and no stream.
+//! The stream is a session of the shard like any other: a request that a WebSocket client would be refused is refused
+//! here as well. If nothing was granted, the answer is an error and no stream.
 
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -24,24 +24,24 @@ use crate::auth::Admission;
 use crate::hub::Opening;
 use crate::limits::AddressSlot;
 
-/// The id that the subscription of a stream has in its `ack`.
+/// The request id of a stream's subscription, which is in its `ack`.
 const REQUEST: RequestId = RequestId(0);
-/// Where a browser says how far it has come.
+/// The header in which a browser sends its position.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// What a request asks for.
+/// The parameters of a request.
 #[derive(Debug, PartialEq, Eq)]
 struct Wanted {
     topics: Vec<String>,
     mode: Option<Mode>,
     conflate_ms: Option<u32>,
-    /// Where the client has come to, if it was here before.
+    /// The client's position, if it had a stream before.
     resumed: Option<Cursor>,
     /// Whether the events have ids to resume from.
     resumable: bool,
 }
 
-/// A stream that was refused as a whole: the answer, and whether the shard has counted the refusals.
+/// A refusal of the whole stream: the answer, and whether the shard has counted the refusals.
 #[derive(Debug)]
 pub(super) struct StreamRefused {
     pub(super) response: ErrorResponse,
@@ -57,7 +57,8 @@ impl From<ErrorResponse> for StreamRefused {
     }
 }
 
-/// The session of a stream that has no connection yet. It ends when this is dropped, unless a connection was given to it.
+/// The session of a stream that has no connection yet. The session ends when this is dropped, unless it has got a
+/// connection.
 struct OpeningSession {
     context: Rc<HttpContext>,
     id: SessionId,
@@ -66,32 +67,32 @@ struct OpeningSession {
 
 impl Drop for OpeningSession {
     fn drop(&mut self) {
-        // The sessions of a broken hub are all about to end.
+        // The sessions of a broken hub will all end.
         if !self.opening.is_over() && !self.context.hub.is_broken() {
             self.context.hub.borrow_mut().end_opening(self.id);
         }
     }
 }
 
-/// A stream that was granted, and is to be given the connection of its request.
+/// A granted stream, which will get the connection of its request.
 pub(crate) struct Granted {
     session: OpeningSession,
     pub(super) framing: Framing,
     pub(super) track: Option<Track>,
     pub(super) requester: Requester,
-    /// The client's place among those of its address, where the connection has none.
+    /// The client's place among those of its address, if the connection has none.
     pub(super) place: Option<AddressSlot>,
 }
 
 impl Granted {
-    /// The session, if it has not ended meanwhile.
+    /// The session, unless it has ended meanwhile.
     pub(super) fn session(&self) -> Option<SessionId> {
         let is_there = !self.session.opening.is_over() && !self.session.context.hub.is_broken();
         is_there.then_some(self.session.id)
     }
 }
 
-/// Opens a stream for the request with this head. What it subscribes to may be much, and is done a piece in each turn.
+/// Opens a stream for the request with this head. Its subscription may be much work, and is done a piece in each turn.
 pub(super) async fn open(
     context: &Rc<HttpContext>,
     (requester, place, admission): (Requester, Option<AddressSlot>, Admission),
@@ -109,7 +110,7 @@ pub(super) async fn open(
             .hub
             .borrow_mut()
             .open_sse(opening.clone(), (admission, visits), framing, wanted.subscribe());
-    // Ends the session if the client does not wait for the answer.
+    // Dropping this ends the session if the client does not wait for the answer.
     let session = OpeningSession {
         context: context.clone(),
         id,
@@ -132,9 +133,9 @@ pub(super) async fn open(
     for (name, value) in [
         (CONTENT_TYPE, sse::CONTENT_TYPE),
         (CACHE_CONTROL, "no-store"),
-        // Proxies that follow nginx's habit hold back what they were sent.
+        // nginx, and proxies that do as it does, would buffer the stream without this header.
         (HeaderName::from_static("x-accel-buffering"), "no"),
-        // It ends with the stream.
+        // The connection ends with the stream.
         (CONNECTION, "close"),
     ] {
         response
@@ -203,7 +204,7 @@ impl Wanted {
         }
     }
 
-    /// Where the stream stands before its first data: a client that is cut off there resumes without a loss.
+    /// The position of the stream before its first data. A client that is cut off there can resume without a loss.
     fn track(&self, directory: &Directory, results: &[AckResult]) -> Track {
         let places = results.iter().enumerate().map(|(at, result)| {
             let head = result.seq.unwrap_or_default();
@@ -220,11 +221,11 @@ impl Wanted {
     }
 }
 
-/// The position from which a client that has not got the snapshot at `head` yet will get the same value.
+/// The position from which a client without the snapshot at `head` will get the same value.
 fn before_snapshot(kind: Kind, head: Seq) -> Seq {
     match kind {
         Kind::State | Kind::Event => Seq(head.0.saturating_sub(1)),
-        // A change is no book: from the beginning, or a snapshot.
+        // A change is not a whole book. So the client gets everything from the beginning, or a snapshot.
         Kind::Book => Seq::ZERO,
     }
 }
@@ -242,8 +243,8 @@ fn mode_of(text: &str) -> Result<Mode, ErrorResponse> {
     }
 }
 
-/// Where the client says that it has come to. The header is the newer one: browsers send it when they connect again to an
-/// address that may hold the parameter.
+/// The client's position. The header has precedence over the parameter, because it is newer: browsers send it when they
+/// reconnect to a URL that may have the parameter.
 fn last_event_id<'r>(query: &'r Query, headers: &'r HeaderMap) -> Result<Option<&'r str>, ErrorResponse> {
     let mut lines = headers.get_all(LAST_EVENT_ID).into_iter();
     let header = lines.next();
@@ -265,10 +266,10 @@ fn last_event_id<'r>(query: &'r Query, headers: &'r HeaderMap) -> Result<Option<
 
 /// The results of a session's subscription, when all of it is done.
 ///
-/// Fails with the first refusal when nothing was granted.
+/// Fails with the first refusal if nothing was granted.
 async fn answer_to(session: &OpeningSession) -> Result<Vec<AckResult>, Refusal> {
     let (hub, opening) = (&session.context.hub, &session.opening);
-    // When its shard has begun anew, the number is another's.
+    // After its shard has begun anew, the number may belong to another session.
     while !opening.is_over() && (hub.is_broken() || hub.borrow_mut().go_on_sse(session.id)) {
         tokio::task::yield_now().await;
     }
@@ -292,7 +293,7 @@ mod tests {
 
     use super::*;
 
-    /// A directory whose topics `chat.>` are of epoch `f`, the others of `e`.
+    /// A directory whose topics `chat.>` have the epoch `f`, and the others `e`.
     fn directory() -> Directory {
         let rule = EpochRule {
             pattern: "chat.>".parse().expect("a pattern"),
@@ -302,7 +303,7 @@ mod tests {
         Directory::new("e".into(), Kinds::default(), limits, Vec::new()).with_epochs(vec![rule])
     }
 
-    /// The answer to a subscription: where each topic is, or that it was refused.
+    /// The answer to a subscription: the position of each topic, or `None` if it was refused.
     fn results(topics: &[(&str, Option<(&str, u64)>)]) -> Vec<AckResult> {
         let result = |(topic, at): &(&str, Option<(&str, u64)>)| AckResult {
             topic: (*topic).to_owned(),
@@ -326,7 +327,8 @@ mod tests {
         for (came_back_with, stands_at) in [
             (None, "e:4;f:6,0;e:0"),
             (Some("e:3;f:4,8;e:2"), "e:3;f:4,8;e:2"),
-            // A number that is not reached yet is of another lineage, as is one of the other topic's epoch.
+            // A number that is not reached yet belongs to another lineage, and so does one with the other topic's
+            // epoch.
             (Some("e:6;f:8,8;e:10"), "e:4;f:6,8;e:0"),
             (Some("f:3;e:4,8;f:2"), "e:4;f:6,0;e:0"),
             (Some("e:3,4,8,2"), "e:3;f:6,0;e:2"),

@@ -1,8 +1,9 @@
-//! Takes the connection of a stream out of hyper once its request is granted, and gives it to the hub, which writes the events.
+//! Takes the connection of a stream out of hyper once its request is granted, and gives it to the hub, which writes the
+//! events.
 //!
-//! The handler of the request never returns: it leaves what it granted here, and the task that drives the connection takes that
-//! apart. The answer's head is written by the hub as well, as the first bytes of the stream. hyper must have nothing left to write
-//! then, which may be the answer to an earlier request.
+//! The handler of the request never returns. It leaves the granted stream here, and the task that drives the connection
+//! takes the connection out of hyper. The hub also writes the head of the answer, as the first bytes of the stream. At
+//! that time hyper must have nothing left to write, such as the answer to an earlier request.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -21,17 +22,17 @@ use super::stream::Granted;
 use crate::hub::{EventStream, Stream};
 use crate::net::permit::ConnectionPermit;
 
-/// The stream that a connection is to go on with, if it is.
+/// The stream that a connection will continue with, if there is one.
 #[derive(Default)]
 pub(crate) struct Takeover(RefCell<Option<(Parts, Box<Granted>)>>);
 
 impl Takeover {
-    /// The connection goes on with this stream.
+    /// Makes the connection continue with this stream.
     pub(crate) fn set(&self, parts: Parts, granted: Box<Granted>) {
         *self.0.borrow_mut() = Some((parts, granted));
     }
 
-    /// Drives a connection until it has ended, or can be taken out of hyper.
+    /// Drives a connection until it has ended or can be taken out of hyper.
     pub(crate) async fn or_served<C>(&self, connection: &mut C, exchange: &Exchange) -> hyper::Result<()>
     where
         C: Future<Output = hyper::Result<()>> + Unpin,
@@ -43,21 +44,22 @@ impl Takeover {
         .await
     }
 
-    /// The stream to go on with.
+    /// Takes the stream to continue with.
     pub(crate) fn take(&self) -> Option<GrantedStream> {
         let (parts, granted) = self.0.take()?;
         Some(GrantedStream { parts, granted })
     }
 }
 
-/// A stream and the answer that begins it.
+/// A stream, and the answer that begins it.
 pub(crate) struct GrantedStream {
     parts: Parts,
     granted: Box<Granted>,
 }
 
 impl GrantedStream {
-    /// Gives the hub a connection that was taken out of hyper after it had read `behind` bytes behind the request.
+    /// Gives the hub a connection that was taken out of hyper. `behind` has the bytes that hyper had read behind the
+    /// request.
     pub(crate) fn begin(
         self,
         context: &HttpContext,
@@ -80,7 +82,7 @@ impl GrantedStream {
     ) -> io::Result<()> {
         let Self { parts, mut granted } = self;
         let Some(id) = granted.session() else {
-            return Ok(()); // the end of its session ends it
+            return Ok(()); // its session has ended, and ends it
         };
         if granted.requester.proxied {
             permit.hand_to(granted.requester.client, granted.place.take());
@@ -92,7 +94,7 @@ impl GrantedStream {
     }
 }
 
-/// The head of an answer whose body is a stream (RFC 9112 §2.1), as hyper writes one.
+/// The head of an answer whose body is a stream (RFC 9112 §2.1), in the form that hyper writes.
 fn head_of(parts: &Parts, framing: Framing) -> Vec<u8> {
     let version = match framing {
         Framing::Chunked => "HTTP/1.1",

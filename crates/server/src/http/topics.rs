@@ -1,7 +1,7 @@
-//! Reading over HTTP: a topic's value, its history, and which topics there are.
+//! Endpoints for reading: the value of a topic, its history, and the list of topics.
 //!
-//! Bounded: a listing and a history come in pages, and what is large needs a place among the answers that wait. A listing looks at
-//! every topic of the broker, in steps between which the shard does its other work.
+//! Bounded: lists and histories come in pages, and a large answer needs a place among the waiting answers. A list looks
+//! at every topic of the broker, in steps between which the shard does its other work.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -18,7 +18,7 @@ use tickwire_wire::{Epoch, ErrorCode, Kind, Pattern, Refusal, Seq, Topic};
 use super::context::Call;
 use super::{ErrorResponse, Etag, Query, Reply, reply, topic_of_segment};
 
-/// Topics that a listing looks at before others get their turn.
+/// The number of topics that a list looks at before other work has its turn.
 const WALK_STEP: usize = 4_096;
 
 /// `GET /v1/topics/{topic}`
@@ -63,7 +63,7 @@ pub(super) fn history(call: Call<'_>) -> Result<Reply, ErrorResponse> {
     .into_bytes();
     for (index, publication) in page.messages.iter().enumerate() {
         let update = publication.json(DataOp::Update);
-        // Whatever their size, one message comes, so that a reader gets on.
+        // At least one message is returned, whatever its size, so that a reader makes progress.
         if index > 0 && body.len() + update.len() > HISTORY_ANSWER_BYTES_MAX {
             break;
         }
@@ -79,8 +79,8 @@ pub(super) fn history(call: Call<'_>) -> Result<Reply, ErrorResponse> {
 
 /// `GET /v1/topics`
 ///
-/// Only topics that may be subscribed to are listed; of others it does not even show that they exist. Looking at all of them
-/// costs the client as it does one that subscribes to a wildcard.
+/// Lists only topics that the client may subscribe to; it does not reveal that others exist. The search costs the
+/// client as much as subscribing to a wildcard.
 pub(super) async fn list(call: Call<'_>) -> Result<Reply, ErrorResponse> {
     let (context, requester) = (call.context, call.requester);
     let query = Query::parse(call.head.uri.query())?;
@@ -133,7 +133,7 @@ pub(super) async fn list(call: Call<'_>) -> Result<Reply, ErrorResponse> {
 #[derive(Serialize)]
 struct Listing<'a> {
     topics: Vec<Listed<'a>>,
-    /// The last topic of this page, when there are more after it.
+    /// The last topic of this page, if more topics follow.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<&'a str>,
 }
@@ -147,7 +147,7 @@ struct Listed<'a> {
     subscribers: u32,
 }
 
-/// A topic that is ordered by its name.
+/// A topic, ordered by its name.
 struct ByName(Arc<TopicCell>);
 
 impl Ord for ByName {
@@ -170,7 +170,7 @@ impl PartialEq for ByName {
 
 impl Eq for ByName {}
 
-/// The first `count` topics after `after` that `pattern` matches, by name.
+/// The first `count` topics after `after` that match `pattern`, by name.
 async fn first_by_name(
     directory: &Directory,
     visible: &Grant,
@@ -183,7 +183,7 @@ async fn first_by_name(
         let found = directory.find(topic.as_str());
         return found.into_iter().filter(|cell| wanted(cell.topic())).collect();
     }
-    // The largest of those that are kept is on top, the first to give way.
+    // The largest name is on top, so that it is the first to be removed.
     let mut kept: BinaryHeap<ByName> = BinaryHeap::new();
     let mut from = Some(0);
     while let Some(start) = from {
@@ -205,7 +205,7 @@ async fn first_by_name(
         .collect()
 }
 
-/// The topic that the path names, which must be one that may be subscribed to, and exist.
+/// The topic in the path. It must exist, and the client must be allowed to subscribe to it.
 fn existing(call: Call<'_>) -> Result<(Topic, Arc<TopicCell>), ErrorResponse> {
     let topic = topic_of_segment(call.topic)?;
     call.admission.rights.check_subscribe(&topic.clone().into())?;

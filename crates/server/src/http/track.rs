@@ -1,4 +1,4 @@
-//! How far a stream of server-sent events has come in each of its topics, none of which is a wildcard.
+//! The positions of a stream of server-sent events in its topics, none of which is a wildcard.
 
 use tickwire_router::{Directory, Reach, TopicId, Waiting};
 use tickwire_wire::Seq;
@@ -8,12 +8,12 @@ use super::Cursor;
 /// A topic of a stream.
 #[derive(Debug)]
 enum Tracked {
-    /// As the request names it: nothing of it has come yet.
+    /// A topic by its name in the request, as long as no message of it has come.
     Named(Box<str>),
     Known(TopicId),
 }
 
-/// How far a stream has come.
+/// The positions of a stream.
 #[derive(Debug)]
 pub(crate) struct Track {
     topics: Vec<Tracked>,
@@ -21,7 +21,7 @@ pub(crate) struct Track {
 }
 
 impl Track {
-    /// The track of a stream that is at `cursor`, whose numbers are those of `topics`.
+    /// The track of a stream that is at `cursor`, which has a position for each of `topics`.
     pub(crate) fn new(topics: Vec<String>, cursor: Cursor) -> Self {
         let topics = topics.into_iter().map(|topic| Tracked::Named(topic.into()));
         Self {
@@ -30,7 +30,7 @@ impl Track {
         }
     }
 
-    /// Where the stream stands once its client has the message that waits, if it says so.
+    /// The position of the stream after the waiting message, if the message changes it.
     pub(crate) fn follow(&mut self, waiting: &Waiting<'_>, directory: &Directory) -> Option<&Cursor> {
         let (topic, seq) = match (waiting.fanout, waiting.reach) {
             (Some(fanout), _) => (fanout.publication.lineage.id, fanout.publication.seq),
@@ -51,7 +51,7 @@ impl Track {
         Some(&self.cursor)
     }
 
-    /// Finds the place of a topic by its name.
+    /// Finds the index of a topic by its name.
     fn learn(&mut self, topic: TopicId, directory: &Directory) -> Option<usize> {
         let cell = directory.get(topic)?;
         let name = cell.topic().as_str();

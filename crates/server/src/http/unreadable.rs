@@ -1,14 +1,14 @@
-//! The body of what hyper answers by itself to a head that it cannot read.
+//! The body of hyper's own answer to a head that it cannot parse.
 //!
-//! hyper answers such a head with a status and an empty body, and asks nobody. Its answer is recognised on its way out, where it
-//! is the last thing that is written on a connection, and given the body that every refusal has. An answer of an endpoint is
-//! never taken for one: those have other headers.
+//! Hyper answers such a head with a status and an empty body, without asking the broker. That answer is recognised on
+//! its way out, where it is the last output of a connection, and gets the body that every refusal has. An answer of an
+//! endpoint is never mistaken for one, because it has other headers.
 
 use tickwire_wire::Refusal;
 
 use super::ErrorResponse;
 
-/// The end of a status line's version, what hyper answers with, and the reason for people.
+/// The end of the status lines of hyper's answers, and the reasons for people.
 const STATUSES: [(&str, &str); 3] = [
     ("400 Bad Request", "this is no HTTP request that can be read"),
     ("414 URI Too Long", "the request's target is too long"),
@@ -18,17 +18,17 @@ const STATUSES: [(&str, &str); 3] = [
     ),
 ];
 const VERSION: &[u8] = b"HTTP/1.";
-/// The headers of such an answer, but for the date.
+/// The headers of such an answer, except the date.
 const HEADERS: &[u8] = b"\r\nconnection: close\r\ncontent-length: 0\r\n";
-/// Bytes of the line of the date (RFC 9110 §5.6.7), and of the empty line behind it.
+/// The length of the date line (RFC 9110 §5.6.7) and of the empty line after it.
 const DATE_AND_END: usize = "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n".len();
 
-/// An answer of hyper's own at the end of what it writes.
+/// An answer of hyper's own at the end of its output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unreadable {
-    /// Where it begins.
+    /// The position at which it begins.
     pub(super) at: usize,
-    /// What is to be written instead of it.
+    /// The answer that replaces it.
     pub(super) answer: Vec<u8>,
 }
 
@@ -50,7 +50,7 @@ pub(super) fn find(written: &[u8]) -> Option<Unreadable> {
     })
 }
 
-/// The answer with this status line and `rest`, the line of the date and the empty line.
+/// The answer with this status line. `rest` is the date line and the empty line.
 fn answer(line: &[u8], rest: &[u8], reason: &str) -> Vec<u8> {
     let body = ErrorResponse::body_of(&Refusal::bad_request(reason));
     let headers = format!(

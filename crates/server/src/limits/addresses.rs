@@ -1,12 +1,12 @@
-//! What is remembered of the addresses that clients come from: their open connections, the answers that wait for them, and
-//! what is left of their rates.
+//! The table of client addresses: their open connections, their waiting answers, and what is left of their rates.
 //!
-//! Addresses of IPv6 count by their first 64 bits, which one customer can have to itself.
+//! IPv6 addresses count by their first 64 bits, since one customer can have all addresses below those.
 //!
-//! Bounded: an address without connections and answers whose rates have filled up again is forgotten when room is needed, since a new
-//! entry would be the same. When even that does not help, all without them are forgotten. That is no hole: only one
-//! who has more addresses than fit can bring it about, and has as many bursts anyway. Nor does it shut anyone out: there
-//! is room for the broker's most connections, large answers are few, and as many addresses again, so a newcomer always finds a place.
+//! Bounded: when room is needed, an address without connections and answers is removed if its rates have filled up
+//! again, since a new entry would be the same. If that does not help, all addresses without them are removed. That is
+//! no loophole: only a client with more addresses than fit can cause it, and it has as many bursts anyway. Nor does it
+//! shut any client out: there is room for the most connections of the broker, for the few large answers, and for as
+//! many addresses again, so a new one always finds a place.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -15,19 +15,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tickwire_router::{Bucket, Rate, SharedBucket};
 use tickwire_wire::Micros;
 
-/// An address may have one in so many of the bytes of answers that may wait.
+/// One address may have one part in this many of the bytes of waiting answers.
 const ANSWER_SHARES: usize = 4;
-/// Addresses without a connection that are remembered.
+/// The number of addresses without a connection that are kept.
 const IDLE_MAX: usize = 65_536;
 
-/// Addresses that count as one: a single one of IPv4, or 2⁶⁴ of IPv6.
+/// The addresses that count as one: a single IPv4 address, or 2⁶⁴ of IPv6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct AddressKey(u128);
 
 impl From<IpAddr> for AddressKey {
     fn from(ip: IpAddr) -> Self {
         Self(match ip.to_canonical() {
-            // Its lower half is never 0, unlike that of the other kind.
+            // Its lower half is never 0; that of an IPv6 key always is.
             IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
             IpAddr::V6(ip) => ip.to_bits() & !u128::from(u64::MAX),
         })
@@ -35,7 +35,7 @@ impl From<IpAddr> for AddressKey {
 }
 
 impl AddressKey {
-    /// It as bytes.
+    /// The key as bytes.
     pub(crate) fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
     }
@@ -44,14 +44,14 @@ impl AddressKey {
 #[derive(Debug, Default)]
 struct Entry {
     connections: u32,
-    /// Bytes of large answers that wait.
+    /// The bytes of large answers that wait.
     answer_bytes: usize,
     handshakes: Bucket,
     publishes: Bucket,
-    /// Publications that were refused.
+    /// The rate of refused publications.
     refused: Bucket,
     requests: Bucket,
-    /// Of topics that its sessions look at.
+    /// The looks at topics of its sessions.
     visits: SharedBucket,
 }
 
@@ -69,9 +69,9 @@ impl Entry {
 /// Why an address may not connect now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// It has its most connections.
+    /// It has as many connections as it may have.
     Connections,
-    /// It has connected too often; again in so many microseconds.
+    /// It has connected too often. It may connect again after this number of microseconds.
     Handshakes(u64),
 }
 
@@ -80,7 +80,7 @@ struct Table {
     // The standard hasher: clients choose their addresses.
     entries: HashMap<AddressKey, Entry>,
     most: usize,
-    /// Bytes of large answers that wait, also for addresses that are not counted.
+    /// The bytes of large answers that wait, including those for addresses that are not counted.
     answer_bytes: usize,
 }
 
@@ -89,7 +89,7 @@ impl Table {
         let entries = &mut self.entries;
         if entries.len() >= self.most && !entries.contains_key(&key) {
             entries.retain(|_, entry| !entry.is_idle(now));
-            // So that the table is not gone through for each newcomer.
+            // This much room is made at once, so that the table is not searched for each new address.
             if entries.len() > self.most - self.most / 8 {
                 entries.retain(|_, entry| entry.is_there());
             }
@@ -98,12 +98,12 @@ impl Table {
     }
 }
 
-/// The addresses. Clones are the same table.
+/// The table of addresses. Clones share one table.
 #[derive(Debug, Clone)]
 pub(crate) struct Addresses(Arc<Mutex<Table>>);
 
 impl Addresses {
-    /// An empty table with room for the addresses of so many connections.
+    /// An empty table with room for the addresses of `connections_max` connections.
     pub(crate) fn new(connections_max: usize) -> Self {
         Self(Arc::new(Mutex::new(Table {
             entries: HashMap::new(),
@@ -112,17 +112,18 @@ impl Addresses {
         })))
     }
 
-    /// Makes room for the addresses of so many connections.
+    /// Makes room for the addresses of `connections_max` connections.
     pub(crate) fn resize(&self, connections_max: usize) {
         self.with(|table| table.most = connections_max.saturating_add(IDLE_MAX));
     }
 
-    /// Number of addresses that something is remembered of.
+    /// The number of addresses in the table.
     pub(crate) fn len(&self) -> usize {
         self.with(|table| table.entries.len())
     }
 
-    /// Lets an address connect once more: at `rate`, with at most `most` connections at a time, or any number if that is 0.
+    /// Admits one more connection of an address, at `rate`. It may have `most` connections at a time; 0 stands for any
+    /// number.
     pub(crate) fn connect(
         &self,
         key: AddressKey,
@@ -145,60 +146,60 @@ impl Addresses {
         })
     }
 
-    /// Lets an address publish once more.
+    /// Takes one publication from an address's rate.
     ///
     /// # Errors
-    /// With the microseconds until it may.
+    /// The microseconds until there is one.
     pub(crate) fn publish(&self, key: AddressKey, rate: Rate, now: Micros) -> Result<(), u64> {
         self.with(|table| table.entry(key, now).publishes.take(rate, now))
     }
 
-    /// Charges an address for so many publications.
+    /// Charges an address for `count` publications.
     pub(crate) fn charge_publishes(&self, key: AddressKey, rate: Rate, count: usize, now: Micros) {
         self.with(|table| table.entry(key, now).publishes.charge(rate, count, now));
     }
 
-    /// Whether an address has been refused no more publications than it may be.
+    /// Checks that an address has not had too many publications refused.
     ///
     /// # Errors
-    /// With the microseconds until it is so, when it is not.
+    /// The microseconds until that is so, if it is not.
     pub(crate) fn check_refused(&self, key: AddressKey, rate: Rate, now: Micros) -> Result<(), u64> {
         self.with(|table| table.entry(key, now).refused.check(rate, now))
     }
 
-    /// Charges an address for a publication that was refused.
+    /// Charges an address for a refused publication.
     pub(crate) fn charge_refused(&self, key: AddressKey, rate: Rate, now: Micros) {
         self.with(|table| table.entry(key, now).refused.charge(rate, 1, now));
     }
 
-    /// Lets an address make one more handshake on a connection that it has.
+    /// Takes one more handshake, on an existing connection, from an address's rate.
     ///
     /// # Errors
-    /// With the microseconds until it may.
+    /// The microseconds until there is one.
     pub(crate) fn admit_handshake(&self, key: AddressKey, rate: Rate, now: Micros) -> Result<(), u64> {
         self.with(|table| table.entry(key, now).handshakes.take(rate, now))
     }
 
-    /// Lets an address ask for something once more.
+    /// Takes one request from an address's rate.
     ///
     /// # Errors
-    /// With the microseconds until it may.
+    /// The microseconds until there is one.
     pub(crate) fn ask(&self, key: AddressKey, rate: Rate, now: Micros) -> Result<(), u64> {
         self.with(|table| table.entry(key, now).requests.take(rate, now))
     }
 
-    /// Charges an address for a request that looks at so many topics.
+    /// Charges an address for a request that looks at `visits` topics.
     pub(crate) fn charge_visits(&self, key: AddressKey, rate: Rate, visits: usize, now: Micros) {
         self.with(|table| table.entry(key, now).requests.charge_visits(rate, visits, now));
     }
 
-    /// What is left of the looks at topics of an address, which its sessions share.
+    /// The allowance of an address for looks at topics, which its sessions share.
     pub(crate) fn visits(&self, key: AddressKey, now: Micros) -> SharedBucket {
         self.with(|table| table.entry(key, now).visits.clone())
     }
 
-    /// Lets an answer of so many bytes wait, for an address if it is counted, with at most `most` of all answers together. One
-    /// that no other waits beside may always.
+    /// Reserves a place for an answer of `bytes` bytes, for an address if it is counted, within the `most` bytes of all
+    /// answers together. An answer is always accepted if no other one waits.
     pub(crate) fn hold_answer(
         &self,
         key: Option<AddressKey>,
@@ -234,7 +235,7 @@ impl Addresses {
     }
 }
 
-/// An address's connection. Dropping it gives it back.
+/// The place of an address's connection. Dropping it frees the place.
 #[derive(Debug)]
 pub(crate) struct AddressSlot {
     addresses: Addresses,
@@ -251,7 +252,7 @@ impl Drop for AddressSlot {
     }
 }
 
-/// The place of an answer that waits. Dropping it gives it back.
+/// The place of a waiting answer. Dropping it frees the place.
 #[derive(Debug)]
 pub(crate) struct WaitingAnswer {
     addresses: Addresses,
@@ -285,7 +286,7 @@ mod tests {
             ("192.0.2.1", "192.0.2.2", false),
             ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", true),
             ("2001:db8:1:2::1", "2001:db8:1:3::1", false),
-            // Not the mapped ones, though the first half is the same.
+            // These are not mapped addresses, though their first half is the same.
             ("::1", "0.0.0.1", false),
             ("::", "0.0.0.0", false),
         ] {
@@ -329,15 +330,15 @@ mod tests {
             addresses.connect(ip.into(), 5, rate, now)
         };
         let _connected = connect(1, now).expect("the first");
-        // Far more than fit, all at once: none of them can be forgotten without losing what it has spent.
+        // These are far more than fit, all at once: none can be removed without losing what it has spent.
         for n in 2..200_000 {
             assert!(connect(n, now).is_ok(), "{n}");
         }
         assert!(addresses.len() <= IDLE_MAX + 2);
-        // Who is connected is not forgotten.
+        // An address with a connection is not removed.
         assert!(connect(1, now).is_ok());
         assert_eq!(connect(1, now).err(), Some(Refused::Handshakes(1_000_000)));
-        // Later all of them are idle, and make room.
+        // Later all the others are idle and make room.
         let later = Micros(now.0 + 2_000_000);
         for n in 300_000..300_000 + IDLE_MAX as u32 + 2 {
             assert!(connect(n, later).is_ok(), "{n}");

@@ -1,7 +1,7 @@
-//! What is left of the rates at which holders of tokens publish over HTTP, wherever they come from.
+//! What holders of tokens have left of their rates of publishing over HTTP, wherever they connect from.
 //!
-//! Bounded: when there are too many, those whose rate has filled up again are forgotten, since a new entry would be the same, and
-//! if that does not help, all. Only an issuer of as many tokens can bring that about.
+//! Bounded: if there are too many, holders whose rate has filled up again are removed, since a new entry would be the
+//! same. If that does not help, all are removed. Only an issuer of that many tokens can cause this.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -9,23 +9,23 @@ use std::sync::{Mutex, PoisonError};
 use tickwire_router::{Bucket, Publisher, Rate};
 use tickwire_wire::Micros;
 
-/// Holders that something is remembered of.
+/// The number of holders that are kept.
 const HOLDERS_MAX: usize = 65_536;
 
-/// The holders.
+/// The rates of holders.
 #[derive(Debug, Default)]
 pub(super) struct Holders(Mutex<HashMap<Publisher, Bucket>>);
 
 impl Holders {
-    /// Lets a holder publish once more.
+    /// Takes one publication from a holder's rate.
     ///
     /// # Errors
-    /// With the microseconds until it may.
+    /// The microseconds until there is one.
     pub(super) fn publish(&self, holder: Publisher, rate: Rate, now: Micros) -> Result<(), u64> {
         self.with(holder, now, |bucket| bucket.take(rate, now))
     }
 
-    /// Charges a holder for so many publications.
+    /// Charges a holder for `count` publications.
     pub(super) fn charge(&self, holder: Publisher, rate: Rate, count: usize, now: Micros) {
         self.with(holder, now, |bucket| bucket.charge(rate, count, now));
     }
@@ -35,7 +35,7 @@ impl Holders {
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= HOLDERS_MAX && !buckets.contains_key(&holder) {
             buckets.retain(|_, bucket| !bucket.is_full(now));
-            // So that they are not gone through for each newcomer.
+            // This much room is made at once, so that the table is not searched for each new holder.
             if buckets.len() > HOLDERS_MAX - HOLDERS_MAX / 8 {
                 buckets.clear();
             }

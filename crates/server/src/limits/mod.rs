@@ -1,7 +1,9 @@
-//! Limits of the process and of each address on connections, handshakes and requests over HTTP, and which proxies are believed.
+//! Limits of the process and of each address on connections, handshakes and HTTP requests; and which proxies are
+//! trusted.
 //!
-//! One for the broker, shared by the acceptor and the shards, and asked once a connection, handshake or request over HTTP,
-//! never for a delivery. The rules can be replaced while the broker runs: connections that were accepted stay.
+//! The broker has one [`AddressLimits`], which the acceptor and the shards share. It is asked once per connection,
+//! handshake or HTTP request, never per delivery. The rules can be replaced while the broker runs: accepted connections
+//! stay.
 
 mod addresses;
 mod allowance;
@@ -26,30 +28,30 @@ use crate::config::{Config, ProxyProtocol};
 use crate::net::proxied::{self, Trust};
 use crate::run::clock::Clock;
 
-/// The limits that hold: those of the process and those of each address.
+/// The current limits: those of the process and those of each address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LimitRules {
     /// Most connections of the process.
     pub(crate) connections_max: usize,
-    /// Which proxies are believed.
+    /// The trusted proxies.
     pub(crate) trust: Trust,
     /// Most connections of an address; 0 for any number.
     connections_per_address: u32,
     handshakes: Rate,
-    /// Of publications over HTTP.
+    /// The rate of publications over HTTP.
     publishes: Rate,
-    /// Of publications that are refused and, apart from them, of other requests.
+    /// The rate of refused publications and, apart from them, of other requests.
     requests: Rate,
     /// Most bytes of large answers that wait.
     answer_bytes: usize,
-    /// Of requests over HTTP that go on after they were refused.
+    /// The rate of HTTP requests that go on after a refusal.
     patience: Rate,
     /// Addresses without limits of their own.
     exempt: Vec<IpNet>,
 }
 
 impl LimitRules {
-    /// The rules of `config`, for a process that may have so many connections.
+    /// The rules of `config`, for a process that may have `connections_max` connections.
     pub(crate) fn of(config: &Config, connections_max: usize) -> Self {
         let (limits, proxy) = (&config.limits, &config.proxy);
         Self {
@@ -71,23 +73,23 @@ impl LimitRules {
         }
     }
 
-    /// Whether what comes from `ip` is not counted: by a rule, or because it is a proxy, whose clients are.
+    /// Whether `ip` is not counted: it is exempt, or it is a proxy, whose clients are counted.
     fn is_exempt(&self, ip: IpAddr) -> bool {
         self.trust.covers(ip) || proxied::covers(&self.exempt, ip)
     }
 }
 
-/// Who publishes over HTTP.
+/// A publisher over HTTP.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HttpPublisher {
     pub(crate) ip: IpAddr,
-    /// Whose token was shown, if one was: it counts then, not the address.
+    /// The holder of its token, if it showed one. Then the holder counts, not the address.
     pub(crate) holder: Option<Publisher>,
     /// The rate that the token grants, if it grants one.
     pub(crate) own_rate: Option<PublishRate>,
 }
 
-/// Decides whether a connection, a handshake or a request of an address is accepted, and counts those that are.
+/// Decides whether a connection, a handshake or a request of an address is accepted, and counts accepted ones.
 #[derive(Debug)]
 pub(crate) struct AddressLimits {
     rules: RwLock<Arc<LimitRules>>,
@@ -98,7 +100,7 @@ pub(crate) struct AddressLimits {
 }
 
 impl AddressLimits {
-    /// Limits that follow `rules`.
+    /// Limits with these `rules`.
     pub(crate) fn new(rules: LimitRules, clock: Clock, metrics: Arc<Catalogue>) -> Self {
         Self {
             addresses: Addresses::new(rules.connections_max),
@@ -109,19 +111,19 @@ impl AddressLimits {
         }
     }
 
-    /// The rules that hold now.
+    /// The current rules.
     pub(crate) fn rules(&self) -> Arc<LimitRules> {
-        // Whole rules are put in, so there are no half ones.
+        // The rules are replaced as a whole, so none are half-written.
         self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Replaces the rules. Connections that were accepted before stay, and count.
+    /// Replaces the rules. Connections that were accepted before stay and count.
     pub(crate) fn replace(&self, rules: LimitRules) {
         self.addresses.resize(rules.connections_max);
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
     }
 
-    /// Lets one more connection of `ip` in; there is no place to be kept for an address that is not counted.
+    /// Admits one more connection of `ip`. An address that is not counted gets no slot.
     pub(crate) fn connect(&self, ip: IpAddr) -> Result<Option<AddressSlot>, TurnedAway> {
         let rules = self.rules();
         if rules.is_exempt(ip) {
@@ -140,7 +142,7 @@ impl AddressLimits {
         })
     }
 
-    /// Lets `ip` ask for a publication over HTTP, unless too many of its were refused.
+    /// Checks that `ip` may ask to publish over HTTP: not too many of its publications were refused.
     pub(crate) fn check_refused_publishes(&self, ip: IpAddr) -> Result<(), TurnedAway> {
         let rules = self.rules();
         if rules.is_exempt(ip) {
@@ -152,7 +154,7 @@ impl AddressLimits {
         checked.map_err(|us| self.turned_away(TurnedAway::AddressRequests(us)))
     }
 
-    /// Charges `ip` for a publication over HTTP that was refused.
+    /// Charges `ip` for a refused publication over HTTP.
     pub(crate) fn charge_refused_publish(&self, ip: IpAddr) {
         let rules = self.rules();
         if !rules.is_exempt(ip) {
@@ -161,7 +163,7 @@ impl AddressLimits {
         }
     }
 
-    /// Lets a publisher publish once more over HTTP.
+    /// Takes one publication over HTTP from a publisher's rate.
     pub(crate) fn publish(&self, who: &HttpPublisher) -> Result<(), TurnedAway> {
         let Some(rate) = self.publish_rate(who) else {
             return Ok(());
@@ -179,7 +181,7 @@ impl AddressLimits {
         }
     }
 
-    /// Charges a publisher for so many publications more over HTTP.
+    /// Charges a publisher for `count` more publications over HTTP.
     pub(crate) fn charge_publishes(&self, who: &HttpPublisher, count: usize) {
         let (rate, now) = (self.publish_rate(who), self.clock.now());
         match (rate, who.holder) {
@@ -189,14 +191,14 @@ impl AddressLimits {
         }
     }
 
-    /// The rate of a publisher over HTTP, if it has one: an address that is not counted has only that of its token.
+    /// The rate of a publisher over HTTP, if it has one. An address that is not counted has only the rate of its token.
     fn publish_rate(&self, who: &HttpPublisher) -> Option<Rate> {
         let rules = self.rules();
         let common = (!rules.is_exempt(who.ip)).then_some(rules.publishes);
         who.own_rate.map(PublishRate::rate).or(common)
     }
 
-    /// Lets `ip` make one more handshake on a connection that it has. The first was paid for with the connection.
+    /// Admits one more handshake of `ip` on an existing connection. The first one was paid for with the connection.
     pub(crate) fn admit_handshake(&self, ip: IpAddr, own: &Allowance) -> Result<(), TurnedAway> {
         let (rules, now) = (self.rules(), self.clock.now());
         if rules.is_exempt(ip) {
@@ -210,7 +212,8 @@ impl AddressLimits {
         spent.map_err(|us| self.turned_away(TurnedAway::AddressHandshakes(us)))
     }
 
-    /// Lets `ip` ask once more over HTTP, on a connection with an allowance of its `own`.
+    /// Takes one HTTP request from the rate of `ip`, and from that of the connection if it has an allowance of its
+    /// `own`.
     pub(crate) fn ask(&self, ip: IpAddr, own: Option<&Allowance>) -> Result<(), TurnedAway> {
         let (rules, now) = (self.rules(), self.clock.now());
         if rules.is_exempt(ip) {
@@ -226,7 +229,7 @@ impl AddressLimits {
         spent.map_err(|us| self.turned_away(TurnedAway::ConnectionRequests(us)))
     }
 
-    /// Charges `ip`, and its connection, for a request over HTTP that looks at so many topics.
+    /// Charges `ip` and its connection for an HTTP request that looks at `visits` topics.
     pub(crate) fn charge_visits(&self, ip: IpAddr, own: Option<&Allowance>, visits: usize) {
         let (rules, now) = (self.rules(), self.clock.now());
         if rules.is_exempt(ip) {
@@ -239,13 +242,13 @@ impl AddressLimits {
             .charge_visits(ip.into(), rules.requests, visits, now);
     }
 
-    /// What is left of the looks at topics that all sessions of `ip` share, if it is counted.
+    /// The allowance for looks at topics that all sessions of `ip` share, if `ip` is counted.
     pub(crate) fn visits(&self, ip: IpAddr) -> Option<SharedBucket> {
         let counted = !self.rules().is_exempt(ip);
         counted.then(|| self.addresses.visits(ip.into(), self.clock.now()))
     }
 
-    /// Lets an answer of so many bytes wait until `ip` has taken it. Small ones need no place.
+    /// Reserves a place for an answer of `bytes` bytes until `ip` has taken it. Small answers need no place.
     pub(crate) fn hold_answer(&self, ip: IpAddr, bytes: usize) -> Result<Option<WaitingAnswer>, TurnedAway> {
         if bytes <= SMALL_ANSWER_BYTES_MAX {
             return Ok(None);
@@ -260,24 +263,24 @@ impl AddressLimits {
             .ok_or_else(|| self.turned_away(TurnedAway::Answers))
     }
 
-    /// Whether a connection whose request was refused for its rate has gone on too long with such requests.
+    /// Whether a connection has sent too many requests after refusals because of its rate.
     pub(crate) fn is_worn_out_by(&self, own: &Allowance) -> bool {
         !own.forgives(self.rules().patience, self.clock.now())
     }
 
-    /// Counts one that is turned away.
+    /// Counts a refusal by the limits.
     pub(crate) fn turned_away(&self, why: TurnedAway) -> TurnedAway {
         self.metrics.add(Metric::TurnedAway, &[why.label() as usize], 1);
         why
     }
 
-    /// Counts a connection of a trusted proxy that did not say where it came from.
+    /// Counts a connection of a trusted proxy without a valid PROXY header.
     pub(crate) fn nameless(&self) {
         let why = tickwire_metrics::TurnedAway::ProxyHeader as usize;
         self.metrics.add(Metric::TurnedAway, &[why], 1);
     }
 
-    /// Number of addresses that something is remembered of.
+    /// The number of addresses in the table.
     pub(crate) fn address_count(&self) -> usize {
         self.addresses.len()
     }
@@ -358,7 +361,7 @@ mod tests {
         let refused = limits.publish(&by("2001:db8::1", None, None));
         assert!(matches!(refused, Err(TurnedAway::AddressPublishes(_))));
         assert_eq!(spent(by("127.0.0.1", None, None)), 9, "it is not counted");
-        // A holder counts, wherever it comes from, and may have a rate of its own.
+        // A holder counts, wherever it connects from, and may have a rate of its own.
         assert_eq!(spent(by("2001:db8::1", Some(1), None)), 3);
         let refused = limits.publish(&by("192.0.2.1", Some(1), None));
         assert!(matches!(refused, Err(TurnedAway::HolderPublishes(_))));
@@ -379,7 +382,7 @@ mod tests {
                 }
                 let_in
             });
-            // One more than the burst: it is checked before, and charged behind.
+            // One more than the burst passes: the check comes before, the charge after.
             assert_eq!(tried.count(), if counted { 4 } else { 9 }, "{address}");
         }
         assert!(limits.ask(ip("192.0.2.1"), None).is_ok(), "apart from requests");
@@ -396,7 +399,7 @@ mod tests {
         assert_eq!(spent.count(), 3, "another connection does not help");
         let refused = limits.ask(ip("2001:db8::2"), None);
         assert!(matches!(refused, Err(TurnedAway::AddressRequests(_))));
-        // What is spent is the connection's as well, whoever comes on it; an address that is not counted has no rates.
+        // The connection is charged as well, whatever the address; an address that is not counted has no rates.
         let own = Allowance::default();
         let all = (1..=4).map(|host| limits.ask(ip(&format!("192.0.2.{host}")), Some(&own)));
         assert_eq!(all.filter(Result::is_ok).count(), 3);

@@ -1,4 +1,4 @@
-//! Why a connection or a request is refused by the limits, and what its client is told.
+//! Why the limits refuse a connection or a request, and what its client is told.
 
 use bytes::Bytes;
 use hyper::StatusCode;
@@ -6,35 +6,35 @@ use serde::Serialize;
 use tickwire_metrics::TurnedAway as Label;
 use tickwire_wire::{ErrorCode, Refusal};
 
-/// What is said in place of an answer where TLS is spoken: a record with the fatal alert `access_denied` (RFC 8446 §6.2). No
-/// handshake is made for somebody who may not come in.
+/// Sent in place of an answer if clients use TLS: a record with the fatal alert `access_denied` (RFC 8446 §6.2). There
+/// is no handshake with a client that is refused.
 const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 49];
 
-/// Seconds after which one may try again who found the broker full.
+/// Seconds after which a client that found the broker full may try again.
 const RETRY_FULL_S: u64 = 5;
 
-/// Why a connection, a handshake or a request is refused before it is looked at.
+/// Why a connection, a handshake or a request is refused by the limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TurnedAway {
-    /// The broker has its most connections.
+    /// The broker has as many connections as it may have.
     Full,
-    /// No shard comes around to new connections.
+    /// No shard has room for new connections now.
     Busy,
-    /// The process can have no more files open.
+    /// The process cannot open more files.
     NoDescriptors,
-    /// The address has its most connections.
+    /// The address has as many connections as it may have.
     AddressConnections(u32),
-    /// The address has connected too often; again in so many microseconds.
+    /// The address has connected too often. It may connect again after this number of microseconds.
     AddressHandshakes(u64),
-    /// The address has published too often over HTTP; again in so many microseconds.
+    /// The address has published too often over HTTP. It may publish again after this number of microseconds.
     AddressPublishes(u64),
-    /// The holder of a token has published too often over HTTP; again in so many microseconds.
+    /// The holder of a token has published too often over HTTP. It may publish again after this number of microseconds.
     HolderPublishes(u64),
-    /// The address has asked too often over HTTP; again in so many microseconds.
+    /// The address has sent too many HTTP requests. It may send one after this number of microseconds.
     AddressRequests(u64),
-    /// The connection has asked too often over HTTP; again in so many microseconds.
+    /// The connection has sent too many HTTP requests. It may send one after this number of microseconds.
     ConnectionRequests(u64),
-    /// Too many bytes of answers over HTTP wait, for all clients or those of the address.
+    /// Too many bytes of HTTP answers wait, for all clients together or for those of the address.
     Answers,
 }
 
@@ -55,7 +55,7 @@ impl TurnedAway {
         }
     }
 
-    /// The status of the answer in HTTP.
+    /// The status of the HTTP answer.
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::Full | Self::Busy | Self::NoDescriptors | Self::Answers => StatusCode::SERVICE_UNAVAILABLE,
@@ -76,7 +76,7 @@ impl TurnedAway {
         }
     }
 
-    /// The refusal that tells it.
+    /// The refusal to send.
     pub(crate) fn refusal(self) -> Refusal {
         match self {
             Self::Full => {
@@ -107,8 +107,8 @@ impl TurnedAway {
         }
     }
 
-    /// What a connection is told that is turned away before its request is read, or before its handshake if it is
-    /// `secured` by TLS.
+    /// The bytes for a connection that is refused before its request is read or, if it is `secured` by TLS, before its
+    /// handshake.
     pub(crate) fn told(self, secured: bool) -> Bytes {
         if secured {
             Bytes::from_static(&ALERT)
@@ -117,7 +117,7 @@ impl TurnedAway {
         }
     }
 
-    /// The answer in HTTP to a request that is not read.
+    /// The HTTP answer to a request that is not read.
     fn unasked(self) -> Bytes {
         #[derive(Serialize)]
         struct Body {
@@ -135,7 +135,7 @@ impl TurnedAway {
     }
 }
 
-/// The refusal of what may be done again in so many microseconds.
+/// The refusal of something that may be done again after `us` microseconds.
 fn too_often(who_does_what: &str, us: u64) -> Refusal {
     let wait_ms = us.div_ceil(1_000);
     let reason = format!("{who_does_what} too often; wait {wait_ms} ms");

@@ -1,9 +1,11 @@
-//! Accepts connections and hands each to the shard with the fewest.
+//! Accepts connections and hands each to the shard with the fewest connections.
 //!
-//! Never waits for a shard: one that has no room for a new connection is passed over. Whoever may not come in is answered with
-//! 503 or 429, or with an alert where TLS is spoken, and closed, and its socket is kept for a moment so that the answer arrives;
-//! of so many at a time, further ones are closed at once. Out of file descriptors, one that is kept for this lets clients be told so one by one, until there are some again. When accepting ends,
-//! connections that the kernel has made already are accepted first: closing the listener would reset them.
+//! Never waits for a shard: one without room for a new connection is skipped. A client that is refused is answered with
+//! 503 or 429, or with an alert if clients use TLS, and its connection is closed. Its socket is kept for a moment so
+//! that the answer arrives. Only a limited number of sockets is kept; beyond it, connections are closed at once. One
+//! file descriptor is kept in reserve: when there are no others, clients are told so with it one by one, until there
+//! are some again. When accepting ends, connections that the kernel has already made are accepted first, because
+//! closing the listener would reset them.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -23,18 +25,18 @@ use crate::limits::{AddressLimits, TurnedAway};
 use crate::net::permit::ConnectionPermit;
 use crate::run::command::Command;
 
-/// Pause after an error that a moment may heal.
+/// The pause after an error that may pass by itself.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Sockets of clients that were turned away which are kept at a time.
+/// The number of sockets of refused clients that are kept at a time.
 const LINGERING_MAX: usize = 256;
-/// Time that they are kept.
+/// The time for which they are kept.
 const LINGER: Duration = Duration::from_secs(1);
-/// Bytes of what they sent that are read.
+/// The number of bytes that are read from each.
 const LINGER_BYTES: usize = 64 * 1024;
-/// Time between two log lines about the same trouble.
+/// The time between two log lines about the same trouble.
 const LOG_EVERY: Duration = Duration::from_secs(5);
 
-/// A shard as others see it: where to send what is for it, and how many connections it has.
+/// The part of a shard that other threads use: its queue of commands, and its number of connections.
 #[derive(Debug, Clone)]
 pub(crate) struct ShardHandle {
     pub(crate) commands: mpsc::Sender<Command>,
@@ -42,36 +44,36 @@ pub(crate) struct ShardHandle {
 }
 
 impl ShardHandle {
-    /// Connections that the shard has.
+    /// The number of connections of the shard.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 }
 
-/// What accepts: the shards that connections go to, and the limits on them.
+/// The acceptor: the shards that get connections, and the limits on connections.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
     pub(crate) handles: Vec<ShardHandle>,
     pub(crate) address_limits: Arc<AddressLimits>,
     pub(crate) socket: config::Socket,
-    /// Whether clients speak TLS.
+    /// Whether clients use TLS.
     pub(crate) secured: bool,
 }
 
 /// Ends accepting.
 #[derive(Debug)]
 pub(crate) struct Accepting {
-    /// Dropped, it says that it is time.
+    /// Dropping it ends accepting.
     pub(crate) stop: oneshot::Sender<()>,
     /// Its sender is dropped when the last connection was handed to its shard.
     pub(crate) stopped: oneshot::Receiver<()>,
 }
 
 impl Accepting {
-    /// Ends it. Returns when the last connection was handed to its shard; must not be called in a runtime.
+    /// Ends accepting. Returns when the last connection was handed to its shard. Must not be called in a runtime.
     pub(crate) fn end(self) {
         drop(self.stop);
-        // An error is what the sender's end is told by.
+        // The dropped sender shows as an error.
         self.stopped.blocking_recv().unwrap_or_default();
     }
 }
@@ -79,7 +81,7 @@ impl Accepting {
 /// Listens on `address`.
 ///
 /// # Errors
-/// When the address cannot be had.
+/// If the address cannot be used.
 pub(crate) fn listen(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -90,7 +92,7 @@ pub(crate) fn listen(address: SocketAddr, backlog: u32) -> io::Result<std::net::
 }
 
 impl Acceptor {
-    /// Accepts until it is dropped.
+    /// Accepts connections until the future is dropped.
     pub(crate) async fn run(&self, listener: &TcpListener) {
         let mut quiet_until = Instant::now();
         let lingering = Arc::new(Semaphore::new(LINGERING_MAX));
@@ -116,7 +118,7 @@ impl Acceptor {
         }
     }
 
-    /// Accepts whoever is connected already, and listens no longer.
+    /// Accepts the connections that exist already, and closes the listener.
     pub(crate) fn empty(&self, listener: TcpListener) {
         if let Err(error) = self.accept_waiting(listener) {
             tracing::warn!(%error, "connections that were not accepted yet are reset");
@@ -126,7 +128,8 @@ impl Acceptor {
     fn accept_waiting(&self, listener: TcpListener) -> io::Result<()> {
         let lingering = Arc::new(Semaphore::new(LINGERING_MAX));
         let listener = listener.into_std()?;
-        // No more than the kernel can have made by now: clients that go on connecting do not keep the broker.
+        // The kernel cannot have made more by now. So clients that go on connecting do not keep the broker from
+        // stopping.
         for _ in 0..=self.socket.backlog {
             match listener.accept() {
                 Ok((stream, peer)) => {
@@ -179,10 +182,10 @@ impl Acceptor {
         room.send(Command::Serve(stream, peer, permit));
     }
 
-    /// Tells the next client that there are no file descriptors, by means of the one that is kept for it. Returns whether
-    /// there was one to be told.
+    /// Tells the next client that there are no file descriptors, with the one in reserve. Returns whether there was a
+    /// client.
     fn turn_one_away(&self, listener: &TcpListener, spare: &mut Option<File>) -> bool {
-        // Without this one there is a number free.
+        // Dropping it frees one descriptor.
         drop(spare.take());
         let accepted = listener.accept().now_or_never();
         let told = match accepted {
@@ -203,7 +206,7 @@ impl Acceptor {
     fn prepare(&self, stream: &std::net::TcpStream) -> io::Result<()> {
         let socket = SockRef::from(stream);
         socket.set_tcp_nodelay(true)?;
-        // What is not yet on the wire stays with the broker, where it can still be replaced by something newer.
+        // Unsent bytes stay with the broker, where newer messages can still replace them.
         socket.set_tcp_notsent_lowat(self.socket.notsent_lowat_bytes)?;
         let dead_after = Duration::from_millis(u64::from(self.socket.user_timeout_ms));
         socket.set_tcp_user_timeout(Some(dead_after))?;
@@ -215,9 +218,9 @@ impl Acceptor {
     }
 }
 
-/// The shard with the fewest connections, of several the first, of those that take one more; and the room for it there. A shard
-/// that does not come around to its new connections holds up nobody else's. Only the acceptor adds to the counts, so between
-/// this and taking the place they can only fall.
+/// The shard with the fewest connections among those with room, and its place for the command; the first of several. A
+/// shard that does not take its new connections delays no other one's. Only the acceptor adds to the counts, so until
+/// the place is used they can only fall.
 fn emptiest(handles: &[ShardHandle]) -> Option<(&ShardHandle, mpsc::Permit<'_, Command>)> {
     let by_connections = |handle: &&ShardHandle| handle.connections();
     if let Some(handle) = handles.iter().min_by_key(by_connections)
@@ -232,7 +235,7 @@ fn emptiest(handles: &[ShardHandle]) -> Option<(&ShardHandle, mpsc::Permit<'_, C
         .find_map(|handle| Some((handle, handle.commands.try_reserve().ok()?)))
 }
 
-/// Whether an error of `accept` is about the connection that was to be accepted, not about accepting.
+/// Whether an error of `accept` concerns only the connection that was to be accepted.
 fn is_of_the_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(
@@ -241,20 +244,20 @@ fn is_of_the_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Whether an error of `accept` says that the process, or the system, can have no more files open.
+/// Whether an error of `accept` means that the process or the system cannot open more files.
 fn is_out_of_descriptors(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
-/// A file descriptor to be given up when there are none left.
+/// A file descriptor in reserve for when there are none left.
 fn spare_descriptor() -> Option<File> {
-    // Without one, clients that find no descriptors wait until there are some.
+    // Without it, clients that find no descriptors wait until there are some.
     File::open("/dev/null").ok()
 }
 
-/// Tells a client why it may not come in. Gives its socket back, to be read on for a moment, if it was there to be told.
+/// Tells a client why it is refused. Returns its socket, to read from it for a moment, if the client could be told.
 fn refuse(mut stream: std::net::TcpStream, peer: SocketAddr, answer: &[u8]) -> Option<std::net::TcpStream> {
-    // The socket's buffer is empty, so it takes this without waiting, or the client is gone.
+    // The socket's buffer is empty, so it takes this without waiting, unless the client is gone.
     let told = stream
         .write_all(answer)
         .and_then(|()| stream.shutdown(Shutdown::Write));
@@ -267,8 +270,8 @@ fn refuse(mut stream: std::net::TcpStream, peer: SocketAddr, answer: &[u8]) -> O
     }
 }
 
-/// Reads on for a moment what a client sends that was turned away: a socket that is closed with unread bytes resets the
-/// connection, and the answer would be lost on its way (RFC 9112 §9.6).
+/// Reads from a refused client for a moment. A socket that is closed with unread bytes resets the connection, and the
+/// answer would be lost on its way (RFC 9112 §9.6).
 fn linger(stream: std::net::TcpStream, places: &Arc<Semaphore>) {
     let Ok(place) = places.clone().try_acquire_owned() else {
         return;
@@ -277,7 +280,7 @@ fn linger(stream: std::net::TcpStream, places: &Arc<Semaphore>) {
         return;
     };
     tokio::task::spawn_local(async move {
-        // Whether it goes by itself or in time, nothing follows from it.
+        // Whether the client closes first or the time runs out makes no difference.
         let _ended = tokio::time::timeout(LINGER, discard(&stream)).await;
         drop(place);
     });
@@ -308,7 +311,7 @@ mod tests {
     use crate::ops::labels::LABELS;
     use crate::run::clock::Clock;
 
-    /// Doors, and what is behind them.
+    /// Handles of shards, and the receivers of their commands.
     fn handles(count: usize) -> (Vec<ShardHandle>, Vec<mpsc::Receiver<Command>>) {
         let handle = |_| {
             let (commands, behind) = mpsc::channel(1);
@@ -329,7 +332,7 @@ mod tests {
             .collect()
     }
 
-    /// So many new connections.
+    /// Admits `count` new connections.
     fn admit(handles: &[ShardHandle], count: usize) -> Vec<ConnectionPermit> {
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         let admit = |_| {
@@ -339,7 +342,7 @@ mod tests {
         (0..count).map(admit).collect()
     }
 
-    /// Whoever goes on connecting, faster than is accepted, would keep a broker that leaves from ever getting further.
+    /// Otherwise clients that connect faster than they are accepted would keep a broker from stopping.
     #[test]
     fn the_end_of_accepting_does_not_wait_for_clients_that_go_on_connecting() {
         let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)), 128).expect("a port");
@@ -352,7 +355,7 @@ mod tests {
             socket: config::Config::default().socket,
             secured: false,
         };
-        // As many as that wait at first, and one that is being made; the others came meanwhile.
+        // At first three clients wait, and one connection is being made. The others came meanwhile.
         acceptor.socket.backlog = 3;
         let clients: Vec<_> = (0..20)
             .map(|_| std::net::TcpStream::connect(address).expect("it listens"))
@@ -379,12 +382,12 @@ mod tests {
         assert_eq!(counts(&handles), [4, 3, 3]);
     }
 
-    /// Taking turns would leave the shard that lost its connections behind for good.
+    /// If shards took turns, one that has lost its connections would stay behind for ever.
     #[test]
     fn a_shard_that_lost_its_connections_gets_the_next_ones() {
         let (handles, _shards) = handles(2);
         let mut connections = admit(&handles, 100);
-        // Those of the second shard, and a few of the first.
+        // All connections of the second shard end, and a few of the first.
         let mut number = 0;
         connections.retain(|_| {
             number += 1;
@@ -421,7 +424,7 @@ mod tests {
         assert_eq!(chosen(), None, "it is turned away");
         assert!(shards[0].try_recv().is_ok());
         assert_eq!(chosen(), Some(0));
-        // A shard that has ended takes none either.
+        // A shard that has ended takes no connections either.
         drop(shards.remove(0));
         assert_eq!(chosen(), None);
         assert!(shards[0].try_recv().is_ok());

@@ -1,4 +1,4 @@
-//! Sockets: accepting connections, whose they are, TLS over them, when they are ready, and how bytes are handed to the kernel.
+//! Sockets: accepting connections, finding their clients, TLS, readiness, and handing bytes to the kernel.
 
 pub(crate) mod acceptor;
 pub(crate) mod egress;

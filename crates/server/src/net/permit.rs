@@ -1,4 +1,4 @@
-//! Counts connections: one permit each, from accept to close. A permit knows whose connection it is.
+//! Counts connections by one permit each, from accept to close. A permit names the client of its connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ pub(crate) struct ConnectionPermit {
 }
 
 impl ConnectionPermit {
-    /// One more of `count`: `client`, with the place of its address if that is counted.
+    /// Counts one more connection in `count`: that of `client`, with the place of its address if that is counted.
     pub(crate) fn take(count: &Arc<AtomicUsize>, client: ClientAddr, place: Option<AddressSlot>) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self {
@@ -26,12 +26,12 @@ impl ConnectionPermit {
         }
     }
 
-    /// Whose connection it is.
+    /// The client of the connection.
     pub(crate) fn client(&self) -> ClientAddr {
         self.client
     }
 
-    /// The connection turned out to be that of another client.
+    /// Records that the connection belongs to another client.
     pub(crate) fn hand_to(&mut self, client: ClientAddr, place: Option<AddressSlot>) {
         self.client = client;
         self.place = place;

@@ -1,7 +1,8 @@
-//! Readiness of a shard's WebSocket connections: one epoll of its own inside tokio's.
+//! Readiness of a shard's WebSocket connections: an epoll of its own inside tokio's.
 //!
-//! Tokio watches a single descriptor however many connections a shard has, so that an idle connection costs no task, no
-//! waker and no buffer. Edge-triggered: a connection is reported again only after a read or write would have blocked.
+//! Tokio watches a single descriptor, however many connections a shard has. So an idle connection costs no task, no
+//! waker and no buffer. It is edge-triggered: a connection is reported again only after a read or write would have
+//! blocked.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,7 +13,7 @@ use tickwire_router::SessionId;
 use tokio::io::Interest as TokioInterest;
 use tokio::io::unix::AsyncFd;
 
-/// Events that are taken at once.
+/// The number of events that are taken at once.
 const EVENTS: usize = 1_024;
 
 /// The part of the poller that tokio waits for.
@@ -27,13 +28,13 @@ impl Readiness {
     }
 }
 
-/// What a connection is ready for.
+/// The readiness of one connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ready {
     pub(crate) session: SessionId,
     pub(crate) readable: bool,
     pub(crate) writable: bool,
-    /// The far end has closed, or its sending side.
+    /// Whether the client has closed the connection, or its sending side.
     pub(crate) ended: bool,
 }
 
@@ -45,11 +46,11 @@ pub(crate) struct Poller {
 }
 
 impl Poller {
-    /// A poller without connections, and what to wait for. To be called on the shard's runtime.
+    /// A poller without connections, and the handle to wait for its events. Must be called on the shard's runtime.
     #[expect(unsafe_code, reason = "tokio owns a second descriptor of this epoll")]
     pub(crate) fn new() -> io::Result<(Self, Readiness)> {
         let poll = Poll::new()?;
-        // A second descriptor of the same epoll, for tokio to own.
+        // This is a second descriptor of the same epoll, which tokio owns.
         let descriptor = poll.registry().as_fd().try_clone_to_owned()?;
         // SAFETY: the descriptor is open, and as an `OwnedFd` that moves into the `AsyncFd` and is never taken out again it
         // stays open, and the same, until the `AsyncFd` is dropped.
@@ -77,7 +78,7 @@ impl Poller {
         self.poll.registry().deregister(stream)
     }
 
-    /// Appends what is ready now to `ready`, without waiting. Returns whether more may be.
+    /// Appends the connections that are ready to `ready`, without waiting. Returns whether there may be more.
     pub(crate) fn take(&mut self, ready: &mut Vec<Ready>) -> io::Result<bool> {
         match self.poll.poll(&mut self.events, Some(Duration::ZERO)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),

@@ -1,4 +1,5 @@
-//! The operators' pages about slow sessions and hot topics, as JSON: names, counts and times; no payloads.
+//! The operators' pages about slow sessions and hot topics, as JSON. They have names, counts and times, and no
+//! payloads.
 
 use std::cmp::Reverse;
 
@@ -15,12 +16,12 @@ use crate::net::proxied::ClientAddr;
 use crate::ops::inspector::{Inspector, NoAnswer};
 use crate::run::command::{ShardSessions, SlowSession};
 
-/// Entries of a page that does not say how many it wants.
+/// The number of entries of a page whose request gives none.
 const TOP: usize = 20;
 /// Most entries of a page.
 const TOP_MAX: usize = 1_000;
 
-/// The sessions of all shards and the slowest of them.
+/// The number of sessions of all shards, and the slowest sessions.
 #[derive(Debug, Serialize)]
 struct SessionsPage {
     sessions: usize,
@@ -43,7 +44,7 @@ struct SessionEntry {
     lagging_since: Option<Micros>,
 }
 
-/// The topics of the broker and the hottest of them.
+/// The number of topics of the broker, and the hottest topics.
 #[derive(Debug, Serialize)]
 struct TopicsPage {
     topics: usize,
@@ -70,7 +71,7 @@ impl From<NoAnswer> for ErrorResponse {
 /// `GET /debug/sessions`
 ///
 /// # Errors
-/// 400 when the query is wrong, 503 when a shard does not answer.
+/// 400 if the query is wrong, 503 if a shard does not answer.
 pub(crate) async fn sessions(
     inspector: &Inspector,
     query: Option<&str>,
@@ -83,7 +84,7 @@ pub(crate) async fn sessions(
 /// `GET /debug/topics`
 ///
 /// # Errors
-/// 400 when the query is wrong, 503 when a shard does not answer.
+/// 400 if the query is wrong, 503 if a shard does not answer.
 pub(crate) async fn topics(
     inspector: &Inspector,
     directory: &Directory,
@@ -110,7 +111,7 @@ fn top_of(query: Option<&str>) -> Result<usize, ErrorResponse> {
     Query::parse(query)?.count("top", TOP, TOP_MAX)
 }
 
-/// The slowest of what each shard, by its number, says are its slowest.
+/// The slowest sessions of all shards, from the slowest ones of each, which are in the order of the shards' numbers.
 fn sessions_page(shards: Vec<ShardSessions>, top_k: usize) -> SessionsPage {
     let sum = |of: fn(&ShardSessions) -> usize| shards.iter().map(of).sum();
     let (sessions, lagging) = (sum(|shard| shard.count), sum(|shard| shard.lagging));
@@ -119,7 +120,7 @@ fn sessions_page(shards: Vec<ShardSessions>, top_k: usize) -> SessionsPage {
         slowest.map(move |session| entry(shard, session))
     });
     let mut slowest: Vec<SessionEntry> = entries.collect();
-    // Stable: those of a shard that are owed the same stay in its order.
+    // The sort is stable: sessions of a shard that are owed equally many messages stay in its order.
     slowest.sort_by_key(|entry| Reverse(entry.owed_messages));
     slowest.truncate(top_k);
     SessionsPage {

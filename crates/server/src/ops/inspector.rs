@@ -1,7 +1,8 @@
-//! Asks the shards what an operator wants to know of them, over the channel on which they get their connections.
+//! Asks the shards questions of operators, over the channels on which they get their connections.
 //!
-//! A shard answers between two cycles, and works only for those who still wait. One question at a time is under way, so
-//! that operators cannot keep the shards from their work. Whoever is not answered in time is told by whom.
+//! A shard answers between two cycles, and works only for requests that still wait. One question is asked at a time, so
+//! that operators cannot keep the shards from their work. A request that is not answered in time is told which shard
+//! was late.
 
 use std::time::Duration;
 
@@ -12,39 +13,39 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::run::command::{Command, Question, ShardSessions};
 
-/// Time that the shards have to answer.
+/// The time that the shards have to answer.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-/// Why an operator gets no answer.
+/// Why a request of an operator gets no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(crate) enum NoAnswer {
     /// A shard has too much to do.
     #[error("shard {shard} did not answer within {} ms: it is overloaded, or the broker is stopping", within.as_millis())]
     Late {
-        /// Which one.
+        /// The number of the shard.
         shard: usize,
         /// The time that it had.
         within: Duration,
     },
-    /// A shard is not there any more.
+    /// A shard has ended.
     #[error("shard {0} has ended: the broker is stopping, or the log says why")]
     Ended(usize),
-    /// Others asked before.
+    /// Other requests came before.
     #[error("others who asked before were not answered within {} ms; try again", .0.as_millis())]
     Busy(Duration),
 }
 
-/// The way to all shards.
+/// The channels to all shards.
 #[derive(Debug)]
 pub(crate) struct Inspector {
-    /// By their numbers.
+    /// The channels by the shards' numbers.
     shards: Vec<mpsc::Sender<Command>>,
     within: Duration,
     alone: Mutex<()>,
 }
 
 impl Inspector {
-    /// Asks these shards and gives them so much time for each question.
+    /// Asks these shards, and gives them the time `within` for each question.
     pub(crate) fn new(shards: Vec<mpsc::Sender<Command>>, within: Duration) -> Self {
         Self {
             shards,
@@ -53,7 +54,7 @@ impl Inspector {
         }
     }
 
-    /// A shard that is not there any more.
+    /// The number of a shard that has ended, if there is one.
     pub(crate) fn ended(&self) -> Option<usize> {
         self.shards.iter().position(mpsc::Sender::is_closed)
     }
@@ -61,20 +62,20 @@ impl Inspector {
     /// The `top_k` slowest sessions of each shard.
     ///
     /// # Errors
-    /// When not every shard answers in time.
+    /// If not every shard answers in time.
     pub(crate) async fn sessions(&self, top_k: usize) -> Result<Vec<ShardSessions>, NoAnswer> {
         self.ask(|answer| Question::Sessions(top_k, answer)).await
     }
 
-    /// How many updates of each topic each shard has handed out.
+    /// The number of live updates of each topic, from each shard.
     ///
     /// # Errors
-    /// When not every shard answers in time.
+    /// If not every shard answers in time.
     pub(crate) async fn topics(&self) -> Result<Vec<Vec<(TopicId, u64)>>, NoAnswer> {
         self.ask(Question::Topics).await
     }
 
-    /// The answers of all shards, in their order.
+    /// The answers of all shards, in the order of their numbers.
     async fn ask<T>(&self, question: impl Fn(oneshot::Sender<T>) -> Question) -> Result<Vec<T>, NoAnswer> {
         let within = self.within;
         let deadline = Instant::now() + within;
@@ -108,7 +109,7 @@ mod tests {
         (Inspector::new(handles, within), commands)
     }
 
-    /// Takes a question about topics and keeps its asker waiting.
+    /// Takes a question about topics and lets it wait for its answer.
     async fn asked(commands: &mut mpsc::Receiver<Command>) -> oneshot::Sender<Vec<(TopicId, u64)>> {
         match commands.recv().await {
             Some(Command::Answer(Question::Topics(answer))) => answer,

@@ -1,4 +1,4 @@
-//! The closed sets of label values that the metrics range over, from the types that own the names.
+//! The closed sets of label values of the metrics, taken from the types that define the names.
 
 use tickwire_feed::FaultKind;
 use tickwire_metrics::LabelSets;
@@ -32,13 +32,13 @@ const ERROR_CODES: [&str; ErrorCode::ALL.len()] = {
     names
 };
 
-/// In the order of [`CloseCode::SENT`], and a last one for those that only clients use.
+/// The codes in the order of [`CloseCode::SENT`]. The last entry stands for codes that only clients use.
 const CLOSE_CODES: [&str; CloseCode::SENT.len() + 1] = [
     "1000", "1001", "1002", "1007", "1008", "1009", "1011", "1012", "4000", "4001", "4002", "4003", "4008",
     "4501", "4503", "other",
 ];
 
-/// In the order of [`FaultKind::ANOMALIES`].
+/// The names in the order of [`FaultKind::ANOMALIES`].
 const ANOMALIES: [&str; FaultKind::ANOMALIES.len()] = {
     let mut names = [""; FaultKind::ANOMALIES.len()];
     let mut at = 0;
@@ -49,7 +49,7 @@ const ANOMALIES: [&str; FaultKind::ANOMALIES.len()] = {
     names
 };
 
-/// The sets of this broker.
+/// The label values of this broker.
 pub(crate) const LABELS: LabelSets = LabelSets {
     kinds: &KINDS,
     codecs: &CODECS,

@@ -1,7 +1,9 @@
-//! The operators' listener: metrics, health, slow sessions and hot topics. Loopback by default; never behind the clients' one.
+//! The operators' listener: metrics, health, slow sessions and hot topics. It is on the loopback by default, and never
+//! on the clients' listener.
 //!
-//! Bounded: connections in number, heads and the writing of answers in time. Whoever holds all places keeps nobody from asking
-//! whether the broker is well: further connections are accepted for that alone, and the oldest of them gives way to the next.
+//! Bounded: connections in number, request heads and the writing of answers in time. If all places are taken, the
+//! broker's health can still be asked for: further connections are accepted for that alone, and the oldest of them
+//! gives way to the next.
 
 mod debug_pages;
 pub(crate) mod inspector;
@@ -37,25 +39,25 @@ use crate::run::lifecycle::Lifecycle;
 use crate::run::live_settings::LiveSettings;
 use crate::run::pulse::Pulse;
 
-/// Most connections at a time that may ask for everything.
+/// The number of connections that may ask for every page.
 const CONNECTIONS_MAX: usize = 64;
-/// Most connections beyond these, which may only ask whether the broker is well.
+/// The number of further connections, which may ask only for health.
 const PROBES_MAX: usize = 16;
-/// Time that such a connection lasts.
+/// The time that such a connection lasts.
 const PROBE_WITHIN: Duration = Duration::from_secs(2);
-/// Time that a client has for its request headers, and that a connection may be idle.
+/// The time that a client has for its request headers, and that a connection may be idle.
 const HEADERS_WITHIN: Duration = Duration::from_secs(30);
-/// Pause after an error of accepting.
+/// The pause after an error of accepting.
 const PAUSE: Duration = Duration::from_millis(50);
 
 type Answer = Result<Response<Full<Bytes>>, ErrorResponse>;
 
-/// A page: all that is said of the pages follows from the rows of [`PAGES`].
+/// A page. Everything about pages follows from the rows of [`PAGES`].
 struct Page {
     path: &'static str,
-    /// Whether it is answered beyond the most connections.
+    /// Whether it is served on the further connections, too.
     is_probe: bool,
-    /// What answers, given the query.
+    /// Answers a request with this query.
     answer: for<'a> fn(&'a Ops, Option<&'a str>) -> LocalBoxFuture<'a, Answer>,
 }
 
@@ -87,7 +89,7 @@ const PAGES: &[Page] = &[
     },
 ];
 
-/// What the operators' listener shows.
+/// The operators' listener, with everything that its pages show.
 #[derive(Debug)]
 pub(crate) struct Ops {
     pub(crate) catalogue: Arc<Catalogue>,
@@ -98,13 +100,13 @@ pub(crate) struct Ops {
     pub(crate) clock: Clock,
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) live_settings: Arc<LiveSettings>,
-    /// Lines of the program's log that were lost.
+    /// The number of lines of the program's log that were lost.
     pub(crate) log_lines_lost: Arc<AtomicU64>,
     pub(crate) encoder: Encoder,
 }
 
 impl Ops {
-    /// Serves until it is dropped. To be called within a `LocalSet`.
+    /// Serves until the future is dropped. Must be called within a `LocalSet`.
     pub(crate) async fn run(self: Arc<Self>, listener: &TcpListener) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut probes: VecDeque<AbortHandle> = VecDeque::new();
@@ -134,7 +136,7 @@ impl Ops {
         }
     }
 
-    /// Serves a connection, be it one that may only ask whether the broker is well.
+    /// Serves a connection. With `only_probes` it may ask only for health.
     async fn serve(self: Arc<Self>, stream: TcpStream, only_probes: bool) {
         let service = hyper::service::service_fn(|request| {
             let ops = self.clone();
@@ -159,7 +161,7 @@ impl Ops {
         }
     }
 
-    /// An answer as its client prefers it.
+    /// Encodes an answer as its client prefers.
     async fn encode<B>(
         &self,
         request: &Request<B>,
@@ -234,7 +236,7 @@ impl Ops {
     }
 }
 
-/// The page that a request is for, on a connection of those that are there for probes or another.
+/// The page of a request. With `only_probes` only pages about health are served.
 fn check<B>(request: &Request<B>, only_probes: bool) -> Result<&'static Page, ErrorResponse> {
     if !http::is_named(request) {
         return Err(ErrorResponse::bad_request(http::ONE_HOST).with_header(CONNECTION, "close"));
@@ -257,7 +259,7 @@ fn check<B>(request: &Request<B>, only_probes: bool) -> Result<&'static Page, Er
     Ok(page)
 }
 
-/// The paths of the pages of one kind.
+/// The paths of the pages that `wanted` selects.
 fn paths(wanted: fn(&Page) -> bool) -> Vec<&'static str> {
     let wanted = PAGES.iter().filter(|page| wanted(page));
     wanted.map(|page| page.path).collect()

@@ -1,16 +1,16 @@
-//! The start-up line: what is served, where, and to whom.
+//! The lines that a starting broker writes to its log.
 
 use std::net::SocketAddr;
 
 use crate::VERSION;
 use crate::config::{Config, FeedSource};
 
-/// What the machine gives the broker.
+/// The resources and access rules that the log lines name.
 pub(crate) struct Room {
     pub(crate) shards: usize,
     pub(crate) connections_max: usize,
     pub(crate) egress: &'static str,
-    /// Who may do what without a token.
+    /// The rights of clients without a token, as text.
     pub(crate) access: String,
 }
 

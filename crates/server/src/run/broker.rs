@@ -1,4 +1,4 @@
-//! Starts a broker's threads, says what they serve, and stops them in order.
+//! Starts a broker's threads and stops them in order.
 
 use std::io;
 use std::net::SocketAddr;
@@ -43,7 +43,7 @@ use crate::run::stale_watch;
 use crate::run::start_error::StartError;
 use crate::run::trim;
 
-/// New connections that may wait for a shard.
+/// The number of new connections that may wait for a shard.
 const COMMANDS: usize = 1_024;
 
 /// A running broker. Dropping it stops it without waiting for its clients.
@@ -58,19 +58,19 @@ pub struct Broker {
     address_limits: Arc<AddressLimits>,
     live_settings: Arc<LiveSettings>,
     open_files: u64,
-    /// What it was started with, and what holds now.
+    /// The configuration that it was started with. `config` is the current one.
     started: Arc<Config>,
     config: Mutex<Arc<Config>>,
     gate: Arc<Lifecycle>,
     tls: Option<Arc<TlsStore>>,
     accepting: Option<Accepting>,
-    /// Dropped, it ends the operators' listener.
+    /// Dropping it ends the operators' listener.
     stop_operating: Option<oneshot::Sender<()>>,
     shards: Vec<JoinHandle<()>>,
     others: Vec<JoinHandle<()>>,
 }
 
-/// What all parts of a broker share.
+/// The data that all parts of a broker share.
 struct Common {
     config: Arc<Config>,
     connections_max: usize,
@@ -87,11 +87,11 @@ struct Common {
     log_lines_lost: Arc<AtomicU64>,
 }
 
-/// Starts a broker with `config` and returns once it listens. `log_lines_lost` is what the program's log has lost, to be shown
-/// among the metrics.
+/// Starts a broker with `config` and returns once it listens. `log_lines_lost` is the number of log lines that the
+/// program has lost, for the metrics.
 ///
 /// # Errors
-/// When an address is taken, the feed cannot be opened or a thread cannot be made; nothing runs then.
+/// If an address is taken, the feed cannot be opened or a thread cannot be made. Then nothing runs.
 pub fn start(config: Config, log_lines_lost: Arc<AtomicU64>) -> Result<Broker, StartError> {
     let open_files = raise_open_files();
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -157,26 +157,27 @@ pub fn start(config: Config, log_lines_lost: Arc<AtomicU64>) -> Result<Broker, S
 }
 
 impl Broker {
-    /// Where clients connect.
+    /// The address of the clients' listener.
     #[must_use]
     pub fn listen_addr(&self) -> SocketAddr {
         self.listen
     }
 
-    /// Where operators connect.
+    /// The address of the operators' listener.
     #[must_use]
     pub fn ops_addr(&self) -> SocketAddr {
         self.ops
     }
 
-    /// Takes what reading the settings again gave: everything that can change while the broker runs changes, or, if
-    /// anything is wrong, nothing does. Settings that cannot change are passed over and named. Logs what it did; must not be
-    /// called in a runtime, as it may wait for a shard that has much to do.
+    /// Applies new `settings`: everything that can change while the broker runs changes or, if anything is wrong,
+    /// nothing does. Changes that need a restart are not applied, and are named. Logs what it did. Must not be called
+    /// in a runtime, as it may wait for a shard that has much to do.
     ///
-    /// Sessions that exist have new limits at their next check. Topics that exist keep their kind and history.
+    /// Existing sessions get new limits at their next check. Existing topics keep their kind and the length of their
+    /// history.
     ///
     /// # Errors
-    /// What is wrong. The settings before hold on.
+    /// What is wrong. Then the old settings stay.
     pub fn reload(&self, settings: Result<Config, ConfigError>) -> Result<Reloaded, ReloadError> {
         let reloaded = settings
             .map_err(ReloadError::from)
@@ -202,7 +203,7 @@ impl Broker {
 
     fn reconfigure(&self, config: Arc<Config>) -> Result<Reloaded, ReloadError> {
         let parts = Parts::build(config.clone(), self.open_files)?;
-        // One at a time, so that all shards see them in one order.
+        // Reloads are done one at a time, so that all shards see them in one order.
         let mut current = self.config();
         parts.apply(&Running {
             directory: &self.directory,
@@ -217,13 +218,14 @@ impl Broker {
     }
 
     fn config(&self) -> MutexGuard<'_, Arc<Config>> {
-        // It holds a whole configuration at any moment.
+        // It holds a whole configuration at any time.
         self.config.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Drains and ends: says on `/readyz` that it leaves, accepts for `drain.delay_ms` more, tells every client, closes each with
-    /// 4000 at its own moment within `drain.window_ms`, and returns when they are gone, at `drain.deadline_ms` after the delay at
-    /// the latest. What is published meanwhile still reaches those who are left.
+    /// Drains and ends the broker. `/readyz` says that it drains, and for `drain.delay_ms` it still accepts
+    /// connections. Then every client is told, and each is closed with 4000 at its own time within `drain.window_ms`.
+    /// Returns when all are gone, at the latest `drain.deadline_ms` after the delay. Messages that are published
+    /// meanwhile still reach the remaining clients.
     pub fn stop(mut self) {
         let delay_ms = self.config().drain.delay_ms;
         self.gate.drain();
@@ -231,7 +233,7 @@ impl Broker {
             tracing::info!(delay_ms, "no longer ready; clients are still taken");
             self.gate.wait(Duration::from_millis(delay_ms));
         }
-        // First, so that no shard ends before the last connection has come to it.
+        // This comes first, so that no shard ends before the last connection has reached it.
         if let Some(accepting) = self.accepting.take() {
             accepting.end();
         }
@@ -270,7 +272,7 @@ impl Drop for Broker {
     }
 }
 
-/// Exports that the configuration that holds was loaded now.
+/// Exports that the current configuration was loaded now.
 fn config_loaded(catalogue: &Catalogue) {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let at_us = since.map_or(0, |since| since.as_secs()).saturating_mul(1_000_000);
@@ -353,7 +355,7 @@ impl Common {
         let thread = std::thread::Builder::new()
             .name(format!("shard-{number}"))
             .spawn(move || {
-                // What a shard cannot contain by itself ends it: others go on.
+                // A panic that a shard cannot contain ends it. The others go on.
                 match catch_unwind(AssertUnwindSafe(|| plan.run())) {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => tracing::error!(shard = number, %error, "a shard ended"),
@@ -419,12 +421,12 @@ impl Common {
             }
             tokio::select! {
                 () = kept_up("accepting", || acceptor.run(&listener)) => {}
-                // The sender says that it is time by being dropped.
+                // Dropping the sender is the signal.
                 _ = stop => {}
             }
             acceptor.empty(listener);
             drop(accepting);
-            // Operators are answered until the last client is gone.
+            // Operators get answers until the last client is gone.
             ended.await.unwrap_or_default();
             Ok::<_, io::Error>(())
         };
@@ -452,7 +454,7 @@ impl Common {
         Ok(std::thread::Builder::new()
             .name("feed".to_owned())
             .spawn(move || {
-                // It cannot go on from the middle of a tick; readiness says that it is over.
+                // The feed cannot continue from the middle of a tick. `/readyz` says that it has ended.
                 if catch_unwind(AssertUnwindSafe(|| plan.run())).is_err() {
                     tracing::error!("the feed ended by a panic: it publishes nothing any more");
                     pulse.fail();
@@ -482,7 +484,7 @@ fn open_feed(config: &Config) -> Result<Option<(Feed, f64)>, StartError> {
     })
 }
 
-/// Raises the limit on open files as far as it goes and returns it.
+/// Raises the limit on open files as far as possible and returns it.
 fn raise_open_files() -> u64 {
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) => limit,
@@ -509,7 +511,7 @@ mod tests {
     use crate::net::permit::ConnectionPermit;
     use crate::net::poller::Poller;
 
-    /// A bulk publication that waits for it would keep its thread, and so the broker, from ever ending.
+    /// A bulk publication that waits for such a queue would keep its thread, and so the broker, from ever ending.
     #[test]
     fn nobody_waits_for_the_queue_of_a_shard_that_has_ended() {
         let config = Config::default();
@@ -539,7 +541,7 @@ mod tests {
             assert!(count > 0, "{}", String::from_utf8_lossy(&read));
             read.extend_from_slice(&piece[..count]);
         }
-        // Without a way to be told anything it ends, though it has a session.
+        // A shard whose channel of commands is gone ends, even if it has a session.
         drop(handles);
         join(shards.into_iter());
         let topic: Topic = "chat.a".parse().expect("a topic");
@@ -550,7 +552,7 @@ mod tests {
         assert_eq!(common.directory.queue(ShardId(0)).depth(), 0);
     }
 
-    /// From outside it is hard to see: a queue is empty again before anybody looks.
+    /// This is hard to see from outside: the queue is empty again before it can be read.
     #[test]
     fn what_waits_for_a_shard_is_shown() {
         let config = Config::default();

@@ -7,7 +7,7 @@ use tickwire_wire::Micros;
 
 /// Wall time that never goes backwards: the wall clock at the start plus the monotonic time since.
 ///
-/// A correction of the system's clock while the broker runs does not reach it; differences of two readings are exact.
+/// A correction of the system's clock while the broker runs does not change it. Differences of two readings are exact.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
     start: Instant,
@@ -15,10 +15,10 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// A clock that agrees with the system's now.
+    /// A clock that agrees with the system's clock now.
     #[must_use]
     pub(crate) fn start() -> Self {
-        // A system clock before 1970 is taken for 1970.
+        // A system clock before 1970 counts as 1970.
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             start: Instant::now(),
@@ -26,8 +26,8 @@ impl Clock {
         }
     }
 
-    /// A number that no other start has: the time of this one, to the microsecond. Two starts within a microsecond of each other
-    /// on one machine cannot both have listened. Where the system's clock was never set it is one by chance.
+    /// A number that no other start has: the time of this start in microseconds. Two starts within one microsecond on
+    /// one machine cannot both have listened. If the system's clock was never set, it is a random number.
     #[must_use]
     pub(crate) fn number_of_start(&self) -> u64 {
         match self.wall_at_start {
@@ -44,27 +44,27 @@ impl Clock {
         Micros(self.wall_at_start.saturating_add(elapsed))
     }
 
-    /// The system's time now, its corrections included: what times that others have set are compared with.
+    /// The system's time now, including its corrections. Times that others have set are compared with it.
     #[must_use]
     pub(crate) fn wall(&self) -> Micros {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Micros(u64::try_from(wall.as_micros()).unwrap_or(u64::MAX))
     }
 
-    /// Microseconds by which the system's time is ahead of [`Self::now`]: its corrections since the start.
+    /// The microseconds by which the system's time is ahead of [`Self::now`]: its corrections since the start.
     #[must_use]
     pub(crate) fn offset_us(&self) -> i64 {
         self.wall().0.wrapping_sub(self.now().0).cast_signed()
     }
 
-    /// What [`Self::now`] will be when the system's time is `at`, unless that is corrected meanwhile.
+    /// The value of [`Self::now`] when the system's time is `at`, unless that is corrected meanwhile.
     #[must_use]
     pub(crate) fn at_wall(&self, at: Micros) -> Micros {
         let now = self.now();
         Micros(now.0.saturating_add(at.0.saturating_sub(self.wall().0)))
     }
 
-    /// The monotonic instant at which [`Self::now`] will be `at`.
+    /// The monotonic instant at which [`Self::now`] is `at`.
     #[must_use]
     pub(crate) fn instant(&self, at: Micros) -> Instant {
         self.start + std::time::Duration::from_micros(at.0.saturating_sub(self.wall_at_start))

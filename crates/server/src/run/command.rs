@@ -1,4 +1,4 @@
-//! What other threads tell and ask a shard.
+//! The commands and questions that other threads send to a shard.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,44 +12,44 @@ use crate::config::{self, Config};
 use crate::net::permit::ConnectionPermit;
 use crate::net::proxied::ClientAddr;
 
-/// Time in milliseconds that a connection adds to the window: with few of them, nothing is won by making the last ones
+/// Time in milliseconds that each connection adds to the window: if there are few, it is no use to make the last ones
 /// wait.
 const MS_PER_CONNECTION: u64 = 100;
-/// Longest time in milliseconds that a client gets to take what waits for it.
+/// Longest time in milliseconds that a client gets to take its waiting data.
 const PATIENCE_MS_MAX: u64 = 5_000;
-/// Time in milliseconds that is kept for the threads to end, and for the last lines of the log.
+/// Time in milliseconds that is kept free for the threads to end, and for the last lines of the log.
 const TO_END_MS: u64 = 700;
 
-/// What a shard is told.
+/// A command for a shard.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// A new connection, to be served by this shard.
+    /// Serve a new connection.
     Serve(std::net::TcpStream, SocketAddr, ConnectionPermit),
-    /// An operator wants to know something.
+    /// Answer a question of an operator.
     Answer(Question),
-    /// Other settings and rules of access hold from now on.
+    /// Apply other settings and access rules from now on.
     Reconfigure(Arc<Config>, Arc<Access>),
-    /// Say so to every client, close each at its own moment, then end.
+    /// Tell every client that the broker stops, close each at its own time, then end.
     Drain(Leave),
 }
 
-/// What a shard can be asked.
+/// A question for a shard.
 #[derive(Debug)]
 pub(crate) enum Question {
-    /// Which sessions are furthest behind: so many of them.
+    /// Which sessions are furthest behind? The number is how many of them to return.
     Sessions(usize, oneshot::Sender<ShardSessions>),
-    /// How many updates of each topic it has handed out.
+    /// How many live updates of each topic were delivered?
     Topics(oneshot::Sender<Vec<(TopicId, u64)>>),
 }
 
-/// A shard's sessions.
+/// The sessions of a shard.
 #[derive(Debug)]
 pub(crate) struct ShardSessions {
-    /// All that there are, closing ones included.
+    /// The number of all sessions, including closing ones.
     pub(crate) count: usize,
-    /// Those that lag.
+    /// The number of lagging sessions.
     pub(crate) lagging: usize,
-    /// Those that are owed the most, the worst first.
+    /// The sessions that are owed the most messages, the worst first.
     pub(crate) slowest: Vec<SlowSession>,
 }
 
@@ -57,21 +57,21 @@ pub(crate) struct ShardSessions {
 #[derive(Debug)]
 pub(crate) struct SlowSession {
     pub(crate) lag: SessionLag,
-    /// Whose it is; what a proxy that is trusted says of it goes before what the socket says.
+    /// The address of its client. That from a trusted proxy has precedence over that of the socket.
     pub(crate) peer: Option<ClientAddr>,
 }
 
-/// What a shard is told when the broker leaves.
+/// The parameters of a drain for a shard.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Leave {
-    /// What its sessions are told.
+    /// The drain of its sessions.
     pub(crate) drain: Drain,
-    /// Time after which it ends in any case.
+    /// The time after which the shard ends in any case.
     pub(crate) within: Duration,
 }
 
 impl Leave {
-    /// How a broker with so many `connections` leaves; `seed` is where their times are drawn from.
+    /// The drain of a broker with `connections` connections. `seed` is the seed of their times.
     pub(crate) fn new(settings: config::Drain, connections: usize, seed: u64) -> Self {
         let window_ms = (connections as u64)
             .saturating_mul(MS_PER_CONNECTION)
@@ -92,7 +92,7 @@ impl Leave {
         }
     }
 
-    /// The same for shard number `index`, whose clients have times of their own.
+    /// The same drain for shard number `index`, whose clients get other times.
     pub(crate) fn of_shard(mut self, index: usize) -> Self {
         self.drain.seed = self.drain.seed.wrapping_add((index as u64) << 32);
         self

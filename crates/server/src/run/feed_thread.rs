@@ -1,8 +1,8 @@
 //! The thread that publishes the built-in feed at its own pace.
 //!
-//! Ticks are due at their virtual time, mapped to real time once at the start. A feed that cannot keep up is late, which
-//! a metric shows, and waits for the shards rather than overrun their queues: it never drops a tick. What is wrong with a
-//! recording is counted and logged, and where a book is not to be relied on, its subscribers are told.
+//! Ticks are due at their virtual time, which is mapped to real time once at the start. A feed that cannot keep up is
+//! late, which a metric shows. It waits for the shards instead of overflowing their queues, and never drops a tick.
+//! Faults in a recording are counted and logged. If they put a book in doubt, its subscribers are told.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::run::pulse::Pulse;
 
 /// Ticks that are due within this time of each other are published together.
 const BATCH: Duration = Duration::from_micros(500);
-/// Ticks between two looks at the clock and the queues.
+/// The number of ticks between two looks at the clock and the queues.
 const TICKS_PER_LOOK: usize = 64;
 /// Time between two flushes of the counters.
 const FLUSH_US: u64 = 250_000;
@@ -27,7 +27,7 @@ const FLUSH_US: u64 = 250_000;
 /// Everything that the feed's thread needs.
 pub(crate) struct FeedPlan {
     pub(crate) feed: Feed,
-    /// How many times faster than its own time the feed runs.
+    /// The factor by which the feed runs faster than its own time.
     pub(crate) speed: f64,
     pub(crate) ingress: Ingress,
     pub(crate) clock: Clock,
@@ -36,7 +36,7 @@ pub(crate) struct FeedPlan {
     pub(crate) pulse: Arc<Pulse>,
 }
 
-/// Where virtual time stands in real time.
+/// The relation of virtual time to real time.
 struct Pace {
     real_start: Micros,
     virtual_start: Micros,
@@ -50,11 +50,11 @@ impl Pace {
     }
 }
 
-/// What was exported and logged of a feed.
+/// The counts that were exported, and the faults that were logged.
 #[derive(Debug, Default)]
 struct Told {
     stats: FeedStats,
-    /// Faults that were logged.
+    /// The number of faults that were logged.
     faults: usize,
 }
 
@@ -119,7 +119,7 @@ impl FeedPlan {
         tracing::info!(ticks, lines, wrong, "the recording is over; its last values stay");
     }
 
-    /// Waits until `due`. Returns whether the broker goes on.
+    /// Waits until `due`. Returns `false` if the broker stops.
     fn wait_until(&self, due: Micros, now: &mut Micros) -> bool {
         while *now < due {
             let wait = Duration::from_micros(due.since(*now)).max(BATCH);
@@ -131,7 +131,7 @@ impl FeedPlan {
         !self.gate.is_stopping()
     }
 
-    /// Waits while a shard has too much to do. Returns whether the broker goes on.
+    /// Waits while a shard has too much to do. Returns `false` if the broker stops.
     fn wait_for_shards(&self) -> bool {
         while self.ingress.is_congested(Origin::Feed) {
             if !self.gate.wait(BATCH) {
@@ -151,7 +151,7 @@ impl FeedPlan {
                     .add(Metric::Publications, &[published.kind as usize], 1);
             }
             Err(error) => {
-                // One line says it for all until the counters are exported.
+                // One line stands for all refused ticks until the counters are exported.
                 if self.metrics.unflushed(Metric::FeedRefused, &[]) == 0 {
                     let topic = self.feed.topic(topic);
                     tracing::warn!(%topic, %error, "ticks of the feed are not published");
@@ -182,7 +182,7 @@ impl FeedPlan {
             Ok(Submitted::Now(published)) => Ok(published),
             Err(error) => {
                 if cell.kind() == Kind::Book {
-                    // What was refused is missing in the book.
+                    // The refused change is missing in the book.
                     cell.doubt(StaleReason::Hole);
                     self.count(FaultKind::FullBook, 1);
                 }
@@ -191,7 +191,7 @@ impl FeedPlan {
         }
     }
 
-    /// Counts lines of a recording that are not as they should be.
+    /// Counts `more` faulty lines of a recording.
     fn count(&mut self, kind: FaultKind, more: u64) {
         let index = FaultKind::ANOMALIES.iter().position(|anomaly| *anomaly == kind);
         if let Some(index) = index {
@@ -199,7 +199,7 @@ impl FeedPlan {
         }
     }
 
-    /// Exports what was counted and names what is wrong with recordings.
+    /// Exports the counts and logs new faults of recordings.
     fn flush(&mut self, told: &mut Told) {
         let (stats, before) = (self.feed.stats(), told.stats.faults);
         let more = |kind| stats.faults.of(kind) - before.of(kind);

@@ -1,9 +1,9 @@
-//! The time of the tasks that speak HTTP on a shard's thread: together they get little between two cycles of the shard, so that
-//! they do not hold up deliveries.
+//! The time budget of the HTTP tasks on a shard's thread. Together they get little time between two cycles of the
+//! shard, so that they do not hold up deliveries.
 //!
-//! A flood of handshakes, each with a signature to be verified, is many tasks that are ready at once, and tokio polls sixty of them
-//! before it comes back to the loop. Those beyond the time wait for the next round, in their order. One poll is one piece,
-//! however long.
+//! In a flood of handshakes, each with a signature to verify, many tasks are ready at once, and tokio polls sixty of
+//! them before it comes back to the loop. Tasks beyond the budget wait for the next round, in their order. One poll is
+//! never interrupted, however long it takes.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -12,15 +12,15 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-/// Time for such tasks in a round.
+/// The time for such tasks in a round.
 const ROUND: Duration = Duration::from_micros(500);
 
-/// What is left of the round. Clones are the same.
+/// The rest of the round's time. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct HttpBudget(Rc<Cell<Duration>>);
 
 impl HttpBudget {
-    /// Runs `work`, the loop; with each of its polls a round begins.
+    /// Runs `work`, the loop. Each of its polls begins a round.
     pub(crate) async fn lead<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         poll_fn(|context| {
@@ -30,13 +30,13 @@ impl HttpBudget {
         .await
     }
 
-    /// Runs `work` in what time the rounds have for it.
+    /// Runs `work` within the time of the rounds.
     pub(crate) async fn take<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         poll_fn(|context| {
             let spent = self.0.get();
             if spent >= ROUND {
-                // The loop is polled with every round, so there is a next one.
+                // The loop is polled in every round, so there is a next one.
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -55,7 +55,7 @@ mod tests {
 
     use super::*;
 
-    /// Work that takes longer than a round.
+    /// Works for longer than a round.
     fn long() {
         let began = Instant::now();
         while began.elapsed() <= ROUND {
@@ -80,7 +80,7 @@ mod tests {
                     .await;
             });
         }
-        // How many were done at each look.
+        // The number of finished tasks at each look.
         let mut looks = Vec::new();
         let looking = poll_fn(|context| {
             looks.push(done.get());

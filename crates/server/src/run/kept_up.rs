@@ -1,14 +1,14 @@
-//! Tasks that the broker cannot do without: one that panics is begun again.
+//! Runs tasks that the broker cannot do without: a task that panics is started again.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 
-/// Time before a task is begun again, so that one that panics at once does not keep its thread from everything else.
+/// The pause before a restart, so that a task that panics at once does not take all the time of its thread.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Does `work`, and again whenever it panics, until it ends by itself.
+/// Runs `work`, and again whenever it panics, until it ends normally. `what` names it in the log.
 pub(crate) async fn kept_up<F: Future<Output = ()>>(what: &str, work: impl Fn() -> F) {
     while AssertUnwindSafe(work()).catch_unwind().await.is_err() {
         tracing::error!(what, "a task of the broker panicked and is begun again");

@@ -1,6 +1,6 @@
-//! How a broker leaves: over which time, and when a shard of it is done.
+//! How a broker stops: the time that it takes, and when one of its shards is done.
 //!
-//! A shard is done when its last session is gone and its last HTTP answer out, and at its deadline in any case.
+//! A shard is done when its last session is gone and its last HTTP answer is sent, and at its deadline in any case.
 
 use tokio::time::Instant;
 
@@ -8,14 +8,14 @@ use crate::http::HttpContext;
 use crate::hub::SharedHub;
 use crate::run::command::Leave;
 
-/// A shard that is about to end.
+/// The drain of a shard.
 #[derive(Debug)]
 pub(crate) struct Leaving {
     deadline: Instant,
 }
 
 impl Leaving {
-    /// Tells all clients of the shard.
+    /// Begins the drain of the shard: tells all its clients.
     pub(crate) fn begin(leave: Leave, hub: &SharedHub, context: &HttpContext) -> Self {
         let mut hub = hub.borrow_mut();
         let now = hub.clock.now();
@@ -26,7 +26,7 @@ impl Leaving {
         }
     }
 
-    /// The same, over by when the one `before` would have been.
+    /// The same drain with a deadline no later than that of `before`.
     pub(crate) fn no_later_than(self, before: Option<Self>) -> Self {
         match before {
             Some(before) if before.deadline < self.deadline => before,
@@ -34,13 +34,13 @@ impl Leaving {
         }
     }
 
-    /// When it is over at the latest.
+    /// The latest time at which the drain is over.
     pub(crate) fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// Whether all are gone, or the deadline has passed. HTTP connections that wait for a further request end once the last
-    /// session has.
+    /// Whether all clients are gone or the deadline has passed. HTTP connections that wait for a further request end
+    /// once the last session has ended.
     pub(crate) fn is_over(&self, hub: &SharedHub, context: &HttpContext) -> bool {
         if hub.borrow().session_count() == 0 {
             context.shutdown.call();

@@ -1,13 +1,14 @@
-//! How far a broker is in its life: whether its feed may start, whether it drains, whether it stops. Threads can wait for it.
+//! The state of a broker: whether its feed may start, whether it drains, and whether it stops. Threads can wait for a
+//! change.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// The steps of a broker's life, each of which is taken once.
+/// The state of a broker. Each flag is set once and stays set.
 #[derive(Debug, Default)]
 pub(crate) struct Lifecycle {
-    /// The feed may start.
+    /// Whether the feed may start.
     open: AtomicBool,
     draining: AtomicBool,
     stopping: AtomicBool,
@@ -33,12 +34,12 @@ impl Lifecycle {
         self.set(&self.open);
     }
 
-    /// Whether the broker drains: it still serves, and leaves soon.
+    /// Whether the broker drains: it still serves, and stops soon.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
     }
 
-    /// The broker begins to drain.
+    /// Records that the broker drains.
     pub(crate) fn drain(&self) {
         self.set(&self.draining);
     }
@@ -48,7 +49,7 @@ impl Lifecycle {
         self.stopping.load(Ordering::Acquire)
     }
 
-    /// The broker stops: whoever waits here goes on at once.
+    /// Records that the broker stops. Threads that wait here continue at once.
     pub(crate) fn stop(&self) {
         self.set(&self.stopping);
     }
@@ -69,7 +70,7 @@ impl Lifecycle {
         !self.is_stopping()
     }
 
-    /// Waits for `time`, or until the broker stops. Returns whether it goes on.
+    /// Waits for `time`, or until the broker stops. Returns `false` if it stops.
     pub(crate) fn wait(&self, time: Duration) -> bool {
         let held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         let _held = self

@@ -1,4 +1,4 @@
-//! Starting, running and stopping: the threads and what they are made of, settings that change meanwhile, and the clock.
+//! Starting, running and stopping: the threads and their data, changes of settings, and the clock.
 
 mod announce;
 pub(crate) mod broker;

@@ -1,44 +1,44 @@
-//! Whether the built-in feed is heard of: written by its thread, read by whoever asks for readiness.
+//! The last sign of life of the built-in feed. Its thread writes it, and `/readyz` reads it.
 //!
-//! One number, so that a tick costs a store. A feed that waits for its first subscription, or whose recording is over, is
-//! not silent; one that never had a tick is neither. Never reads a clock.
+//! It is one number, so a tick costs one store. A feed that waits for its first subscription, or whose recording has
+//! ended, is not silent; nor is one that never had a tick. Never reads a clock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tickwire_wire::Micros;
 
-/// Nothing is expected: the feed has not started, or is over.
+/// Nothing is expected: the feed has not started, or has ended.
 const RESTS: u64 = u64::MAX;
 /// The feed ended by a fault.
 const FAILED: u64 = u64::MAX - 1;
-/// Nothing will ever come: the feed has not one tick.
+/// Nothing will ever come: the feed has no tick at all.
 const EMPTY: u64 = u64::MAX - 2;
 
-/// When the feed published last.
+/// The time at which the feed last published, or one of the states above.
 #[derive(Debug)]
 pub(crate) struct Pulse {
     last: AtomicU64,
 }
 
 impl Pulse {
-    /// Of a feed that has not started.
+    /// The pulse of a feed that has not started.
     pub(crate) fn new() -> Self {
         Self {
             last: AtomicU64::new(RESTS),
         }
     }
 
-    /// The feed starts or publishes.
+    /// Records that the feed starts or publishes.
     pub(crate) fn beat(&self, now: Micros) {
         self.last.store(now.0, Ordering::Relaxed);
     }
 
-    /// The feed is over.
+    /// Records that the feed has ended.
     pub(crate) fn rest(&self) {
         self.last.store(RESTS, Ordering::Relaxed);
     }
 
-    /// The feed ended by a fault: nothing of it will come any more.
+    /// Records that the feed ended by a fault: nothing more will come from it.
     pub(crate) fn fail(&self) {
         self.last.store(FAILED, Ordering::Relaxed);
     }
@@ -48,7 +48,7 @@ impl Pulse {
         self.last.load(Ordering::Relaxed) == FAILED
     }
 
-    /// The feed has ended without a tick.
+    /// Records that the feed has ended without a tick.
     pub(crate) fn has_nothing(&self) {
         self.last.store(EMPTY, Ordering::Relaxed);
     }
@@ -58,7 +58,7 @@ impl Pulse {
         self.last.load(Ordering::Relaxed) == EMPTY
     }
 
-    /// For how many milliseconds the feed has been silent, if that is too long.
+    /// The milliseconds for which the feed has been silent, if they are more than `most_ms`.
     pub(crate) fn silent_ms(&self, now: Micros, most_ms: u64) -> Option<u64> {
         let last = Some(self.last.load(Ordering::Relaxed)).filter(|last| *last < EMPTY)?;
         let silent = now.since(Micros(last)) / 1_000;

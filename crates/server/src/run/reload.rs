@@ -1,7 +1,9 @@
-//! Other settings for a running broker: all parts are built first, then each is put in place; never some of them.
+//! New settings for a running broker. All parts are built first, and then all are put in place. Never only some of them
+//! are.
 //!
-//! A part is what one thread or structure takes whole. To add one: a field of [`Parts`], a line in [`Parts::build`] that
-//! makes it of the settings and may fail, and a line in [`Parts::apply`] that puts it in place and cannot.
+//! A part is taken as a whole by one thread or structure. A new part needs a field of [`Parts`], a line in
+//! [`Parts::build`] that makes it from the settings and may fail, and a line in [`Parts::apply`] that puts it in place
+//! and cannot fail.
 
 use std::sync::Arc;
 
@@ -16,39 +18,39 @@ use crate::net::tls::{TlsError, TlsIdentity, TlsStore};
 use crate::run::command::Command;
 use crate::run::live_settings::LiveSettings;
 
-/// Why other settings were not taken. What held before goes on.
+/// Why new settings were not applied. The old ones stay.
 #[derive(Debug, Error)]
 pub enum ReloadError {
     /// The settings could not be read, or one of them is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The keys that verify tokens cannot be had.
+    /// The keys that verify tokens cannot be loaded.
     #[error(transparent)]
     Access(#[from] AccessError),
-    /// The broker's certificate cannot be had.
+    /// The broker's certificate cannot be loaded.
     #[error(transparent)]
     Tls(#[from] TlsError),
 }
 
-/// What a reload did.
+/// The result of a reload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reloaded {
-    /// The settings that differ from those that the broker was started with and hold only after a restart.
+    /// The settings that differ from those at the start and that take effect only after a restart.
     pub needs_restart: Vec<&'static str>,
 }
 
-/// The running broker, as far as new parts are put into it.
+/// The parts of a running broker that a reload changes.
 #[derive(Debug)]
 pub(crate) struct Running<'a> {
     pub(crate) directory: &'a Directory,
     pub(crate) handles: &'a [ShardHandle],
     pub(crate) address_limits: &'a AddressLimits,
     pub(crate) live_settings: &'a LiveSettings,
-    /// None if clients do not speak TLS.
+    /// `None` if clients do not use TLS.
     pub(crate) tls: Option<&'a TlsStore>,
 }
 
-/// Everything that can change while a broker runs, ready to be put in place.
+/// All parts that can change while a broker runs, ready to be put in place.
 #[derive(Debug)]
 pub(crate) struct Parts {
     kinds: Kinds,
@@ -60,10 +62,10 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// Makes all parts, or none, for a process that may have `open_files` files open.
+    /// Makes all parts or none, for a process that may have `open_files` files open.
     ///
     /// # Errors
-    /// The first that cannot be made.
+    /// The first fault.
     pub(crate) fn build(config: Arc<Config>, open_files: u64) -> Result<Self, ReloadError> {
         Ok(Self {
             kinds: Kinds::with_rules(config.kinds.clone()),
@@ -95,10 +97,10 @@ impl Parts {
     }
 }
 
-/// The rules of who may do what. Keys that cannot be used though their file can are named in the log.
+/// Loads the rules of access. Keys that cannot be used are named in the log, if their file can be read.
 ///
 /// # Errors
-/// When a file that the settings name cannot be used.
+/// If a file in the settings cannot be used.
 pub(crate) fn load_access(config: &Config) -> Result<Arc<Access>, AccessError> {
     let access = Access::load(config)?;
     for key in access.ignored_keys() {

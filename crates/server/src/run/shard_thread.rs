@@ -1,9 +1,9 @@
-//! The thread of a shard: its runtime, its tasks, its loop.
+//! The thread of a shard: its runtime, its tasks and its loop.
 //!
-//! One task per connection exists only while it speaks HTTP; an upgraded connection is the hub's. The loop sleeps until
-//! the poller, the queue, a deadline or a command wakes it, and then cycles until nothing is left to do, letting the
-//! thread's other tasks run in between. A panic ends the task that it is in; one that comes out of the hub ends all sessions of the
-//! shard, which then goes on as new.
+//! A connection has a task of its own only while it uses HTTP; an upgraded connection belongs to the hub. The loop
+//! sleeps until the poller, the queue, a deadline or a command wakes it. Then it cycles until nothing is left to do,
+//! and lets the thread's other tasks run in between. A panic ends the task that it happens in. A panic in the hub ends
+//! all sessions of the shard, which then begins anew.
 
 use std::io;
 use std::net::SocketAddr;
@@ -36,14 +36,14 @@ use crate::run::http_budget::HttpBudget;
 use crate::run::leaving::Leaving;
 use crate::run::lifecycle::Lifecycle;
 
-/// Least bytes that a slow connection is offered at a time.
+/// The least number of bytes that a slow connection is offered at a time.
 const PIECE_BYTES_MIN: usize = 2 * 1024;
 
-/// Everything that a shard's thread needs; made on another thread.
+/// Everything that a shard's thread needs. It is made on another thread.
 pub(crate) struct ShardPlan {
     pub(crate) id: ShardId,
     pub(crate) config: Arc<Config>,
-    /// Most connections of all shards together.
+    /// The most connections of all shards together.
     pub(crate) connections_max: usize,
     pub(crate) directory: Arc<Directory>,
     pub(crate) clock: Clock,
@@ -62,13 +62,13 @@ impl ShardPlan {
     /// Runs the shard on this thread until it is told to stop.
     ///
     /// # Errors
-    /// When the runtime or the poller cannot be made.
+    /// If the runtime or the poller cannot be made.
     pub(crate) fn run(self) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        // However it ends, nobody waits for its queue. Dropped behind its tasks, and before the runtime, which waits for the bulk
-        // publications that are under way.
+        // However the thread ends, nothing may wait for its queue any more. This is dropped after the tasks, and before
+        // the runtime, which waits for the bulk publications under way.
         let _forgotten = Forgotten(self.id, self.directory.clone());
         let local = LocalSet::new();
         let turns = HttpBudget::default();
@@ -78,7 +78,7 @@ impl ShardPlan {
     async fn serve(self, turns: &HttpBudget) -> io::Result<()> {
         let mut running = Running::new(self)?;
         loop {
-            // A panic costs the sessions of this shard, and nothing else.
+            // A panic ends the sessions of this shard, and nothing else.
             match AssertUnwindSafe(running.turn(turns)).catch_unwind().await {
                 Ok(Ok(ControlFlow::Continue(()))) => {}
                 Ok(Ok(ControlFlow::Break(()))) => return Ok(()),
@@ -92,7 +92,7 @@ impl ShardPlan {
     }
 }
 
-/// A shard that is wanted for nothing any more once this is dropped.
+/// Removes the interests of a shard and empties its queue when it is dropped.
 struct Forgotten(ShardId, Arc<Directory>);
 
 impl Drop for Forgotten {
@@ -101,7 +101,7 @@ impl Drop for Forgotten {
     }
 }
 
-/// A shard's loop.
+/// The loop of a shard.
 struct Running {
     hub: SharedHub,
     context: Rc<HttpContext>,
@@ -109,7 +109,7 @@ struct Running {
     commands: mpsc::Receiver<Command>,
     wake: Arc<Notify>,
     clock: Clock,
-    /// What holds now.
+    /// The current configuration.
     config: Arc<Config>,
     access: Arc<Access>,
     connections_max: usize,
@@ -160,7 +160,7 @@ impl Running {
         })
     }
 
-    /// Waits for something to do, and does it. Says whether to go on.
+    /// Waits for something to do, and does it. Returns whether to continue.
     async fn turn(&mut self, turns: &HttpBudget) -> io::Result<ControlFlow<()>> {
         if let Some(leaving) = &self.leaving
             && leaving.is_over(&self.hub, &self.context)
@@ -174,7 +174,7 @@ impl Running {
             command = self.commands.recv() => match command {
                 Some(Command::Serve(stream, peer, permit)) => {
                     accept(&self.context, turns, (stream, peer), permit);
-                    // The connection's own task goes first.
+                    // The connection's own task must run first.
                     return Ok(ControlFlow::Continue(()));
                 }
                 Some(command) => self.obey(command),
@@ -197,14 +197,14 @@ impl Running {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Does what it is told. What holds from then on is noted down first: it holds also if a panic comes in between.
+    /// Executes a command. The new state is stored first, so that it stays even if a panic follows.
     fn obey(&mut self, command: Command) {
         match command {
             Command::Serve(..) => {}
             Command::Answer(question) => self.hub.borrow().answer(question),
             Command::Reconfigure(config, access) => {
                 (self.config, self.access) = (config, access);
-                // Connections that speak HTTP have what they began with, and end with their next answer.
+                // Connections that use HTTP keep the old settings, and end with their next answer.
                 self.context = Rc::new(self.context.reconfigured(&self.config));
                 self.context.shutdown.renew();
                 self.hub
@@ -220,7 +220,7 @@ impl Running {
         }
     }
 
-    /// Ends the sessions that there are and goes on without them.
+    /// Ends all sessions and continues with a new hub.
     fn begin_anew(&mut self) {
         let kind = self.config.socket.egress;
         let opened = egress::open(kind, self.connections_max).or_else(|error| {
@@ -233,7 +233,7 @@ impl Running {
                 access: self.access.clone(),
                 egress,
             }),
-            // Not for the plain one; the hub is still broken, so this is tried again.
+            // The plain egress cannot fail here. For another one, the hub stays broken and this is tried again.
             Err(error) => tracing::error!(%error, "nothing can be written to connections"),
         }
         if let Some(leave) = self.leave {
@@ -244,7 +244,8 @@ impl Running {
     }
 }
 
-/// Most bytes that a slow connection is written at a time: about what the kernel then takes before it has enough.
+/// The most bytes that a slow connection is written at a time: about as many as the kernel then takes before it has
+/// enough.
 fn piece_bytes(socket: &config::Socket) -> usize {
     let half = usize::try_from(socket.notsent_lowat_bytes / 2).unwrap_or(BYTES_PER_WRITE);
     half.clamp(PIECE_BYTES_MIN, BYTES_PER_WRITE)
@@ -266,11 +267,11 @@ fn accept(
     match tokio::net::TcpStream::from_std(stream) {
         Ok(stream) => {
             let (context, turns) = (context.clone(), turns.clone());
-            // Counted before its task runs, so that a drain that begins meanwhile waits for it.
+            // It is counted before its task runs, so that a drain that begins meanwhile waits for it.
             let answering = context.shutdown.answer();
             tokio::task::spawn_local(async move {
                 let serving = service::serve(context.clone(), stream, peer, permit, answering);
-                // What a panic costs is this connection, and the shard if it came out of the hub.
+                // A panic ends this connection, and all sessions of the shard if it happened in the hub.
                 if AssertUnwindSafe(turns.take(serving))
                     .catch_unwind()
                     .await
@@ -285,7 +286,7 @@ fn accept(
     }
 }
 
-/// Lets go of whoever is left.
+/// Closes all remaining connections.
 fn end(hub: &SharedHub) {
     let mut hub = hub.borrow_mut();
     let now = hub.clock.now();

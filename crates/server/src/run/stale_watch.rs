@@ -1,4 +1,4 @@
-//! The task that looks for topics which fell silent, when the next of them may have.
+//! The task that looks for stale topics, at the time when the next one may have become stale.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use tickwire_router::Directory;
 
 use crate::run::clock::Clock;
 
-/// Longest time between two looks: a topic that is made in between is looked at then.
+/// The longest time between two looks. A topic that is made in between is seen at the next one.
 const PAUSE_MAX: Duration = Duration::from_millis(250);
-/// Shortest time between two looks, in which the thread's other tasks have their turn.
+/// The shortest time between two looks, in which the thread's other tasks have their turn.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 
-/// Looks until it is dropped.
+/// Looks for stale topics until the future is dropped.
 pub(crate) async fn run(directory: Arc<Directory>, clock: Clock) {
     loop {
         let next = directory.look_for_stale(clock.now());

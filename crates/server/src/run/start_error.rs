@@ -1,4 +1,4 @@
-//! Why a broker did not start, and what to do about it.
+//! Why a broker did not start, and what an operator can do about it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ pub enum StartError {
         key: &'static str,
         /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The recordings cannot be replayed.
@@ -35,10 +35,10 @@ pub enum StartError {
     /// The rules of access cannot be built.
     #[error(transparent)]
     Access(#[from] AccessError),
-    /// The egress that was asked for is not to be had.
+    /// The required egress is not available.
     #[error("socket.egress = io_uring: this kernel does not offer it ({0}); set it to auto or plain")]
     Egress(#[source] io::Error),
-    /// There is no certificate to show clients.
+    /// There is no usable certificate.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// A thread or its runtime could not be made.
@@ -46,7 +46,7 @@ pub enum StartError {
     Thread(#[from] io::Error),
 }
 
-/// What to do about an address that cannot be listened on.
+/// What an operator can do about an address that cannot be listened on.
 fn advice(error: &io::Error, key: &str) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {

@@ -1,25 +1,25 @@
-//! How the system's allocator is told to hold no more than the broker does: all threads share one heap, and memory goes back to the
-//! system when the broker holds much less than it did.
+//! Makes the system's allocator hold no more memory than the broker does. All threads share one heap, and memory is
+//! returned to the system when the broker holds much less than before.
 //!
-//! Messages are published by some threads and encoded by others. With a heap for each, what one lets go is of no use to the other
-//! ([ADR 0010](../../../../docs/adr/0010-all-threads-share-one-heap.md)).
+//! Some threads publish messages and others encode them. If each had its own heap, memory that one frees could not be
+//! used by another ([ADR 0010](../../../../docs/adr/0010-all-threads-share-one-heap.md)).
 //!
-//! The system's allocator keeps what was freed between other blocks, so that a broker which once kept much for replays or
-//! histories would go on looking as large. Asked about once a second, on a thread of its own when there is something to give
-//! back; other threads may wait for the allocator meanwhile, a millisecond or two for each 32 MiB.
+//! The system's allocator keeps freed memory between other blocks. So a broker that once kept much for replays or
+//! histories would stay as large. This is checked about once a second. When there is memory to return, a thread of its
+//! own returns it; other threads may wait for the allocator meanwhile, a millisecond or two for each 32 MiB.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tickwire_router::Directory;
 
-/// Time between two looks.
+/// The time between two checks.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Bytes that must have been let go for it to be worth while.
+/// The number of freed bytes from which on it is worth the work.
 const LEAST_BYTES: usize = 32 * 1024 * 1024;
 
-/// Has all threads that begin from now on share one heap. To be called before there are others; does nothing where the allocator is
-/// another one.
+/// Makes all threads that start from now on share one heap. Must be called before there are other threads. Does nothing
+/// with another allocator.
 #[allow(unsafe_code, reason = "the C library is told by a call of its own")]
 pub fn share_heap() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -29,7 +29,7 @@ pub fn share_heap() {
     }
 }
 
-/// Looks until it is dropped.
+/// Checks the memory until the future is dropped.
 pub(crate) async fn run(directory: Arc<Directory>) {
     let mut most = 0;
     loop {
@@ -48,7 +48,7 @@ pub(crate) async fn run(directory: Arc<Directory>) {
     }
 }
 
-/// Has the allocator give back what it does not need.
+/// Makes the allocator return memory that it does not need.
 #[allow(unsafe_code, reason = "the C library is told by a call of its own")]
 fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]

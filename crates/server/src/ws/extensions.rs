@@ -1,8 +1,9 @@
-//! Which extension a connection gets: permessage-deflate (RFC 7692 §7.1), or none.
+//! Negotiates the extension of a connection: permessage-deflate (RFC 7692 §7.1), or none.
 //!
-//! Parses strictly. A header that breaks the grammar of RFC 6455 §9.1 fails the handshake; an offer whose parameters are not
-//! those of RFC 7692 is declined, and the next one looked at. What is agreed to never has context takeover, in either
-//! direction: a message's compressed frame is then the same for all, and no connection keeps a state for it.
+//! The parser is strict. A header that breaks the grammar of RFC 6455 §9.1 fails the handshake. An offer with
+//! parameters that are not those of RFC 7692 is declined, and the next one is checked. The agreement never includes
+//! context takeover, in either direction: so the compressed frame of a message is the same for all, and no connection
+//! keeps a state for it.
 
 use hyper::header::{HeaderMap, HeaderValue, SEC_WEBSOCKET_EXTENSIONS};
 use tickwire_wire::deflate::WindowBits;
@@ -11,21 +12,21 @@ use crate::http::ErrorResponse;
 
 const PERMESSAGE_DEFLATE: &str = "permessage-deflate";
 
-/// permessage-deflate as it was agreed on.
+/// The agreed parameters of permessage-deflate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Deflate {
-    /// The window that the client asked for, for what it receives.
+    /// The window for messages to the client, if it asked for one.
     asked: Option<WindowBits>,
 }
 
 impl Deflate {
-    /// The window with which the client inflates what it receives.
+    /// The window with which the client inflates messages.
     #[must_use]
     pub(crate) fn window(self) -> WindowBits {
         self.asked.unwrap_or(WindowBits::MAX)
     }
 
-    /// What the answer to the handshake says of it.
+    /// The extension's header for the answer to the handshake.
     ///
     /// # Panics
     /// Never: the text is made of visible ASCII.
@@ -40,7 +41,7 @@ impl Deflate {
     }
 }
 
-/// The first offer of permessage-deflate that can be accepted, if there is one.
+/// The first acceptable offer of permessage-deflate, if there is one.
 ///
 /// # Errors
 /// The answer to a request whose header is malformed.
@@ -65,7 +66,7 @@ pub(crate) fn negotiate(headers: &HeaderMap) -> Result<Option<Deflate>, ErrorRes
     Ok(agreed)
 }
 
-/// What an offer asks for so far; nothing once it cannot be accepted.
+/// The parameters of an offer so far, and whether it is declined.
 #[derive(Debug, Default)]
 struct Offer {
     declined: bool,
@@ -76,7 +77,7 @@ struct Offer {
 }
 
 impl Offer {
-    /// Takes note of a parameter. Each may be there once, with a value where it has one (RFC 7692 §7.1).
+    /// Adds a parameter. Each may occur once, with a value if it needs one (RFC 7692 §7.1).
     fn parameter(&mut self, name: &[u8], value: Option<&[u8]>) {
         let once = |seen: &mut bool| !std::mem::replace(seen, true);
         let accepted = match (name, value) {
@@ -86,7 +87,7 @@ impl Offer {
                 Some(window) => self.server_max_window_bits.replace(window).is_none(),
                 None => false,
             },
-            // Any window that a client may have can be inflated, so there is nothing to answer.
+            // The broker can inflate with any window of a client, so there is nothing to answer.
             (b"client_max_window_bits", value) => {
                 value.is_none_or(|value| window_bits(value).is_some())
                     && once(&mut self.client_max_window_bits)
@@ -110,14 +111,14 @@ fn window_bits(value: &[u8]) -> Option<WindowBits> {
     WindowBits::new(text.parse().ok().filter(|_| digits)?)
 }
 
-/// What is wrong with a header.
+/// The fault of a header.
 struct Malformed(&'static str);
 
 /// The rest of a header line.
 struct Scanner<'h>(&'h [u8]);
 
 impl<'h> Scanner<'h> {
-    /// The next element of the list, as what it offers; the outer nothing at the end of the line.
+    /// The next element of the list, as its offer. The outer `None` is the end of the line.
     #[expect(
         clippy::option_option,
         reason = "an element that offers nothing usable is not the end of the list"
@@ -147,7 +148,7 @@ impl<'h> Scanner<'h> {
         Ok(Some(offer.accept().filter(|_| is_deflate)))
     }
 
-    /// Takes `byte` and the white space around it, if it comes next; otherwise the white space alone.
+    /// Skips white space. If `byte` is next, takes it with the white space after it and returns `true`.
     fn takes(&mut self, byte: u8) -> bool {
         self.0 = self.0.trim_ascii_start();
         let taken = self.0.strip_prefix(&[byte]);
@@ -169,7 +170,7 @@ impl<'h> Scanner<'h> {
         Ok(token)
     }
 
-    /// A token, or a quoted string that is one.
+    /// A token, or a quoted string whose content is a token.
     fn value(&mut self) -> Result<std::borrow::Cow<'h, [u8]>, Malformed> {
         let Some(mut rest) = self.0.strip_prefix(b"\"") else {
             return self.token().map(std::borrow::Cow::Borrowed);
@@ -196,7 +197,7 @@ impl<'h> Scanner<'h> {
     }
 }
 
-/// RFC 9110 §5.6.2.
+/// Whether `byte` may be in a token (RFC 9110 §5.6.2).
 const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
@@ -226,7 +227,7 @@ mod tests {
 
     const ANSWER: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 
-    /// What comes of header lines: the answer without its beginning, "none", or the refusal's reason.
+    /// The outcome of header lines: the answer without its beginning, "none", or the reason of the refusal.
     fn outcome(lines: &[&[u8]]) -> String {
         let mut headers = HeaderMap::new();
         for line in lines {
@@ -302,7 +303,7 @@ mod tests {
         ] {
             let offer = format!("permessage-deflate; {parameters}");
             assert_eq!(outcome(&[offer.as_bytes()]), "none", "{offer}");
-            // The next one is looked at.
+            // The next offer is checked.
             let offers = format!("{offer}, permessage-deflate; server_max_window_bits=9");
             assert_eq!(
                 outcome(&[offers.as_bytes()]),

@@ -1,7 +1,7 @@
-//! Whether a request for `/v1/ws` becomes a WebSocket connection, and with which codec.
+//! Decides whether a request for `/v1/ws` becomes a WebSocket connection, and with which codec.
 //!
-//! Decides on the request's head alone. Whatever breaks a rule of RFC 6455 §4.2.1 is answered with 400, 405 or 426 and what to
-//! do instead, never with 101. What comes of the extensions that are offered is [`crate::ws::extensions`]' business.
+//! Only the request's head is read. A request that breaks a rule of RFC 6455 §4.2.1 is answered with 400, 405 or 426
+//! and what to do instead, never with 101. [`crate::ws::extensions`] decides on the extensions that are offered.
 
 use bytes::Bytes;
 use fastwebsockets::upgrade;
@@ -17,17 +17,17 @@ use crate::auth::is_token_entry;
 use crate::http::{ErrorResponse, METHODS_OF_STREAMS};
 use crate::ws::extensions::{self, Deflate};
 
-/// The version of the protocol that RFC 6455 defines.
+/// The version of the WebSocket protocol in RFC 6455.
 const WEBSOCKET_VERSION: &str = "13";
-/// Most characters of an offer that a refusal repeats.
+/// The most characters of an offer that a refusal repeats.
 const SHOWN_CHARS_MAX: usize = 100;
 
-/// A request that may become a connection.
+/// A request that is accepted as a WebSocket handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Accepted {
-    /// How the connection's messages are written.
+    /// The codec of the connection's messages.
     pub codec: Codec,
-    /// The compression that was agreed on.
+    /// The agreed compression.
     pub deflate: Option<Deflate>,
     /// Whether the client offered subprotocols, so that the answer must name the chosen one.
     offered: bool,
@@ -35,14 +35,14 @@ pub(crate) struct Accepted {
 }
 
 impl Accepted {
-    /// The same without compression, unless it is `allowed`.
+    /// The same, but without compression if it is not `allowed`.
     #[must_use]
     pub(crate) fn with_compression(mut self, allowed: bool) -> Self {
         self.deflate = self.deflate.filter(|_| allowed);
         self
     }
 
-    /// How the connection's data messages are written.
+    /// The encoding of the connection's data messages.
     #[must_use]
     pub(crate) fn variant(&self) -> Variant {
         match self.deflate {
@@ -53,10 +53,11 @@ impl Accepted {
 
     /// The answer, 101 Switching Protocols (RFC 6455 §4.2.2 step 5).
     ///
-    /// Made from the key alone, so it does not matter whether `hyper::upgrade::on` has been called on the request.
+    /// It is made from the key alone, so it does not matter whether `hyper::upgrade::on` has been called on the
+    /// request.
     ///
     /// # Errors
-    /// Never, as key and version were checked: 500.
+    /// Never, as key and version were checked. Otherwise 500.
     pub(crate) fn response(self) -> Result<Response<Empty<Bytes>>, ErrorResponse> {
         let mut head = Request::new(());
         let version = HeaderValue::from_static(WEBSOCKET_VERSION);
@@ -76,15 +77,15 @@ impl Accepted {
     }
 }
 
-/// Decides on `request`, whose path has already led here.
+/// Decides on `request`, whose path is the right one.
 ///
 /// # Errors
-/// The answer to give instead of a connection.
+/// The answer in place of a connection.
 pub(crate) fn check<B>(request: &Request<B>) -> Result<Accepted, ErrorResponse> {
     let headers = request.headers();
     // RFC 6455 §4.2.1 item 1: an HTTP/1.1 or higher GET. Later versions have no Upgrade at all (RFC 9113 §8.6).
     if request.method() != Method::GET {
-        // A handshake that is none is a bad request (§4.2.2), whatever else is wrong.
+        // A handshake with another method is a bad request (§4.2.2), whatever else is wrong.
         return Err(if has_token(headers, &UPGRADE, "websocket") {
             ErrorResponse::bad_request("a WebSocket handshake is a GET")
                 .with_header(ALLOW, METHODS_OF_STREAMS)
@@ -101,7 +102,7 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<Accepted, ErrorResponse> 
             "this is a WebSocket endpoint: send \"Upgrade: websocket\" and \"Connection: Upgrade\"",
         ));
     }
-    // Item 6; the answer names the version that is understood (§4.4).
+    // Item 6. The answer names the supported version (§4.4).
     if the_only(headers, &SEC_WEBSOCKET_VERSION).is_none_or(|version| version != WEBSOCKET_VERSION) {
         return Err(upgrade_required(
             "only WebSocket version 13 is understood: send \"Sec-WebSocket-Version: 13\"",
@@ -118,7 +119,7 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<Accepted, ErrorResponse> 
         .ok_or_else(|| {
             ErrorResponse::bad_request("exactly one Sec-WebSocket-Key is needed, 16 bytes in base64")
         })?;
-    // The bytes after the head are frames; a body would be read as such, or the frames as a second request.
+    // The bytes after the head are frames. A body would be read as frames, or the frames as a second request.
     if headers.contains_key(TRANSFER_ENCODING)
         || headers.get_all(CONTENT_LENGTH).iter().any(|length| length != "0")
     {
@@ -132,7 +133,8 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<Accepted, ErrorResponse> 
     })
 }
 
-/// The first codec of the client's list, which is in its order of preference (RFC 6455 §4.1 item 10); JSON if it has no list.
+/// The first known codec in the client's list, which is in its order of preference (RFC 6455 §4.1 item 10). JSON if
+/// there is no list.
 fn choose_codec(headers: &HeaderMap) -> Result<Codec, ErrorResponse> {
     let only_tokens = || tokens(headers, &SEC_WEBSOCKET_PROTOCOL).next().is_some();
     if !headers.contains_key(SEC_WEBSOCKET_PROTOCOL) || (offers(headers).next().is_none() && only_tokens()) {
@@ -155,19 +157,19 @@ fn choose_codec(headers: &HeaderMap) -> Result<Codec, ErrorResponse> {
         })
 }
 
-/// The subprotocols that the client offers. Entries that carry a token are none, and no answer repeats them.
+/// The subprotocols that the client offers. Entries with a token are not subprotocols, and no answer repeats them.
 fn offers(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     tokens(headers, &SEC_WEBSOCKET_PROTOCOL).filter(|entry| !is_token_entry(entry))
 }
 
-/// 426, which always says what to upgrade to (RFC 9110 §15.5.22).
+/// 426, which always names the protocol to upgrade to (RFC 9110 §15.5.22).
 fn upgrade_required(reason: &str) -> ErrorResponse {
     ErrorResponse::new(StatusCode::UPGRADE_REQUIRED, Refusal::bad_request(reason))
         .with_header(UPGRADE, "websocket")
         .with_header(CONNECTION, "Upgrade")
 }
 
-/// The elements of a comma-separated list that may stand in several header lines (RFC 9110 §5.6.1: empty ones don't count).
+/// The elements of a comma-separated list in one or more header lines (RFC 9110 §5.6.1: empty elements do not count).
 fn tokens<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h [u8]> {
     headers
         .get_all(name)
@@ -181,14 +183,14 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     tokens(headers, name).any(|found| found.eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// The header that must stand there exactly once.
+/// The value of a header that must occur exactly once.
 fn the_only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
     let mut all = headers.get_all(name).into_iter();
     all.next().filter(|_| all.next().is_none())
 }
 
-/// Whether `text` is the base64 of 16 bytes: 22 digits, of which the last carries two bits, and the padding. What its four unused
-/// bits hold doesn't matter.
+/// Whether `text` is the base64 of 16 bytes: 22 digits, of which the last carries two bits, and the padding. The four
+/// unused bits of the last digit do not matter.
 fn is_key(text: &[u8]) -> bool {
     matches!(text.split_at_checked(22), Some((digits, b"==")) if digits
         .iter()
@@ -207,7 +209,7 @@ mod tests {
 
     use super::*;
 
-    /// A handshake that is in order, as header lines; the key is that of RFC 6455 §1.3.
+    /// The header lines of a valid handshake. The key is that of RFC 6455 §1.3.
     const GOOD: [&str; 5] = [
         "Host: example.com",
         "Upgrade: websocket",
@@ -216,7 +218,7 @@ mod tests {
         "Sec-WebSocket-Version: 13",
     ];
 
-    /// The good handshake without the headers that `lines` names, and with `lines` instead. `Name:` takes one away.
+    /// The valid handshake with `lines` in place of its headers of the same names. `Name:` removes a header.
     fn request_with(lines: &[&str]) -> Request<()> {
         let name_of = |line: &str| line.split(':').next().unwrap().to_ascii_lowercase();
         let mut request = Request::get("/v1/ws");
@@ -232,7 +234,7 @@ mod tests {
         request.body(()).unwrap()
     }
 
-    /// The outcome in a line: codec, named subprotocol and extension, or status, extra headers and reason.
+    /// The outcome in one line: codec, chosen subprotocol and extension, or status, extra headers and reason.
     fn outcome<B>(request: &Request<B>) -> String {
         match check(request) {
             Ok(accepted) => {
@@ -292,7 +294,7 @@ mod tests {
             &["Sec-WebSocket-Extensions: permessage-bzip2"],
             &expect!["101 json, no subprotocol"],
         );
-        // The last digit's unused bits.
+        // The unused bits of the last digit are set.
         check_lines(
             &["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZR=="],
             &expect!["101 json, no subprotocol"],
@@ -469,7 +471,7 @@ mod tests {
         }
     }
 
-    /// RFC 6455 §4.2.1 asks for all of its items: of the handshakes that have some of them wrong, none is accepted.
+    /// RFC 6455 §4.2.1 requires all of its items: a handshake with any of them wrong is refused.
     #[test]
     fn no_combination_of_faults_is_accepted() {
         let faults = [
@@ -523,7 +525,7 @@ mod tests {
         let serving = tokio::spawn(connection);
 
         let head = format!("GET /v1/ws HTTP/1.1\r\n{}\r\n\r\n", GOOD.join("\r\n"));
-        // What follows the head at once must reach the upgraded connection.
+        // Bytes right after the head must reach the upgraded connection.
         client.write_all(head.as_bytes()).await.unwrap();
         client.write_all(b"early").await.unwrap();
         let mut answer = Vec::new();

@@ -1,4 +1,4 @@
-//! How a request becomes a WebSocket connection: the handshake, and the extension that is agreed on.
+//! Turns a request into a WebSocket connection: the handshake, and the agreed extension.
 
 pub(crate) mod extensions;
 pub(crate) mod handshake;

@@ -1,4 +1,4 @@
-//! Rules of access that change while the broker runs.
+//! Access rules that change while the broker runs.
 
 use tickwire_server::Config;
 use tickwire_server::config::KeyHash;
@@ -43,7 +43,7 @@ fn a_key_that_is_withdrawn_ends_its_sessions_and_no_others() {
     }
     let close = "event: close\ndata: {\"code\":4003,\"reason\":\"the key was withdrawn\"}";
     assert!(said.contains(close), "{said}");
-    // The others go on: what is published now reaches them.
+    // The others go on: a message that is published now reaches them.
     let publish = |key: &str| {
         let bearer = format!("Authorization: Bearer {key}");
         broker
@@ -72,7 +72,7 @@ fn other_rules_hold_for_who_comes_later() {
     broker.wait_until("a token is required", || broker.get("/v1/topics").status == 401);
 }
 
-/// Rights are asked when a message is published, not only when its request begins.
+/// Rights are checked when a message is published, not only when its request begins.
 #[test]
 fn a_body_that_ends_after_its_key_was_withdrawn_is_not_published() {
     let broker = TestBroker::publishing("", &keys(&["first", "second"]), &[]);
@@ -115,7 +115,7 @@ fn a_body_that_ends_after_its_key_was_withdrawn_is_not_published() {
         client.write(&body.as_bytes()[3..]);
         assert_eq!(client.answer(false).status, 200, "{body}");
     }
-    // Other rights hold as well.
+    // This also holds if the key only gets other rights.
     let narrowed = begun("second");
     broker.reload(settings(
         &keys(&["second"]).replace("publish = [\">\"]", "publish = [\"b\"]"),
@@ -139,7 +139,7 @@ fn a_body_that_ends_after_its_key_was_withdrawn_is_not_published() {
     assert_eq!(value.json()["seq"], 2, "{}", value.text());
 }
 
-/// Whoever may publish to a wide pattern cannot fill the broker for all others.
+/// A client that may publish to a wide pattern cannot fill the broker for all others.
 #[test]
 fn a_key_an_address_and_no_other_are_told_when_they_made_their_most_topics() {
     let file = format!("{}[limits]\ntopics_per_key = 3\n", keys(&["first", "second"]));
@@ -166,11 +166,11 @@ fn a_key_an_address_and_no_other_are_told_when_they_made_their_most_topics() {
             "it exists"
         );
     }
-    // A key is the same from everywhere, and an address is another one.
+    // A key is the same from every address, and another address counts apart.
     assert_eq!(post("127.0.0.3", Some("first"), "x.3").status, 503);
     assert_eq!(post("127.0.0.3", Some("second"), "x.3").status, 200);
     assert_eq!(post("127.0.0.3", None, "y.3").status, 200);
-    // A body goes whole or not at all.
+    // A body is published as a whole or not at all.
     let lines: String = (0..3)
         .map(|n| format!("{{\"topic\":\"z.{n}\",\"data\":1}}\n"))
         .collect();
@@ -188,7 +188,7 @@ fn a_key_an_address_and_no_other_are_told_when_they_made_their_most_topics() {
     broker.wait_for_metric("tickwire_topics", 8.0);
 }
 
-/// Refused, a publication leaves no topic behind, whatever it was refused for; nor does a question about one.
+/// A refused publication makes no topic, whatever the reason; nor does a request about one.
 #[test]
 fn what_is_refused_or_not_found_over_http_makes_no_topic() {
     let broker = TestBroker::start();

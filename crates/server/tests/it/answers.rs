@@ -1,10 +1,10 @@
-//! Large answers that wait for their clients: how many bytes of them there are, and for how long.
+//! Large answers that wait for their clients: the limits on their bytes and their time.
 
 use std::time::Instant;
 
 use crate::support::{Answer, Http, TestBroker, request};
 
-/// A history of 1.2 MB; far more than the two kernels keep.
+/// A history of 1.2 MB, far more than the two kernels buffer.
 const HISTORY: &str = "/v1/topics/trade.X/history?limit=1024";
 
 /// A broker with that history, and with these settings of `[limits]`.
@@ -18,7 +18,7 @@ fn broker(limits: &str) -> TestBroker {
     broker
 }
 
-/// A client that asked for the history, got the head of the answer and has the rest wait.
+/// A client that asked for the history and got the head of the answer; the rest waits.
 fn asked(mut client: Http) -> Http {
     client.write(&request("GET", HISTORY, &[], ""));
     assert_eq!(client.head().0, 200);
@@ -39,7 +39,7 @@ fn large_answers_that_wait_have_their_most_bytes() {
     let mut waiting = [(); 2].map(|()| asked(broker.connect_narrow()));
     assert_refused(&broker.get(HISTORY));
     broker.wait_for_metric("tickwire_turned_away_total{reason=\"answers\"}", 1.0);
-    // What is small is answered as ever, and so is a question about what is large.
+    // Small answers are sent as always, and so is the answer to a request about a large one.
     for target in [
         "/v1/topics",
         "/v1/topics/trade.X",
@@ -57,7 +57,7 @@ fn large_answers_that_wait_have_their_most_bytes() {
     while broker.get(HISTORY).status == 503 {
         assert!(first.sip(1 << 20) > 0, "all was taken, and there is no room");
     }
-    // As does one whose client goes away.
+    // So does an answer whose client goes away.
     let _third = asked(broker.connect_narrow());
     drop(waiting);
     broker.wait_until("an answer is given again", || broker.get(HISTORY).status == 200);
@@ -82,7 +82,7 @@ fn an_answer_that_is_taken_a_little_at_a_time_is_given_up() {
     let broker = broker("answer_bytes = 1000000\nstall_ms = 2000\n");
     let mut slow = asked(broker.connect_narrow());
     assert_refused(&broker.get(HISTORY));
-    // It takes something all the time, but half of what it ought to.
+    // The client takes bytes all the time, but at half the required rate.
     let (begun, mut due, mut taken) = (Instant::now(), 0, 0);
     broker.wait_until("the answer is given up", || {
         while due < begun.elapsed().as_millis() {

@@ -1,22 +1,22 @@
-//! `POST /v1/publish`: all lines or none.
+//! `POST /v1/publish`: publishes all lines or none.
 
 use serde_json::json;
 
 use crate::support::{Answer, Http, TestBroker, number, text};
 
-/// Longest body.
+/// The longest body.
 const BODY_BYTES_MAX: usize = 16_777_216;
 
 fn bulk(broker: &TestBroker, body: &str) -> Answer {
     broker.connect().send("POST", "/v1/publish", &[], body)
 }
 
-/// The message `data` for `topic`, as a line.
+/// A line with the message `data` for `topic`.
 fn line(topic: &str, data: &str) -> String {
     format!("{{\"topic\":\"{topic}\",\"data\":{data}}}\n")
 }
 
-/// Topics and their newest numbers.
+/// The topics and their newest numbers.
 fn published(broker: &TestBroker) -> Vec<(String, u64)> {
     let listing = broker.get("/v1/topics").json();
     let topics = listing["topics"].as_array().expect("a list").iter();
@@ -80,7 +80,7 @@ fn one_bad_line_and_nothing_is_published() {
             "400 bad_request: line 2: book level [-1,1] is negative; nothing was published",
         ),
     ] {
-        // Whatever follows, the first bad line is the one that is named.
+        // Whatever follows, the answer names the first bad line.
         let body = [
             good.clone(),
             bad.trim_end().to_owned() + "\n",
@@ -111,7 +111,7 @@ fn a_change_that_only_the_book_s_state_refuses_refuses_all() {
             .collect();
         format!("{{\"symbol\":\"X\",\"bids\":[{}],\"time\":0}}", levels.join(","))
     };
-    // A side holds 16,384 levels: these fill it but for one.
+    // A side holds 16,384 levels: these fill all but one of them.
     broker.publish("book.X", &levels(1, 16_383));
     let body = [
         line("trade.X", "1"),
@@ -127,7 +127,7 @@ fn a_change_that_only_the_book_s_state_refuses_refuses_all() {
         "400 limit_exceeded: line 4: a book holds at most 16384 levels a side; nothing was published"
     );
     assert_eq!(published(&broker), [("book.X".to_owned(), 1)]);
-    // With room made by a line before, the same changes fit.
+    // With room that an earlier line made, the same changes fit.
     let removal = "{\"symbol\":\"X\",\"bids\":[[\"1\",\"0\"],[\"2\",\"0\"]],\"time\":0}";
     let body = line("book.X", removal) + &body;
     assert_eq!(bulk(&broker, &body).json(), json!({"published": 6}));
@@ -207,7 +207,8 @@ fn only_so_many_bytes_of_bodies_are_held_at_a_time() {
     for client in &mut waiting {
         client.write(&all_but_one);
     }
-    // All must have come before anybody else asks for room: one of them would be refused in its place.
+    // All of it must have arrived before another client asks for room; otherwise one of them would be refused in its
+    // place.
     let held = 4.0 * all_but_one.len() as f64;
     broker.wait_for_metric("tickwire_bulk_body_bytes", held);
     let refused = bulk(&broker, &line("a", "1"));
@@ -216,7 +217,7 @@ fn only_so_many_bytes_of_bodies_are_held_at_a_time() {
         "503 limit_exceeded: too many bulk publications are under way; try again"
     );
     assert_eq!(refused.header("retry-after"), "1");
-    // One that is answered makes room, as does one that goes away.
+    // A body that is answered makes room, and so does one whose client goes away.
     let mut last = waiting.pop().expect("four wait");
     last.write(b"\n");
     assert_eq!(last.answer(false).json(), json!({"published": 0}));
@@ -225,7 +226,7 @@ fn only_so_many_bytes_of_bodies_are_held_at_a_time() {
     next.write(&all_but_one);
     broker.wait_for_metric("tickwire_bulk_body_bytes", held);
     assert_eq!(bulk(&broker, &line("a", "1")).status, 503);
-    // Clients that are gone keep nothing.
+    // Clients that are gone hold nothing.
     drop(waiting);
     broker.wait_for_metric("tickwire_bulk_body_bytes", all_but_one.len() as f64);
     assert_eq!(bulk(&broker, &line("a", "2")).status, 200);

@@ -1,4 +1,4 @@
-//! Bodies that come as gzip, and answers that go so.
+//! Bodies and answers in gzip.
 
 use std::io::{Read, Write};
 
@@ -27,7 +27,7 @@ fn post(client: &mut Http, target: &str, headers: &[&str], body: &[u8]) -> Answe
     client.answer(false)
 }
 
-/// The answer to a GET of a client that takes gzip, its body decoded if it is coded.
+/// The answer to a GET of a client that accepts gzip. A coded body is decoded.
 fn get(broker: &TestBroker, target: &str, headers: &[&str]) -> Answer {
     let headers: Vec<&str> = ["Accept-Encoding: gzip, br;q=0.9"]
         .iter()
@@ -57,7 +57,7 @@ fn a_body_that_came_as_gzip_was_no_json() {
     let lines = "{\"topic\":\"trade.X\",\"data\":2}\n".repeat(100_000);
     let answer = post(&mut client, "/v1/publish", &[GZIP], &gzip(lines.as_bytes()));
     assert_eq!(answer.json(), json!({"published": 100_000}));
-    // In chunks that have nothing to do with it.
+    // The chunks are independent of the coding.
     let coded = gzip(b"3");
     client.write(b"POST /v1/topics/trade.X HTTP/1.1\r\nHost: a\r\nContent-Encoding: x-gzip\r\nTransfer-Encoding: chunked\r\n\r\n");
     for byte in &coded {
@@ -109,7 +109,7 @@ fn other_codings_are_refused_with_the_one_that_is_taken() {
     }
 }
 
-/// Limits hold for what is decoded, and decoding ends there.
+/// Limits apply to the decoded body, and decoding ends there.
 #[test]
 fn a_bomb_is_refused_at_the_limit() {
     let broker = TestBroker::start();
@@ -122,7 +122,7 @@ fn a_bomb_is_refused_at_the_limit() {
             format!("413 too_large: the body is longer than {most} bytes")
         );
     }
-    // One that fits.
+    // This one fits.
     let spaces = [&vec![b' '; 65_535][..], b"1"].concat();
     let answer = post(
         &mut broker.connect(),
@@ -139,12 +139,12 @@ fn a_client_pays_for_what_is_decoded_and_encoded_for_it() {
     let broker = TestBroker::with(file, &[]);
     let bomb = gzip(&vec![b' '; 8 * MIB]);
     let mut publisher = broker.connect_from("127.0.0.9");
-    // 8 MiB of nothing are 32 requests.
+    // 8 MiB of nothing cost 32 requests.
     let answer = post(&mut publisher, "/v1/publish", &[GZIP], &bomb);
     assert_eq!(answer.json(), json!({"published": 0}));
     let answer = post(&mut publisher, "/v1/publish", &[GZIP], &bomb);
     assert_eq!(answer.status, 429, "{}", answer.text());
-    // It is no publication more than another.
+    // They do not count as another publication.
     let answer = post(&mut publisher, "/v1/publish", &[], b"");
     assert_eq!(answer.status, 200, "{}", answer.text());
     let long = format!("\"{}\"", "x".repeat(60_000));
@@ -161,7 +161,7 @@ fn a_client_pays_for_what_is_decoded_and_encoded_for_it() {
         let answer = reader.send("GET", target, &["Accept-Encoding: gzip"], "");
         answer.status == 200
     });
-    // Of 4 MB each: 16 requests and one.
+    // The bodies have 4 MB each: they cost 16 requests and one.
     assert_eq!(taken.count(), 2);
 }
 
@@ -192,7 +192,7 @@ fn long_answers_go_as_gzip_where_it_is_taken() {
             (answer.header("vary"), plain.header("vary")),
             ("Accept-Encoding", "Accept-Encoding")
         );
-        // Byte by byte the two are not the same.
+        // The bytes of the two differ.
         let strong = plain.header("etag");
         let weak = format!("W/{strong}");
         let tag = if coded && !strong.is_empty() {
@@ -213,7 +213,7 @@ fn long_answers_go_as_gzip_where_it_is_taken() {
             .send("GET", "/v1/topics/ticker.long", &[&header], "");
         assert_eq!(answer.header("content-encoding"), "", "{accept}");
     }
-    // What a client has is named as it has it.
+    // The client's tag is repeated in its own form.
     let tag = get(&broker, "/v1/topics/ticker.long", &[])
         .header("etag")
         .to_owned();
@@ -240,7 +240,7 @@ fn long_answers_go_as_gzip_where_it_is_taken() {
     assert!(page.text().contains("\ntickwire_topics 3\n"));
 }
 
-/// What clients compress stays away from the library that inflates it.
+/// Bytes from clients do not reach the library that inflates.
 #[test]
 fn without_compression_no_gzip_is_taken_or_given() {
     let broker = TestBroker::with("[compression]\nenabled = false\n", &[]);

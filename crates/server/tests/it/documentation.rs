@@ -1,16 +1,16 @@
-//! The examples of docs/HTTP.md, run in their order.
+//! Runs the examples of docs/HTTP.md in their order.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::support::{TestBroker, skip};
 
-/// The address that the examples have.
+/// The address in the examples.
 const ADDRESS: &str = "127.0.0.1:7400";
-/// The epoch that they have.
+/// The epoch in the examples.
 const EPOCH: &str = "k3v9";
 
-/// A command and what it prints.
+/// A command and its output.
 #[derive(Debug, Default, Clone)]
 struct Example {
     command: String,
@@ -34,7 +34,7 @@ fn examples(page: &str) -> Vec<Example> {
     examples
 }
 
-/// `text` with other values for what differs each time.
+/// `text` with masks in place of values that differ each time.
 fn masked(text: &str) -> String {
     let mut masked = String::new();
     let mut rest = text;

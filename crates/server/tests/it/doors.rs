@@ -1,12 +1,12 @@
-//! Who may come in: limits of the broker and of each address, and what proxies say about their clients.
+//! Which clients are admitted: limits of the broker and of each address, and proxies that name their clients.
 //!
-//! All of 127.0.0.0/8 is this machine, so that clients can have addresses of their own.
+//! All of 127.0.0.0/8 is this machine, so each client can have an address of its own.
 
 use std::time::Instant;
 
 use crate::support::{Answer, DEADLINE, Http, TestBroker, request};
 
-/// Settings by which the addresses of this machine are limited like any other.
+/// Settings that limit the addresses of this machine like any other.
 fn limits(more: &str) -> String {
     format!("[limits]\nexempt_addresses = []\n{more}")
 }
@@ -18,14 +18,14 @@ const HANDSHAKE: [&str; 4] = [
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
 ];
 
-/// A WebSocket handshake with these headers more.
+/// A WebSocket handshake with `more` headers.
 fn upgrade(mut client: Http, more: &[&str]) -> (Http, Answer) {
     let lines = [&HANDSHAKE, more].concat();
     let answer = client.send("GET", "/v1/ws", &lines, "");
     (client, answer)
 }
 
-/// The header of the PROXY protocol for a client at `ip`, of IPv4.
+/// The header of the PROXY protocol for a client at the IPv4 address `ip`.
 fn proxy_header(command: u8, ip: [u8; 4], port: u16) -> Vec<u8> {
     let mut bytes = b"\r\n\r\n\0\r\nQUIT\n".to_vec();
     bytes.extend([0x20 | command, 0x11, 0, 12]);
@@ -53,7 +53,7 @@ fn an_address_has_its_most_connections() {
         assert_eq!(client.send("GET", "/v1/topics", &[], "").status, 200);
     }
     let mut third = broker.connect_from("127.0.0.2");
-    // It has asked before it is told, and is told all the same.
+    // It has sent its request before it gets the answer, and gets the answer all the same.
     third.try_write(b"GET /v1/topics HTTP/1.1\r\nHost: test\r\n\r\n");
     let answer = third.answer(false);
     assert_eq!(
@@ -111,7 +111,7 @@ fn an_address_connects_at_its_rate() {
             .status,
         200
     );
-    // The operators' own.
+    // This is the connection of the operators' client.
     assert!(broker.metric("tickwire_addresses") >= 1.0);
 }
 
@@ -175,13 +175,13 @@ fn publications_over_http_do_not_have_the_rate_of_requests() {
         let answer = client.send("POST", "/v1/topics/a", &[], "1");
         assert_eq!(answer.status, 200, "{n}: {}", answer.text());
     }
-    // Those that are refused have.
+    // Refused publications have one.
     let statuses: Vec<u16> = (0..20)
         .map(|_| client.send("POST", "/v1/topics/a", &[], "]").status)
         .collect();
     assert_eq!(statuses[..3], [400; 3]);
     assert!(statuses.contains(&429), "{statuses:?}");
-    // Each message of a body counts; one that asks then has to wait for all of them.
+    // Each message of a body counts. The next request has to wait for all of them.
     let lines = "{\"topic\":\"a\",\"data\":1}\n".repeat(2_000);
     let mut other = broker.connect_from("127.0.0.3");
     assert_eq!(other.send("POST", "/v1/publish", &[], &lines).status, 200);
@@ -218,7 +218,7 @@ fn requests_over_http_have_a_rate() {
         refusal.starts_with("429 rate_limited: this connection asks too often; wait "),
         "{refusal}"
     );
-    // Neither does another connection help, nor does it harm another address.
+    // Another connection does not help, and does not harm another address.
     let again = (0..20).map(|_| {
         broker
             .connect_from("127.0.0.2")
@@ -231,13 +231,13 @@ fn requests_over_http_have_a_rate() {
     assert!(broker.metric("tickwire_turned_away_total{reason=\"address_requests\"}") >= 1.0);
     let mut other = broker.connect_from("127.0.0.3");
     assert_eq!(other.send("GET", "/v1/topics/a", &[], "").status, 200);
-    // The operators' own.
+    // Requests of operators are not limited.
     for target in ["/livez", "/readyz", "/metrics"].repeat(5) {
         assert_eq!(broker.ops(target).status, 200, "{target}");
     }
 }
 
-/// A proxy that nobody named comes from there, with many clients on a connection.
+/// A proxy that is not named in the settings connects from there, with many clients on one connection.
 #[test]
 fn addresses_that_are_exempt_are_so_with_their_connections() {
     let broker = TestBroker::with("[limits]\nops_per_s = 1\nops_burst = 3\n", &[]);
@@ -287,7 +287,7 @@ fn a_token_that_is_not_taken_costs_a_request() {
         assert_eq!(statuses[..3], [401; 3], "{target}");
         assert!(statuses.contains(&429), "{target}: {statuses:?}");
     }
-    // A body is no way around it.
+    // A body is no way around the limit.
     let broker = TestBroker::with(&limits("ops_per_s = 1\nops_burst = 3\n"), &[]);
     let post = |_| {
         let mut client = broker.connect_from("127.0.0.2");
@@ -295,7 +295,7 @@ fn a_token_that_is_not_taken_costs_a_request() {
     };
     let statuses: Vec<u16> = (0..20).map(post).collect();
     assert!(statuses.contains(&429), "{statuses:?}");
-    // Nor is a handshake after another one: it costs what a connection does.
+    // Nor is a second handshake, which costs as much as a connection.
     let file = limits("handshakes_per_s_per_address = 1\nhandshake_burst_per_address = 3\n");
     let broker = TestBroker::with(&file, &[]);
     let mut client = broker.connect_from("127.0.0.2");
@@ -395,7 +395,7 @@ fn what_an_untrusted_peer_says_of_itself_changes_nothing() {
     );
     assert_eq!(answer.status, 101);
     assert_eq!(broker.connect_from("127.0.0.3").answer(false).status, 429);
-    // Nor does it get anywhere with a header of the PROXY protocol: it is no request.
+    // A header of the PROXY protocol does not help it either: it is not a request.
     let mut client = broker.connect_from("127.0.0.4");
     client.write(&proxy_header(1, [192, 0, 2, 1], 9));
     assert_eq!(client.head().0, 400);
@@ -408,7 +408,7 @@ fn the_proxy_protocol_names_the_client() {
     let broker = TestBroker::with(&file, &[("LIMITS__HANDSHAKE_MS", "1000")]);
     let proxied = |command, ip| {
         let mut client = broker.connect_from("127.0.0.2");
-        // In two pieces.
+        // The header comes in two pieces.
         let header = proxy_header(command, ip, 4_711);
         client.write(&header[..17]);
         client.write(&header[17..]);
@@ -423,12 +423,12 @@ fn the_proxy_protocol_names_the_client() {
     );
     let (_other, answer) = upgrade(proxied(1, [192, 0, 2, 2]), &[]);
     assert_eq!(answer.status, 101);
-    // The proxy itself looks whether the broker is well, as often as it likes.
+    // The proxy itself may check the broker's health as often as it likes.
     let mut checks: Vec<Http> = (0..3).map(|_| proxied(0, [0; 4])).collect();
     for check in &mut checks {
         assert_eq!(check.send("GET", "/v1/topics", &[], "").status, 200);
     }
-    // It is a proxy that is believed, so it may as well name a client in the request.
+    // It is a trusted proxy, so it may also name a client in the request.
     let (_third, answer) = upgrade(proxied(0, [0; 4]), &["X-Forwarded-For: 203.0.113.1"]);
     assert_eq!(answer.status, 101);
     let (_, answer) = upgrade(proxied(0, [0; 4]), &["X-Forwarded-For: 203.0.113.1"]);
@@ -471,7 +471,7 @@ fn operators_see_the_clients_behind_proxies() {
     let long = format!("\"{}\"", "x".repeat(60_000));
     let begun = Instant::now();
     loop {
-        // It reads no more, so at some time it is owed something.
+        // It reads no more, so at some time something waits for it.
         broker.publish("a.b", &long);
         let page = broker.ops("/debug/sessions").json();
         if let Some(session) = page["slowest"].as_array().and_then(|all| all.first()) {
@@ -510,7 +510,7 @@ fn a_length_that_can_be_read_in_two_ways_is_answered_with_400() {
             let head = format!("{target} HTTP/1.1\r\nHost: test\r\n{upgrade}\r\n{lines}\r\n\r\n{body}");
             client.try_write(head.as_bytes());
             assert_eq!(client.head().0, 400, "{target} {lines:?}");
-            // What looks like a second request is none.
+            // The text that looks like a second request is not one.
             let rest = String::from_utf8(client.until_end()).expect("text");
             assert!(!rest.contains("HTTP/1.1"), "{target} {lines:?}: {rest}");
         }

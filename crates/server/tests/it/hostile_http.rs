@@ -1,4 +1,4 @@
-//! Clients that break the rules of HTTP, or keep them too slowly.
+//! Clients that break the rules of HTTP, or are too slow.
 
 use crate::support::{TestBroker, request};
 
@@ -64,7 +64,7 @@ fn what_hyper_refuses_by_itself_had_an_empty_body() {
     let long = request("GET", &format!("/v1/topics?{}", "x".repeat(70_000)), &[], "");
     let many = request("GET", "/v1/topics", &["X-Many: 1"; 20], "");
     for (bytes, status) in [(&bad, 400), (&many, 431), (&long, 431)] {
-        // Behind an answer of the broker's, in one write or in two.
+        // The bad request comes behind a valid one, in one write or in two.
         for before in [&b""[..], &good] {
             let mut client = broker.connect();
             client.try_write(&[before, bytes].concat());
@@ -90,7 +90,7 @@ fn what_hyper_refuses_by_itself_had_an_empty_body() {
     assert!(operator.answer(false).refusal().starts_with("400 bad_request: "));
 }
 
-/// RFC 9112 §6.1: what was published was the gzip itself, or that it is no JSON.
+/// RFC 9112 §6.1: the gzip itself was published, or refused because it is no JSON.
 #[test]
 fn a_body_that_is_gzip_by_its_transfer_coding_was_taken_for_plain_chunks() {
     let broker = TestBroker::start();
@@ -140,7 +140,7 @@ fn requests_that_named_no_host_or_two_were_served() {
         operator.write(format!("GET /livez HTTP/1.1\r\n{hosts}\r\n").as_bytes());
         assert_eq!(operator.answer(false).status, 400, "{hosts:?}");
     }
-    // The target may name the host as well, which proxies have to do (§3.2.2); HTTP/1.0 knows none.
+    // The target may name the host as well, which requests to proxies must do (§3.2.2). HTTP/1.0 has no `Host`.
     for head in [
         "GET http://any.example:80/v1/topics HTTP/1.1\r\nHost: any.example\r\n\r\n",
         "GET /v1/topics HTTP/1.1\r\nHost:\r\n\r\n",
@@ -155,7 +155,7 @@ fn requests_that_named_no_host_or_two_were_served() {
     assert!(answer.starts_with("HTTP/1.0 200 OK\r\n"), "{answer}");
 }
 
-/// A client that uses a connection again at the moment when the broker closes it gets no answer.
+/// Otherwise a client that reuses a connection at the moment when the broker closes it gets no answer.
 #[test]
 fn a_client_is_told_how_long_its_connection_is_kept() {
     let broker = TestBroker::with("", &[("LIMITS__HANDSHAKE_MS", "1500")]);
@@ -183,7 +183,7 @@ fn dribbled_headers_are_not_waited_for() {
     let mut client = broker.connect();
     client.write(b"GET /v1/topics HTTP/1.1\r\nHost: te");
     assert!(client.is_at_end());
-    // Nor is a client that says nothing, before a request or after one.
+    // Nor is a client that sends nothing, before a request or after one.
     assert!(broker.connect().is_at_end());
     let mut client = broker.connect();
     assert_eq!(client.send("GET", "/v1/topics", &[], "").status, 200);
@@ -278,7 +278,7 @@ fn a_client_that_never_reads_its_answers_loses_its_connection() {
         broker.publish("trade.X", &long);
     }
     let mut client = broker.connect_narrow();
-    // Far more than the two kernels keep; then the broker stops reading, and closes.
+    // These answers are far more than the two kernels buffer. Then the broker stops reading, and closes.
     let ask = request("GET", "/v1/topics/trade.X/history?limit=1024", &[], "");
     while client.try_write(&ask) {}
 }

@@ -27,7 +27,7 @@ fn a_topic_s_value() {
     assert_eq!(answer.header("content-type"), "application/json");
     assert_eq!(answer.header("cache-control"), "no-cache");
     assert_eq!(answer.header("access-control-allow-origin"), "*");
-    // The same by another spelling of the path.
+    // The path is the same in another spelling.
     assert_eq!(broker.get("/v1/topics/ticker%2EX").body, answer.body);
 }
 
@@ -155,7 +155,7 @@ fn refused_reads() {
     ] {
         let answer = broker.get(target);
         assert_eq!(answer.refusal(), refusal, "{target}");
-        // A page of another site gets to read why.
+        // A page of another site may read the reason.
         assert_eq!(answer.header("access-control-allow-origin"), "*", "{target}");
     }
 }
@@ -269,7 +269,7 @@ fn a_long_history_comes_in_answers_of_a_bounded_size() {
 #[test]
 fn the_listing_comes_sorted_and_in_pages() {
     let broker = TestBroker::start();
-    // More than one step of the walk, made in an order that is not theirs.
+    // There are more topics than one step of the walk handles, made in another order than that of their names.
     let lines: String = (0..5_000)
         .map(|n| format!("{{\"topic\":\"many.{:04}\",\"data\":{n}}}\n", (n * 7_919) % 5_000))
         .collect();
@@ -313,7 +313,7 @@ fn the_listing_comes_sorted_and_in_pages() {
     let default = broker.get("/v1/topics").json();
     assert_eq!(list(&default["topics"]).len(), 1_000);
     assert_eq!(default["next"], "many.0999");
-    // A last page that is full has no next one.
+    // A full last page has no next one.
     let last = broker
         .get("/v1/topics?match=many.*&limit=10&after=many.4989")
         .json();
@@ -326,7 +326,7 @@ fn publishing_gives_the_message_its_number() {
     let mut client = broker.connect();
     let first = client.send("POST", "/v1/topics/trade.X", &[], " {\"a\": [1, null]}\n");
     assert_eq!(first.status, 200);
-    // Only what anyone may read is for the pages of other sites.
+    // Pages of other sites get only what anyone may read.
     assert_eq!(first.header("access-control-allow-origin"), "");
     let second = client.send("POST", "/v1/topics/trade%2eX", &[], "\"two\"").json();
     assert_eq!((&second["topic"], &second["seq"]), (&json!("trade.X"), &json!(2)));
@@ -334,7 +334,7 @@ fn publishing_gives_the_message_its_number() {
     let history = client.send("GET", "/v1/topics/trade.X/history", &[], "").json();
     assert_eq!(history["epoch"], second["epoch"]);
     assert_eq!(history["messages"][0]["data"], json!({"a": [1, null]}));
-    // A body whose length is not announced.
+    // The length of this body is not announced.
     client.write(b"POST /v1/topics/trade.X HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n[1\r\n1\r\n]\r\n0\r\n\r\n");
     assert_eq!(client.answer(false).json()["seq"], 3);
     assert_eq!(

@@ -1,4 +1,4 @@
-//! The broker from outside: a whole one in this process, spoken to over its sockets.
+//! The broker from outside: a whole one in this process, which the tests reach over its sockets.
 
 mod access;
 mod answers;

@@ -57,7 +57,7 @@ fn clients_paths_are_not_on_the_operators_listener_nor_the_other_way_round() {
 
 #[test]
 fn a_feed_that_falls_silent_makes_the_broker_not_ready_until_it_publishes_again() {
-    // A tick a second, more or less.
+    // The feed has about one tick a second.
     let file = "[feed]\nsymbols = 1\nrate = 1\nsilent_ms = 100";
     let broker = TestBroker::with_feed("sim", "", file, &[]);
     let reason = broker.wait_for_readiness(503);
@@ -86,7 +86,7 @@ fn the_hottest_topics() {
     for topic in ["trade.X", "trade.X", "ticker.X"] {
         broker.publish(topic, "1");
     }
-    // What a stream has got has been counted.
+    // Messages that a stream has got were counted.
     let got: Vec<usize> = streams
         .iter_mut()
         .zip([3, 2])
@@ -167,7 +167,7 @@ fn connections_that_held_all_places_kept_probes_unanswered() {
             held
         })
         .collect();
-    // Those that say nothing hold nothing up either.
+    // Clients that send nothing hold nothing up either.
     let silent: Vec<_> = (0..40).map(|_| broker.connect_ops()).collect();
     for path in ["/livez", "/readyz"] {
         let answer = broker.ops(path);
@@ -191,6 +191,6 @@ fn an_operator_that_takes_no_answers_kept_its_place_for_ever() {
     let broker = TestBroker::with("[limits]\nstall_ms = 200\n", &[]);
     let mut client = broker.connect_ops();
     let ask = request("GET", "/metrics", &[], "");
-    // Far more than the two kernels keep; then the broker stops reading, and closes.
+    // These answers are far more than the two kernels buffer. Then the broker stops reading, and closes.
     while client.try_write(&ask) {}
 }

@@ -1,4 +1,4 @@
-//! What browsers let pages of web sites do: preflights, and who may read an answer.
+//! What browsers let web pages do: preflights, and which pages may read an answer.
 
 use crate::support::{Answer, TestBroker};
 
@@ -15,7 +15,7 @@ fn preflight(broker: &TestBroker, target: &str, origin: &str, method: &str) -> A
     broker.connect().send("OPTIONS", target, &headers, "")
 }
 
-/// A browser sends it without the token.
+/// A browser sends the preflight without the token.
 #[test]
 fn a_preflight_of_an_allowed_page_was_refused() {
     let broker = TestBroker::with(LIST, &[]);
@@ -54,7 +54,7 @@ fn a_preflight_of_an_allowed_page_was_refused() {
         "403 forbidden: pages of this origin may not connect to this broker"
     );
     assert_eq!(foreign.header("access-control-allow-origin"), "");
-    // What is no preflight is asked by someone who has to show a token.
+    // A request that is not a preflight must show a token.
     assert_eq!(
         broker.connect().send("OPTIONS", "/v1/topics/a", &[], "").status,
         401

@@ -21,7 +21,7 @@ fn a_stream_begins_with_welcome_ack_and_values_and_goes_on_with_updates() {
             {"topic": "trade.X", "epoch": epoch, "seq": 0, "mode": "every"},
         ])
     );
-    // What a client that is cut off here comes back with gets it the same value.
+    // A client that is cut off here sends this id back and gets the same value.
     assert_eq!(ack.id, Some(format!("{epoch}:0,0")));
     let snapshot = stream.expect("snapshot");
     assert_eq!(snapshot.data["data"], json!({"last": "1"}));
@@ -217,7 +217,7 @@ fn refused_streams() {
         assert_eq!(answer.header("access-control-allow-origin"), "*");
     }
     broker.wait_for_metric("tickwire_handshakes_refused_total{status=\"400\"}", 12.0);
-    // The shard counts refused topics, the endpoint the rest.
+    // The shard counts refused topics, the endpoint the other refusals.
     broker.wait_for_metric("tickwire_refusals_total{code=\"bad_topic\"}", 2.0);
     broker.wait_for_metric("tickwire_refusals_total{code=\"bad_request\"}", 11.0);
     broker.wait_for_metric("tickwire_connections_opened_total{transport=\"sse\"}", 0.0);
@@ -255,7 +255,7 @@ fn a_broker_that_stops_says_so() {
 
 #[test]
 fn streams_that_follow_each_other_do_not_mix() {
-    // A session's number is used again; no stream sees the events of another.
+    // A session's number is used again, and no stream sees the events of another.
     let broker = TestBroker::start();
     for round in 0..20 {
         let topic = format!("trade.{round}");
@@ -280,7 +280,7 @@ fn a_feed_that_waits_for_the_first_subscription_starts_with_a_stream() {
     stream.expect("update");
 }
 
-/// A broker whose kernel keeps little of what nobody reads, with the rest of `[limits]` and of the file.
+/// A broker whose kernel buffers little for slow readers. The text continues `[limits]` and the file.
 fn broker_of_slow_readers(limits_and_rest: &str) -> TestBroker {
     let file =
         format!("[socket]\nsend_buffer_bytes = 16384\n[limits]\noutbox_bytes = 131072\n{limits_and_rest}");
@@ -330,12 +330,12 @@ fn a_reader_that_takes_nothing_at_all_is_cut_off() {
     let mut last = 0;
     while last < 200 {
         last = broker.publish("trade.X", &long);
-        // It costs the others nothing.
+        // The other client is not affected.
         assert_eq!(other.expect("update").data["seq"], last);
     }
     broker.wait_for_metric("tickwire_sse_streams_dropped_total", 1.0);
     broker.wait_for_metric("tickwire_connections{transport=\"sse\"}", 1.0);
-    // What the kernels still had, and then the end in the middle of it.
+    // First comes what the kernels still had, and then the end, in the middle of an event.
     let mut seq = 0;
     while let Some(event) = stream.next_or_cut() {
         let event = event.expect("a cut, no proper end");

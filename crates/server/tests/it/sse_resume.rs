@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::stream::Stream;
 use crate::support::{TestBroker, list, number, text};
 
-/// Opens a stream again with the id that the last event had.
+/// Opens a stream again with the id of the last event.
 fn resume(broker: &TestBroker, query: &str, id: &str) -> Stream {
     Stream::open(broker.connect(), query, &[&format!("Last-Event-ID: {id}")])
 }
@@ -31,7 +31,7 @@ fn what_was_missed_is_replayed_without_loss_and_without_a_duplicate() {
                 broker.publish(topic, &published[at].to_string());
             }
         }
-        // Leaves in the middle: some of these are missed, and some come while nobody is there.
+        // The client leaves in the middle: it misses some of these, and some come while it is gone.
         for _ in 0..round {
             let update = stream.expect("update");
             let at = usize::from(update.data["topic"] == "trade.B");
@@ -68,7 +68,7 @@ fn the_parameter_resumes_like_the_header_which_goes_first() {
     let mut by_header = resume(&broker, &query, &at(2));
     by_header.expect_ack();
     assert_eq!(by_header.expect("update").data["seq"], 3);
-    // An empty one is none: a new stream with the value.
+    // An empty id counts as none: the stream is new and begins with the value.
     let mut by_neither = Stream::open(
         broker.connect(),
         "topic=trade.A&last_event_id=",

@@ -1,4 +1,4 @@
-//! Streams whose connection leaves HTTP: what was on its way then, what comes afterwards, and how it ends.
+//! Streams whose connection leaves HTTP: bytes that were on their way, bytes that come later, and the end.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -17,7 +17,7 @@ const STREAMS: &str = "tickwire_connections{transport=\"sse\"}";
 fn bytes_behind_the_request_are_thrown_away_and_the_stream_goes_on() {
     let broker = TestBroker::start();
     let mut connection = broker.connect();
-    // In one piece with the request of the stream, and then once more.
+    // The next request comes in one piece with the request of the stream, and then once more.
     let next = request("GET", "/v1/topics", &[], "");
     connection.write(&next);
     assert_eq!(connection.answer(false).status, 200);
@@ -41,7 +41,7 @@ fn a_client_that_sends_without_end_is_not_read_and_has_its_stream() {
     let broker = TestBroker::start();
     let mut stream = Stream::open(broker.connect(), "topic=trade.X", &[]);
     stream.expect_ack();
-    // Many times what a kernel keeps: somebody must stop.
+    // This is many times as much as a kernel buffers: one side must stop.
     let sender = stream.connection().sender();
     let sending = std::thread::spawn(move || {
         let mut sender = sender;
@@ -58,7 +58,7 @@ fn a_client_that_sends_without_end_is_not_read_and_has_its_stream() {
     stream.connection().finish();
     let sent = sending.join().expect("it ends");
     drop(stream);
-    // Its end is behind all that it sent, so it is noticed when it gets something.
+    // Its end is behind everything that it sent, so it is noticed at the next write.
     broker.wait_until("the end of the stream", || {
         broker.publish("trade.X", "1");
         broker.metric(STREAMS) < 0.5
@@ -77,7 +77,8 @@ fn a_client_that_has_ended_its_side_is_gone() {
     broker.wait_for_metric("tickwire_sse_streams_dropped_total", 0.0);
 }
 
-/// A connection whose first answer is longer than the kernels keep, with a request for a stream behind it. Nothing of it was read.
+/// A connection whose first answer is longer than the kernels buffer, followed by a request for a stream. Nothing was
+/// read.
 fn behind_an_answer(broker: &TestBroker) -> Http {
     let long = format!("\"{}\"", "x".repeat(60_000));
     for _ in 0..50 {
@@ -175,7 +176,7 @@ fn an_id_is_in_front_of_its_event_and_of_no_other_streams() {
     let epoch = epoch_of(&mut first);
     broker.publish("trade.X", "1");
     assert_eq!(first.expect("update").id, Some(format!("{epoch}:1")));
-    // The same events, at other positions.
+    // The same events come, at other positions.
     let mut both = Stream::open(broker.connect(), "topic=trade.Y&topic=trade.X", &[]);
     let mut all = Stream::open(broker.connect(), "topic=trade.*", &[]);
     epoch_of(&mut both);
@@ -197,14 +198,14 @@ fn an_id_is_in_front_of_its_event_and_of_no_other_streams() {
     }
 }
 
-/// A client's connection over TLS, and what has come over it.
+/// A client's TLS connection, and the bytes that have come over it.
 struct Secure {
     stream: StreamOwned<ClientConnection, TcpStream>,
     text: String,
 }
 
 impl Secure {
-    /// Reads until `mark` has come. Returns all before it, and it.
+    /// Reads until `mark` has come. Returns everything up to and including it.
     fn until(&mut self, mark: &str) -> String {
         loop {
             if let Some(at) = self.text.find(mark) {
@@ -254,7 +255,7 @@ fn a_stream_goes_over_tls() {
             text: String::new(),
         }
     };
-    // One with positions, and one without.
+    // One stream has positions, and one has none.
     let mut streams = ["topic=chat.X", "topic=chat.*"].map(|query| {
         let mut secure = connect();
         let asked = request("GET", &format!("/v1/sse?{query}"), &[], "");
@@ -263,7 +264,7 @@ fn a_stream_goes_over_tls() {
         secure
     });
     let mut publisher = connect();
-    // Longer than a record of TLS.
+    // The message is longer than a TLS record.
     let long = format!("\"{}\"", "x".repeat(50_000));
     for (seq, data) in [(1, "1"), (2, long.as_str()), (3, "3")] {
         let publication = request("POST", "/v1/topics/chat.X", &[], data);

@@ -1,4 +1,4 @@
-//! A client of server-sent events, by the rules that browsers follow.
+//! A client of server-sent events that follows the rules of browsers.
 
 use std::collections::VecDeque;
 
@@ -17,25 +17,25 @@ pub(crate) struct Event {
 /// An open stream.
 pub(crate) struct Stream {
     connection: Http,
-    /// What has come of an event that is not whole.
+    /// The part of an event that has come so far.
     partial: String,
     events: VecDeque<Event>,
-    /// What `retry:` lines said.
+    /// The values of `retry:` lines.
     pub(crate) retries: Vec<u64>,
-    /// How often it was said that all came that the stream begins with.
+    /// The number of `synced` events: everything that the stream begins with has come.
     pub(crate) synced: usize,
     ended: bool,
 }
 
 impl Stream {
-    /// Opens a stream on `connection` with the query and headers given.
+    /// Opens a stream on `connection` with the given query and headers.
     #[track_caller]
     pub(crate) fn open(mut connection: Http, query: &str, headers: &[&str]) -> Self {
         connection.write(&request("GET", &format!("/v1/sse?{query}"), headers, ""));
         Self::go_on(connection)
     }
 
-    /// The stream that was asked for on `connection`, whose head comes next.
+    /// The stream that was asked for on `connection`. Its head comes next.
     #[track_caller]
     pub(crate) fn go_on(mut connection: Http) -> Self {
         let (status, headers) = connection.head();
@@ -59,18 +59,18 @@ impl Stream {
         }
     }
 
-    /// What it comes over.
+    /// The connection of the stream.
     pub(crate) fn connection(&mut self) -> &mut Http {
         &mut self.connection
     }
 
-    /// The next event, but for heartbeats and the end of what it begins with; `None` at the stream's proper end.
+    /// The next event, without heartbeats and `synced`. `None` at the stream's regular end.
     #[track_caller]
     pub(crate) fn next(&mut self) -> Option<Event> {
         self.next_or_cut().expect("the stream goes on or ends properly")
     }
 
-    /// The same; `None` when the connection was cut.
+    /// Does the same. `None` if the connection was cut.
     pub(crate) fn next_or_cut(&mut self) -> Option<Option<Event>> {
         loop {
             match self.events.pop_front() {
@@ -86,7 +86,7 @@ impl Stream {
         }
     }
 
-    /// The next event, which must be one called `name`.
+    /// The next event, which must be named `name`.
     #[track_caller]
     pub(crate) fn expect(&mut self, name: &str) -> Event {
         let event = self.next().expect("an event, not the end of the stream");
@@ -97,7 +97,7 @@ impl Stream {
         event
     }
 
-    /// Passes over the welcome and returns the results of the ack.
+    /// Skips the welcome and returns the results of the ack.
     #[track_caller]
     pub(crate) fn expect_ack(&mut self) -> Vec<Value> {
         self.expect("welcome");

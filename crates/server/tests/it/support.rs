@@ -1,6 +1,6 @@
-//! A broker to talk to, and a client that speaks HTTP/1.1 over a plain socket.
+//! A broker for tests, and a client that uses HTTP/1.1 over a plain socket.
 //!
-//! Everything waits for the event itself, at most [`DEADLINE`].
+//! Each test waits for the event itself, at most [`DEADLINE`].
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tickwire_server::config::Overrides;
 use tickwire_server::{Broker, Config};
 
-/// Longest time that anything expected may take: far more than it does on a machine that has other things to do.
+/// The longest time that an expected event may take: far more than on a machine with other things to do.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A broker on free ports of this machine. Stops when it is dropped.
@@ -24,22 +24,23 @@ pub(crate) struct TestBroker {
 }
 
 impl TestBroker {
-    /// A broker without a feed, to which anyone may publish everything.
+    /// A broker without a feed. Any client may publish everything.
     pub(crate) fn start() -> Self {
         Self::with("", &[])
     }
 
-    /// The same with the settings of `file`, a configuration file's text, and `variables`, without their `TICKWIRE_`.
+    /// The same with the settings of `file`, the text of a configuration file, and of `variables`, named without
+    /// `TICKWIRE_`.
     pub(crate) fn with(file: &str, variables: &[(&str, &str)]) -> Self {
         Self::publishing(">", file, variables)
     }
 
-    /// The same, but anyone may publish to `anonymous_publish` only.
+    /// The same, but without a token a client may publish only to `anonymous_publish`.
     pub(crate) fn publishing(anonymous_publish: &str, file: &str, variables: &[(&str, &str)]) -> Self {
         Self::with_feed("none", anonymous_publish, file, variables)
     }
 
-    /// The same with a feed, as the flag names it.
+    /// The same with a feed, in the form of the flag.
     pub(crate) fn with_feed(
         feed: &str,
         anonymous_publish: &str,
@@ -55,7 +56,7 @@ impl TestBroker {
         }
         flags.set("--feed", feed);
         flags.set("--anonymous-publish", anonymous_publish);
-        // What is given later goes first.
+        // Settings that are given later have precedence.
         let variables = [("SHARDS", "2")]
             .iter()
             .chain(variables)
@@ -71,19 +72,19 @@ impl TestBroker {
         self.running.as_ref().expect("it runs until it is dropped")
     }
 
-    /// Where clients connect.
+    /// The address of the clients' listener.
     pub(crate) fn address(&self) -> SocketAddr {
         self.broker().listen_addr()
     }
 
-    /// Puts other settings in place.
+    /// Applies other settings.
     pub(crate) fn reload(&self, config: Config) {
         self.broker()
             .reload(Ok(config))
             .expect("settings that can be used");
     }
 
-    /// Waits until `is` says yes to `what`.
+    /// Waits until `is` returns `true`. `what` names it in the failure.
     pub(crate) fn wait_until(&self, what: &str, mut is: impl FnMut() -> bool) {
         let deadline = Instant::now() + DEADLINE;
         while !is() {
@@ -97,7 +98,7 @@ impl TestBroker {
         Http::new(connected(self.address()))
     }
 
-    /// A connection to the clients' listener that asks its kernel to keep few bytes that nobody has read.
+    /// A connection to the clients' listener whose kernel buffers few unread bytes.
     pub(crate) fn connect_narrow(&self) -> Http {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket.set_recv_buffer_size(4 * 1024).expect("a small buffer");
@@ -140,7 +141,7 @@ impl TestBroker {
         self.connect_ops().send("GET", target, &[], "")
     }
 
-    /// The value of a metric's series, named as the exposition has it.
+    /// The value of a metric's series, named as in the exposition.
     pub(crate) fn metric(&self, series: &str) -> f64 {
         let page = self.ops("/metrics");
         let line = page
@@ -151,7 +152,7 @@ impl TestBroker {
         value.parse().expect("a number")
     }
 
-    /// Waits until `/readyz` answers with this status, and returns what it says.
+    /// Waits until `/readyz` answers with this status, and returns its text.
     pub(crate) fn wait_for_readiness(&self, status: u16) -> String {
         let deadline = Instant::now() + DEADLINE;
         loop {
@@ -190,11 +191,11 @@ fn connected(address: SocketAddr) -> TcpStream {
     TcpStream::connect(address).expect("a connection")
 }
 
-/// An answer that has come whole.
+/// A whole answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// Names in lower case.
+    /// The headers, with names in lower case.
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: Vec<u8>,
 }
@@ -214,7 +215,7 @@ impl Answer {
         self.headers.get(name).map_or("", String::as_str)
     }
 
-    /// Status, code and reason of a refusal in a line.
+    /// Status, code and reason of a refusal in one line.
     #[track_caller]
     pub(crate) fn refusal(&self) -> String {
         let error = &self.json()["error"];
@@ -223,7 +224,7 @@ impl Answer {
     }
 }
 
-/// A connection that speaks HTTP/1.1.
+/// A connection that uses HTTP/1.1.
 pub(crate) struct Http {
     stream: TcpStream,
     /// Bytes that were read and not used yet.
@@ -251,7 +252,7 @@ impl Http {
         self.stream.write_all(bytes).expect("the broker takes it");
     }
 
-    /// Sends bytes; tells whether the connection still took them.
+    /// Sends bytes. Returns whether the connection still took them.
     #[track_caller]
     pub(crate) fn try_write(&mut self, bytes: &[u8]) -> bool {
         match self.stream.write_all(bytes) {
@@ -263,24 +264,24 @@ impl Http {
         }
     }
 
-    /// A second handle of the connection, to send by.
+    /// A second handle of the connection, for sending.
     pub(crate) fn sender(&self) -> TcpStream {
         self.stream.try_clone().expect("it is open")
     }
 
-    /// The text that comes next, as much as there is.
+    /// The next text, as much as has come.
     #[track_caller]
     pub(crate) fn some(&mut self) -> String {
         assert!(self.fill(), "something, not the end of the connection");
         String::from_utf8(std::mem::take(&mut self.rest)).expect("text")
     }
 
-    /// Says that nothing more will be sent.
+    /// Shuts the sending side.
     pub(crate) fn finish(&mut self) {
         self.stream.shutdown(Shutdown::Write).expect("it is open");
     }
 
-    /// Reads an answer; one to HEAD has no body whatever its headers say.
+    /// Reads an answer. An answer to HEAD has no body, whatever its headers say.
     #[track_caller]
     pub(crate) fn answer(&mut self, head_only: bool) -> Answer {
         let (status, headers) = self.head();
@@ -319,17 +320,17 @@ impl Http {
         (status, headers.collect())
     }
 
-    /// The next chunk of a body, `None` at its proper end.
+    /// The next chunk of a body. `None` at its regular end.
     ///
     /// # Panics
-    /// When the connection ends before.
+    /// If the connection ends before.
     #[track_caller]
     pub(crate) fn chunk(&mut self) -> Option<Vec<u8>> {
         self.chunk_or_cut()
             .expect("a chunk, not the end of the connection")
     }
 
-    /// The next chunk of a body, `Some(None)` at its proper end, `None` when the connection ends before.
+    /// The next chunk of a body. `Some(None)` at its regular end, `None` if the connection ends before.
     pub(crate) fn chunk_or_cut(&mut self) -> Option<Option<Vec<u8>>> {
         let size = self.line_until("\r\n")?;
         let size = usize::from_str_radix(&size, 16).expect("a chunk's size");
@@ -338,12 +339,12 @@ impl Http {
         Some((size > 0).then_some(data))
     }
 
-    /// Reads what there is, at most so many bytes. Returns how many it was, 0 at the end.
+    /// Reads at most `bytes_max` of the bytes that have come. Returns their number, 0 at the end.
     pub(crate) fn sip(&mut self, bytes_max: usize) -> usize {
         self.stream.read(&mut vec![0; bytes_max]).unwrap_or(0)
     }
 
-    /// Whether the connection ended, after whatever else came.
+    /// Whether the connection ended, after any other bytes.
     pub(crate) fn is_at_end(&mut self) -> bool {
         self.rest.clear();
         while self.fill() {
@@ -383,7 +384,7 @@ impl Http {
         Some(self.rest.drain(..count).collect())
     }
 
-    /// Reads what there is; tells whether there was anything before the end.
+    /// Reads the bytes that have come. Returns whether there were any before the end.
     fn fill(&mut self) -> bool {
         let mut piece = [0; 16 * 1024];
         match self.stream.read(&mut piece) {
@@ -397,19 +398,19 @@ impl Http {
                     String::from_utf8_lossy(&self.rest)
                 )
             }
-            // Reset.
+            // The connection was reset.
             Err(_) => false,
         }
     }
 }
 
-/// The text that a JSON value is.
+/// The text in a JSON value.
 #[track_caller]
 pub(crate) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("no text: {value}"))
 }
 
-/// The whole number that a JSON value is.
+/// The whole number in a JSON value.
 #[track_caller]
 pub(crate) fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("no number: {value}"))
@@ -436,7 +437,7 @@ pub(crate) fn request(method: &str, target: &str, headers: &[&str], body: &str) 
     text.into_bytes()
 }
 
-/// Says that a test was skipped, and why.
+/// Records that a test was skipped, and why.
 #[expect(clippy::print_stdout, reason = "people see it")]
 pub(crate) fn skip(test: &str, why: &str) {
     println!("skipped: {test}: {why}");

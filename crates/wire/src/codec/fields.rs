@@ -1,9 +1,8 @@
-//! The fields of a request as they stand in the bytes, read strictly and with errors that a person understands.
+//! The fields of a request, read strictly from the bytes, with errors that a person understands.
 //!
-//! Written out because the derived readers name Rust types in their errors, take arrays for maps of fields and numbers for
-//! names, and reserve the memory that a length promises. Unknown fields are skipped,
-//! whatever they hold; `null` is an absent field, except in
-//! `data`, where it is a value.
+//! They are read by hand, because the derived readers name Rust types in their errors, take arrays for maps of fields
+//! and numbers for names, and reserve the memory that a length promises. Unknown fields are skipped, whatever they
+//! hold. `null` is an absent field, except in `data`, where it is a value.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,7 +15,7 @@ use serde::{Deserialize, Deserializer};
 use crate::ids::{Epoch, Seq, integral};
 use crate::message::{Mode, Position, Positions, RequestId, Since, TopicRequest};
 
-/// A request: every field that any op has, none required. `D` is the codec's raw data.
+/// A request with the fields of every op. None is required. `D` is the codec's raw data.
 pub(super) struct RawRequest<D> {
     pub(super) op: Option<String>,
     pub(super) id: Option<RequestId>,
@@ -30,17 +29,18 @@ pub(super) struct RawRequest<D> {
     pub(super) token: Option<String>,
 }
 
-/// What is read of a request that is wrong somewhere, to name it in the answer.
+/// The parts of a bad request that name it in the answer.
 pub(super) struct Identity {
     pub(super) id: Option<RequestId>,
 }
 
-/// Reads a field for which `null` is a value and not an absence.
+/// Reads a field in which `null` is a value and not an absence.
 pub(super) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(de: D) -> Result<Option<T>, D::Error> {
     T::deserialize(de).map(Some)
 }
 
-/// Fills `slot` with the next value, that of the field `name`: read as `W`, turned into a `T`; `null` leaves it empty.
+/// Fills `slot` with the next value, that of the field `name`. It is read as `W` and turned into a `T`; `null` leaves
+/// the slot empty.
 fn fill<'de, W: Deserialize<'de>, T, A: MapAccess<'de>>(
     slot: &mut Option<T>,
     name: &str,
@@ -52,7 +52,7 @@ fn fill<'de, W: Deserialize<'de>, T, A: MapAccess<'de>>(
     Ok(())
 }
 
-/// The value of the field `name`, unless it came `before` or cannot be read; the error then names the field.
+/// The value of the field `name`. If the field came `before` or cannot be read, the error names the field.
 fn once<T, E: Error>(before: bool, name: &str, value: Result<T, E>) -> Result<T, E> {
     if before {
         return Err(E::custom(format_args!("{name}: the field appears twice")));
@@ -107,7 +107,7 @@ impl<'de, D: Deserialize<'de>> Visitor<'de> for RequestVisitor<D> {
     }
 }
 
-/// Implements [`Deserialize`] by a visitor that takes whatever comes and says what it wants instead of the wrong thing.
+/// Implements [`Deserialize`] by a visitor that accepts any kind of value, and names the expected one in its error.
 macro_rules! read_as {
     ($name:ty, $expected:literal, { $($visit:tt)* }) => {
         impl<'de> Deserialize<'de> for $name {
@@ -236,7 +236,7 @@ read_as!(TopicRequest, "a string or {\"topic\",\"since\"}", {
     }
 });
 
-/// What an object that says where to resume has, in either form.
+/// The fields of an object that says where to resume, in either form.
 #[derive(Default)]
 struct Place {
     epoch: Option<Epoch>,
@@ -260,7 +260,7 @@ impl Place {
         Ok(place)
     }
 
-    /// Of one topic, or of several.
+    /// The position in one topic, or those in several.
     fn since<E: Error>(self) -> Result<Since, E> {
         match (self.epoch, self.seq, self.seqs) {
             (None, ..) => Err(lacking("epoch")),

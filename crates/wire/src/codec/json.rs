@@ -1,4 +1,4 @@
-//! JSON, read by serde_json and, for the data messages, written by hand around the payload's own text.
+//! JSON. It is read by serde_json. Data messages are written by hand around the payload's own text.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -31,7 +31,7 @@ pub(super) fn encode_publish(id: Option<RequestId>, topic: &str, data: &Payload,
 
 pub(super) fn decode_request(bytes: &[u8]) -> Result<ClientMessage, BadRequest> {
     match serde_json::from_slice::<RawRequest<&RawValue>>(bytes) {
-        // Raw text is only skimmed for its end.
+        // The reader of raw text only looks for its end.
         Ok(raw) => request::from_raw(raw, |data| Ok(JsonText::parse(data.get().as_bytes())?)),
         Err(error) => Err(request::unreadable(serde_json::from_slice(bytes).ok(), &error)),
     }
@@ -39,7 +39,7 @@ pub(super) fn decode_request(bytes: &[u8]) -> Result<ClientMessage, BadRequest> 
 
 pub(super) fn encode_data(op: DataOp, stamp: Stamp<'_>, payload: &Payload, out: &mut Vec<u8>) {
     let mut number = itoa::Buffer::new();
-    // Topics and epochs hold no character that JSON escapes.
+    // Topics and epochs hold no characters that JSON escapes.
     match op {
         DataOp::Update => {
             out.extend_from_slice(br#"{"op":"update","topic":""#);

@@ -1,10 +1,10 @@
 //! The two codecs: the same messages as JSON text or MessagePack.
 //!
-//! A codec turns requests from bytes into [`ClientMessage`]s and server messages into bytes (the broker's side), and the
-//! reverse (the client's side). Decoding hostile bytes returns an error: it never panics, its recursion is bounded (by the
-//! protocol's types in requests, by serde_json's 128 in what a client reads), and so is its memory, by a small multiple of
-//! the input. Published data is no tree on its way: it goes from the bytes of a request into a [`JsonText`], and from there
-//! into the bytes of each codec.
+//! The broker's side turns the bytes of requests into [`ClientMessage`]s and server messages into bytes; the client's
+//! side does the reverse. Decoding hostile bytes returns an error: it never panics, and its recursion is bounded (by
+//! the protocol's types in requests, by serde_json's limit of 128 in messages that a client reads). Its memory is
+//! bounded by a small multiple of the input. Published data never becomes a tree: it goes from the bytes of a request
+//! into a [`JsonText`], and from there into the bytes of each codec.
 
 mod fields;
 mod json;
@@ -19,7 +19,7 @@ use crate::ids::{Epoch, Micros, Seq};
 use crate::json_text::JsonText;
 use crate::message::{BadRequest, ClientMessage, Control, Payload, ServerMessage};
 
-/// How the messages of a connection are written.
+/// The encoding of a connection's messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Codec {
     /// JSON in text messages.
@@ -34,7 +34,7 @@ pub enum Codec {
 #[error("unreadable message from the broker: {0}")]
 pub struct BadMessage(pub String);
 
-/// A publication's place and time, as both data messages carry them.
+/// A publication's topic, number and time, which both data messages carry.
 #[derive(Debug, Clone, Copy)]
 pub struct Stamp<'a> {
     /// The topic's name.
@@ -47,7 +47,7 @@ pub struct Stamp<'a> {
     pub ts: Micros,
 }
 
-/// Which of the two data messages.
+/// One of the two data messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DataOp {
     /// A topic's next message.
@@ -60,7 +60,7 @@ impl Codec {
     /// Both codecs.
     pub const ALL: [Self; 2] = [Self::Json, Self::MessagePack];
 
-    /// The name that `Sec-WebSocket-Protocol` has for it.
+    /// Its name in `Sec-WebSocket-Protocol`.
     #[must_use]
     pub const fn subprotocol(self) -> &'static str {
         match self {
@@ -69,7 +69,7 @@ impl Codec {
         }
     }
 
-    /// The opcode of its messages.
+    /// The opcode of its messages (RFC 6455 §5.2).
     #[must_use]
     pub const fn opcode(self) -> Opcode {
         match self {
@@ -81,7 +81,7 @@ impl Codec {
     /// Reads a request.
     ///
     /// # Errors
-    /// What to answer, with the request's id where that much could be read.
+    /// The refusal to answer with, and the request's id if that could be read.
     pub fn decode_request(self, bytes: &[u8]) -> Result<ClientMessage, BadRequest> {
         match self {
             Self::Json => json::decode_request(bytes),
@@ -113,7 +113,7 @@ impl Codec {
     /// Reads a message from the broker.
     ///
     /// # Errors
-    /// When the bytes are no message of PROTOCOL.md.
+    /// If the bytes are no message of PROTOCOL.md.
     pub fn decode_server(self, bytes: &[u8]) -> Result<ServerMessage, BadMessage> {
         match self {
             Self::Json => json::decode_server(bytes),
@@ -135,7 +135,7 @@ impl Payload {
     /// The payload of published JSON text.
     ///
     /// # Errors
-    /// `bad_request` when the text is no [`JsonText`].
+    /// `bad_request` if the text is no [`JsonText`].
     pub fn from_json(text: &[u8]) -> Result<Self, Refusal> {
         Ok(Self::Json(JsonText::parse(text)?))
     }
@@ -152,7 +152,7 @@ impl Payload {
         }
     }
 
-    /// Appends the payload as MessagePack; of JSON, as [`JsonText::write_msgpack`] says.
+    /// Appends the payload as MessagePack. JSON is converted as [`JsonText::write_msgpack`] says.
     pub fn write_msgpack(&self, out: &mut Vec<u8>) {
         match self {
             Self::Json(text) => text.write_msgpack(out),
@@ -164,7 +164,7 @@ impl Payload {
         }
     }
 
-    /// About how many bytes of memory the payload holds, itself not counted.
+    /// About how many bytes the payload holds on the heap.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
         match self {

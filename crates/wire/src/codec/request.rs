@@ -1,4 +1,4 @@
-//! Requests between bytes and [`ClientMessage`]: what both codecs share.
+//! Requests between bytes and [`ClientMessage`]: the part that both codecs share.
 
 use std::fmt;
 
@@ -12,14 +12,14 @@ use crate::message::{
     BadRequest, ClientMessage, Mode, Payload, Positions, RequestId, Since, Subscribe, TopicRequest,
 };
 
-/// Longest reason taken from a decoder; a longer one is cut.
+/// The longest reason that is taken from a decoder, in bytes. A longer one is cut.
 const REASON_BYTES_MAX: usize = 240;
 
 /// The answer to bytes that are no request because of `error`.
 pub(super) fn unreadable(identity: Option<Identity>, error: &dyn fmt::Display) -> BadRequest {
     let mut reason = error.to_string();
     if reason.len() > REASON_BYTES_MAX {
-        // The decoders repeat the offending value whole.
+        // The decoders repeat the whole offending value.
         reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
         reason.push('…');
     }
@@ -29,7 +29,7 @@ pub(super) fn unreadable(identity: Option<Identity>, error: &dyn fmt::Display) -
     }
 }
 
-/// The request that `raw` is; `text` turns the codec's raw data into JSON.
+/// The request in `raw`. `text` turns the codec's raw data into JSON.
 pub(super) fn from_raw<D>(
     raw: RawRequest<D>,
     text: impl FnOnce(D) -> Result<JsonText, Refusal>,
@@ -79,7 +79,7 @@ pub(super) fn from_raw<D>(
         }),
         "ping" => Ok(ClientMessage::Ping { id }),
         _ => {
-            // Cut where it is written: what has to be escaped is up to ten times as long.
+            // The name is cut while it is escaped, since escaping makes it up to ten times as long.
             let shown: String = op.escape_debug().take(40).collect();
             let reason = format!(
                 "unknown op \"{shown}\"; known are subscribe, positions, unsubscribe, publish, resync, auth, ping"
@@ -89,7 +89,7 @@ pub(super) fn from_raw<D>(
     }
 }
 
-/// A request to be written, other than a `publish`.
+/// A request to encode, other than a `publish`.
 #[derive(Default, Serialize)]
 struct Outgoing<'a> {
     op: &'static str,
@@ -166,7 +166,7 @@ pub(super) fn encode(codec: Codec, message: &ClientMessage, out: &mut Vec<u8>) {
     }
 }
 
-/// Whether `op` is one of [`crate::message::Control`]'s.
+/// Whether `op` is one of the messages in [`crate::message::Control`].
 pub(super) fn is_control_op(op: &str) -> bool {
     matches!(
         op,

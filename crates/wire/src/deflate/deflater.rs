@@ -1,7 +1,7 @@
-//! Compressing messages, one after the other, with memory that is used again.
+//! Compresses messages one after the other, with memory that is reused.
 //!
-//! About 300 KiB once the first message was compressed, whatever the number of connections. Never gives a frame that is
-//! not smaller than the plain one.
+//! It holds about 300 KiB once a message was compressed, whatever the number of connections. It never returns a frame
+//! that is not smaller than the plain one.
 
 use flate2::{Compress, Compression, FlushCompress, Status};
 
@@ -9,15 +9,15 @@ use super::{TAIL, WindowBits};
 use crate::frame::{Opcode, deflated_frame, frame};
 use crate::limits::{DEFLATE_LEVEL, DEFLATE_THRESHOLD_BYTES};
 
-/// Capacity that a buffer keeps from one message to the next.
+/// The capacity in bytes that a buffer keeps from one message to the next.
 const KEPT_BYTES: usize = 64 * 1024;
 
 /// Which messages are compressed, and how hard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// 1, the fastest, to 9, the smallest.
+    /// From 1, the fastest, to 9, the smallest.
     pub level: u8,
-    /// Messages with fewer bytes are sent as they are.
+    /// Messages with fewer bytes than this are not compressed.
     pub threshold_bytes: usize,
 }
 
@@ -39,14 +39,14 @@ pub struct Deflater {
     deflated: Vec<u8>,
 }
 
-/// A frame that was made for receivers of compressed ones.
+/// A frame for receivers of compressed messages.
 #[derive(Debug)]
 pub(crate) struct Made {
     /// The frame.
     pub(crate) frame: Box<[u8]>,
     /// Whether it is compressed.
     pub(crate) deflated: bool,
-    /// Length of the message.
+    /// The length of the message in bytes.
     pub(crate) payload_len: usize,
 }
 
@@ -62,8 +62,8 @@ impl Deflater {
         }
     }
 
-    /// A server frame with `payload`, a whole message, compressed if that makes it smaller and the receiver can read it:
-    /// `window` is what was agreed with it for what it receives, none if it takes nothing compressed.
+    /// A server frame with the whole message `payload`. It is compressed if that makes it smaller and the receiver can
+    /// read it. `window` is the agreed window of the receiver; `None` if it takes no compressed messages.
     ///
     /// ```
     /// use tickwire_wire::deflate::{Deflater, Settings, WindowBits};
@@ -79,8 +79,8 @@ impl Deflater {
         deflated.unwrap_or_else(|| frame(opcode, |out| out.extend_from_slice(payload)))
     }
 
-    /// The compressed server frame of `payload`, for a window that holds it, unless it is shorter than the threshold or
-    /// would not become smaller.
+    /// The compressed server frame of `payload`, for a window that holds all of it. `None` if `payload` is shorter than
+    /// the threshold or would not become smaller.
     pub fn frame(&mut self, opcode: Opcode, payload: &[u8]) -> Option<Box<[u8]>> {
         if payload.len() < self.settings.threshold_bytes.max(1) {
             return None;
@@ -92,7 +92,8 @@ impl Deflater {
         bytes
     }
 
-    /// As [`Self::frame`], of the payload that `fill` appends; the plain frame where there is no compressed one.
+    /// Does the same as [`Self::frame`] for the payload that `fill` appends. If there is no compressed frame, returns
+    /// the plain one.
     pub(crate) fn frame_of(&mut self, opcode: Opcode, fill: impl FnOnce(&mut Vec<u8>)) -> Made {
         let mut plain = std::mem::take(&mut self.plain);
         plain.clear();
@@ -108,22 +109,23 @@ impl Deflater {
         made
     }
 
-    /// The payload of the compressed message (RFC 7692 §7.2.1), or nothing if it would be longer than `payload`.
+    /// The payload of the compressed message (RFC 7692 §7.2.1). `None` if it would be longer than `payload`.
     fn deflate(&mut self, payload: &[u8]) -> Option<&[u8]> {
         let level = Compression::new(u32::from(self.settings.level));
         let compress = self.compress.get_or_insert_with(|| Compress::new(level, false));
         compress.reset();
         self.deflated.clear();
-        // Room for the worst that can come of it, nine bits a byte: zlib-rs 0.6.8 does not forget what it had no room for
-        // when it is reset, and panics some messages later.
+        // There is room for the worst case, nine bits for each byte. If zlib-rs 0.6.8 lacks room, it keeps the rest of
+        // its output across a reset, and panics some messages later.
         let worst = payload.len() + payload.len() / 8 + 64;
         self.deflated.reserve(worst + 2 * TAIL.len());
-        // The window is always the largest: a message that is not longer than a receiver's holds no larger distance.
+        // The window is always the largest. A message that is not longer than a receiver's window holds no larger
+        // distance.
         let status = compress.compress_vec(payload, &mut self.deflated, FlushCompress::Sync);
         let all =
             compress.total_in() == payload.len() as u64 && self.deflated.len() < self.deflated.capacity();
         if !matches!(status, Ok(Status::Ok)) || !all {
-            self.compress = None; // it may hold on to something
+            self.compress = None; // it may still hold output
             return None;
         }
         self.deflated.strip_suffix(&TAIL)

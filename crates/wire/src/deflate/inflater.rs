@@ -1,47 +1,48 @@
-//! Inflating messages, one after the other, with memory that is used again.
+//! Inflates messages one after the other, with memory that is reused.
 //!
-//! Never writes more than one byte beyond what a message may have. Which verdict a message gets depends on its bytes alone.
+//! Never writes more than one byte beyond the limit of a message. Whether a message is accepted depends only on its
+//! bytes.
 
 use flate2::{Decompress, FlushDecompress, Status};
 use thiserror::Error;
 
 use super::TAIL;
 
-/// An empty stored block that ends a stream: only a decoder that stands between two blocks takes it for one.
+/// An empty stored block that ends a stream. Only a decoder between two blocks takes it for one.
 const END: [u8; 5] = [0x01, 0x00, 0x00, 0xff, 0xff];
-/// Least capacity of a buffer.
+/// The least capacity of a buffer, in bytes.
 const BYTES_MIN: usize = 1024;
-/// Capacity that the buffer keeps from one message to the next.
+/// The capacity in bytes that the buffer keeps from one message to the next.
 const KEPT_BYTES: usize = 64 * 1024;
-/// Most blocks of a message that are marked as last, that is streams. Each costs as much as hundreds of bytes.
+/// Most blocks of a message that are marked as last; each ends a stream. A stream costs as much as hundreds of bytes.
 const STREAMS_MAX: u32 = 64;
 
 /// Why a message could not be inflated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum BadDeflate {
-    /// The bytes are no compressed message, or not a whole one.
+    /// The bytes are no whole compressed message.
     #[error("the message is not DEFLATE data, or not all of it (RFC 7692 7.2.2)")]
     Corrupt,
-    /// More bytes than a message may have.
+    /// The message has more bytes than it may have.
     #[error("the message inflates to more than {limit} bytes")]
     TooBig {
-        /// What it may have.
+        /// The number of bytes that it may have.
         limit: usize,
     },
-    /// More blocks that are marked as last than a message may have.
+    /// More blocks are marked as last than a message may have.
     #[error("the message has more than {limit} blocks that are marked as last")]
     TooManyStreams {
-        /// What it may have.
+        /// The number of such blocks that it may have.
         limit: u32,
     },
 }
 
-/// The decompressor of a thread: about 50 KiB once it was used, and what a message inflates to.
+/// The decompressor of a thread. After its first use it holds about 50 KiB and the last message.
 #[derive(Debug, Default)]
 pub struct Inflater {
     inflate: Option<Decompress>,
-    /// The last message stands at its beginning. All of it is initialised, once: what is given to the decompressor to be
-    /// filled is as long as the room that there is, and it is asked for each stream of a message.
+    /// The last message is at its beginning. All of the buffer is initialised once, and not again for each stream: the
+    /// decompressor is given all of the free room to fill.
     buffer: Vec<u8>,
 }
 
@@ -61,10 +62,10 @@ impl Inflater {
         self.buffer.capacity()
     }
 
-    /// What `payload`, that of a whole compressed message, inflates to, at most `bytes_max` bytes.
+    /// The message that `payload`, a whole compressed message, inflates to. It has at most `bytes_max` bytes.
     ///
     /// # Errors
-    /// When it is corrupt, cut short, would be longer or has more than 64 blocks that are marked as last.
+    /// If it is corrupt, cut short, would be longer, or has more than 64 blocks that are marked as last.
     ///
     /// ```
     /// use tickwire_wire::deflate::Inflater;
@@ -92,13 +93,13 @@ impl Inflater {
 struct Message<'a> {
     inflate: &'a mut Decompress,
     buffer: &'a mut Vec<u8>,
-    /// Bytes of it that are there.
+    /// The number of bytes inflated so far.
     length: usize,
     bytes_max: usize,
 }
 
 impl Message<'_> {
-    /// Inflates `payload`; says how many bytes it has become.
+    /// Inflates `payload`. Returns the length of the message.
     fn read(mut self, payload: &[u8]) -> Result<usize, BadDeflate> {
         let mut rest = payload;
         let mut streams = 0;
@@ -108,7 +109,7 @@ impl Message<'_> {
                 return Err(BadDeflate::TooManyStreams { limit: STREAMS_MAX });
             }
             if rest.is_empty() {
-                return Ok(self.length); // its last block was marked as such
+                return Ok(self.length); // its last block was marked as last
             }
             // RFC 7692 §7.2.3.5: blocks may follow one that was marked as the last.
             self.inflate.reset(false);
@@ -128,7 +129,7 @@ impl Message<'_> {
         }
     }
 
-    /// Inflates `input` up to its end or that of the stream; says whether it was the latter.
+    /// Inflates `input` up to its end or that of the stream. Returns whether the stream ended.
     fn step(&mut self, input: &mut &[u8]) -> Result<bool, BadDeflate> {
         loop {
             let end = self.make_room();
@@ -149,18 +150,18 @@ impl Message<'_> {
             if status == Status::StreamEnd {
                 return Ok(true);
             }
-            // A full buffer may hide that there is more.
+            // A full buffer may hide further output.
             if input.is_empty() && self.length < end {
                 return Ok(false);
             }
             if taken == 0 && made == 0 {
-                return Err(BadDeflate::Corrupt); // it is stuck
+                return Err(BadDeflate::Corrupt); // it makes no progress
             }
         }
     }
 
-    /// Makes room for at least one byte: twice as much as there is if it is full. Says where it ends, at most one byte
-    /// beyond the limit.
+    /// Makes room for at least one byte; a full buffer doubles. Returns the end of the room, at most one byte beyond
+    /// the limit.
     fn make_room(&mut self) -> usize {
         let most = self.bytes_max.saturating_add(1);
         if self.length == self.buffer.len() {

@@ -1,8 +1,8 @@
-//! permessage-deflate (RFC 7692) as the broker speaks it: never with context takeover, in either direction.
+//! permessage-deflate (RFC 7692) as the broker uses it: without context takeover in both directions.
 //!
-//! Each message is compressed by itself, so the compressed frame of a publication holds nothing of a connection and is
-//! shared by all, and a connection keeps no state: one [`Inflater`] and one [`Deflater`] serve all connections of a thread.
-//! What a message may inflate to is bounded before it is inflated.
+//! Each message is compressed by itself. So the compressed frame of a publication depends on no connection and is
+//! shared by all, and a connection keeps no state: one [`Inflater`] and one [`Deflater`] serve all connections of a
+//! thread. The length of an inflated message is bounded before it is inflated.
 
 mod deflater;
 mod inflater;
@@ -17,5 +17,6 @@ pub use inflater::{BadDeflate, Inflater};
 pub use variant::{Encoding, Variant};
 pub use window::WindowBits;
 
-/// What ends a flushed message and is not sent (RFC 7692 §7.2.1): length and complement of an empty stored block.
+/// The bytes at the end of a flushed message, which are not sent (RFC 7692 §7.2.1): the length of an empty stored block
+/// and its complement.
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];

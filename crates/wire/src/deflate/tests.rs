@@ -1,4 +1,4 @@
-//! What inflates and what does not, against the examples of the RFC and against flate2 used directly.
+//! Which bytes can be inflated, checked with the examples of the RFC and with flate2 used directly.
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use proptest::collection::vec;
@@ -13,7 +13,7 @@ fn inflated(payload: &[u8], bytes_max: usize) -> Result<Vec<u8>, BadDeflate> {
     Inflater::new().inflate(payload, bytes_max).map(<[u8]>::to_vec)
 }
 
-/// What a client's compressor makes of `message`, with these flushes inside.
+/// The output of a client's compressor for `message`, with the flushes `inside` it.
 fn compressed(message: &[u8], level: u32, inside: &[FlushCompress]) -> Vec<u8> {
     let mut compress = Compress::new(Compression::new(level), false);
     let mut out = Vec::with_capacity(2 * message.len() + 1_000);
@@ -34,7 +34,7 @@ fn compressed(message: &[u8], level: u32, inside: &[FlushCompress]) -> Vec<u8> {
     out.strip_suffix(&TAIL).expect("a flush ends so").to_vec()
 }
 
-/// `message` as a stream of DEFLATE that is marked as ended.
+/// `message` as a stream of DEFLATE whose end is marked.
 fn ended(message: &[u8]) -> Vec<u8> {
     let mut compress = Compress::new(Compression::new(6), false);
     let mut out = Vec::with_capacity(2 * message.len() + 1_000);
@@ -63,7 +63,7 @@ fn examples_of_the_rfc() {
     ] {
         assert_eq!(inflated(payload, 5).as_deref(), Ok(expected), "{section}");
     }
-    // 7.2.3.2: the second "Hello" of a connection whose window was kept, which is not agreed on here.
+    // 7.2.3.2: the second "Hello" of a connection with context takeover, which is not agreed on here.
     assert_eq!(inflated(b"\xf2\x00\x11\x00\x00", 5), Err(BadDeflate::Corrupt));
 }
 
@@ -75,9 +75,9 @@ fn blocks_after_one_that_ends_a_stream() {
         ([&first[..], b"\x00"].concat(), "first "),
         ([&first[..], &second, b"\x00"].concat(), "first second"),
         ([&first[..], &second, &open].concat(), "first secondthird"),
-        // All of the message is there, if not all that its sender must append (§7.2.1).
+        // All of the message is there, but not all bytes that its sender must append (§7.2.1).
         (first.clone(), "first "),
-        // The tail itself makes an empty last block.
+        // The tail itself becomes an empty last block.
         (b"\x01".to_vec(), ""),
     ] {
         let inflated = inflated(&payload, 100);
@@ -92,7 +92,7 @@ fn blocks_after_one_that_ends_a_stream() {
 #[test]
 fn blocks_marked_as_last_are_few() {
     let mut inflater = Inflater::new();
-    // A buffer that is kept from before.
+    // The buffer is kept from the message before.
     let long = compressed(&vec![b'a'; BYTES_MAX], 6, &[]);
     assert_eq!(inflater.inflate(&long, BYTES_MAX).map(<[u8]>::len), Ok(BYTES_MAX));
     let empty = b"\x03\x00".repeat(64);
@@ -161,7 +161,7 @@ fn a_bomb_stops_one_byte_beyond_the_limit() {
         inflater.inflate(&bomb, 10_000_000).map(<[u8]>::len),
         Ok(10_000_000)
     );
-    // Whatever was before, the next message begins anew, and a large one's memory is not kept.
+    // Whatever came before, the next message begins anew, and the memory of a large one is not kept.
     assert_eq!(
         inflater.inflate(b"\xf2\x48\xcd\xc9\xc9\x07\x00", 5),
         Ok(&b"Hello"[..])
@@ -214,9 +214,8 @@ fn frames_for_receivers() {
     assert_eq!(*frame, *b"\x82\x00");
 }
 
-/// A message as markets and chats have them, or noise.
-/// Messages that cannot be compressed leave nothing behind in the compressor: zlib-rs 0.6.8 kept what it had no room for when it
-/// was reset, and panicked after some of them.
+/// Messages that cannot be compressed leave nothing behind in the compressor. zlib-rs 0.6.8 kept output that it had no
+/// room for across a reset, and panicked after some of them.
 #[test]
 fn many_messages_that_cannot_be_compressed() {
     let mut noise = 1_u64;
@@ -239,6 +238,7 @@ fn many_messages_that_cannot_be_compressed() {
     }
 }
 
+/// A message as in markets and chats, or noise.
 fn message() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         vec(any::<u8>(), 0..3_000),
@@ -280,7 +280,7 @@ proptest! {
         }
     }
 
-    /// No distance in a message is longer than the message: a receiver with a window of that size reads it.
+    /// No distance in a message is longer than the message, so a receiver with a window of that size can read it.
     #[test]
     fn a_window_as_long_as_the_message_is_enough(words in vec("[a-z]{1,3}", 1..200), level in 1_u8..10, bits in 9_u8..15) {
         let window = WindowBits::new(bits).expect("a window");
@@ -288,7 +288,7 @@ proptest! {
         let frame = Deflater::new(Settings { level, threshold_bytes: 0 }).message(Opcode::Text, &message, Some(window));
         prop_assert!(is_deflated(&frame));
         let payload = [payload_of(&frame), &TAIL].concat();
-        // In small steps, so that everything has to come from the window.
+        // The steps are small, so that everything has to come from the window.
         let (mut decompress, mut got) = (Decompress::new_with_window_bits(false, bits), Vec::new());
         while got.len() < message.len() {
             let mut out = Vec::with_capacity(7);
@@ -323,8 +323,8 @@ proptest! {
 
 #[test]
 fn a_message_that_does_not_shrink_leaves_nothing_behind() {
-    // Bytes from 144 on take nine bits at the lowest level, so that these become longer, and then a compressor of zlib-rs 0.6
-    // whose output did not fit panics at a later message.
+    // At the lowest level bytes from 144 on take nine bits, so such messages become longer. A compressor of zlib-rs 0.6
+    // whose output did not fit then panics at a later message.
     let noise = |len: usize| -> Vec<u8> {
         let mut state = 1_u32;
         let next = std::iter::repeat_with(|| {

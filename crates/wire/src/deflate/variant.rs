@@ -1,13 +1,13 @@
-//! How the data messages of a connection are written: its codec, and whether and for which window they may be compressed.
+//! The encoding of a connection's data messages: the codec, whether they may be compressed, and for which window.
 
 use super::WindowBits;
 use crate::codec::Codec;
 
-/// A codec, plain or deflated for receivers with a certain window. One byte, so that a connection costs no more for it.
+/// A codec, plain or compressed for receivers with a certain window. It takes one byte, since each connection has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Variant(u8);
 
-/// What a data message is encoded as; all receivers of one get the same bytes.
+/// The encoding of a data message. All receivers of one encoding get the same bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Encoding {
     /// A frame.
@@ -25,13 +25,13 @@ impl Variant {
     pub const COUNT: usize =
         Codec::ALL.len() * (1 + (WindowBits::MAX.bits() - WindowBits::MIN.bits() + 1) as usize);
 
-    /// Nothing is compressed.
+    /// A variant without compression.
     #[must_use]
     pub const fn plain(codec: Codec) -> Self {
         Self(codec as u8)
     }
 
-    /// Messages are compressed where that helps and the receiver's window holds them.
+    /// A variant that compresses messages if that makes them smaller and the receiver's window holds them.
     #[must_use]
     pub const fn deflated(codec: Codec, window: WindowBits) -> Self {
         Self(codec as u8 + CODECS * (1 + window.bits() - WindowBits::MIN.bits()))
@@ -54,7 +54,7 @@ impl Variant {
         }
     }
 
-    /// Its place among all variants.
+    /// Its index among all variants.
     #[inline]
     #[must_use]
     pub const fn index(self) -> usize {
@@ -78,7 +78,7 @@ impl Encoding {
         Self::Event,
     ];
 
-    /// The frame of `codec`, compressed or not.
+    /// The encoding of a frame of `codec`, compressed or not.
     #[must_use]
     pub const fn of(codec: Codec, deflated: bool) -> Self {
         if deflated {
@@ -94,7 +94,7 @@ impl Encoding {
         matches!(self, Self::Deflated(_))
     }
 
-    /// Its place in [`Self::ALL`].
+    /// Its index in [`Self::ALL`].
     #[must_use]
     pub const fn index(self) -> usize {
         match self {

@@ -1,4 +1,4 @@
-//! The size of the window in which a receiver looks for what a compressed message repeats.
+//! The size of the window in which a receiver finds repeated parts of a compressed message.
 
 /// The base-2 logarithm of a window's size in bytes, 8 to 15 (RFC 7692 §7.1.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -7,10 +7,10 @@ pub struct WindowBits(u8);
 impl WindowBits {
     /// 256 bytes.
     pub const MIN: Self = Self(8);
-    /// 32,768 bytes: the largest that DEFLATE has, and what holds where nothing else was agreed.
+    /// 32,768 bytes: the largest window of DEFLATE, and the default if nothing else was agreed.
     pub const MAX: Self = Self(15);
 
-    /// A window of 2^`bits` bytes, if there is such a one.
+    /// A window of 2^`bits` bytes, if there is such a window.
     #[must_use]
     pub const fn new(bits: u8) -> Option<Self> {
         if bits >= Self::MIN.0 && bits <= Self::MAX.0 {
@@ -20,7 +20,7 @@ impl WindowBits {
         }
     }
 
-    /// The logarithm.
+    /// The base-2 logarithm of the size.
     #[must_use]
     pub const fn bits(self) -> u8 {
         self.0
@@ -32,8 +32,8 @@ impl WindowBits {
         1 << self.0
     }
 
-    /// The smallest window that is sure to hold every distance within a message of `len` bytes, whoever compressed it: one as
-    /// long as the message, or the largest.
+    /// The smallest window that certainly holds every distance within a message of `len` bytes, whoever compressed it:
+    /// one that is as long as the message, or the largest.
     #[must_use]
     pub const fn for_message(len: usize) -> Self {
         let mut window = Self::MIN;

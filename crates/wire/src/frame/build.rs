@@ -8,7 +8,7 @@ use crate::limits::CONTROL_BYTES_MAX;
 const HEADER_MAX: usize = 10;
 
 const FIN: u8 = 0x80;
-/// Of the first frame of a message: it is compressed (RFC 7692 §6).
+/// The bit in the first frame of a message that says it is compressed (RFC 7692 §6).
 const RSV1: u8 = 0x40;
 
 /// A whole, final frame with the payload that `fill` appends.
@@ -26,7 +26,7 @@ pub(crate) fn deflated_frame(opcode: Opcode, payload: &[u8]) -> Box<[u8]> {
     build(FIN | RSV1 | opcode as u8, |out| out.extend_from_slice(payload))
 }
 
-/// Whether a server frame is that of a compressed message.
+/// Whether a server frame belongs to a compressed message.
 ///
 /// # Panics
 /// When `frame` is empty.

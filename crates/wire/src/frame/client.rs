@@ -1,10 +1,10 @@
-//! Client frames: masked, whole or a fragment. For clients and for tests of the parser, which accepts no others.
+//! Client frames: masked, and either a whole message or a fragment. Clients and tests of the parser use them.
 
 use super::{Opcode, frame, header_len, mask};
 
 /// A client frame with `payload` masked by `mask`. With `fin` it ends its message.
 ///
-/// RFC 6455 §5.3 wants a mask that cannot be predicted; where it comes from is the caller's business.
+/// RFC 6455 §5.3 requires a mask that cannot be predicted. The caller provides it.
 ///
 /// ```
 /// use tickwire_wire::frame::{Opcode, client_frame};
@@ -24,8 +24,8 @@ pub fn client_frame(fin: bool, opcode: Opcode, mask: [u8; 4], payload: &[u8]) ->
     bytes
 }
 
-/// As [`client_frame`], with RSV1 set: the first frame of a compressed message (RFC 7692 §6.1), of which `payload` is compressed
-/// already.
+/// Does the same as [`client_frame`] with RSV1 set: the first frame of a compressed message (RFC 7692 §6.1). `payload`
+/// must be compressed already.
 #[must_use]
 pub fn deflated_client_frame(fin: bool, opcode: Opcode, mask: [u8; 4], payload: &[u8]) -> Vec<u8> {
     let mut bytes = client_frame(fin, opcode, mask, payload);

@@ -1,8 +1,8 @@
-//! The bytes of one data message for its receivers: frames and events, one per encoding, each made the first time that a receiver
-//! needs it, then shared.
+//! The bytes of one data message for its receivers: frames and events. Each encoding is made when a receiver first
+//! needs it, and then shared.
 //!
-//! A compressed frame is kept only where it is smaller than the plain one; who takes compressed ones is otherwise sent the
-//! plain one, which is not kept twice.
+//! A compressed frame is kept only if it is smaller than the plain one. Otherwise receivers of compressed frames get
+//! the plain one, which is not kept twice.
 
 use std::sync::OnceLock;
 
@@ -18,24 +18,24 @@ use crate::sse::{self, Framing};
 #[derive(Debug, Default)]
 pub struct Frames {
     plain: [OnceLock<Box<[u8]>>; Codec::ALL.len()],
-    // Nobody may take the others, so there is no more than a pointer for them.
+    // Often no receiver needs the others, so they take no more than a pointer.
     others: OnceLock<Box<Others>>,
 }
 
-/// What of a message few take.
+/// The encodings of a message that only some receivers need.
 #[derive(Debug, Default)]
 struct Others {
     deflated: [OnceLock<Deflated>; Codec::ALL.len()],
-    /// The event, as a chunk of a body.
+    /// The event, as a chunk of an HTTP body.
     event: OnceLock<Box<[u8]>>,
 }
 
-/// What became of compressing a message.
+/// The result of compressing a message.
 #[derive(Debug)]
 enum Deflated {
-    /// The frame, and the least window that it is for.
+    /// The frame, and the smallest window that can read it.
     Frame(Box<[u8]>, WindowBits),
-    /// It is not smaller, or the message too short to try.
+    /// It is not smaller, or the message is too short to try.
     Useless,
 }
 
@@ -48,28 +48,29 @@ impl Deflated {
     }
 }
 
-/// A message for a receiver.
+/// The bytes of a message for one receiver.
 #[derive(Debug, Clone, Copy)]
 pub struct Shared<'a> {
-    /// The frame or event, its header included.
+    /// The frame or event, including its header.
     pub bytes: &'a [u8],
-    /// What this call encoded for it, if anything: the compressed frame, and the plain one.
+    /// The encodings that this call made: the compressed frame and the plain one.
     pub encoded: [Option<Encoded>; 2],
 }
 
-/// Work that was done once for all receivers.
+/// A new encoding of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encoded {
-    /// What was made.
+    /// The encoding.
     pub encoding: Encoding,
-    /// Bytes of the message.
+    /// The length of the message in bytes.
     pub payload_bytes: usize,
-    /// Bytes of its frame without the header: the same, unless it is compressed. Of an event, all of it.
+    /// The length of its frame in bytes, without the header: the same unless it is compressed. For an event, its whole
+    /// length.
     pub frame_payload_bytes: usize,
 }
 
 impl Frames {
-    /// The plain frame for receivers of `codec`, and whether it was encoded by this call.
+    /// The plain frame for receivers of `codec`. Also returns whether this call encoded it.
     pub fn get(&self, codec: Codec, op: DataOp, stamp: Stamp<'_>, payload: &Payload) -> (&[u8], bool) {
         let mut encoded = false;
         let bytes = self.plain[codec as usize].get_or_init(|| {
@@ -79,7 +80,7 @@ impl Frames {
         (bytes, encoded)
     }
 
-    /// The event, as a chunk of a body, and what this call encoded for it.
+    /// The event, as a chunk of an HTTP body, and the encodings that this call made.
     pub fn event(&self, op: DataOp, stamp: Stamp<'_>, payload: &Payload) -> Shared<'_> {
         let mut encoded = None;
         let bytes = self.others().event.get_or_init(|| {
@@ -107,7 +108,7 @@ impl Frames {
         }
     }
 
-    /// The bytes for receivers of `dialect`.
+    /// The bytes for receivers of `dialect`, and the encodings that this call made.
     pub fn get_for(
         &self,
         dialect: Dialect,
@@ -148,7 +149,7 @@ impl Frames {
                     return Deflated::Frame(made.frame, WindowBits::for_message(made.payload_len));
                 }
                 if self.plain[codec as usize].set(made.frame).is_err() {
-                    deflated_now = None; // there was one already
+                    deflated_now = None; // there was a frame already
                 }
                 Deflated::Useless
             });
@@ -193,7 +194,7 @@ impl Frames {
         self.plain[codec].get().map(AsRef::as_ref)
     }
 
-    /// Compresses the message, from its plain frame where there is one.
+    /// Compresses the message from its plain frame, or encodes it if there is none.
     fn deflate(
         &self,
         codec: Codec,

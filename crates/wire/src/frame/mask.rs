@@ -1,10 +1,11 @@
-//! Masking of client frames (RFC 6455 §5.3): the payload XORed with four bytes, over and over. Its own inverse.
+//! Masking of client frames (RFC 6455 §5.3): the payload is XORed with the four bytes of the mask, over and over.
+//! Masking twice gives the payload again.
 
-/// XORs `bytes` with `mask`, whose first byte meets the first of them. Masks what is plain and unmasks what is masked.
+/// XORs `bytes` with `mask`, beginning with the first byte of both. This masks plain bytes and unmasks masked ones.
 pub(super) fn apply(bytes: &mut [u8], mask: [u8; 4]) {
     let [a, b, c, d] = mask;
     let word = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
-    // Words of any alignment: the compiler makes vector instructions of this loop.
+    // These words may have any alignment. The compiler makes vector instructions of this loop.
     let (words, rest) = bytes.as_chunks_mut::<8>();
     for bytes in words {
         *bytes = (u64::from_ne_bytes(*bytes) ^ word).to_ne_bytes();
@@ -14,7 +15,7 @@ pub(super) fn apply(bytes: &mut [u8], mask: [u8; 4]) {
     }
 }
 
-/// The mask as the byte after `count` masked ones meets it.
+/// The mask for the bytes that follow `count` masked ones.
 pub(super) fn after(mut mask: [u8; 4], count: usize) -> [u8; 4] {
     mask.rotate_left(count % 4);
     mask

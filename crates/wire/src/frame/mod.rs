@@ -46,7 +46,7 @@ impl Opcode {
         })
     }
 
-    /// Whether it is a control frame's: never fragmented, at most 125 bytes.
+    /// Whether it belongs to a control frame, which is never fragmented and has at most 125 bytes (RFC 6455 §5.5).
     #[must_use]
     pub const fn is_control(self) -> bool {
         self as u8 >= 0x8

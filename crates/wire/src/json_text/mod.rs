@@ -1,9 +1,9 @@
-//! JSON text that is known to be JSON: published data as it waits for its readers.
+//! Text that is known to be JSON: the form of published data inside the broker.
 //!
-//! A [`JsonText`] is made by reading text or MessagePack from the first byte to the last, and in no other way. Whoever holds
-//! one need not ask again: the text is one JSON value (RFC 8259) in UTF-8 without white space around it, its arrays and maps are nested
-//! no deeper than [`NESTING_MAX`], its numbers are finite as 64-bit floats and its escapes are whole characters. Names of
-//! fields mean nothing here, whatever they are; equal ones stay, in their order.
+//! A [`JsonText`] is made only by reading text or MessagePack from the first byte to the last. Code that has one need
+//! not check it again. The text is one JSON value (RFC 8259) in UTF-8 without white space around it. Its arrays and
+//! maps are nested no deeper than [`NESTING_MAX`], its numbers are finite as 64-bit floats, and its escapes are whole
+//! characters. Names of fields have no meaning here; equal names stay, in their order.
 
 mod number;
 mod packed;
@@ -22,7 +22,7 @@ pub use crate::msgpack::read::Malformed;
 #[derive(Clone, PartialEq, Eq)]
 pub struct JsonText(Box<str>);
 
-/// Why a text is no [`JsonText`]. Offsets are bytes from the start, the first is 0.
+/// Why a text is no [`JsonText`]. Offsets are bytes from the start, beginning with 0.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum JsonError {
     /// Not UTF-8.
@@ -31,33 +31,33 @@ pub enum JsonError {
     /// The text ends before its value does.
     #[error("the text ends at byte {0}, where {1} is expected")]
     CutShort(usize, &'static str),
-    /// Something stands where the grammar has something else.
+    /// The text has something that the grammar does not allow there.
     #[error("{expected} is expected at byte {at}")]
     Unexpected {
         /// The offset in the text, in bytes from 0.
         at: usize,
-        /// What the grammar has there.
+        /// What the grammar expects there.
         expected: &'static str,
     },
     /// Arrays and maps are nested deeper than [`NESTING_MAX`].
     #[error("nested deeper than {NESTING_MAX}")]
     TooDeep,
-    /// No 64-bit float comes near the number.
+    /// The number is too large for a 64-bit float.
     #[error("the number at byte {0} is out of range")]
     OutOfRange(usize),
     /// A string holds a character below U+0020 that is not escaped.
     #[error("the control character at byte {0} must be escaped")]
     ControlCharacter(usize),
-    /// An escape that JSON has not.
+    /// The text has an escape that JSON does not have.
     #[error("the escape at byte {0} is none of JSON's")]
     BadEscape(usize),
-    /// Half a surrogate pair, which no other codec can carry.
+    /// The text has half of a surrogate pair, which no other codec can carry.
     #[error("the escape at byte {0} is half a character")]
     LoneSurrogate(usize),
 }
 
 impl JsonText {
-    /// The value that `text` is.
+    /// Checks `text` and takes it over, without the white space around it.
     ///
     /// # Errors
     /// When it is no JSON value, or more than a [`JsonText`] may hold.

@@ -1,25 +1,26 @@
-//! Which of JSON's numbers MessagePack has, exactly.
+//! Decides which numbers of JSON have an exactly equal number in MessagePack.
 
-/// The number of MessagePack that is equal to one of JSON.
+/// The number of MessagePack that equals a number of JSON.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Equal {
     Unsigned(u64),
     Signed(i64),
     Float(f64),
-    /// There is none.
+    /// There is no equal number.
     None,
 }
 
-/// Digits that any float of 64 bits gives back as they were (`DBL_DIG` of C), unless it is next to zero.
+/// The number of digits that any 64-bit float keeps exactly (`DBL_DIG` of C), unless it is close to zero.
 const SAFE_DIGITS: usize = f64::DIGITS as usize;
 
-/// The text of a float, written into `buffer`: the shortest decimal that is read as it again. None if it is not finite.
+/// The text of a float, written into `buffer`: the shortest decimal that is read as the same float. `None` if it is not
+/// finite.
 pub(super) fn text_of(float: f64, buffer: &mut zmij::Buffer) -> Option<&str> {
     float.is_finite().then(|| buffer.format_finite(float))
 }
 
-/// The number of MessagePack that is equal to `text`, which is a number of JSON: an integer of 64 bits, or a float whose
-/// own text says the same number.
+/// The number of MessagePack that equals the JSON number `text`: a 64-bit integer, or a float whose shortest text is
+/// the same number.
 pub(super) fn equal(text: &str) -> Equal {
     let (mut is_integer, mut has_exponent) = (true, false);
     for byte in text.bytes() {
@@ -50,8 +51,8 @@ pub(super) fn equal(text: &str) -> Equal {
     }
 }
 
-/// A decimal number in the one form that equal ones share: digits that neither begin nor end with a zero, and the power of ten
-/// that they are multiplied with.
+/// A decimal number in a form that is the same for equal numbers: digits that neither begin nor end with a zero, and
+/// the power of ten that they are multiplied by.
 #[derive(Debug, PartialEq, Eq)]
 struct Decimal {
     negative: bool,
@@ -80,7 +81,7 @@ impl Decimal {
                 exponent,
             };
         }
-        // An exponent that no integer holds is beyond every float.
+        // An exponent that does not fit in the integer type is beyond every float.
         let exponent = exponent
             .parse()
             .unwrap_or(if exponent.is_empty() { 0 } else { i64::MAX });

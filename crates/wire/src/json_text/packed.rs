@@ -1,6 +1,6 @@
-//! JSON text as MessagePack, and MessagePack as JSON text.
+//! Converts JSON text to MessagePack, and MessagePack to JSON text.
 //!
-//! Value by value, neither with recursion nor with a tree in between, so nothing but the text decides what is written.
+//! Both directions go value by value, without recursion and without a tree in between.
 
 use super::number::{self, Equal, equal};
 use super::scan::{Scanner, Token};
@@ -10,11 +10,11 @@ use crate::msgpack::read::{Input, Item, utf8};
 use crate::msgpack::write::{self, Head};
 
 impl JsonText {
-    /// The value that `bytes` are in MessagePack.
+    /// Converts the MessagePack value in `bytes`.
     ///
     /// # Errors
-    /// When they are not exactly one value, or hold what JSON has not: binary data, extension types, keys that are no
-    /// strings, floats that are not finite, deeper nesting than a [`JsonText`] may have.
+    /// If they are not exactly one value, or hold something that JSON does not have: binary data, extension types, keys
+    /// that are not strings, floats that are not finite, or deeper nesting than a [`JsonText`] may have.
     ///
     /// ```
     /// use tickwire_wire::JsonText;
@@ -76,7 +76,8 @@ impl JsonText {
         Ok(Self(text.into()))
     }
 
-    /// Appends the value as MessagePack. A number that MessagePack has no equal for is appended as a string with its text.
+    /// Appends the value as MessagePack. A number that has no equal in MessagePack is appended as a string with its
+    /// text.
     ///
     /// ```
     /// use tickwire_wire::JsonText;
@@ -88,7 +89,7 @@ impl JsonText {
         let mut scanner = Scanner::new(&self.0);
         let mut heads = Heads::default();
         let mut buffer = String::new();
-        // The text was read to its end before, so there is no error.
+        // The whole text was checked before, so there is no error.
         while let Ok(Some(token)) = scanner.next() {
             if token == Token::Close {
                 heads.close(out);
@@ -114,7 +115,7 @@ impl JsonText {
     }
 }
 
-/// A container whose values are still to come, a map's keys counted among them.
+/// A container with values that are still to be read. A map's keys count as values.
 struct Unwritten {
     left: u64,
     is_map: bool,
@@ -130,7 +131,7 @@ impl Unwritten {
         }
     }
 
-    /// Appends what stands before the next value. Returns whether it is a key.
+    /// Appends the separator before the next value. Returns whether that value is a key.
     fn begin_next(&mut self, text: &mut String) -> bool {
         let is_key = self.is_map && self.left.is_multiple_of(2);
         if self.is_map && !is_key {
@@ -144,7 +145,7 @@ impl Unwritten {
     }
 }
 
-/// Appends `text` in quotes, with the escapes that JSON must have and no others.
+/// Appends `text` in quotes, with only those escapes that JSON requires.
 fn push_string(text: &str, out: &mut String) {
     out.push('"');
     let mut written = 0;
@@ -177,10 +178,10 @@ fn push_string(text: &str, out: &mut String) {
     out.push('"');
 }
 
-/// The heads of containers, which say how many values follow and stand before them.
+/// The heads of containers. They say how many values follow, and are before these values.
 ///
-/// A head is written as one byte, which is enough for nearly all. The others are widened at the end, all in one pass, so that
-/// no container's values are moved once for each container around it.
+/// A head is first written as one byte, which is enough for nearly all. The others are widened at the end, all in one
+/// pass, so that no values are moved once for each container around them.
 #[derive(Default)]
 struct Heads {
     open: Vec<Begun>,
@@ -189,15 +190,15 @@ struct Heads {
 
 /// A container that is being written.
 struct Begun {
-    /// Where its head is.
+    /// The position of its head.
     at: usize,
     is_map: bool,
-    /// Its values so far, a map's keys counted among them.
+    /// The number of its values so far. A map's keys count as values.
     values: u32,
 }
 
 impl Heads {
-    /// One more value in the innermost container.
+    /// Counts one more value in the innermost container.
     fn count(&mut self) {
         if let Some(inner) = self.open.last_mut() {
             inner.values += 1;
@@ -228,7 +229,7 @@ impl Heads {
         });
     }
 
-    /// Gives each head that is longer than a byte its room, from the last to the first.
+    /// Widens each head that is longer than a byte, from the last to the first.
     fn widen(mut self, out: &mut Vec<u8>) {
         self.long.sort_unstable_by_key(|(at, _)| *at);
         let more = self.long.iter().map(|(_, head)| head.bytes(<[u8]>::len) - 1);

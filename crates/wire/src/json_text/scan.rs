@@ -1,20 +1,20 @@
-//! JSON text read token by token (RFC 8259), without recursion and without memory.
+//! Reads JSON text token by token (RFC 8259), without recursion and without heap memory.
 //!
-//! Which of the open containers are maps is a bit each, which is why their number has a limit.
+//! Each open container has one bit that says whether it is a map. So their number has a limit.
 
 use super::JsonError;
 use crate::limits::NESTING_MAX;
 
 const _: () = assert!(NESTING_MAX <= 64, "a bit for each open container");
 
-/// What a value is made of.
+/// The parts of a JSON value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Token<'a> {
     Null,
     Bool(bool),
-    /// As it is written.
+    /// The number's text.
     Number(&'a str),
-    /// A value, or the key of a pair: then its value is the next token.
+    /// A value, or the key of a pair, whose value is the next token.
     String(Quoted<'a>),
     OpenArray,
     OpenMap,
@@ -22,14 +22,14 @@ pub(super) enum Token<'a> {
     Close,
 }
 
-/// What stands between the quotes of a string.
+/// The text between the quotes of a string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Quoted<'a> {
     raw: &'a str,
     has_escapes: bool,
 }
 
-/// What comes next.
+/// The tokens that may come next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expected {
     Value,
@@ -55,13 +55,13 @@ impl Expected {
     }
 }
 
-/// A text that is read.
+/// A text that is being read.
 pub(super) struct Scanner<'a> {
     text: &'a str,
     at: usize,
     expected: Expected,
     depth: usize,
-    /// A bit for each open container, the innermost one's lowest: whether it is a map.
+    /// One bit for each open container, the innermost one lowest. It is set if the container is a map.
     maps: u64,
 }
 
@@ -85,7 +85,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The next token; none at the end of the text.
+    /// The next token. `None` at the end of the text.
     pub(super) fn next(&mut self) -> Result<Option<Token<'a>>, JsonError> {
         loop {
             let Some(byte) = self.skip_space() else {
@@ -180,7 +180,7 @@ impl<'a> Scanner<'a> {
         self.text.as_bytes().get(self.at).copied()
     }
 
-    /// The next byte that is no white space.
+    /// Skips white space and returns the next byte.
     fn skip_space(&mut self) -> Option<u8> {
         while let Some(byte) = self.peek() {
             if !is_space(byte) {
@@ -198,7 +198,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// What was read from `start` on.
+    /// The text that was read from `start` on.
     fn since(&self, start: usize) -> &'a str {
         self.text.get(start..self.at).unwrap_or_default()
     }
@@ -212,7 +212,7 @@ impl<'a> Scanner<'a> {
         Ok(token)
     }
 
-    /// Section 6 of the RFC.
+    /// Reads a number (RFC 8259 §6).
     fn number(&mut self) -> Result<&'a str, JsonError> {
         let start = self.at;
         if self.peek() == Some(b'-') {
@@ -240,7 +240,7 @@ impl<'a> Scanner<'a> {
             self.digits()?;
         }
         let number = self.since(start);
-        // Floats go beyond 10^308.
+        // Floats reach beyond 10^308.
         let may_be_too_large = has_exponent || number.len() > 300;
         if may_be_too_large && !number.parse::<f64>().is_ok_and(f64::is_finite) {
             return Err(JsonError::OutOfRange(start));
@@ -248,7 +248,7 @@ impl<'a> Scanner<'a> {
         Ok(number)
     }
 
-    /// One digit or more.
+    /// Reads one or more digits.
     fn digits(&mut self) -> Result<(), JsonError> {
         let start = self.at;
         while matches!(self.peek(), Some(b'0'..=b'9')) {
@@ -261,7 +261,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Section 7 of the RFC.
+    /// Reads a string (RFC 8259 §7).
     fn string(&mut self) -> Result<Quoted<'a>, JsonError> {
         self.at += 1;
         let start = self.at;
@@ -315,10 +315,10 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Bytes of `\u0041`.
+/// The length of an escape such as `\u0041`, in bytes.
 const UNIT_BYTES: usize = 6;
 
-/// The UTF-16 code unit that `\u0041` at the start of `text` stands for.
+/// The UTF-16 code unit of an escape such as `\u0041` at the start of `text`.
 fn unit(text: &str) -> Option<u16> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
     let hexadecimal = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
@@ -326,7 +326,7 @@ fn unit(text: &str) -> Option<u16> {
 }
 
 impl<'a> Quoted<'a> {
-    /// The string's text, written into `buffer` if it is not in the JSON as it is.
+    /// The string's text. It is written into `buffer` if the string has escapes.
     pub(super) fn text<'b>(self, buffer: &'b mut String) -> &'b str
     where
         'a: 'b,
@@ -343,7 +343,7 @@ impl<'a> Quoted<'a> {
                     let escape = &rest[plain.len()..];
                     let units = [unit(escape), escape.get(UNIT_BYTES..).and_then(unit)];
                     let units = units.into_iter().flatten();
-                    // A character of one unit leaves the other for the next turn.
+                    // If the character has one unit, the second unit is read in the next turn.
                     let character = char::decode_utf16(units).next();
                     let character = character
                         .and_then(Result::ok)

@@ -1,4 +1,5 @@
-//! What is JSON and what is not, as serde_json has it; and the same value in MessagePack, whatever its keys are called.
+//! Which texts are JSON, compared with serde_json; and the same values in MessagePack, whatever the names of their
+//! keys.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::*;
 
-/// The pairs of a map in their order, equal keys among them.
+/// The pairs of a map in their order, including equal keys.
 struct Pairs<'t>(Vec<(Cow<'t, str>, &'t RawValue)>);
 
 impl<'de: 't, 't> Deserialize<'de> for Pairs<'t> {
@@ -37,8 +38,8 @@ fn read<'t, T: Deserialize<'t>>(text: &'t str) -> T {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
-/// Whether `packed`, which came by MessagePack, is the value that `json` is: kind by kind and pair by pair, a number that
-/// MessagePack cannot hold being its text. By a reader of JSON that is not this crate's.
+/// Whether `packed`, which came through MessagePack, is the same value as `json`, by kinds and pairs. A number that
+/// MessagePack cannot hold must be its text. The reader of JSON here is not this crate's.
 pub(crate) fn is_same(json: &str, packed: &str) -> bool {
     match (json.as_bytes()[0], packed.as_bytes()[0]) {
         (b'[', b'[') => {
@@ -62,7 +63,7 @@ pub(crate) fn is_same(json: &str, packed: &str) -> bool {
     }
 }
 
-/// The value after it was written in MessagePack and read.
+/// The value after it was written in MessagePack and read again.
 fn through_msgpack(text: &JsonText) -> JsonText {
     let mut bytes = Vec::new();
     text.write_msgpack(&mut bytes);
@@ -153,7 +154,7 @@ fn arrays_and_maps_are_nested_64_deep_and_no_deeper() {
     assert!(JsonText::from_msgpack(&packed(NESTING_MAX)).is_ok());
     let deeper = JsonText::from_msgpack(&packed(NESTING_MAX + 1));
     assert_eq!(deeper, Err(Malformed::TooDeep(NESTING_MAX)));
-    // Brackets in a string are none, in keys neither.
+    // Brackets in strings and keys do not count.
     parsed(&format!(r#"{{"{0}":"{0}\"{0}"}}"#, "[{".repeat(100)));
 }
 
@@ -171,7 +172,7 @@ fn a_key_is_a_name_and_nothing_more() {
             assert_eq!(through_msgpack(&text), text);
         }
     }
-    // Nor do they add up: each layer within the text of the one before.
+    // Strings within strings do not add up either: each layer is in the text of the one before.
     let mut text = "[".repeat(60) + &"]".repeat(60);
     for _ in 0..10 {
         let quoted = serde_json::to_string(&text).expect("text");
@@ -194,7 +195,7 @@ fn a_number_that_messagepack_does_not_have_goes_as_its_text() {
         ("-0", "-0.0"),
         ("18446744073709551615", "18446744073709551615"),
         ("-9223372036854775808", "-9223372036854775808"),
-        // Whole, but beyond 64 bits: a float has some of them.
+        // These are whole numbers beyond 64 bits; some of them have an equal float.
         ("100000000000000000000", "1e+20"),
         ("18446744073709551616", "\"18446744073709551616\""),
         ("-9223372036854775809", "\"-9223372036854775809\""),
@@ -202,7 +203,7 @@ fn a_number_that_messagepack_does_not_have_goes_as_its_text() {
             "123456789012345678901234567890",
             "\"123456789012345678901234567890\"",
         ),
-        // The shortest decimal of its float.
+        // These are the shortest decimals of their floats.
         ("0.1", "0.1"),
         ("1.50", "1.5"),
         ("1e3", "1000.0"),
@@ -210,7 +211,7 @@ fn a_number_that_messagepack_does_not_have_goes_as_its_text() {
         ("0.00e99999999999999999999", "0.0"),
         ("61837.630000000000000000000", "61837.63"),
         ("0.30000000000000004", "0.30000000000000004"),
-        // A float that lies in the middle of two decimals; the other one is not what is read.
+        // This float is in the middle of two decimals. The other one is read as another float.
         ("2234916647100826.2", "2234916647100826.2"),
         ("2234916647100826.3", "\"2234916647100826.3\""),
         ("5e-324", "5e-324"),
@@ -249,7 +250,7 @@ fn containers_of_any_length_have_the_shortest_heads() {
     }
 }
 
-/// Texts that are nearly JSON, and some that are.
+/// Texts that are nearly JSON, and some that are JSON.
 fn nearly_json() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         "[\\[\\]{}:, \n\"0-9eE.+-]{1,3}",
@@ -262,7 +263,7 @@ fn nearly_json() -> impl Strategy<Value = String> {
     proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
 }
 
-/// Whether serde_json reads all of `text`, strings and numbers included.
+/// Whether serde_json reads all of `text`, including strings and numbers.
 fn is_json(text: &str) -> bool {
     struct Whole;
     impl<'de> Deserialize<'de> for Whole {

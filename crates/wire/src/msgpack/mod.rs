@@ -1,6 +1,6 @@
-//! MessagePack itself, item by item, without a word of the protocol: what both directions of it are made of.
+//! MessagePack item by item, independent of the protocol: the base of reading and writing.
 //!
-//! Never recurses and holds nothing: whoever reads or writes containers keeps count of them.
+//! Never recurses and stores nothing: the caller keeps count of the containers that it reads or writes.
 
 pub(crate) mod read;
 pub(crate) mod write;

@@ -1,21 +1,22 @@
-//! MessagePack read front to back, an item at a time.
+//! Reads MessagePack front to back, an item at a time.
 //!
-//! A length is believed only as far as there are bytes for it, so a reader may loop over what a head promises. Any item of
-//! MessagePack is read; which of them mean something is for the caller to say.
+//! A length is accepted only as far as there are bytes for it, so a reader may loop over the number of values in a
+//! head. Every item of MessagePack is read. The caller decides which of them are allowed.
 
 use rmp::Marker;
 use thiserror::Error;
 
-/// Why bytes are no MessagePack, or not what JSON can carry. Offsets are bytes from the start, the first is 0.
+/// Why bytes are no MessagePack, or hold something that JSON does not have. Offsets are bytes from the start, beginning
+/// with 0.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Malformed {
     /// The bytes end too early.
     #[error("the message ends at byte {0}, inside a value")]
     CutShort(usize),
-    /// The one byte that begins nothing.
+    /// The one byte that may begin no item (0xc1).
     #[error("byte 0xc1 at {0} is not MessagePack")]
     Reserved(usize),
-    /// More than one value.
+    /// Bytes follow after the value.
     #[error("the message ends at byte {0} but more bytes follow")]
     Trailing(usize),
     /// Arrays and maps are nested deeper than allowed.
@@ -26,21 +27,21 @@ pub enum Malformed {
     Overdeclared {
         /// Where the container begins.
         at: usize,
-        /// Values that it promises, a map's keys among them.
+        /// The number of values that it promises, including a map's keys.
         values: u64,
-        /// Bytes that are there.
+        /// The number of bytes that are left.
         left: usize,
     },
-    /// JSON's maps have strings for keys.
+    /// A map has a key that is not a string, which JSON requires.
     #[error("the map key at byte {0} is not a string")]
     KeyNotString(usize),
-    /// A string holds something else than text.
+    /// A string is not UTF-8.
     #[error("the string at byte {0} is not UTF-8")]
     NotUtf8(usize),
-    /// JSON has no infinity and no NaN.
+    /// A float is infinite or NaN, which JSON does not have.
     #[error("the float at byte {0} is not finite")]
     NotFinite(usize),
-    /// A kind of value that JSON has not.
+    /// The value is of a kind that JSON does not have.
     #[error("{kind} at byte {at}: only what JSON has can be sent")]
     NotJson {
         /// Where it begins.
@@ -58,14 +59,14 @@ pub(crate) enum Item<'a> {
     Unsigned(u64),
     Signed(i64),
     Float(f64),
-    /// Not known to be UTF-8: see [`utf8`].
+    /// A string, which is not known to be UTF-8: see [`utf8`].
     String(&'a [u8]),
     Binary(&'a [u8]),
     /// The bytes of an extension type without its number.
     Extension(&'a [u8]),
-    /// So many values follow.
+    /// The head of an array. This number of values follows.
     Array(u32),
-    /// So many pairs follow.
+    /// The head of a map. This number of pairs follows.
     Map(u32),
 }
 
@@ -81,7 +82,7 @@ impl<'a> Input<'a> {
         Self { bytes, at: 0 }
     }
 
-    /// Bytes that were read.
+    /// The number of bytes that were read.
     pub(crate) const fn at(&self) -> usize {
         self.at
     }
@@ -96,7 +97,7 @@ impl<'a> Input<'a> {
         self.bytes.get(self.at) == Some(&Marker::Null.to_u8())
     }
 
-    /// Whether nothing is left.
+    /// Checks that nothing is left.
     pub(crate) fn finish(&self) -> Result<(), Malformed> {
         match self.left() {
             0 => Ok(()),
@@ -104,12 +105,12 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// Passes over the next value, whatever it holds: it is bytes of the right length, not more.
+    /// Skips the next value, whatever it holds. It is only known to have the right length.
     pub(crate) fn skip(&mut self) -> Result<(), Malformed> {
         let mut values = 1_u64;
         while values > 0 {
             values -= 1;
-            // No overflow: what a head promises is fewer than the bytes that are left.
+            // This cannot overflow: a head promises no more values than there are bytes left.
             values += match self.item()? {
                 Item::Array(len) => len.into(),
                 Item::Map(pairs) => u64::from(pairs) * 2,
@@ -216,7 +217,7 @@ impl<'a> Input<'a> {
         self.container(at, of(len))
     }
 
-    /// `head`, if there is a byte for each value that it promises.
+    /// Checks that there is a byte for each value that `head` promises, and returns `head`.
     fn container(&self, at: usize, head: Item<'a>) -> Result<Item<'a>, Malformed> {
         let values = match head {
             Item::Array(len) => u64::from(len),
@@ -272,7 +273,7 @@ mod tests {
             assert_eq!(input.finish(), Ok(()), "{bytes:02x?}");
             let mut input = Input::new(bytes);
             assert_eq!((input.skip(), input.finish()), (Ok(()), Ok(())), "{bytes:02x?}");
-            // And no part of it is taken for the whole.
+            // No part of it is taken for the whole.
             for end in 0..bytes.len() {
                 let cut = Input::new(&bytes[..end]).skip();
                 assert!(

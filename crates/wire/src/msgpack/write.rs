@@ -1,11 +1,11 @@
-//! MessagePack written value by value, each in its shortest form. Writing to memory cannot fail, and nothing here does.
+//! Writes MessagePack value by value, each in its shortest form. Writing to memory cannot fail.
 
 /// Appends `nil`.
 pub(crate) fn nil(out: &mut Vec<u8>) {
     out.push(0xc0);
 }
 
-/// Appends a truth value.
+/// Appends a boolean.
 pub(crate) fn bool(truth: bool, out: &mut Vec<u8>) {
     out.push(0xc2 | u8::from(truth));
 }
@@ -38,7 +38,7 @@ pub(crate) fn float(number: f64, out: &mut Vec<u8>) {
     sized(0xcb, &number.to_be_bytes(), out);
 }
 
-/// Appends a string. No message is near the 4 GiB that the longest can have.
+/// Appends a string. No message is near the longest possible length, 4 GiB.
 pub(crate) fn string(text: &str, out: &mut Vec<u8>) {
     match text.len() {
         len @ 0..0x20 => out.push(0xa0 | len as u8),
@@ -54,17 +54,17 @@ fn sized(marker: u8, bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(bytes);
 }
 
-/// The head of an array or a map, which says how much follows.
+/// The head of an array or a map. It says how many values follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Head {
-    /// So many values.
+    /// The head of an array with this number of values.
     Array(u32),
-    /// So many pairs.
+    /// The head of a map with this number of pairs.
     Map(u32),
 }
 
 impl Head {
-    /// Calls `with` with the head's bytes, one, three or five.
+    /// Calls `with` with the bytes of the head: one, three or five.
     pub(crate) fn bytes<R>(self, with: impl FnOnce(&[u8]) -> R) -> R {
         let (short, medium, long, len) = match self {
             Self::Array(len) => (0x90, 0xdc, 0xdd, len),

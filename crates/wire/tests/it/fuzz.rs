@@ -1,6 +1,6 @@
-//! Bytes that were messages until something happened to them: no decoder panics, and what is accepted can be sent on.
+//! Damaged messages: no decoder panics, and accepted data can be sent on.
 //!
-//! The same bytes on every run. The property tests draw fresh ones; this one goes for many cheap cases.
+//! The bytes are the same in every run. The property tests use fresh ones; this test tries many cheap cases.
 
 use tickwire_wire::codec::{DataOp, Stamp};
 use tickwire_wire::frame::{Limits, Opcode, client_frame};
@@ -10,7 +10,7 @@ use crate::streams::Run;
 
 const ROUNDS: u64 = 20_000;
 
-/// SplitMix64: small, and the same everywhere.
+/// The generator `SplitMix64`: small, and the same everywhere.
 struct Random(u64);
 
 impl Random {
@@ -25,7 +25,7 @@ impl Random {
         (self.next() % end.max(1) as u64) as usize
     }
 
-    /// Changes, drops, doubles or adds some bytes, mostly few.
+    /// Changes, drops, doubles or adds some bytes, mostly a few.
     fn damage(&mut self, bytes: &mut Vec<u8>, others: &[Vec<u8>]) {
         for _ in 0..=self.below(4) {
             let at = self.below(bytes.len());

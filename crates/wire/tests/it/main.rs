@@ -1,4 +1,4 @@
-//! Properties of the wire crate over random input, in one binary: everything here uses the crate as its users do.
+//! Properties of the wire crate over random input, in one program. The tests use the crate as its users do.
 
 mod fuzz;
 mod parser;

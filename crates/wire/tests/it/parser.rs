@@ -1,4 +1,4 @@
-//! The parser's verdict depends on the bytes alone, never on how they were cut.
+//! The parser's result depends only on the bytes, never on how they were cut.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -6,7 +6,7 @@ use tickwire_wire::frame::Limits;
 
 use crate::streams::{Got, Run, bytes_of, damage, part, part_or_raw};
 
-/// Small, so that random streams meet them.
+/// Limits that are small enough for random streams to reach.
 const SMALL: Limits = Limits {
     message_bytes: 400,
     fragments: 10,
@@ -17,7 +17,7 @@ const BIG: Limits = Limits {
     fragments: 104,
 };
 
-/// Feeds `stream` cut at `cuts`.
+/// The run of `stream`, cut at `cuts`.
 fn in_pieces(stream: &[u8], cuts: &[prop::sample::Index], limits: Limits) -> Run {
     let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
     ends.push(stream.len());
@@ -61,7 +61,8 @@ proptest! {
         let cut = in_pieces(&stream, &cuts, SMALL);
         prop_assert_eq!(cut.said(), at_once.said());
 
-        // Byte by byte, and in the midst of it no sooner and no later than when the bytes so far come at once.
+        // The stream comes byte by byte. In the middle the result must be the same as if the bytes so far had come at
+        // once.
         let stop = stop.index(stream.len() + 1);
         let mut by_byte = Run::new(SMALL);
         for (at, byte) in stream.iter().enumerate() {

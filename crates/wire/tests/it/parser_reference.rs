@@ -1,4 +1,4 @@
-//! The parser against fastwebsockets on valid streams: both must read the same.
+//! The parser compared with fastwebsockets on valid streams: both must read the same.
 
 use fastwebsockets::{FragmentCollector, OpCode, Role, WebSocket};
 use proptest::collection::vec;
@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::streams::{Got, Run, bytes_of, part};
 
-/// What fastwebsockets makes of `stream`, which ends with a close frame.
+/// The events that fastwebsockets reads from `stream`, which ends with a close frame.
 async fn reference(stream: &[u8]) -> Vec<Got> {
     let (mut client, server) = tokio::io::duplex(stream.len());
     client.write_all(stream).await.expect("the pipe holds the stream");

@@ -1,11 +1,11 @@
-//! Patterns as sets, against looking at every topic of a small world.
+//! Patterns as sets, compared with a look at every topic of a small world.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tickwire_wire::Pattern;
 use tickwire_wire::pattern_sets::{common, covers, overlap};
 
-/// Every topic of one to six tokens out of three, of which patterns name two: the third stands for all others.
+/// Every topic of one to six tokens out of three. Patterns name two of these tokens; the third stands for all others.
 fn topics() -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     let mut longest: Vec<String> = ["a", "b", "other"].map(str::to_owned).to_vec();
@@ -26,7 +26,7 @@ fn pattern() -> impl Strategy<Value = Pattern> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// Patterns are at most five tokens long, so six tell a `>` from every number of `*`.
+    /// Patterns have at most five tokens, so topics of six tokens distinguish a `>` from every number of `*`.
     #[test]
     fn covering_is_what_every_topic_says(outer in vec(pattern(), 0..6), inner in pattern()) {
         let every = topics()

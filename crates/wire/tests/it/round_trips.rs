@@ -1,4 +1,4 @@
-//! Whatever is written by a codec is read back equal, and both codecs say the same.
+//! A message that a codec writes is read back equal, and both codecs agree.
 
 use proptest::prelude::*;
 use serde::de::DeserializeOwned;
@@ -8,7 +8,7 @@ use tickwire_wire::{ClientMessage, Codec, Epoch, Micros, Payload, Seq, ServerMes
 
 use crate::values::{control, decimal, json, market, request};
 
-/// The data of `payload` as a subscriber of `codec` reads it; the stamp must come through as well.
+/// The data of `payload` as a subscriber of `codec` reads it. The stamp must arrive as well.
 fn carried(codec: Codec, op: DataOp, payload: &Payload, (number, micros): (u64, u64)) -> String {
     let sent = Stamp {
         topic: "a.BTC-USD",
@@ -43,7 +43,7 @@ fn value(text: &[u8]) -> Value {
     serde_json::from_slice(text).expect("JSON")
 }
 
-/// Requests are equal if their payloads are equal as values: the text may be written differently.
+/// Requests are equal if their payloads are equal as values, since the text may be written differently.
 fn by_value(message: ClientMessage) -> (ClientMessage, Option<Value>) {
     match message {
         ClientMessage::Publish {
@@ -61,12 +61,12 @@ fn by_value(message: ClientMessage) -> (ClientMessage, Option<Value>) {
     }
 }
 
-/// That `text` is JSON of `data`.
+/// Checks that `text` is JSON of `data`.
 fn reads_as<T: DeserializeOwned + PartialEq + std::fmt::Debug>(text: &str, data: &T) {
     assert_eq!(&serde_json::from_str::<T>(text).expect("market data"), data);
 }
 
-/// Fields of market data that are numbers on the wire; all others are text, lists of text or flags.
+/// The fields of market data that are numbers on the wire. All others are text, lists of text or flags.
 const INTEGERS: [&str; 5] = ["time", "id", "start", "trades", "checksum"];
 
 fn has_no_bare_decimal(value: &Value) -> bool {

@@ -1,10 +1,10 @@
-//! Random streams of client frames, valid and not, and the ways of feeding them to a parser.
+//! Random streams of client frames, valid and invalid, and the ways to feed them to a parser.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tickwire_wire::frame::{Event, Limits, Opcode, Parser, Violation, client_frame};
 
-/// An event with its bytes.
+/// An event that owns its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Got {
     Message(Opcode, Vec<u8>),
@@ -24,7 +24,7 @@ impl From<Event<'_>> for Got {
     }
 }
 
-/// A parser and all that it said.
+/// A parser and all its results.
 #[derive(Debug)]
 pub(crate) struct Run {
     parser: Parser,
@@ -61,7 +61,7 @@ impl Run {
         assert!(input.is_empty(), "{} bytes were not taken", input.len());
     }
 
-    /// Everything that was said, for comparison.
+    /// All results, for comparison.
     pub(crate) fn said(&self) -> (&[Got], Option<Violation>) {
         (&self.events, self.violation)
     }
@@ -74,11 +74,11 @@ impl Run {
 /// A part of a stream.
 #[derive(Debug, Clone)]
 pub(crate) enum Part {
-    /// A message in fragments, each followed by control frames if it isn't the last.
+    /// A message in fragments. Control frames follow each fragment except the last one.
     Message(Opcode, Vec<(Vec<u8>, Vec<Part>)>),
     /// A ping or pong.
     Control(Opcode, Vec<u8>),
-    /// Bytes that are hardly a valid frame.
+    /// Bytes that are rarely a valid frame.
     Raw(Vec<u8>),
 }
 
@@ -101,7 +101,7 @@ impl Part {
         }
     }
 
-    /// Appends the events that the part gives, which has no raw bytes.
+    /// Appends the events of the part, which must have no raw bytes.
     pub(crate) fn expect(&self, events: &mut Vec<Got>) {
         match self {
             Self::Raw(_) => panic!("no telling what raw bytes give"),
@@ -141,7 +141,7 @@ fn control() -> impl Strategy<Value = Part> {
     (opcode, vec(any::<u8>(), 0..=125)).prop_map(|(opcode, payload)| Part::Control(opcode, payload))
 }
 
-/// A payload of some of the sizes at which a frame's header or a buffer changes.
+/// A payload with one of the sizes around which a header or a buffer changes.
 fn payload(max: usize) -> impl Strategy<Value = Vec<u8>> {
     let len = prop_oneof![
         4 => 0..=20_usize,
@@ -180,7 +180,7 @@ pub(crate) fn part(max: usize) -> impl Strategy<Value = Part> {
     part_with(max, control().boxed())
 }
 
-/// As [`part`], but one in twenty is raw, also between fragments.
+/// Does the same as [`part`], but one part in twenty is raw, also between fragments.
 pub(crate) fn part_or_raw(max: usize) -> impl Strategy<Value = Part> {
     let between = prop_oneof![19 => control(), 1 => raw()];
     prop_oneof![19 => part_with(max, between.boxed()), 1 => raw()]
@@ -208,7 +208,7 @@ fn part_with(max: usize, between: BoxedStrategy<Part>) -> impl Strategy<Value = 
     prop_oneof![3 => message, 1 => control()]
 }
 
-/// A close frame of any kind, a text that is hardly UTF-8, or any header with a little after it.
+/// A close frame of any kind, a text that is rarely UTF-8, or any header with a few bytes after it.
 fn raw() -> impl Strategy<Value = Part> {
     let mask = any::<[u8; 4]>;
     let code = prop_oneof![Just(1_000_u16), 0..5_100_u16];

@@ -1,11 +1,11 @@
-//! Topics and patterns against models so naive that they can be seen to be right.
+//! Topics and patterns compared with models so naive that they are easily seen to be right.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tickwire_wire::limits::{TOPIC_BYTES_MAX, TOPIC_TOKENS_MAX};
 use tickwire_wire::{Pattern, Topic, TopicError};
 
-/// PROTOCOL.md, "Topics", word for word.
+/// The rules of PROTOCOL.md, "Topics", taken literally.
 fn is_pattern(text: &str) -> bool {
     let tokens: Vec<&str> = text.split('.').collect();
     let word = |token: &str| {
@@ -22,7 +22,7 @@ fn is_pattern(text: &str) -> bool {
             .all(|(at, token)| word(token) || *token == "*" || (*token == ">" && at + 1 == tokens.len()))
 }
 
-/// `*` is exactly one token, a final `>` one or more.
+/// `*` matches exactly one token, a final `>` one or more.
 fn matches(pattern: &[&str], topic: &[&str]) -> bool {
     match (pattern, topic) {
         ([], []) => true,
@@ -33,7 +33,7 @@ fn matches(pattern: &[&str], topic: &[&str]) -> bool {
     }
 }
 
-/// Texts that are patterns, nearly patterns, and anything.
+/// Patterns, texts that are nearly patterns, and any texts.
 fn text() -> impl Strategy<Value = String> {
     let token = prop_oneof![
         8 => "[A-Za-z0-9_-]{1,6}",
@@ -52,7 +52,7 @@ fn text() -> impl Strategy<Value = String> {
     ]
 }
 
-/// The byte that an error names.
+/// The offset of the byte in an error.
 fn offset(error: &TopicError) -> Option<usize> {
     match error {
         TopicError::Empty | TopicError::TooLong(_) | TopicError::TooManyTokens(_) => None,

@@ -202,7 +202,7 @@ fn topic_request() -> impl Strategy<Value = TopicRequest> {
     ]
 }
 
-/// Any request, its texts no better than a client's.
+/// Any request, with texts as bad as a client's.
 pub(crate) fn request() -> impl Strategy<Value = ClientMessage> {
     let subscribe = (
         id(),

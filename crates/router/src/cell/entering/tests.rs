@@ -1,4 +1,5 @@
-//! Messages that another directory has numbered: what enters, and that readers then see the same here as there.
+//! Messages that another directory has numbered: which of them enter, and that readers see the same in both
+//! directories.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::kinds::{KindRule, Kinds};
 use crate::publication::Publication;
 use crate::staleness::StaleRule;
 
-/// A topic of each kind, and one that is of another epoch than the others.
+/// A topic of each kind, one of which has another epoch than the others.
 const TOPICS: [&str; 4] = ["ticker.A", "trade.A", "book.A", "chat.x"];
 
 fn directory() -> Directory {
@@ -107,11 +108,11 @@ fn a_change_of_another_book_costs_the_book_and_does_not_enter() {
     let refused = pass_on(2, &change(3), true).expect_err("its checksum is another");
     assert!(refused.to_string().contains("another book"), "{refused}");
     assert_eq!((cell.position().seq, cell.snapshot().is_some()), (Seq(1), false));
-    // The next one is behind a hole, and a repetition has no book to go into.
+    // The next message is behind a hole, and a message that is known already has no book to change.
     assert_eq!(pass_on(3, &change(4), false), Err(NotEntered::Hole(Seq(1))));
 }
 
-/// The clocks of others run as they like: what counts is when a message came.
+/// The clocks of other brokers do not matter: only the time of arrival counts.
 #[test]
 fn silence_was_counted_from_when_a_message_was_numbered_elsewhere() {
     for ts in [Micros(1), Micros(1_000_000), Micros(u64::MAX / 2)] {
@@ -131,7 +132,7 @@ fn silence_was_counted_from_when_a_message_was_numbered_elsewhere() {
     }
 }
 
-/// What a newest message is to others, given the number before it.
+/// The newest message in the form that other directories get, with the number before it.
 fn as_numbered(publication: &Publication, after: Seq) -> Numbered {
     Numbered {
         after,
@@ -142,7 +143,7 @@ fn as_numbered(publication: &Publication, after: Seq) -> Numbered {
     }
 }
 
-/// All that readers can see of a topic.
+/// Everything that readers can see of a topic.
 fn visible(cell: &TopicCell) -> String {
     let text = |publication: &Publication, op| {
         let frame = publication.frame(Codec::Json, op).0;
@@ -164,16 +165,16 @@ fn visible(cell: &TopicCell) -> String {
 
 #[derive(Debug, Clone)]
 enum Op {
-    /// A message, to a book a change of a level or a whole.
+    /// Publishes a message; to a book, a change of a level or a whole book.
     Publish {
         topic: usize,
         level: u8,
         whole: bool,
     },
     Doubt(StaleReason),
-    /// As a panic half-way through a change does.
+    /// Loses the book, as a panic half-way through a change does.
     LoseBook,
-    /// The other directory gets what it has not got; some of it once more.
+    /// Passes on the messages that the other directory does not have, and some of them again.
     Follow {
         again: usize,
     },

@@ -1,4 +1,4 @@
-//! Tokens, keys and origins as clients show them and operators set them, and what comes of each.
+//! Tokens, keys and origins as clients show them and operators set them, and the results.
 
 use expect_test::{Expect, expect};
 use hyper::Request;
@@ -13,14 +13,15 @@ mod settings;
 mod shown;
 mod tokens;
 
-/// 2026-11-21, roughly; any time would do.
+/// A time around 2026-11-21; any time would do.
 const NOW: Micros = Micros(1_795_000_000_000_000);
 const NOW_S: u64 = NOW.0 / 1_000_000;
 /// A secret of 32 bytes.
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 const KEYS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys");
 
-/// A configuration file's `[auth]`, in which `KEYS` stands for the folder of the tests' keys and `DIR` for a fresh one.
+/// Loads the `[auth]` table of a configuration file. In it `KEYS` stands for the folder of the tests' keys and `DIR`
+/// for a fresh one.
 fn load(folder: &TempDir, auth: &str) -> Result<Access, String> {
     std::fs::write(folder.path().join("secret"), SECRET).unwrap();
     let text = auth
@@ -44,7 +45,7 @@ fn private(name: &str) -> Vec<u8> {
     std::fs::read(format!("{KEYS}/{name}.private.pem")).unwrap()
 }
 
-/// Claims that are in order.
+/// Valid claims.
 fn claims() -> Value {
     json!({
         "sub": "desk-7", "exp": NOW_S + 60, "aud": "tickwire", "iss": "https://issuer.example",
@@ -52,7 +53,7 @@ fn claims() -> Value {
     })
 }
 
-/// The claims in order, with those of `changes` instead; null takes one away.
+/// The valid claims with those of `changes` in their place. A null removes one.
 fn claims_with(changes: &Value) -> Value {
     let mut claims = claims();
     let map = claims.as_object_mut().unwrap();
@@ -89,7 +90,7 @@ fn base64url(bytes: &[u8]) -> String {
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// What comes of a token, in a line.
+/// The result of a token in one line.
 fn outcome(access: &Access, token: &str) -> String {
     match access.verify(&Secret::from(token), NOW) {
         Ok(admission) => {

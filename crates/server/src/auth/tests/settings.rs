@@ -1,4 +1,4 @@
-//! Settings of access that are refused, and in which words. `UPDATE_EXPECT=1` rewrites them.
+//! Settings of access that are refused, with the messages. `UPDATE_EXPECT=1` rewrites them.
 
 use super::*;
 
@@ -197,20 +197,20 @@ fn secrets_and_sets_that_are_too_short() {
     }
 }
 
-/// An element of DER: its tag, its length in two bytes, its content (X.690 §8.1.3.5).
+/// An element of DER: its tag, its length in two bytes, and its content (X.690 §8.1.3.5).
 fn element(tag: u8, content: &[u8]) -> Vec<u8> {
     let len = u16::try_from(content.len()).unwrap().to_be_bytes();
     [&[tag, 0x82, len[0], len[1]], content].concat()
 }
 
-/// An odd number of so many bits: as good as the product of two primes to whoever does not factor it.
+/// An odd number of `bits` bits. Without factoring it, it looks like the product of two primes.
 fn modulus(bits: usize) -> Vec<u8> {
     let mut bytes = vec![0xff; bits.div_ceil(8)];
     bytes[0] >>= 8 * bytes.len() - bits;
     bytes
 }
 
-/// The length that counts is that of the modulus, not of the file, nor of the bytes that the modulus is written in.
+/// The length of the modulus counts, not that of the file or of the bytes that the modulus is written in.
 #[test]
 fn rsa_keys_are_measured_by_the_bits_of_their_modulus() {
     use base64::engine::{Engine, general_purpose::STANDARD};
@@ -237,7 +237,7 @@ fn rsa_keys_are_measured_by_the_bits_of_their_modulus() {
         (4_096, true),
     ] {
         let (modulus, exponent) = (modulus(bits), [1, 0, 1]);
-        // A zero before a first bit that is set, or the number would be negative (X.690 §8.3.3).
+        // There is a zero byte before a first bit that is set, or the number would be negative (X.690 §8.3.3).
         let zero: &[u8] = if modulus[0] >= 0x80 { &[0] } else { &[] };
         let integer = element(0x02, &[zero, &modulus].concat());
         let key = element(0x30, &[integer, element(0x02, &exponent)].concat());
@@ -251,7 +251,7 @@ fn rsa_keys_are_measured_by_the_bits_of_their_modulus() {
     }
 }
 
-/// A set is of many hands: what one of them put in must not take the others' keys out (RFC 7517 §5).
+/// Several people contribute keys to a set: one bad key must not disable the others (RFC 7517 §5).
 #[test]
 fn keys_of_a_set_that_cannot_be_used_do_not_spoil_the_others() {
     let folder = tempfile::tempdir().unwrap();
@@ -304,16 +304,16 @@ fn keys_of_a_set_that_cannot_be_used_do_not_spoil_the_others() {
     }
     let error = with(&[], "\"HS256\"").unwrap_err();
     assert!(error.ends_with("of whose 0 keys none can be used"), "{error}");
-    // Of very many only some are named.
+    // If there are very many, only some are named.
     let many: Vec<&Value> = std::iter::repeat_n(&others[9], 1_000).chain([&good]).collect();
     let access = with(&many, "\"HS256\"").unwrap();
     assert_eq!(access.ignored_keys().len(), 17);
     assert!(access.ignored_keys()[16].ends_with("984 more of its keys cannot be used"));
-    // A key that is not in the set any more is not taken, whatever else is in there.
+    // A key that is no longer in the set is not accepted, whatever else is in the set.
     let next = json!({"kty": "oct", "kid": "next", "k": base64url(&[7; 32])});
     let access = with(&[&weak, &next], "\"HS256\", \"RS256\"").unwrap();
     assert!(outcome(&access, &hs256(&claims)).contains("Signature"));
-    // Those for something else are passed over without a word, but are no keys to verify with.
+    // Keys for other purposes are ignored silently, but cannot verify.
     let enc = json!({"kty": "oct", "use": "enc", "k": base64url(SECRET)});
     assert!(
         with(&[&enc, &good], "\"HS256\"")

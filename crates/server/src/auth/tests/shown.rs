@@ -52,12 +52,12 @@ fn static_keys() {
     assert_eq!(admission.holder, Some(Holder::Key(hash)));
     assert_eq!(access.rights_of_key(hash), Some(&admission.rights));
     assert_eq!(access.changed_keys(&access).count(), 0);
-    // Another key of the same name, with the rights of neither.
+    // This is another key of the same name, with other rights.
     let after = rules(&entry("desk", &other, ""));
     assert_eq!(after.rights_of_key(hash), None);
     let changed: Vec<_> = access.changed_keys(&after).collect();
     assert_eq!(changed, [(hash, None), (other_hash, Some(&Rights::none()))]);
-    // FIPS 180-4, the example of one block.
+    // FIPS 180-4, the example with one block.
     assert_eq!(
         KeyHash::of("abc").to_string(),
         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -1,4 +1,4 @@
-//! JSON Web Tokens, good ones and those of attackers.
+//! JSON Web Tokens: valid ones and those of attackers.
 
 use super::*;
 
@@ -29,7 +29,7 @@ fn good_tokens_of_every_algorithm() {
     }
 }
 
-/// CVE-2015-9235 and what followed: a token must not choose how it is verified.
+/// CVE-2015-9235 and similar ones: a token must not choose how it is verified.
 #[test]
 fn algorithms_that_a_token_chose() {
     let access = rules(ALL_ALGORITHMS);
@@ -66,7 +66,7 @@ fn algorithms_that_a_token_chose() {
     assert!(outcome(&access, &with_header(&critical, &claims())).contains("Malformed"));
 }
 
-/// A public key is known to everyone: taken for a secret, it would sign anything.
+/// Everyone knows a public key: taken for a secret, it would sign anything.
 #[test]
 fn a_public_key_is_no_secret() {
     let access = rules(
@@ -92,7 +92,7 @@ fn a_public_key_is_no_secret() {
         )
         .unwrap();
         assert!(outcome(&access, &token).contains("Algorithm"));
-        // Also where HS256 is taken, a public key signs nothing.
+        // A public key signs nothing even if HS256 is accepted.
         assert!(outcome(&both, &token).contains("Signature"));
         let claimed = token.replacen(
             token.split('.').next().unwrap(),
@@ -190,12 +190,12 @@ fn claims_that_are_not_taken() {
     ] {
         assert_eq!(outcome(&access, &with(changes.clone())), expected, "{changes}");
     }
-    // A deny that is misspelt would be none.
+    // A misspelt deny would deny nothing.
     for grants in [
         json!({"deny_subscribes": ["a"]}),
         json!({"subscribe": "a"}),
         json!(["a"]),
-        // Nor is a list one of its fields in their order, without their names.
+        // A list of the fields in their order, without names, is not accepted either.
         json!([]),
         json!([["a"]]),
         json!([["a"], ["a"], [], [], null, null]),
@@ -211,7 +211,7 @@ fn claims_that_are_not_taken() {
     }
 }
 
-/// What a derived reader takes for an object.
+/// A derived reader would take such a list for an object.
 #[test]
 fn a_header_or_claims_as_a_list_are_none() {
     let access = rules(ALL_ALGORITHMS);
@@ -348,7 +348,7 @@ fn a_kid_chooses_among_known_keys_and_is_nothing_else() {
     }
 }
 
-/// Nothing that a header names is opened: a listener at the addresses waits in vain.
+/// No address in a header is opened: a listener there waits in vain.
 #[test]
 fn no_key_is_fetched() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,4 +1,4 @@
-//! What is written about the settings is true of them.
+//! The documentation of the settings is true.
 
 use expect_test::expect_file;
 
@@ -33,7 +33,7 @@ fn what_the_example_comments_out_is_valid() {
     assert!(matches!(tls.clients, TlsClients::MustShow { .. }));
 }
 
-/// `page` with what stands between the two comments `<!-- name -->` and `<!-- end name -->` replaced by `text`.
+/// `page` with the part between the two comments `<!-- name -->` and `<!-- end name -->` replaced by `text`.
 fn with_part(page: &str, name: &str, text: &str) -> String {
     let (start, end) = (format!("<!-- {name} -->\n"), format!("<!-- end {name} -->"));
     let from = page.find(&start).expect(name) + start.len();

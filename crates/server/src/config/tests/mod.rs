@@ -1,4 +1,4 @@
-//! Configurations as an operator writes them, and what comes of each.
+//! Configurations as an operator writes them, and the results.
 
 use expect_test::{Expect, expect};
 use tempfile::TempDir;
@@ -11,7 +11,7 @@ use super::*;
 mod documented;
 mod refused;
 
-/// What one case gives the broker. Paths in it are relative to a fresh folder, whose name errors don't show.
+/// The input of one case. Paths in it are relative to a fresh folder, whose name errors do not show.
 struct Case {
     folder: TempDir,
     file: Option<String>,
@@ -29,7 +29,7 @@ impl Case {
         }
     }
 
-    /// With the file `text`, in which `DIR` stands for the folder.
+    /// Adds the file `text`, in which `DIR` stands for the folder.
     fn file(mut self, text: &str) -> Self {
         self.file = Some(text.replace("DIR", &self.folder.path().display().to_string()));
         self
@@ -137,7 +137,7 @@ fn variables_name_flags_or_paths() {
         .variable("TICKWIRE_ANONYMOUS_PUBLISH", "")
         .variable("TICKWIRE_LOG_LEVEL", "trace")
         .variable("TICKWIRE_DRAIN__WINDOW_MS", "0")
-        // Not settings: the binary's own, the tests', Kubernetes' and other people's.
+        // These are not settings: the program's own, the tests', Kubernetes' and those of other programs.
         .variable("TICKWIRE_LOG", "tickwire=trace")
         .variable("TICKWIRE_CONFIG", "nowhere.toml")
         .variable("TICKWIRE_TEST_ANYTHING", "1")
@@ -230,7 +230,7 @@ fn rules_keep_their_order_and_fill_their_history() {
     );
 }
 
-/// A file that sets `key` alone to `value`.
+/// A file that sets only `key`, to `value`.
 fn file_with(key: &Key, value: &str) -> String {
     match key.table() {
         "" => format!("{} = {value}", key.name()),
@@ -245,7 +245,7 @@ fn every_key_is_read_and_its_range_holds() {
             Shape::Integer { min, max } => vec![i128::from(min) - 1, i128::from(max) + 1],
             _ => Vec::new(),
         };
-        // TOML itself has no number beyond 63 bits.
+        // TOML itself has no numbers beyond 63 bits.
         let wrong = wrong.iter().filter(|n| **n <= i128::from(i64::MAX));
         let no_value = if key.shape == Shape::Bool { "1" } else { "true" };
         for value in wrong.map(ToString::to_string).chain([no_value.to_owned()]) {
@@ -275,7 +275,7 @@ fn switches_of_tests_are_off_and_settable() {
         .refused(&expect![[
             r#"test.echo = "yes" (from environment TICKWIRE_TEST__ECHO): must be true or false"#
         ]]);
-    // What tests are told by variables of this name is no setting.
+    // Variables of this name that are for tests are not settings.
     assert!(
         !Case::new()
             .variable("TICKWIRE_TEST_ECHO", "true")
@@ -287,7 +287,7 @@ fn switches_of_tests_are_off_and_settable() {
 
 #[test]
 fn every_word_of_the_list_is_known_to_its_field() {
-    // Two that only some words of go without other keys.
+    // Two keys have words that need other keys.
     for key in key::all().filter(|key| !["feed.kind", "tls.client_auth"].contains(&key.path)) {
         if let Shape::Choice(words) = key.shape {
             for word in words {

@@ -1,4 +1,4 @@
-//! What is refused, and in which words. `UPDATE_EXPECT=1` rewrites them.
+//! Settings that are refused, with the messages. `UPDATE_EXPECT=1` rewrites them.
 
 use expect_test::expect;
 

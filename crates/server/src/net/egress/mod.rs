@@ -1,8 +1,8 @@
-//! Writing to connections: everything that waits for one goes out in one system call or less.
+//! Writes to connections: the waiting bytes of one go out in at most one system call.
 //!
-//! A shard offers its dirty connections in batches. Never waits: what the kernel does not take stays in the session's
-//! outbox. Two implementations: [`PlainEgress`] makes one `write` a connection, [`UringEgress`] hands a whole batch to the
-//! kernel at once.
+//! A shard offers its dirty connections in batches. Writing never waits: bytes that the kernel does not take stay in
+//! the session's outbox. There are two implementations: [`PlainEgress`] makes one `write` per connection,
+//! [`UringEgress`] hands a whole batch to the kernel at once.
 
 mod plain;
 mod uring;
@@ -18,16 +18,16 @@ use crate::config::EgressKind;
 pub(crate) use plain::PlainEgress;
 pub(crate) use uring::UringEgress;
 
-/// Bytes that one connection writes at most at a time: what waits beyond is for the next round, so that one connection
-/// with a long backlog does not hold up the others.
+/// The most bytes that are written to one connection at a time. Further bytes wait for the next round, so that a
+/// connection with a long backlog does not hold up the others.
 pub(crate) const BYTES_PER_WRITE: usize = 64 * 1024;
 
-/// How bytes are sent. `MSG_EOR` has the kernel keep each write by itself instead of adding it to the one before: it looks
-/// whether the connection has too much unsent (`TCP_NOTSENT_LOWAT`) only where it begins anew, and would otherwise take up
-/// to 64 KiB beyond that from many small writes.
+/// The flags of each send. `MSG_EOR` makes the kernel keep each write apart instead of adding it to the one before. The
+/// kernel checks `TCP_NOTSENT_LOWAT` only where a new piece begins, and would otherwise take up to 64 KiB beyond it
+/// from many small writes.
 pub(crate) const SEND_FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_EOR;
 
-/// Connections that are offered at once.
+/// The number of connections that are offered at once.
 pub(crate) const BATCH: usize = 256;
 
 /// A connection with something to write.
@@ -36,38 +36,38 @@ pub(crate) struct Ready<'a> {
     pub(crate) session: SessionId,
     pub(crate) stream: &'a TcpStream,
     pub(crate) outbox: &'a Outbox,
-    /// What is written instead of the outbox, whole, if something is.
+    /// Bytes that are written in place of the outbox, all of them, if there are any.
     pub(crate) own: Option<&'a [u8]>,
-    /// Most bytes that are written at this time.
+    /// The most bytes that are written at this time.
     pub(crate) bytes_max: usize,
 }
 
-/// What one write did.
+/// The result of one write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wrote {
-    /// All that was offered; whether more waits is for the outbox to say.
+    /// All offered bytes were written. The outbox knows whether more wait.
     All(usize),
-    /// Only this much: the socket is full until it reports that it is writable.
+    /// Only this number of bytes was written: the socket is full until it reports that it is writable.
     Part(usize),
 }
 
-/// A way to hand the waiting frames of connections to the kernel.
+/// A way to hand the waiting bytes of connections to the kernel.
 pub(crate) trait Egress: fmt::Debug {
-    /// Takes note of a new connection, before anything is written to it.
+    /// Records a new connection, before anything is written to it.
     fn add(&mut self, _session: SessionId, _stream: &TcpStream) {}
 
-    /// Forgets a connection, before its stream is dropped: what this holds of it would keep it open.
+    /// Removes a connection, before its stream is dropped: otherwise it would stay open.
     fn remove(&mut self, _session: SessionId) {}
 
-    /// Writes what waits for each connection of `batch` and appends to `results`, in their order, what became of it: an
-    /// error means that the connection is broken. Returns the number of system calls that it took.
+    /// Writes what waits for each connection of `batch` and appends the outcomes to `results` in the same order. An
+    /// error means that the connection is broken. Returns the number of system calls.
     fn write(&mut self, batch: &[Ready<'_>], results: &mut Vec<io::Result<Wrote>>) -> u64;
 }
 
-/// The egress that `kind` asks for, for at most `connections`, and its name.
+/// Opens the egress `kind` for at most `connections`, and returns it with its name.
 ///
 /// # Errors
-/// When `io_uring` is asked for and the kernel does not offer it.
+/// If `io_uring` is required and the kernel does not offer it.
 pub(crate) fn open(kind: EgressKind, connections: usize) -> io::Result<(Box<dyn Egress>, &'static str)> {
     match kind {
         EgressKind::Plain => Ok((Box::new(PlainEgress::new()), "plain")),
@@ -82,13 +82,13 @@ pub(crate) fn open(kind: EgressKind, connections: usize) -> io::Result<(Box<dyn 
     }
 }
 
-/// The name of the egress that [`open`] would give for `kind`.
+/// The name of the egress that [`open`] would return for `kind`.
 ///
 /// # Errors
-/// As [`open`].
+/// Same as [`open`].
 pub(crate) fn probe(kind: EgressKind) -> io::Result<&'static str> {
-    // On a thread that ends at once: taking a ring down interrupts whatever blocking call its thread is in by then, and the
-    // caller's thread must not see that.
+    // The ring is opened on a thread that ends at once: dropping a ring interrupts the blocking call of its thread at
+    // that time, and that must not happen to the caller's thread.
     let opened = std::thread::Builder::new()
         .name("probe".to_owned())
         .spawn(move || open(kind, 1).map(|(_, name)| name))?;
@@ -97,7 +97,7 @@ pub(crate) fn probe(kind: EgressKind) -> io::Result<&'static str> {
         .map_err(|_| io::Error::other("the probe panicked"))?
 }
 
-/// Appends what `outbox` has to write now to `gathered`, at most `room` bytes of it.
+/// Appends at most `room` bytes that wait in `outbox` to `gathered`.
 pub(crate) fn gather(outbox: &Outbox, mut room: usize, gathered: &mut Vec<u8>) {
     for waiting in outbox.waiting() {
         let count = waiting.bytes.len().min(room);
@@ -109,12 +109,12 @@ pub(crate) fn gather(outbox: &Outbox, mut room: usize, gathered: &mut Vec<u8>) {
     }
 }
 
-/// What can be written to a connection from where it lies: bytes of its own, or the only frame that waits.
+/// Bytes that can be written to a connection without a copy: its own bytes, or the only waiting frame.
 fn in_place<'a>(ready: &Ready<'a>) -> Option<&'a [u8]> {
     ready.own.or_else(|| single(ready.outbox, ready.bytes_max))
 }
 
-/// The only frame that waits, if it is one, at most `bytes_max` of it: it can be written from where it lies.
+/// The only waiting frame, up to `bytes_max` of it, if there is just one. It can be written without a copy.
 pub(crate) fn single(outbox: &Outbox, bytes_max: usize) -> Option<&[u8]> {
     let mut waiting = outbox.waiting();
     let first = waiting.next()?.bytes;

@@ -1,7 +1,7 @@
-//! One non-blocking `send` a connection.
+//! Makes one non-blocking `send` per connection.
 //!
-//! A single frame is written from where it lies; several are gathered in a buffer of the shard first, which is cheaper
-//! than a vector of slices for frames of a few hundred bytes.
+//! A single frame is written without a copy. Several are first gathered in a buffer of the shard, which is cheaper than
+//! a vector of slices for frames of a few hundred bytes.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use socket2::SockRef;
 
 use super::{BYTES_PER_WRITE, Egress, Ready, SEND_FLAGS, Wrote, gather, in_place};
 
-/// The egress that works everywhere.
+/// The egress for every kernel.
 #[derive(Debug)]
 pub(crate) struct PlainEgress {
     gathered: Vec<u8>,

@@ -1,4 +1,4 @@
-//! Both implementations against real sockets: the same bytes come out, whatever the peers take.
+//! Both implementations with real sockets: the same bytes come out, whatever the peers take.
 
 use std::io::Read;
 use std::net::{TcpListener, TcpStream as StdStream};
@@ -14,7 +14,7 @@ use tickwire_wire::{Codec, Micros, Payload};
 
 use super::*;
 
-/// A shard with sessions subscribed to one topic, and a socket pair for each.
+/// A shard with sessions that are subscribed to one topic, and a socket pair for each session.
 struct World {
     shard: Shard,
     near: Vec<TcpStream>,
@@ -75,7 +75,7 @@ impl World {
         }
     }
 
-    /// A world whose connections the egress knows.
+    /// A world whose connections were added to the egress.
     fn known_to(egress: &mut dyn Egress, sessions: usize) -> Self {
         let world = Self::new(sessions);
         for (id, stream) in world.sessions.iter().zip(&world.near) {
@@ -95,7 +95,7 @@ impl World {
         self.shard.drain(usize::MAX, Micros(0));
     }
 
-    /// One batch over everyone with something waiting; returns what became of each.
+    /// Writes one batch of all connections with something waiting. Returns the result of each.
     fn write(&mut self, egress: &mut dyn Egress) -> Vec<(SessionId, Wrote)> {
         let mut dirty = Vec::new();
         while let Some(id) = self.shard.next_dirty() {
@@ -133,7 +133,7 @@ impl World {
 
 fn both(test: impl Fn(&mut dyn Egress)) {
     test(&mut PlainEgress::new());
-    // The last connections of the largest test have no place in the table.
+    // In the largest test the last connections have no place in the table.
     match UringEgress::open(BATCH) {
         Ok(mut egress) => test(&mut egress),
         Err(error) => eprintln!("skipped: io_uring egress: {error}"),
@@ -143,7 +143,7 @@ fn both(test: impl Fn(&mut dyn Egress)) {
 #[test]
 fn every_connection_gets_its_bytes_in_order() {
     both(|egress| {
-        // More connections than one submission holds.
+        // There are more connections than one submission holds.
         let mut world = World::known_to(egress, BATCH + 10);
         for turn in 0..3 {
             world.publish(&turn.to_string());
@@ -165,7 +165,7 @@ fn every_connection_gets_its_bytes_in_order() {
         for far in &mut world.far[1..] {
             let mut bytes = vec![0; expected.len()];
             far.read_exact(&mut bytes).expect("as many as the first got");
-            // Only the session's name in the welcome differs, and is as long or one character longer.
+            // Only the session's name in the welcome differs. It has the same length or one character more.
             assert_eq!(bytes[200..].len(), expected[200..].len());
         }
     });
@@ -177,7 +177,7 @@ fn what_a_socket_does_not_take_waits_and_is_finished() {
         let mut world = World::known_to(egress, 2);
         let long = format!("\"{}\"", "x".repeat(60_000));
         let mut sent = 0;
-        // Until the kernel is full of it, which it is long before this.
+        // This goes on until the kernel's buffer is full, which happens long before the end.
         let full = (0..1_000).any(|_| {
             world.publish(&long);
             sent += 1;
@@ -310,7 +310,7 @@ fn a_connection_that_was_removed_closes_with_its_stream() {
         far.read_to_end(&mut greeting)
             .expect("its end within the deadline");
         assert!(!greeting.is_empty());
-        // The place is free for the next one.
+        // The place is free for the next connection.
         let mut next = World::known_to(egress, 1);
         next.write(egress);
         next.far[0]
@@ -319,14 +319,14 @@ fn a_connection_that_was_removed_closes_with_its_stream() {
     });
 }
 
-/// As [`UringEgress::open`], unless this kernel has none.
+/// Does the same as [`UringEgress::open`], but returns `None` if this kernel has no `io_uring`.
 fn ring() -> Option<UringEgress> {
     UringEgress::open(BATCH)
         .inspect_err(|error| eprintln!("skipped: io_uring egress: {error}"))
         .ok()
 }
 
-/// What the far ends of `world` got, each as text.
+/// The bytes that the far ends of `world` got, each as text.
 fn received(world: &mut World) -> Vec<String> {
     let read = |far: &mut StdStream| {
         let mut bytes = Vec::new();

@@ -1,13 +1,14 @@
-//! A batch of connections in one system call, by `io_uring`.
+//! Writes to a batch of connections in one system call, with `io_uring`.
 //!
-//! Every send of a batch is submitted together and every completion is taken before [`Egress::write`] returns, so the
-//! kernel never holds a pointer into a frame or into the gathering buffer afterwards: buffers are plainly borrowed. Sends
-//! don't wait (`MSG_DONTWAIT`), so all complete within the submission.
+//! All sends of a batch are submitted together, and all their completions are taken before [`Egress::write`] returns.
+//! So the kernel never holds a pointer into a frame or into the gathering buffer afterwards, and buffers are simply
+//! borrowed. Sends do not wait (`MSG_DONTWAIT`), so all of them complete within the submission.
 //!
-//! Connections are in the ring's own table of files, each at its session's number, so that the kernel need not look its
-//! descriptor up for every send. One that has no place there is written to by its descriptor.
+//! Connections are in the ring's own table of files, each at its session's number, so that the kernel need not look up
+//! its descriptor for every send. A connection without a place in the table is written by its descriptor.
 //!
-//! A ring that goes on failing, or completes what was not sent, is given up once for all: connections are written to plainly then.
+//! A ring that fails again and again, or completes sends that were not made, is given up for good: from then on
+//! connections are written plainly.
 #![expect(unsafe_code, reason = "the kernel is handed pointers into frames")]
 
 use std::io;
@@ -21,48 +22,48 @@ use tickwire_router::SessionId;
 
 use super::{BATCH, BYTES_PER_WRITE, Egress, PlainEgress, Ready, SEND_FLAGS, Wrote, gather, in_place};
 
-/// Bytes that are gathered for one submission. A batch that needs more takes several.
+/// The bytes that are gathered for one submission. A batch with more takes several submissions.
 const GATHER_BYTES: usize = 4 * BYTES_PER_WRITE;
 
-/// Most places in the table of connections; a place costs the kernel a pointer.
+/// Most places in the table of connections. A place takes the kernel a pointer.
 const TABLE_MAX: usize = 64 * 1024;
 
-/// Submissions in a row that may fail before the ring is given up.
+/// The number of submissions that may fail in a row before the ring is given up.
 const ATTEMPTS_MAX: u32 = 16;
 
-/// A send of the submission that is being put together.
+/// A send of the current submission.
 #[derive(Debug, Clone, Copy)]
 struct Sending {
-    /// How much was offered.
+    /// The number of bytes that were offered.
     len: usize,
-    /// What the kernel said, once it has: a count, or a negative error number.
+    /// The kernel's result, if there is one yet: a count of bytes, or a negative error number.
     result: Option<i32>,
 }
 
-/// Why a ring is not used any more.
+/// Why a ring is no longer used.
 #[derive(Debug, Error)]
 enum RingFault {
-    /// Submitting goes on failing.
+    /// Submissions fail again and again.
     #[error("submitting failed {ATTEMPTS_MAX} times in a row: {0}")]
     Submit(#[source] io::Error),
-    /// The ring has no room though nothing is in it.
+    /// The ring has no room although it is empty.
     #[error("an empty ring takes nothing")]
     Full,
-    /// What came back is not what was sent.
+    /// A completion does not belong to any send.
     #[error("a completion of what was not submitted, or not once: {0}")]
     Stray(u64),
 }
 
 /// The egress for kernels with `io_uring`.
 pub(crate) struct UringEgress {
-    /// None once it was given up.
+    /// `None` after it was given up.
     ring: Option<Ring>,
     plain: PlainEgress,
-    /// Whether the ring's table of files has the connection of this session.
+    /// Whether the ring's table of files has the connection, by the session's number.
     tabled: Vec<bool>,
 }
 
-/// A ring and what is submitted with it.
+/// A ring, and its current submission.
 struct Ring {
     uring: IoUring,
     gathered: Vec<u8>,
@@ -76,10 +77,10 @@ impl std::fmt::Debug for UringEgress {
 }
 
 impl UringEgress {
-    /// A ring for the calling thread, with a table for `connections` of them.
+    /// A ring for the calling thread, with a table for `connections` connections.
     ///
     /// # Errors
-    /// When the kernel has no `io_uring`, forbids it, or has no send in it.
+    /// If the kernel has no `io_uring`, forbids it, or has no send in it.
     pub(crate) fn open(connections: usize) -> io::Result<Self> {
         let places = connections.min(TABLE_MAX);
         let uring = IoUring::builder()
@@ -116,8 +117,9 @@ impl UringEgress {
         })
     }
 
-    /// Takes what is known of a submission that the ring has failed in, writes plainly what the kernel was never given, and does so
-    /// with everything from then on. Returns how many connections of `batch` were seen to.
+    /// Gives up the ring after a failed submission. It uses the results that are known, writes plainly what the kernel
+    /// was never given, and writes everything plainly from then on. Returns how many connections of `batch` were
+    /// handled.
     fn give_up(
         &mut self,
         fault: &RingFault,
@@ -128,16 +130,16 @@ impl UringEgress {
         let Some(ring) = self.ring.take() else {
             return 0;
         };
-        // With its table, which would keep connections open.
+        // The table goes too, because it would keep connections open.
         self.tabled = Vec::new();
         for (ready, sending) in batch.iter().zip(&ring.sending) {
             match (sending.result, fault) {
                 (Some(_), _) => results.push(outcome(sending)),
-                // It is still in the ring, which is dropped with it.
+                // The send is still in the ring, which is dropped with it.
                 (None, RingFault::Submit(_) | RingFault::Full) => {
                     self.plain.write(std::slice::from_ref(ready), results);
                 }
-                // Whether it was written cannot be told, so nothing may follow it.
+                // It is unknown whether it was written, so nothing may follow it.
                 (None, RingFault::Stray(_)) => results.push(Err(io::Error::other("lost by io_uring"))),
             }
         }
@@ -146,8 +148,8 @@ impl UringEgress {
 }
 
 impl Ring {
-    /// Submits as many of `batch` as the ring and the buffer hold, and takes their completions. Returns their number; they are in
-    /// `sending` also when it fails.
+    /// Submits as many sends of `batch` as the ring and the buffer hold, and takes their completions. Returns the
+    /// number of sends; `sending` has them even after a failure.
     fn submit(&mut self, tabled: &[bool], batch: &[Ready<'_>]) -> Result<usize, RingFault> {
         self.gathered.clear();
         self.sending.clear();
@@ -160,7 +162,7 @@ impl Ring {
                         break;
                     }
                     let start = self.gathered.len();
-                    // Stays within the capacity, so that what was gathered before does not move.
+                    // This stays within the capacity, so that bytes that were gathered before do not move.
                     gather(ready.outbox, ready.bytes_max, &mut self.gathered);
                     (self.gathered[start..].as_ptr(), self.gathered.len() - start)
                 }
@@ -174,10 +176,11 @@ impl Ring {
                 .flags(SEND_FLAGS)
                 .build()
                 .user_data(self.sending.len() as u64);
-            // SAFETY: the descriptor, or the table's, is that of a stream that `batch` borrows, and `start` points to `offered` bytes of a
-            // frame that `batch` borrows, or of `self.gathered`, which is not touched again, nor moves, until `reap` has
-            // seen as many completions as the kernel took of what was pushed. What it did not take it never will: the ring is
-            // given up then, and dropped. So both are valid for as long as the kernel uses them.
+            // SAFETY: the descriptor, or the table's, is that of a stream that `batch` borrows. `start` points to
+            // `offered` bytes of a frame that `batch` borrows, or of `self.gathered`. That buffer is neither touched
+            // again nor moved before `reap` has seen as many completions as the kernel took of the pushed sends. The
+            // kernel never takes the others: the ring is given up then, and dropped. So both are valid for as long as
+            // the kernel uses them.
             let pushed = unsafe { self.uring.submission().push(&send) };
             if pushed.is_err() {
                 break; // the ring is full
@@ -194,8 +197,8 @@ impl Ring {
         Ok(self.sending.len())
     }
 
-    /// Hands everything that was pushed to the kernel and waits for a completion of each. Does not return before the kernel is done
-    /// with what it has taken: the buffers are only borrowed.
+    /// Hands all pushed sends to the kernel and waits for a completion of each. Does not return before the kernel is
+    /// done with those that it has taken, because the buffers are only borrowed.
     fn reap(&mut self) -> Result<(), RingFault> {
         let (pushed, mut seen, mut attempts) = (self.sending.len(), 0, 0);
         let mut stray = None;
@@ -211,7 +214,7 @@ impl Ring {
                 match sending {
                     Some(sending) if sending.result.is_none() => sending.result = Some(completion.result()),
                     Some(sending) => {
-                        // Which of the two is true cannot be told.
+                        // It is unknown which of the two completions is the right one.
                         sending.result = Some(-libc::EIO);
                         stray = Some(number);
                     }
@@ -221,13 +224,13 @@ impl Ring {
             attempts = if seen > before { 0 } else { attempts + 1 };
             if let Err(error) = submitted
                 && attempts >= ATTEMPTS_MAX
-                // Sends do not wait, so what the kernel has taken is done within the call that hands it over.
+                // Sends do not wait, so those that the kernel has taken are done within the call that hands them over.
                 && self.uring.submission().len() == pushed.saturating_sub(seen)
             {
                 return Err(RingFault::Submit(error));
             }
         }
-        // As many came as were sent, so if one is strange, one of ours may be unknown.
+        // There were as many completions as sends. If one of them is stray, a send of ours may have none.
         stray.map_or(Ok(()), |number| Err(RingFault::Stray(number)))
     }
 }
@@ -256,7 +259,7 @@ impl Egress for UringEgress {
         }
         let submitter = ring.uring.submitter();
         if let Err(error) = submitter.register_files_update(session.0, &[-1]) {
-            // What stays in the table stays open: rather none at all.
+            // A connection that stays in the table stays open, so the table is given up.
             tracing::warn!(session = session.0, %error, "giving up io_uring's table of connections");
             self.tabled.clear();
             if let Err(error) = submitter.unregister_files() {
@@ -295,7 +298,7 @@ fn outcome(sending: &Sending) -> io::Result<Wrote> {
             sending.len
         ))),
         Err(_) => match -result {
-            // Interrupted before the first byte: the next round tries again.
+            // The send was interrupted before the first byte. The next round tries again.
             libc::EAGAIN | libc::EINTR => Ok(Wrote::Part(0)),
             number => Err(io::Error::from_raw_os_error(number)),
         },
@@ -304,7 +307,7 @@ fn outcome(sending: &Sending) -> io::Result<Wrote> {
 
 #[cfg(test)]
 impl UringEgress {
-    /// Makes every submission fail from now on: what was the ring's descriptor is none of a ring.
+    /// Makes every submission fail from now on: the ring's descriptor is replaced by one that is not a ring.
     pub(super) fn break_ring(&self) {
         use std::os::fd::IntoRawFd;
 
@@ -317,7 +320,7 @@ impl UringEgress {
         assert_eq!(replaced, ring);
     }
 
-    /// Has the kernel complete something that nobody has sent, with the number of what was.
+    /// Makes the kernel complete an operation that was no send, with the number of one.
     pub(super) fn stray(&mut self, number: u64) {
         let nothing = opcode::Nop::new().build().user_data(number);
         let uring = &mut self.ring.as_mut().expect("it is used").uring;
@@ -325,7 +328,7 @@ impl UringEgress {
         unsafe { uring.submission().push(&nothing) }.expect("there is room");
     }
 
-    /// Whether batches are written by the ring.
+    /// Whether batches are written with the ring.
     pub(super) fn is_in_use(&self) -> bool {
         self.ring.is_some()
     }

@@ -1,13 +1,13 @@
-//! Who a client is: the address that it has connected from, as far as the broker can know it.
+//! The address of a client, as far as the broker can know it.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Serialize, Serializer};
 
-/// A client's address, and its port where that is known: a proxy may tell the address only.
+/// A client's address, and its port if it is known: a proxy may name only the address.
 ///
-/// IPv4 in the clothes of IPv6 (`::ffff:192.0.2.1`) is IPv4.
+/// An IPv4 address that is mapped into IPv6 (`::ffff:192.0.2.1`) counts as IPv4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ClientAddr {
     ip: IpAddr,

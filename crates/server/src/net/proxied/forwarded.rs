@@ -1,8 +1,9 @@
-//! `X-Forwarded-For`: who the client is, told by a proxy that is trusted.
+//! `X-Forwarded-For`: a trusted proxy names the client.
 //!
-//! Each proxy appends the address that it was connected from, so the list is read from its right end for as long as what
-//! stands there is a trusted proxy: the first that is not is the client. What stands further left was sent by that client
-//! and proves nothing. An entry that is no address ends the reading; the proxy that appended it is the client then.
+//! Each proxy appends the address that it was connected from. So the list is read from its right end, as long as the
+//! entries are trusted proxies. The first entry that is not is the client. Entries further left were sent by that
+//! client and prove nothing. An entry that is not an address ends the reading; then the proxy that appended it counts
+//! as the client.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,14 +13,14 @@ use super::client_addr::ClientAddr;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The client of a request with `headers` that came from `peer`, `trusts` being whether a proxy is trusted.
+/// The client of a request with `headers` from `peer`. `trusts` says whether a proxy is trusted.
 pub(crate) fn client_of(
     headers: &HeaderMap,
     peer: ClientAddr,
     trusts: impl Fn(IpAddr) -> bool,
 ) -> ClientAddr {
     let mut client = peer;
-    // Several lines are one list (RFC 9110 §5.3).
+    // Several lines make one list (RFC 9110 §5.3).
     let lines = headers.get_all(X_FORWARDED_FOR).into_iter().rev();
     let hops = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
     for hop in hops.map(<[u8]>::trim_ascii).filter(|hop| !hop.is_empty()) {
@@ -34,7 +35,7 @@ pub(crate) fn client_of(
     client
 }
 
-/// An address as proxies write it: bare, in brackets, with or without a port.
+/// An address as proxies write it: bare or in brackets, with or without a port.
 fn address(hop: &[u8]) -> Option<ClientAddr> {
     let text = std::str::from_utf8(hop).ok()?;
     let bare = text
@@ -53,7 +54,7 @@ mod tests {
 
     use super::*;
 
-    /// The client that `lines` tell of, 10.0.0.0/8 and ::1 being trusted.
+    /// The client in `lines`, if 10.0.0.0/8 and ::1 are trusted.
     fn client(peer: &str, lines: &[&[u8]]) -> String {
         let mut headers = HeaderMap::new();
         for line in lines {
@@ -78,7 +79,7 @@ mod tests {
                 &[b"198.51.100.7", b"192.0.2.1", b"10.1.2.3,10.4.5.6"],
                 "192.0.2.1",
             ),
-            // All of them are proxies of ours: it is the furthest.
+            // All entries are trusted proxies, so the furthest one is the client.
             (&[b"10.9.9.9, 10.1.2.3"], "10.9.9.9"),
             (&[b"192.0.2.1:4711"], "192.0.2.1:4711"),
             (&[b"2001:db8::1"], "2001:db8::1"),

@@ -1,11 +1,12 @@
-//! The header of the PROXY protocol, version 2: what a proxy says in front of a connection about where it came from.
+//! The header of the PROXY protocol, version 2, by which a proxy names the client at the beginning of a connection.
 //!
-//! Strict: anything but a whole, well-formed header of a stream connection is refused, and a header is at most
-//! [`BYTES_MAX`] long. What follows the addresses (TLVs) must be well-formed too and is passed over, a checksum included.
-//! Takes no byte beyond the header: what follows is the client's.
+//! The parser is strict: everything except a whole, well-formed header of a stream connection is refused, and a header
+//! has at most [`BYTES_MAX`] bytes. The TLVs after the addresses must be well-formed, too, and are ignored, including a
+//! checksum. No byte behind the header is taken: those belong to the client.
 //!
-//! The specification: `doc/proxy-protocol.txt` of HAProxy, section 2.2. Written here because strictness is the point and
-//! the format is two fixed layouts; a parser that also takes version 1 and UNIX paths would accept more than is wanted.
+//! Source: `doc/proxy-protocol.txt` of HAProxy, section 2.2. It is written here because strictness is its purpose and
+//! the format is two fixed layouts. A parser that also accepts version 1 and UNIX paths would accept more than is
+//! wanted.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -14,21 +15,21 @@ use thiserror::Error;
 use tokio::net::TcpStream;
 
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
-/// Bytes of the fixed part.
+/// The length of the fixed part in bytes.
 const HEAD_BYTES: usize = 16;
-/// Longest variable part: addresses and TLVs, among which may be the name of a certificate.
+/// The longest variable part in bytes: addresses and TLVs, which may contain the name of a certificate.
 const BYTES_MAX: usize = 4_096;
 const IPV4_BYTES: usize = 12;
 const IPV6_BYTES: usize = 36;
-/// Bytes before the value of a TLV: its type and length.
+/// The number of bytes before the value of a TLV: its type and length.
 const TLV_HEAD_BYTES: usize = 3;
 
-/// Whose connection it is.
+/// The client of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// A client's, at this address.
+    /// A client at this address.
     Client(SocketAddr),
-    /// The proxy's own, as for a check of health, or that of a client without an address of the internet.
+    /// The proxy itself, for example for a health check, or a client without an internet address.
     Proxy,
 }
 
@@ -55,7 +56,7 @@ pub(crate) enum HeaderError {
     Io(#[from] io::Error),
 }
 
-/// The fixed part.
+/// The fixed part of a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Head {
     is_local: bool,
@@ -63,10 +64,10 @@ struct Head {
     length: usize,
 }
 
-/// Reads a header off the front of `stream`. The caller bounds the time.
+/// Reads a header from the front of `stream`. The caller bounds the time.
 ///
 /// # Errors
-/// When there is no header that is accepted.
+/// If there is no acceptable header.
 pub(crate) async fn read(stream: &TcpStream) -> Result<Source, HeaderError> {
     let mut fixed = [0; HEAD_BYTES];
     fill(stream, &mut fixed).await?;
@@ -115,11 +116,11 @@ impl Head {
 
     fn source(&self, rest: &[u8]) -> Result<Source, HeaderError> {
         if self.is_local {
-            // Whatever it says about addresses is to be passed over.
+            // Addresses in such a header must be ignored.
             return Ok(Source::Proxy);
         }
         match self.family {
-            // Not specified: the proxy does not know.
+            // The family is not specified: the proxy does not know the client.
             0x00 => Ok(Source::Proxy),
             0x11 => {
                 let (fields, tlvs) = addresses::<IPV4_BYTES>(rest)?;
@@ -145,7 +146,7 @@ fn addresses<const N: usize>(rest: &[u8]) -> Result<(&[u8; N], &[u8]), HeaderErr
     rest.split_first_chunk().ok_or(HeaderError::TooShort(rest.len()))
 }
 
-/// Each TLV is a type, a length of two bytes and so many more (section 2.2.1).
+/// Checks the TLVs. Each has a type, a length of two bytes and a value of that length (section 2.2.1).
 fn check_tlvs(all: &[u8]) -> Result<(), HeaderError> {
     let mut rest = all;
     while !rest.is_empty() {
@@ -167,7 +168,7 @@ mod tests {
 
     const IPV4: [u8; 12] = [192, 0, 2, 1, 127, 0, 0, 1, 0x12, 0x67, 0x1c, 0xe8];
 
-    /// What a header with these parts comes to.
+    /// The client in a header with these parts.
     fn source(version_and_command: u8, family: u8, rest: &[u8]) -> Result<Source, String> {
         let mut bytes = [0; HEAD_BYTES];
         bytes[..12].copy_from_slice(&SIGNATURE);
@@ -189,7 +190,7 @@ mod tests {
         ipv6[15] = 9;
         ipv6[33] = 80;
         assert_eq!(source(0x21, 0x21, &ipv6), client("[2001::9]:80"));
-        // With an ALPN and an empty TLV behind.
+        // An ALPN and an empty TLV follow.
         let tlvs = [&IPV4[..], &[1, 0, 2, b'h', b'2', 4, 0, 0]].concat();
         assert_eq!(source(0x21, 0x11, &tlvs), client("192.0.2.1:4711"));
     }

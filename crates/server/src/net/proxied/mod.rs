@@ -1,8 +1,8 @@
-//! Clients behind proxies: who they are, where a proxy that is trusted says so.
+//! Clients behind proxies: a trusted proxy names its clients.
 //!
-//! A trusted proxy tells it in front of the connection, by the PROXY protocol, or in each request, by `X-Forwarded-For`; both
-//! may come together, of one proxy behind another. Whoever is not trusted is taken for what the socket says, whatever it
-//! sends. `Forwarded` and every other header of that kind is passed over.
+//! A trusted proxy names the client at the beginning of a connection, by the PROXY protocol, or in each request, by
+//! `X-Forwarded-For`. Both may come together if one proxy is behind another. For a peer that is not trusted, only the
+//! address of the socket counts, whatever it sends. `Forwarded` and all similar headers are ignored.
 
 mod client_addr;
 mod forwarded;
@@ -16,17 +16,17 @@ use ipnet::IpNet;
 pub(crate) use self::client_addr::ClientAddr;
 pub(crate) use self::header::{HeaderError, Source, read as read_header};
 
-/// Which proxies are believed, and how they tell.
+/// The trusted proxies, and the way in which they name clients.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Trust {
-    /// Where they are.
+    /// The networks of the proxies.
     pub(crate) proxies: Vec<IpNet>,
     /// Whether each of their connections begins with a header of the PROXY protocol.
     pub(crate) proxy_header: bool,
 }
 
 impl Trust {
-    /// Whether what a peer at `ip` says about a client is believed.
+    /// Whether a peer at `ip` is trusted to name clients.
     pub(crate) fn covers(&self, ip: IpAddr) -> bool {
         covers(&self.proxies, ip)
     }
@@ -37,7 +37,7 @@ impl Trust {
     }
 }
 
-/// Whether one of `networks` holds `ip`; IPv4 is the same in the clothes of IPv6.
+/// Whether one of `networks` contains `ip`. A mapped IPv4 address counts as IPv4.
 pub(crate) fn covers(networks: &[IpNet], ip: IpAddr) -> bool {
     let ip = ip.to_canonical();
     networks.iter().any(|network| network.contains(&ip))

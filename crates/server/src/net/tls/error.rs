@@ -1,11 +1,11 @@
-//! Why there is no TLS to serve with.
+//! Why TLS cannot be served.
 
 use std::io;
 use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// What is wrong with the files that `[tls]` names.
+/// The fault in the files of `[tls]`.
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// A file cannot be read.
@@ -18,27 +18,27 @@ pub enum TlsError {
         /// What the system said.
         source: io::Error,
     },
-    /// A file has nothing of what it is for.
+    /// A file does not contain what it should.
     #[error("{key} names {}, which holds no {missing}: it must be in PEM, with a line -----BEGIN …-----", path.display())]
     Empty {
         /// The setting.
         key: &'static str,
         /// The file.
         path: PathBuf,
-        /// What it should hold.
+        /// The missing content.
         missing: &'static str,
     },
-    /// A file is no PEM.
+    /// A file is not PEM.
     #[error("{key} names {}, which is broken: {reason}; write it anew, in PEM", path.display())]
     Malformed {
         /// The setting.
         key: &'static str,
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         reason: String,
     },
-    /// The key is not that of the certificate.
+    /// The key does not belong to the certificate.
     #[error(
         "the key in {} is not that of the first certificate in {}: they must be of one pair, and the broker's own certificate must come first",
         key_file.display(), cert_file.display()
@@ -49,14 +49,14 @@ pub enum TlsError {
         /// The file with the key.
         key_file: PathBuf,
     },
-    /// The library refuses what it was given.
+    /// The TLS library refuses the certificate and key.
     #[error("{} and {} cannot be served with: {source}", cert_file.display(), key_file.display())]
     Refused {
         /// The file with the certificates.
         cert_file: PathBuf,
         /// The file with the key.
         key_file: PathBuf,
-        /// What is wrong with it.
+        /// The library's reason.
         source: rustls::Error,
     },
 }

@@ -1,4 +1,4 @@
-//! What tells files from those that were there before.
+//! Tells whether files were replaced.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::config::Tls;
 
-/// One file.
+/// The identity of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct File {
     device: u64,
@@ -16,13 +16,13 @@ struct File {
     written_ns: i64,
 }
 
-/// The files that `[tls]` names, as far as they are there.
+/// The identities of the files in `[tls]`, as far as they exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fingerprint([Option<File>; 3]);
 
 impl Fingerprint {
-    /// That of the files as they are now. One that cannot be looked at is as good as none: what is wrong with it shows
-    /// when it is read.
+    /// The fingerprint of the files as they are now. A file whose metadata cannot be read counts as missing: its fault
+    /// shows when it is read.
     pub(super) fn of(settings: &Tls) -> Self {
         let clients = settings.clients.ca_file();
         Self([

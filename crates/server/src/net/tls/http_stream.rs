@@ -1,4 +1,4 @@
-//! What HTTP is spoken over: a socket, or TLS over one.
+//! The stream below HTTP: a socket, or TLS over one.
 
 use std::io;
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-/// A client's connection while it speaks HTTP.
+/// A client's connection while it uses HTTP.
 #[derive(Debug)]
 pub(crate) enum HttpStream {
     Plain(TcpStream),

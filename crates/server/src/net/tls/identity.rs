@@ -1,7 +1,6 @@
-//! What the broker shows its clients, loaded from files: certificates, key, and whose clients it takes.
+//! The TLS identity of the broker, loaded from files: certificates, key, and the signers of clients' certificates.
 //!
-//! Loading fails as a whole or gives something that can be served with. The key is never shown, not in a log, not in a
-//! `Debug`.
+//! Loading fails as a whole or returns an identity that can be used. The key is never shown in a log or in a `Debug`.
 
 use std::fmt;
 use std::fs;
@@ -24,16 +23,16 @@ use super::fingerprint::Fingerprint;
 use super::validity::not_after;
 use crate::config::{Tls, TlsClients};
 
-/// What clients may speak behind the handshake.
+/// The protocols that clients may use after the handshake.
 const ALPN: &[u8] = b"http/1.1";
-/// Tickets that a client gets to come back with. One is enough for the one connection that it will make.
+/// The number of session tickets that a client gets. One is enough for the one connection that it will make.
 const TICKETS: usize = 1;
 
 /// Everything that a TLS handshake needs.
 #[derive(Clone)]
 pub struct TlsIdentity {
     settings: Tls,
-    /// That of the files before they were read: whatever is written after that is a change.
+    /// The fingerprint of the files before they were read, so that any later write is a change.
     files: Fingerprint,
     served: Arc<ServerConfig>,
     not_after: Option<u64>,
@@ -49,10 +48,10 @@ impl fmt::Debug for TlsIdentity {
 }
 
 impl TlsIdentity {
-    /// Reads the files that `settings` names.
+    /// Reads the files in `settings`.
     ///
     /// # Errors
-    /// When one cannot be read or does not hold what it is for, or when they do not fit together.
+    /// If a file cannot be read or has the wrong content, or if the files do not fit together.
     pub fn load(settings: &Tls) -> Result<Self, TlsError> {
         let files = Fingerprint::of(settings);
         let Tls {
@@ -82,10 +81,10 @@ impl TlsIdentity {
         };
         let mut served = builder.with_single_cert(chain, key).map_err(refused)?;
         served.alpn_protocols = vec![ALPN.to_vec()];
-        // Clients that come back are many at once, after a restart of something: their tickets hold what a table here
-        // would have too little room for. A new identity takes no tickets of the one before.
+        // After a restart many clients come back at once. Their tickets hold state that a table here would have too
+        // little room for. A new identity accepts no tickets of the previous one.
         if SystemTime::now() >= UNIX_EPOCH {
-            // It panics before.
+            // It would panic before 1970.
             served.ticketer = ring::Ticketer::new().map_err(refused)?;
         }
         served.send_tls13_tickets = TICKETS;
@@ -97,39 +96,39 @@ impl TlsIdentity {
         })
     }
 
-    /// Whether `other` is this very one, not just one of the same files.
+    /// Whether `other` is this same object, not only one from the same files.
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.served, &other.served)
     }
 
-    /// The settings that it was loaded by.
+    /// The settings that it was loaded with.
     pub(super) fn settings(&self) -> &Tls {
         &self.settings
     }
 
-    /// What tells its files from later ones.
+    /// The fingerprint of its files.
     pub(super) fn files(&self) -> Fingerprint {
         self.files
     }
 
-    /// What a handshake is done with.
+    /// The configuration for handshakes.
     pub(super) fn served(&self) -> Arc<ServerConfig> {
         self.served.clone()
     }
 
-    /// Time that a handshake may take.
+    /// The time that a handshake may take.
     pub(super) fn handshake_within(&self) -> Duration {
         Duration::from_millis(self.settings.handshake_ms)
     }
 
-    /// When the broker's own certificate ends, in seconds since 1970, if that can be told.
+    /// The end of the broker's own certificate in seconds since 1970, if it can be read.
     #[must_use]
     pub fn not_after(&self) -> Option<u64> {
         self.not_after
     }
 }
 
-/// The system's clock; rustls' own panics before 1970.
+/// The system's clock. That of rustls panics before 1970.
 #[derive(Debug)]
 struct WallClock;
 
@@ -140,7 +139,7 @@ impl TimeProvider for WallClock {
     }
 }
 
-/// Who looks at clients' certificates, if they are asked for any.
+/// The verifier of clients' certificates. `None` if clients are not asked for any.
 fn verifier(clients: &TlsClients) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
     const KEY: &str = "tls.client_ca_file";
     let Some(path) = clients.ca_file() else {

@@ -1,8 +1,9 @@
-//! TLS on the clients' listener: the identity that is shown, how it is replaced, and encrypted connections.
+//! TLS on the clients' listener: the broker's identity, how it is replaced, and encrypted connections.
 //!
-//! What a handshake is done with is loaded as a whole or not at all ([`TlsIdentity`]) and held in one place (`TlsStore`),
-//! from which each new handshake takes it; connections that are open keep what they began with. A handshake has a limit in time. Behind it
-//! hyper speaks over a `HttpStream`; an upgraded connection is the hub's, as a `Secured`.
+//! The identity for handshakes is loaded as a whole or not at all ([`TlsIdentity`]), and is kept in one place
+//! (`TlsStore`), from which each new handshake takes it. Open connections keep the identity that they began with. A
+//! handshake has a time limit. After it hyper uses an `HttpStream`; an upgraded connection belongs to the hub, as a
+//! `Secured`.
 
 mod error;
 mod fingerprint;

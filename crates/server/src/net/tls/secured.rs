@@ -1,8 +1,8 @@
-//! A connection that speaks TLS, without a runtime: bytes go through the session by hand.
+//! A TLS connection without a runtime: the caller moves its bytes through the TLS session.
 //!
-//! Never waits. What the session has encrypted and the socket has not taken is at most a record and what the protocol itself has
-//! to say, since nothing more is encrypted before that is gone; so the session holds no backlog that could still be replaced
-//! by something newer.
+//! Never waits. Encrypted bytes that the socket has not taken are at most one record and messages of TLS itself, since
+//! nothing more is encrypted before these are gone. So the TLS session holds no backlog that newer messages could still
+//! replace.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -13,40 +13,40 @@ use socket2::SockRef;
 
 use crate::net::egress::SEND_FLAGS;
 
-/// Bytes that are encrypted at a time: the most that a record of TLS holds (RFC 8446 §5.1).
+/// The bytes that are encrypted at a time: the most that a TLS record holds (RFC 8446 §5.1).
 pub(crate) const RECORD_BYTES: usize = 16 * 1024;
 
-/// A socket and the session that encrypts what goes through it.
+/// A socket, and the TLS session that encrypts its bytes.
 #[derive(Debug)]
 pub(crate) struct Secured {
     socket: TcpStream,
     session: ServerConnection,
 }
 
-/// What was read.
+/// The result of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Heard {
-    /// Bytes that a client sent, decrypted; none when it has ended the connection.
+    /// The number of decrypted bytes; 0 if the client has ended the connection.
     pub(crate) count: usize,
-    /// Bytes that were read from the socket for it.
+    /// The number of bytes that were read from the socket.
     pub(crate) wire: usize,
-    /// The socket had no more.
+    /// Whether the socket had no more bytes.
     pub(crate) drained: bool,
 }
 
-/// What became of encrypted bytes.
+/// The result of a flush.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Flushed {
-    /// Bytes that the socket took.
+    /// The number of bytes that the socket took.
     pub(crate) wire: usize,
-    /// System calls.
+    /// The number of system calls.
     pub(crate) calls: u64,
-    /// The socket takes no more, and some wait.
+    /// Whether the socket takes no more although bytes wait.
     pub(crate) blocked: bool,
 }
 
 impl Secured {
-    /// `socket`, over which `session` has shaken hands.
+    /// Wraps `socket`, whose handshake is done, with its TLS `session`.
     pub(crate) fn new(socket: TcpStream, mut session: ServerConnection) -> Self {
         session.set_buffer_limit(Some(RECORD_BYTES));
         Self { socket, session }
@@ -61,11 +61,11 @@ impl Secured {
         self.session.wants_write()
     }
 
-    /// Reads what a client sent: what was decrypted before, otherwise as much as one read of the socket gives.
+    /// Reads bytes of the client: those that were decrypted before, otherwise the result of one read from the socket.
     ///
     /// # Errors
-    /// `WouldBlock` when the socket has nothing; `Interrupted` when what it had was no byte of the client's, so that it is to be asked
-    /// again. Any other error is the end of the connection.
+    /// `WouldBlock` if the socket has nothing. `Interrupted` if the bytes that it had contained no data of the client;
+    /// then the caller reads again. Any other error is the end of the connection.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Heard> {
         if let Some(count) = self.decrypted(buffer)? {
             return Ok(Heard {
@@ -82,14 +82,14 @@ impl Secured {
         self.session.read_tls(&mut tap)?;
         let Tap { wire, short, .. } = tap;
         if let Err(error) = self.session.process_new_packets() {
-            // The client is told why, if its socket takes that at once.
+            // The client is told the reason, if its socket takes that at once.
             if let Err(error) = self.flush() {
                 tracing::debug!(%error, "a TLS alert was not sent");
             }
             return Err(io::Error::new(ErrorKind::InvalidData, error));
         }
         if self.session.wants_write() {
-            self.flush()?; // an answer of the protocol's own; what the socket does not take now goes out with what follows
+            self.flush()?; // answers of TLS itself; bytes that the socket does not take go out later
         }
         match self.decrypted(buffer)? {
             Some(count) => Ok(Heard {
@@ -101,7 +101,7 @@ impl Secured {
         }
     }
 
-    /// Takes what has been decrypted, if anything has; nothing of it is the end.
+    /// Takes decrypted bytes, if there are any. 0 bytes mean the end of the connection.
     fn decrypted(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         match self.session.reader().read(buffer) {
             Ok(count) => Ok(Some(count)),
@@ -110,11 +110,11 @@ impl Secured {
         }
     }
 
-    /// Encrypts the beginning of `bytes` and returns how much that was. To be called when nothing waits for the socket, which a
-    /// [`Self::flush`] tells; otherwise there may be no room.
+    /// Encrypts the beginning of `bytes` and returns its length. [`Self::flush`] must have written everything before,
+    /// otherwise there may be no room.
     ///
     /// # Errors
-    /// When the session cannot encrypt any more.
+    /// If the session cannot encrypt any more.
     pub(crate) fn encrypt(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.session.writer().write(bytes)? {
             0 if !bytes.is_empty() => Err(ErrorKind::WriteZero.into()),
@@ -122,10 +122,10 @@ impl Secured {
         }
     }
 
-    /// Hands the socket what waits for it.
+    /// Writes waiting bytes to the socket.
     ///
     /// # Errors
-    /// When the connection is broken.
+    /// If the connection is broken.
     pub(crate) fn flush(&mut self) -> io::Result<Flushed> {
         let mut flushed = Flushed::default();
         while self.session.wants_write() {
@@ -144,18 +144,18 @@ impl Secured {
         Ok(flushed)
     }
 
-    /// Says that nothing more will come (RFC 8446 §6.1). It waits for the socket like anything else.
+    /// Tells the client that nothing more will come (RFC 8446 §6.1). These bytes wait for the socket like any others.
     pub(crate) fn say_goodbye(&mut self) {
         self.session.send_close_notify();
     }
 
-    /// Shuts the sending side of the socket; to be called when nothing waits for it.
+    /// Shuts the sending side of the socket. Call it only when nothing waits for the socket.
     pub(crate) fn shut(&self) -> io::Result<()> {
         self.socket.shutdown(Shutdown::Write)
     }
 }
 
-/// Sends as the shard's egress does.
+/// Sends with the flags of the shard's egress.
 struct Outlet<'a>(&'a TcpStream);
 
 impl Write for Outlet<'_> {
@@ -172,11 +172,11 @@ impl Write for Outlet<'_> {
     }
 }
 
-/// Looks at what is read from a socket.
+/// Counts the bytes that are read from a socket.
 struct Tap<'a> {
     socket: &'a mut TcpStream,
     wire: usize,
-    /// Less came than was asked for.
+    /// Whether a read returned fewer bytes than were asked for.
     short: bool,
 }
 

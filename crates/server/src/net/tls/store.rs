@@ -1,7 +1,7 @@
-//! Where each new handshake takes what it is done with.
+//! Holds the identity for new handshakes.
 //!
-//! Holds one identity, replaced in one step and only by one that loaded; never by one that was loaded by settings which have been
-//! replaced meanwhile. Connections that are open do not notice: theirs has been shown.
+//! There is one identity. It is replaced in one step, and only by one that was loaded without errors, never by one with
+//! settings that were replaced meanwhile. Open connections keep the old identity.
 
 use std::io;
 use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
@@ -19,7 +19,7 @@ use super::identity::TlsIdentity;
 use super::secured::RECORD_BYTES;
 use crate::config::Tls;
 
-/// The identity that is shown now.
+/// The current identity.
 #[derive(Debug)]
 pub(crate) struct TlsStore {
     current: RwLock<TlsIdentity>,
@@ -27,7 +27,7 @@ pub(crate) struct TlsStore {
 }
 
 impl TlsStore {
-    /// A store that begins with `identity`.
+    /// A store with `identity`.
     pub(crate) fn new(identity: TlsIdentity, metrics: Arc<Catalogue>) -> Self {
         note(&identity, &metrics);
         Self {
@@ -36,16 +36,16 @@ impl TlsStore {
         }
     }
 
-    /// Shows `identity` in every handshake that begins from now on.
+    /// Uses `identity` in every handshake that begins from now on.
     pub(crate) fn install(&self, identity: TlsIdentity) {
         self.show(&mut self.changing(), identity);
     }
 
-    /// Reads the files anew and shows what they hold from now on. Returns whether it does: if another identity was installed
-    /// meanwhile, perhaps by other settings, that one stays, whatever was read.
+    /// Reads the files again and uses the result from now on. Returns whether it does: if another identity was
+    /// installed meanwhile, perhaps with other settings, that one stays whatever was read.
     ///
     /// # Errors
-    /// When the files cannot be used; what was shown before still is.
+    /// If the files cannot be used. Then the old identity stays.
     pub(crate) fn reload(&self) -> Result<bool, TlsError> {
         self.reload_by(TlsIdentity::load)
     }
@@ -79,7 +79,7 @@ impl TlsStore {
         self.current.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What its identity was loaded by, and what tells the files from later ones.
+    /// The settings of the current identity, and the fingerprint of its files.
     pub(super) fn files(&self) -> (Tls, Fingerprint) {
         let current = self.current();
         (current.settings().clone(), current.files())
@@ -92,13 +92,13 @@ impl TlsStore {
             .clone()
     }
 
-    /// Shakes hands with a client.
+    /// Does the TLS handshake with a client.
     ///
     /// # Errors
-    /// When the client does not speak TLS, shows no certificate or a wrong one, or takes too long.
+    /// If the client does not use TLS, shows no certificate or a wrong one, or takes too long.
     pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<HttpStream> {
         let identity = self.current();
-        // What rustls has encrypted can no longer be replaced by something newer: little may wait there.
+        // Bytes that rustls has encrypted can no longer be replaced by newer ones, so few may wait there.
         let accepting = TlsAcceptor::from(identity.served())
             .accept_with(stream, |session| session.set_buffer_limit(Some(RECORD_BYTES)));
         let within = identity.handshake_within();
@@ -118,7 +118,7 @@ impl TlsStore {
     }
 }
 
-/// Tells operators until when `identity` is good.
+/// Exports the end of `identity`'s certificate for operators.
 fn note(identity: &TlsIdentity, metrics: &Arc<Catalogue>) {
     match identity.not_after() {
         Some(seconds) => metrics.set(Metric::TlsNotAfter, &[], seconds.saturating_mul(1_000_000)),
@@ -146,7 +146,7 @@ mod tests {
     use crate::config::TlsClients;
     use crate::ops::labels::LABELS;
 
-    /// Settings of a certificate of its own in files called `name`.
+    /// Settings for a new certificate in files called `name`.
     fn settings(folder: &Path, name: &str) -> Tls {
         let key = rcgen::KeyPair::generate().expect("a key");
         let params = rcgen::CertificateParams::new(["localhost".to_owned()]).expect("a name");
@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(store.files().0, new);
     }
 
-    /// As `settings`, but of files that are not there.
+    /// Does the same as `settings`, but the files do not exist.
     fn missing(settings: &Tls) -> Tls {
         Tls {
             cert_file: settings.cert_file.with_extension("nowhere"),

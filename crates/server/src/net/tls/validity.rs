@@ -1,4 +1,4 @@
-//! When a certificate ends.
+//! The end of a certificate's validity.
 
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
@@ -27,7 +27,7 @@ mod tests {
             ((2024, 2, 29), 1_709_164_800),
             ((2024, 3, 1), 1_709_251_200),
             ((2049, 12, 31), 2_524_521_600),
-            // From here on the time is written in another way.
+            // From 2050 on the time is written in another form.
             ((2050, 1, 1), 2_524_608_000),
             ((2100, 3, 1), 4_107_542_400),
             ((4096, 1, 1), 67_090_118_400),
@@ -46,7 +46,7 @@ mod tests {
             assert_eq!(not_after(&whole[..end]), None, "cut at {end}");
         }
         for at in 0..whole.len().min(200) {
-            // Whatever comes of it, it must not panic.
+            // The result does not matter, but it must not panic.
             let mut changed = whole.clone();
             changed[at] ^= 0xff;
             let _ = not_after(&changed);

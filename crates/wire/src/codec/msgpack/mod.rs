@@ -1,4 +1,4 @@
-//! MessagePack: maps with the names of the JSON messages, and arrays for the two data messages.
+//! MessagePack: maps with the field names of the JSON messages, and arrays for the two data messages.
 
 mod reader;
 
@@ -14,7 +14,7 @@ use crate::json_text::JsonText;
 use crate::message::{BadRequest, ClientMessage, Control, Payload, RequestId, ServerMessage};
 use crate::msgpack::write::{self, Head};
 
-/// Appends `value` as MessagePack, structs as maps.
+/// Appends `value` as MessagePack, with structs as maps.
 pub(super) fn write<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
     // Writing to memory cannot fail, and all lengths are known.
     value
@@ -48,7 +48,7 @@ pub(super) fn decode_request(bytes: &[u8]) -> Result<ClientMessage, BadRequest> 
     }
 }
 
-/// Appends a data message. Topics and epochs are short, and the payload writes itself.
+/// Appends a data message. Topics and epochs are short, and the payload is written by its own function.
 pub(super) fn encode_data(op: DataOp, stamp: Stamp<'_>, payload: &Payload, out: &mut Vec<u8>) {
     match op {
         DataOp::Update => {
@@ -109,7 +109,7 @@ pub(super) fn decode_server(bytes: &[u8]) -> Result<ServerMessage, BadMessage> {
     }
 }
 
-/// Data as the JSON that clients are given.
+/// Data as JSON, the form that clients are given.
 fn raw(Packed(data): &Packed<'_>) -> Result<Box<RawValue>, BadMessage> {
     let text = JsonText::from_msgpack(data).map_err(|error| BadMessage(format!("data: {error}")))?;
     RawValue::from_string(text.into_string()).map_err(|error| BadMessage(format!("data: {error}")))

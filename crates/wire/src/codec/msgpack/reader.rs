@@ -1,7 +1,8 @@
-//! What serde reads a message in MessagePack with: one pass, strict about what is read and not about what is skipped.
+//! Reads a message in MessagePack for serde, in one pass. It is strict about values that are read, not about skipped
+//! ones.
 //!
-//! A field that nobody reads may hold anything that is MessagePack, nested as it likes; what is read recurses no deeper than
-//! [`DEPTH_MAX`]. Nothing is reserved for what a length promises.
+//! A field that is skipped may hold any MessagePack, nested as deep as it likes. A value that is read recurses no
+//! deeper than [`DEPTH_MAX`]. Nothing is reserved for the length that a head promises.
 
 use std::fmt;
 
@@ -12,7 +13,7 @@ use thiserror::Error;
 use crate::limits::NESTING_MAX;
 use crate::msgpack::read::{Input, Item, Malformed, utf8};
 
-/// Deepest nesting of what is read. Data is not: it is taken as bytes.
+/// The deepest nesting of values that are read. Data has no such limit here, because it is taken as bytes.
 const DEPTH_MAX: usize = NESTING_MAX;
 
 /// Why a message cannot be read.
@@ -30,7 +31,7 @@ impl serde::de::Error for Unreadable {
     }
 }
 
-/// The one value that `bytes` are.
+/// The single value that `bytes` hold.
 pub(super) fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Unreadable> {
     let mut reader = Reader::new(bytes);
     let value = T::deserialize(&mut reader)?;
@@ -38,15 +39,15 @@ pub(super) fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Unre
     Ok(value)
 }
 
-/// As [`read`], whatever follows the value.
+/// Does the same as [`read`], but anything may follow the value.
 pub(super) fn read_first<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Unreadable> {
     T::deserialize(&mut Reader::new(bytes))
 }
 
-/// A value as the bytes that it has in the message, not looked into.
+/// A value as its bytes in the message, unread.
 pub(super) struct Packed<'de>(pub(super) &'de [u8]);
 
-/// What tells the reader that the bytes of a value are wanted.
+/// The name of a newtype that tells the reader to return the bytes of a value.
 const PACKED: &str = "tickwire packed value";
 
 impl<'de> Deserialize<'de> for Packed<'de> {
@@ -76,7 +77,7 @@ impl<'de> Reader<'de> {
         Self { input, depth: 0 }
     }
 
-    /// Has `visit` read the `len` values, or pairs, of a container.
+    /// Lets `visit` read the `len` values, or pairs, of a container.
     fn container<T>(
         &mut self,
         len: u32,
@@ -112,7 +113,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
             Item::Signed(number) => visitor.visit_i64(number),
             Item::Float(number) => visitor.visit_f64(number),
             Item::String(bytes) => visitor.visit_borrowed_str(utf8(bytes, at)?),
-            // No field takes bytes, so each of both is told what it should be.
+            // No field takes bytes, so the visitor of either kind answers with what it expected.
             Item::Binary(bytes) | Item::Extension(bytes) => visitor.visit_borrowed_bytes(bytes),
             Item::Array(len) => self.container(len, |values| visitor.visit_seq(values)),
             Item::Map(pairs) => self.container(pairs, |values| visitor.visit_map(values)),

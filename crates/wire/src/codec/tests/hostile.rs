@@ -1,4 +1,4 @@
-//! Bytes that are made to break a decoder: each is answered, none panics, and what is accepted can be sent on.
+//! Bytes made to break a decoder: each gets an answer, none panics, and accepted data can be sent on.
 
 use expect_test::{Expect, expect};
 
@@ -246,7 +246,7 @@ fn the_same_depth_is_allowed_in_both_codecs_and_can_be_sent_on() {
     outcome(Codec::Json, publish(&nested(NESTING_MAX)).as_bytes());
     outcome(Codec::MessagePack, &packed(NESTING_MAX));
 
-    // And so it is by itself, as HTTP brings it.
+    // The same holds for the payload alone, as in HTTP.
     let deepest = Payload::from_json(nested(NESTING_MAX).as_bytes()).expect("fits");
     let topic = "a".to_owned();
     assert_payload_encodes(&ClientMessage::Publish {

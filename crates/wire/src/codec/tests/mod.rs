@@ -1,4 +1,4 @@
-//! Requests as clients may write them, hostile ones, and every server message byte for byte.
+//! Requests as clients may write them, hostile ones, and the exact bytes of every server message.
 #![expect(
     clippy::needless_pass_by_value,
     reason = "`expect![…]` is meant to be an argument"
@@ -11,7 +11,7 @@ mod server;
 use super::*;
 use crate::json_text::tests::is_same;
 
-/// What `codec` makes of `bytes`: the request written again as JSON, or the answer.
+/// The result of reading `bytes` with `codec`: the request, written again as JSON, or the answer.
 fn outcome(codec: Codec, bytes: &[u8]) -> String {
     match codec.decode_request(bytes) {
         Ok(message) => {
@@ -27,7 +27,7 @@ fn outcome(codec: Codec, bytes: &[u8]) -> String {
     }
 }
 
-/// An accepted payload can be sent to subscribers of either codec, and they can read it.
+/// Checks that an accepted payload can be sent to subscribers of either codec, and that they can read it.
 fn assert_payload_encodes(message: &ClientMessage) {
     let ClientMessage::Publish { data, .. } = message else {
         return;

@@ -1,4 +1,4 @@
-//! Each op and each way of getting one wrong. Both codecs must agree, but for the place that JSON's errors end with.
+//! Each op, and each way to get one wrong. Both codecs must agree, except for the position at the end of JSON's errors.
 
 use expect_test::{Expect, expect};
 
@@ -32,7 +32,7 @@ fn every_op_is_read() {
         r#"{"op":"auth","id":1,"token":"abc"}"#,
         r#"{"op":"ping","id":9}"#,
     ] {
-        // Written again, a request is the same text: its fields are in the order of PROTOCOL.md.
+        // A request that is written again is the same text: its fields are in the order of PROTOCOL.md.
         for codec in Codec::ALL {
             let value: serde_json::Value = serde_json::from_str(text).expect(text);
             let mut bytes = Vec::new();
@@ -180,7 +180,7 @@ fn integers_that_come_as_floats_are_taken() {
             "no id, bad_request: id: invalid value: floating point `-1.0`, expected an integer from 0 to 18446744073709551615 at line 1 column 22"
         ],
     );
-    // From here on an integer may have no float of its own.
+    // From here on an integer may have no equal float.
     check(
         r#"{"op":"ping","id":9007199254740994.0}"#,
         expect![

@@ -1,4 +1,4 @@
-//! Every server message as its exact bytes: a change here changes the protocol.
+//! The exact bytes of every server message: a change here is a change of the protocol.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ fn control(message: &Control, expected: Expect) {
     let as_json: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
     let mut expected = Vec::new();
     msgpack::write(&as_json, &mut expected);
-    // The same map with the same names in the same order.
+    // It is the same map with the same names in the same order.
     assert_eq!(
         packed.escape_ascii().to_string(),
         expected.escape_ascii().to_string()

@@ -1,7 +1,7 @@
-//! A client frame's header (RFC 6455 §5.2), judged as far as its bytes have arrived.
+//! A client frame's header (RFC 6455 §5.2), checked as far as its bytes have arrived.
 //!
-//! Every rule is applied to the first byte that it can be applied to, so the verdict depends on the bytes alone and not on
-//! how they were cut.
+//! Every rule is applied to the first byte to which it can be applied. So the result depends only on the bytes, and not
+//! on how they were cut.
 
 use super::{Limits, Violation};
 use crate::frame::Opcode;
@@ -19,34 +19,34 @@ const LENGTH_IN_64_BITS: u8 = 127;
 
 /// The reserved bits.
 const RSV: u8 = 0x70;
-/// Of these the one that permessage-deflate gives a meaning, on the first frame of a message (RFC 7692 §6).
+/// The reserved bit that permessage-deflate uses, on the first frame of a message (RFC 7692 §6).
 const RSV1: u8 = 0x40;
 
-/// A header that keeps the rules, and where its frame's payload stands.
+/// A valid header, and the progress in its frame's payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) opcode: Opcode,
     pub(super) fin: bool,
     /// Whether it begins a compressed message.
     pub(super) deflated: bool,
-    /// As the next payload byte meets it.
+    /// The mask for the next payload byte.
     pub(super) mask: [u8; 4],
     /// Payload bytes that are still to come.
     pub(super) missing: usize,
 }
 
-/// What is known of the message that is under way, if one is.
+/// The message under way, as far as its frames have arrived.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Before {
-    /// Its whole fragments so far.
+    /// The number of its whole fragments so far.
     pub(super) fragments: u32,
-    /// Its bytes so far.
+    /// The number of its bytes so far.
     pub(super) bytes: usize,
 }
 
 impl Head {
-    /// The header at the start of `bytes` and its length, or nothing as long as it is not whole. With `deflate`, messages
-    /// may be compressed.
+    /// The header at the start of `bytes` and its length. `None` as long as it is not whole. If `deflate` is set,
+    /// messages may be compressed.
     pub(super) fn read(
         bytes: &[u8],
         before: Option<Before>,
@@ -88,7 +88,7 @@ impl Head {
     }
 }
 
-/// The opcode of a frame that begins with the byte `first`, if such a frame may come now.
+/// The opcode of a frame with the first byte `first`, if such a frame may come now.
 fn opcode(first: u8, before: Option<Before>, limits: Limits, deflate: bool) -> Result<Opcode, Violation> {
     let begins_message = matches!(first & OPCODE, 0x1 | 0x2);
     let meant = if deflate && begins_message { RSV1 } else { 0 };
@@ -115,7 +115,7 @@ fn opcode(first: u8, before: Option<Before>, limits: Limits, deflate: bool) -> R
     }
 }
 
-/// The payload's length and how many bytes after the header's second it takes.
+/// The payload's length, and the number of header bytes that it takes after the second one.
 fn length(code: u8, bytes: &[u8]) -> Result<Option<(u64, usize)>, Violation> {
     let (length, size, least) = match code {
         LENGTH_IN_16_BITS => match bytes.first_chunk() {
@@ -138,7 +138,7 @@ fn length(code: u8, bytes: &[u8]) -> Result<Option<(u64, usize)>, Violation> {
     Ok(Some((length, size)))
 }
 
-/// The length of a data frame, unless its message would be over the limit with it.
+/// The length of a data frame, if its message stays within the limit with it.
 fn affordable(length: u64, before: Option<Before>, limits: Limits) -> Result<usize, Violation> {
     let held = before.map_or(0, |message| message.bytes);
     match usize::try_from(length) {

@@ -1,19 +1,19 @@
-//! A message of which not all bytes are there yet.
+//! A message that is not complete yet.
 
 use super::Violation;
 use crate::frame::Opcode;
 
-/// The bytes of an incomplete message. Its memory follows what arrived, never what was declared; a text is UTF-8 as far as
-/// it goes, but for at most three last bytes that begin a code point.
+/// The bytes of an incomplete message. Its memory grows with the bytes that arrived, never with a declared length. A
+/// text is valid UTF-8 so far, except that at most three bytes at its end may begin a code point.
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) opcode: Opcode,
-    /// Whether the bytes are compressed: what they stand for is looked at when they are all there.
+    /// Whether the bytes are compressed. Then their content is checked only when all of them have arrived.
     pub(super) deflated: bool,
     pub(super) bytes: Vec<u8>,
-    /// Whole fragments.
+    /// The number of whole fragments.
     pub(super) fragments: u32,
-    /// Bytes that are UTF-8, of a text.
+    /// For a text: the number of bytes that are known to be UTF-8.
     checked: usize,
 }
 
@@ -51,7 +51,7 @@ impl Message {
         }
     }
 
-    /// Checks that a message which has all its bytes does not end inside a code point.
+    /// Checks that a complete message does not end inside a code point.
     pub(super) fn check_end(&self) -> Result<(), Violation> {
         if self.opcode == Opcode::Text && !self.deflated && self.checked < self.bytes.len() {
             return Err(Violation::TextCutShort { at: self.checked });
@@ -60,7 +60,7 @@ impl Message {
     }
 }
 
-/// Checks a message that is there at once.
+/// Checks a message that has arrived at once.
 pub(super) fn check_whole(opcode: Opcode, payload: &[u8]) -> Result<(), Violation> {
     if opcode != Opcode::Text {
         return Ok(());

@@ -1,14 +1,16 @@
 //! The strict incremental parser of client frames: the server's side of RFC 6455 §5.
 //!
-//! Bytes go in as they arrive, events come out; how the bytes were cut makes no difference to either. What is whole in the
-//! input is unmasked in place and lent out, without a copy or an allocation. Only an incomplete rest is kept, in memory that
-//! grows with the bytes received and not with the length declared, and between messages nothing is kept at all.
+//! Bytes go in as they arrive, and events come out; how the bytes were cut makes no difference to the events. A message
+//! that is whole in the input is unmasked in place and lent out, without a copy or an allocation. Only an incomplete
+//! rest is kept, in memory that grows with the bytes received and not with the length declared. Between messages
+//! nothing is kept.
 //!
-//! A compressed message (RFC 7692) is kept as it came and inflated when it is whole, into the [`Inflater`] that the caller lends:
-//! a connection has none of its own. The limit on bytes holds for both, what came and what it inflates to.
+//! A compressed message (RFC 7692) is kept compressed, and is inflated when it is whole, into an [`Inflater`] that the
+//! caller lends: a connection has none of its own. The limit on bytes applies to both the compressed and the inflated
+//! message.
 //!
-//! A message over the [`Limits`] is refused when its header says so, before its bytes. After a [`Violation`] or a close
-//! frame the parser is finished: it takes further bytes and makes nothing of them.
+//! A message over the [`Limits`] is refused when a header says so, before its bytes arrive. After a [`Violation`] or a
+//! close frame the parser is finished: it takes further bytes and ignores them.
 
 mod head;
 mod message;
@@ -26,10 +28,10 @@ use crate::close::CloseCode;
 use crate::deflate::Inflater;
 use crate::limits::{MESSAGE_BYTES_MAX, MESSAGE_FRAGMENTS_MAX};
 
-/// How much of a message a client may send.
+/// The limits of a client's messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Longest message in bytes, all its fragments together, and when it was inflated.
+    /// Longest message in bytes, all its fragments together; an inflated message, too.
     pub message_bytes: usize,
     /// Most fragments of one message, at least 1.
     pub fragments: u32,
@@ -44,30 +46,30 @@ impl Default for Limits {
     }
 }
 
-/// What a client sent. Lent from the input, the parser or the inflater until the next call.
+/// Something that a client sent. It is lent from the input, the parser or the inflater until the next call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event<'a> {
     /// A whole message.
     Message {
         /// [`Opcode::Text`], whose payload is UTF-8, or [`Opcode::Binary`].
         opcode: Opcode,
-        /// The message, its fragments put together and inflated.
+        /// The message, with its fragments joined and inflated.
         payload: &'a [u8],
     },
-    /// A ping, to be answered with a pong of the same payload (RFC 6455 §5.5.2).
+    /// A ping. The answer is a pong with the same payload (RFC 6455 §5.5.2).
     Ping(&'a [u8]),
     /// A pong.
     Pong(&'a [u8]),
     /// A close frame; no event follows.
     Close {
-        /// The code, if there was one; it is one that may be sent.
+        /// The code, if there was one. It is one that may be sent (RFC 6455 §7.4).
         code: Option<CloseCode>,
         /// The reason, empty if there was none.
         reason: &'a str,
     },
 }
 
-/// The parser of one connection. 32 bytes, and no heap between messages.
+/// The parser of one connection. It takes 32 bytes, and no heap between messages.
 ///
 /// ```
 /// use tickwire_wire::frame::{Event, Limits, Opcode, Parser, client_frame};
@@ -86,7 +88,7 @@ pub struct Parser {
     finished: bool,
 }
 
-/// What is kept of bytes that make nothing whole yet.
+/// The bytes that are kept because they are not a whole message yet.
 #[derive(Debug, Default)]
 struct Rest {
     /// The start of a header, `header_len` bytes.
@@ -94,11 +96,11 @@ struct Rest {
     header_len: usize,
     /// The frame whose payload is arriving.
     frame: Option<Head>,
-    /// What arrived of a control frame's payload.
+    /// The part of a control frame's payload that has arrived.
     control: Vec<u8>,
     /// The message whose fragments are arriving.
     message: Option<Message>,
-    /// What the last event borrowed and the next call frees.
+    /// The bytes that the last event borrowed. The next call frees them.
     lent: Vec<u8>,
 }
 
@@ -131,20 +133,21 @@ impl Parser {
         }
     }
 
-    /// Takes bytes off the front of `input` up to the next event. `None` means that all were taken; what they began is
-    /// kept. The call after an event frees what the event borrowed, so call until `None`.
+    /// Takes bytes off the front of `input` up to the next event. Returns `None` when all of them are taken; an
+    /// incomplete rest is kept. The next call frees the bytes that an event borrowed, so call this until it returns
+    /// `None`.
     ///
     /// For connections without extensions: a compressed message is refused.
     ///
     /// # Errors
-    /// When the client broke a rule. The rest of the input is dropped, what was kept is freed by the next call at the
-    /// latest, and that and all later ones give `None`.
+    /// If the client broke a rule. Then the rest of the input is dropped, kept bytes are freed by the next call at the
+    /// latest, and all later calls return `None`.
     pub fn next<'a, 'b: 'a>(&'a mut self, input: &mut &'b mut [u8]) -> Result<Option<Event<'a>>, Violation> {
         self.next_with(input, None)
     }
 
-    /// As [`Self::next`], for a connection that negotiated permessage-deflate if there is an `inflater`. Whether there is one
-    /// must not change between calls; which one it is does not matter.
+    /// Does the same as [`Self::next`]. With an `inflater` it accepts compressed messages, for a connection that has
+    /// negotiated permessage-deflate. All calls must agree on whether there is one, but need not lend the same one.
     ///
     /// # Errors
     /// As [`Self::next`].
@@ -192,7 +195,7 @@ impl Parser {
         }
     }
 
-    /// Ends the connection's parsing.
+    /// Finishes the parser and drops the rest of the input.
     fn fail(&mut self, input: &mut &mut [u8], violation: Violation) -> Violation {
         self.finished = true;
         self.rest = None;
@@ -200,7 +203,7 @@ impl Parser {
         violation
     }
 
-    /// Bytes of heap that are held for an incomplete message or lent by the last event, 0 between messages.
+    /// Bytes of heap that hold an incomplete message, or that the last event borrows. 0 between messages.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
         self.rest.as_ref().map_or(0, |rest| {
@@ -212,7 +215,7 @@ impl Parser {
         })
     }
 
-    /// Frees what the last event borrowed, and all memory when nothing else is kept.
+    /// Frees the bytes that the last event borrowed, and all memory if nothing else is kept.
     fn free_lent(&mut self) {
         let Some(rest) = &mut self.rest else { return };
         if self.finished || rest.is_empty() {
@@ -222,7 +225,7 @@ impl Parser {
         }
     }
 
-    /// Reads frames until a message or control frame is whole or the input is used up.
+    /// Reads frames until a message or control frame is whole, or the input is used up.
     fn advance<'b>(
         &mut self,
         input: &mut &'b mut [u8],
@@ -250,7 +253,7 @@ impl Parser {
         Ok(None)
     }
 
-    /// The header of the frame whose payload comes next, or nothing as long as it is not whole.
+    /// The header of the frame whose payload comes next. `None` as long as it is not whole.
     fn head(&mut self, input: &mut &mut [u8], deflate: bool) -> Result<Option<Head>, Violation> {
         let Some(rest) = &mut self.rest else {
             let read = Head::read(input, None, self.limits, deflate)?;
@@ -284,7 +287,7 @@ impl Parser {
         }
     }
 
-    /// Takes a header that was read off the input, or keeps the whole input, which is the start of one.
+    /// Takes a header that was read off the input. If there is none yet, keeps the whole input, which is its start.
     fn took(&mut self, read: Option<(Head, usize)>, input: &mut &mut [u8]) -> Option<Head> {
         if let Some((head, len)) = read {
             take(input, len);
@@ -299,7 +302,7 @@ impl Parser {
         None
     }
 
-    /// Whether a frame's last bytes are all there is of a message or control frame.
+    /// Whether a frame's last bytes are a whole message or control frame, with nothing kept before them.
     fn is_all(&self, head: &Head) -> bool {
         match &self.rest {
             None => head.fin,
@@ -308,8 +311,8 @@ impl Parser {
         }
     }
 
-    /// Keeps bytes of a frame that cannot be lent from the input. When they make a message or control frame whole, that is
-    /// handed over instead.
+    /// Keeps bytes of a frame that cannot be lent from the input. If they complete a message or control frame, returns
+    /// that instead.
     fn keep(&mut self, head: Head, payload: &[u8]) -> Result<Option<Whole<'static>>, Violation> {
         let rest = self.rest.get_or_insert_default();
         let whole = head.missing == 0;
@@ -341,7 +344,7 @@ impl Parser {
     }
 }
 
-/// What a whole compressed message stands for.
+/// The inflated bytes of a whole compressed message.
 fn inflate<'a>(inflater: &'a mut Inflater, whole: &Whole<'_>, limits: Limits) -> Result<&'a [u8], Violation> {
     let compressed = match &whole.payload {
         Payload::Input(payload) => payload,
@@ -360,7 +363,7 @@ fn take<'b>(input: &mut &'b mut [u8], len: usize) -> &'b mut [u8] {
     front
 }
 
-/// The event that a close frame's payload is (RFC 6455 §5.5.1).
+/// The event of a close frame's payload (RFC 6455 §5.5.1).
 fn close(payload: &[u8]) -> Result<Event<'_>, Violation> {
     let Some((code, reason)) = payload.split_first_chunk() else {
         return if payload.is_empty() {

@@ -1,4 +1,4 @@
-//! What a client can do wrong on the level of frames, and how its connection is closed for it.
+//! The faults of a client in its frames, and the close codes for them.
 
 use thiserror::Error;
 
@@ -6,15 +6,15 @@ use crate::close::CloseCode;
 use crate::deflate::BadDeflate;
 use crate::frame::Opcode;
 
-/// A breach of RFC 6455 or of the [`Limits`](super::Limits). The connection cannot go on after it.
+/// A breach of RFC 6455 or of the [`Limits`](super::Limits). The connection cannot continue after it.
 ///
-/// Displayed, it is the reason for the close frame: it fits in one and names what was wrong.
+/// Its text is the reason in the close frame: it fits in one and names the fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Violation {
-    /// Clients mask every frame.
+    /// A frame is not masked. Clients must mask every frame (RFC 6455 §5.1).
     #[error("client frame is not masked (RFC 6455 5.1)")]
     NotMasked,
-    /// Reserved bits that no negotiated extension gives a meaning on such a frame; 0x40 is RSV1, 0x20 RSV2, 0x10 RSV3.
+    /// Reserved bits are set that no negotiated extension uses on such a frame; 0x40 is RSV1, 0x20 RSV2, 0x10 RSV3.
     #[error("reserved bits {0:#04x} are set but no extension was negotiated for it (RFC 6455 5.2)")]
     ReservedBits(u8),
     /// An opcode that is not defined.
@@ -26,12 +26,12 @@ pub enum Violation {
     /// A control frame whose length does not fit in seven bits.
     #[error("{0} frame is longer than 125 bytes (RFC 6455 5.5)")]
     ControlTooLong(Opcode),
-    /// A length in more bytes than it needs.
+    /// A length is written in more bytes than it needs.
     #[error("length {length} is not in its shortest form but in {bits} bits (RFC 6455 5.2)")]
     LengthNotMinimal {
         /// The length, in bytes.
         length: u64,
-        /// The bits it was written in: 16 or 64.
+        /// The bits that it was written in: 16 or 64.
         bits: u8,
     },
     /// A 64-bit length with its most significant bit set.
@@ -43,51 +43,51 @@ pub enum Violation {
     /// A new message before the last fragment of the one before.
     #[error("{0} frame inside a fragmented message (RFC 6455 5.4)")]
     MessageInterrupted(Opcode),
-    /// More bytes than a message may have, its fragments together, as the frame's header declares.
+    /// A message has more bytes than it may have, all fragments together, according to a frame's header.
     #[error("message of at least {bytes} bytes; at most {limit} are allowed")]
     MessageTooBig {
-        /// The message's bytes with the frame that is refused.
+        /// The number of the message's bytes, including the frame that is refused.
         bytes: u64,
         /// [`Limits::message_bytes`](super::Limits::message_bytes)
         limit: usize,
     },
-    /// A compressed message that inflates to more bytes than a message may have.
+    /// A compressed message inflates to more bytes than a message may have.
     #[error("message inflates to more than the {limit} bytes that are allowed")]
     InflatesTooBig {
         /// [`Limits::message_bytes`](super::Limits::message_bytes)
         limit: usize,
     },
-    /// A compressed message that cannot be inflated.
+    /// A compressed message cannot be inflated.
     #[error("compressed message is not DEFLATE data, or not all of it (RFC 7692 7.2.2)")]
     DeflateCorrupt,
-    /// A compressed message with more blocks that are marked as last than one may have.
+    /// A compressed message has more blocks that are marked as last than it may have.
     #[error("compressed message with more than {limit} blocks that are marked as last")]
     TooManyStreams {
-        /// What it may have.
+        /// The number of such blocks that it may have.
         limit: u32,
     },
-    /// More fragments than a message may have.
+    /// A message has more fragments than it may have.
     #[error("message in more than {limit} fragments")]
     TooManyFragments {
         /// [`Limits::fragments`](super::Limits::fragments)
         limit: u32,
     },
-    /// A text that no further byte can make UTF-8; the position is that of the broken sequence's first byte.
+    /// A text is not UTF-8, whatever bytes follow.
     #[error("text is not UTF-8 at byte {at} (RFC 6455 8.1)")]
     TextNotUtf8 {
         /// Bytes of the message before the broken sequence.
         at: usize,
     },
-    /// A text whose last code point is not whole.
+    /// A text ends inside its last code point.
     #[error("text ends inside the code point at byte {at} (RFC 6455 8.1)")]
     TextCutShort {
         /// Bytes of the message before the code point.
         at: usize,
     },
-    /// A close frame with one byte: neither empty nor a code.
+    /// A close frame has one byte, which is neither empty nor a code.
     #[error("close frame has 1 byte; a code has 2 (RFC 6455 5.5.1)")]
     CloseCodeCutShort,
-    /// A close code that is not for sending.
+    /// A close code may not be sent.
     #[error("close code {0} must not be sent (RFC 6455 7.4)")]
     CloseCodeForbidden(CloseCode),
     /// A close reason that is not UTF-8.
@@ -124,7 +124,7 @@ impl Violation {
             | Self::MessageInterrupted(_)
             | Self::CloseCodeCutShort
             | Self::CloseCodeForbidden(_) => CloseCode::PROTOCOL,
-            // 1007 is for data that is not what its message says it is (RFC 6455 §7.4.1).
+            // 1007 is for data that does not have the form of its message's type (RFC 6455 §7.4.1).
             Self::DeflateCorrupt
             | Self::TextNotUtf8 { .. }
             | Self::TextCutShort { .. }

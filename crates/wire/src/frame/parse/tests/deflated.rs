@@ -1,4 +1,4 @@
-//! Compressed messages: which frames may say that they are, and what becomes of their bytes.
+//! Compressed messages: which frames may be marked as compressed, and what their bytes become.
 
 use super::*;
 use crate::deflate::{Deflater, Inflater, Settings};
@@ -18,7 +18,7 @@ fn first(opcode: Opcode, fin: bool, payload: &[u8]) -> Vec<u8> {
     deflated_client_frame(fin, opcode, MASK, payload)
 }
 
-/// As [`super::parse`], on a connection that negotiated permessage-deflate.
+/// Does the same as [`super::parse`] on a connection that negotiated permessage-deflate.
 fn parse(stream: &[u8]) -> (Vec<Got>, Option<(usize, Violation)>) {
     let mut inflater = Inflater::new();
     let mut feed = |parser: &mut Parser, bytes: &[u8], got: &mut Vec<Got>| {

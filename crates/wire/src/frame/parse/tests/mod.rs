@@ -1,5 +1,5 @@
-//! What the parser gives and what it holds; what it refuses is in [`rules`], properties over random streams are in
-//! the crate's `tests/it`.
+//! The events and the memory of the parser. Refusals are in [`rules`], properties over random streams in the crate's
+//! `tests/it`.
 
 mod deflated;
 mod rules;
@@ -9,13 +9,13 @@ use crate::frame::client_frame;
 
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// Limits small enough to read the numbers: 300 bytes, 3 fragments.
+/// Limits that are small enough to read the numbers: 300 bytes, 3 fragments.
 const SMALL: Limits = Limits {
     message_bytes: 300,
     fragments: 3,
 };
 
-/// An event with its bytes.
+/// An event that owns its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Got {
     Message(Opcode, Vec<u8>),
@@ -46,8 +46,8 @@ fn feed(parser: &mut Parser, bytes: &[u8], got: &mut Vec<Got>) -> Result<(), Vio
     Ok(())
 }
 
-/// The violation of `stream`, given to a parser by `feed` byte by byte, and after how many bytes it came. What comes of it must be
-/// the same as `at_once`.
+/// The violation of `stream`, and the number of bytes after which it came. The stream is given to a parser byte by byte
+/// with `feed`. The result must be the same as `at_once`.
 fn by_byte(
     stream: &[u8],
     limits: Limits,
@@ -63,11 +63,11 @@ fn by_byte(
     stopped
 }
 
-/// Longest stream that is cut at every byte.
+/// The longest stream that is cut at every byte.
 const CUT_BYTES_MAX: usize = 1_000;
 
-/// The events of `stream`, its violation, and after how many bytes that came; at once, byte by byte and cut in two at every byte
-/// must agree.
+/// The events of `stream`, its violation, and the number of bytes after which that came. The results must agree at
+/// once, byte by byte, and cut in two at every byte.
 fn parse(stream: &[u8], limits: Limits) -> (Vec<Got>, Option<(usize, Violation)>) {
     let mut at_once = Vec::new();
     let violation = feed(&mut Parser::new(limits), stream, &mut at_once).err();

@@ -1,13 +1,13 @@
-//! The rules one by one: a stream that breaks each, and the byte at which the parser must say so.
+//! Each rule by itself: a stream that breaks it, and the byte at which the parser must report it.
 
 use super::*;
 
 struct Rule {
-    /// Section of RFC 6455, or the limit.
+    /// The section of RFC 6455, or the limit.
     section: &'static str,
     what: &'static str,
     stream: Vec<u8>,
-    /// Bytes up to and with the one that breaks the rule.
+    /// The number of bytes up to and including the one that breaks the rule.
     after: usize,
     violation: Violation,
     close: u16,
