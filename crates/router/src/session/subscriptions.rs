@@ -2,12 +2,12 @@
 //!
 //! Knows no topic but by its number. Bounded by the limits on subscriptions, and by the topics that the patterns match.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use tickwire_wire::{Micros, Pattern};
 
+use super::patterns::{PatternSub, Patterns};
 use crate::pace::{ClassCounts, Pace, RateClass};
 use crate::publication::{Publication, TopicId};
 use crate::pulls::Pulls;
@@ -15,15 +15,6 @@ use crate::replays::{Replay, Replays};
 use crate::shard::{Missed, Places};
 use crate::syncs::{Awaited, Syncs};
 use crate::topic_set::TopicSet;
-
-/// What a session wants of a pattern or topic that it subscribed to.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct PatternSub {
-    /// What was asked for.
-    pub(crate) pace: Pace,
-    /// Whether the shard's index holds it, so that topics which appear later join.
-    pub(crate) indexed: bool,
-}
 
 /// Where a subscriber is among those of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,8 +56,7 @@ impl SubRef {
 /// The subscriptions of a session.
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions {
-    // No map by hash: with the most patterns half of it would be empty, and clients choose them.
-    pub(crate) patterns: BTreeMap<Pattern, PatternSub>,
+    pub(crate) patterns: Patterns,
     pub(crate) topics: FxHashMap<TopicId, SubRef>,
     /// Tokens of those of the patterns that the indexes hold.
     pub(crate) pattern_tokens: usize,
@@ -194,7 +184,7 @@ impl Subscriptions {
 
     /// Ends all of them, with what is still to be brought. The topics stay, to be taken out one by one. Returns the patterns, which
     /// are to be taken out as well.
-    pub(crate) fn end_all(&mut self) -> BTreeMap<Pattern, PatternSub> {
+    pub(crate) fn end_all(&mut self) -> Patterns {
         let Self {
             patterns,
             topics,
