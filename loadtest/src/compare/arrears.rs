@@ -7,9 +7,7 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use crate::compare::crowd::Crowd;
-use crate::compare::figures::{Figure, Figures};
-use crate::compare::rig::{QUIET, Rig};
+use crate::compare::{Crowd, Figure, Figures, QUIET, Rig};
 
 impl Crowd {
     /// How many messages a subscriber is owed if `published` holds the number of messages of each topic.
@@ -86,7 +84,6 @@ impl Rig {
         }
     }
 
-    /// Sets the figures of lost messages.
     pub(super) fn losses(&self, figures: &mut Figures) {
         let crowd = &self.swarm.handler;
         if let Some(lost) = crowd.lost_silently {
@@ -99,9 +96,8 @@ impl Rig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compare::peers::peers;
-    use crate::compare::scenario::Scenario;
-    use crate::swarm::payload::Clock;
+    use crate::compare::{Scenario, peers};
+    use crate::swarm::Clock;
 
     /// Three subscribers with two of three topics each: 0 and 1, 1 and 2, 2 and 0.
     fn crowd(seqs: [u64; 6]) -> Crowd {

@@ -90,12 +90,9 @@ pub(crate) struct Scenario {
     /// What it measures, in one sentence.
     pub(crate) about: String,
     pub(crate) kind: Kind,
-    /// The number of connections that subscribe.
     pub(crate) subscribers: u32,
-    /// The number of topics.
     #[serde(default = "one")]
     pub(crate) topics: u32,
-    /// The number of topics of each connection.
     #[serde(default = "one")]
     pub(crate) topics_each: u32,
     /// A pattern for all topics, which is used instead of their names.
@@ -250,7 +247,6 @@ impl Scenario {
         }
     }
 
-    /// The name of topic `number`.
     pub(crate) fn topic(number: u32) -> String {
         format!("{TOPIC_PREFIX}{number}")
     }
@@ -285,7 +281,6 @@ impl Scenario {
         self.slot_after(self.first_topic(number), topic)
     }
 
-    /// The first topic of subscriber `number`.
     pub(crate) fn first_topic(&self, number: u32) -> u32 {
         number % self.topics
     }
@@ -303,7 +298,6 @@ impl Scenario {
         (slot < self.topics_each).then_some(slot)
     }
 
-    /// The number of subscribers of topic `number`.
     pub(crate) fn subscribers_of(&self, topic: u32) -> u32 {
         // Subscriber n has topic t if (t - n) mod topics is less than topics_each.
         let having = |residue: u32| {

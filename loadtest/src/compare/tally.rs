@@ -8,24 +8,20 @@ use std::rc::Rc;
 use anyhow::Context;
 use hdrhistogram::Histogram;
 
-use crate::compare::script::Script;
-use crate::swarm::payload::Nanos;
+use crate::compare::Script;
+use crate::swarm::Nanos;
 
-/// Longest latency, in microseconds.
 const LATENCY_US_MAX: u64 = 60_000_000;
 /// One in so many payloads is checked in full.
 const VERIFY_EVERY: u64 = 1_024;
 
-/// The counts of deliveries.
 #[derive(Debug)]
 pub(crate) struct Tally {
-    /// Deliveries so far.
     pub(crate) delivered: u64,
     /// How many of them had a damaged payload.
     pub(crate) damaged: u64,
     /// Latencies in microseconds.
     pub(crate) latency: Histogram<u64>,
-    /// The last latency.
     pub(crate) last_us: u64,
     script: Rc<Script>,
     window: Option<(Nanos, Nanos)>,
@@ -58,7 +54,6 @@ impl Tally {
         self.now = now;
     }
 
-    /// Counts a delivery.
     #[inline]
     pub(crate) fn deliver(&mut self, bytes: &[u8]) {
         self.delivered += 1;

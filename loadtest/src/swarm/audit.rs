@@ -8,7 +8,6 @@
 use tickwire_wire::Seq;
 use tickwire_wire::message::{AckResult, GapReason};
 
-/// How a topic is subscribed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     /// Each message.
@@ -33,12 +32,10 @@ macro_rules! sums {
                 $(self.$name += other.$name;)+
             }
 
-            /// How many promises were broken.
             pub(crate) fn broken(&self) -> u64 {
                 self.undeclared + self.duplicates + self.false_recovered + self.wrong_content
             }
 
-            /// Each sum with its label.
             pub(crate) fn rows(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$(($label, self.$name)),+].into_iter()
             }
@@ -56,13 +53,11 @@ sums! {
     /// snapshot, even if it had a position.
     begun_anew = "begun anew without a position",
     gaps = "gaps declared",
-    /// Messages that gaps named.
     gapped = "messages named in gaps",
     /// Messages replaced by a snapshot, after a gap or a resume that was told to have failed.
     replaced = "replaced by a book's snapshot",
     /// Messages that the client reported as missing: it had no position when its connection was lost.
     unresumed = "declared missing by the client",
-    /// Superseded messages that were skipped in `conflate`.
     conflated = "superseded (conflate)",
     /// Messages that are missing and that nothing named.
     undeclared = "undeclared gaps",
@@ -73,7 +68,6 @@ sums! {
     wrong_content = "wrong content",
 }
 
-/// What is due next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Due {
     /// The ack: none has come on this connection.
@@ -86,7 +80,6 @@ enum Due {
     Replay,
     /// After `recovered:false`: a snapshot or a gap.
     Told,
-    /// The next message.
     Next,
 }
 
@@ -104,7 +97,6 @@ pub(crate) struct Audit {
 }
 
 impl Audit {
-    /// Starts the account of a topic.
     pub(crate) fn new(way: Way) -> Self {
         Self {
             way,
@@ -125,7 +117,6 @@ impl Audit {
         (self.last, self.due) = (Some(seq), Due::MaybeSnapshot);
     }
 
-    /// The connection ended.
     pub(crate) fn lost(&mut self) {
         self.due = Due::Ack;
         self.told = false;
@@ -137,7 +128,6 @@ impl Audit {
         sums.unresumed += std::mem::take(&mut self.untold);
     }
 
-    /// The subscription was acked.
     pub(crate) fn acked(&mut self, result: &AckResult, sums: &mut Sums) {
         match (result.recovered, self.last) {
             (Some(true), Some(_)) => {
@@ -198,7 +188,6 @@ impl Audit {
         }
     }
 
-    /// An update came.
     pub(crate) fn update(&mut self, seq: u64, sums: &mut Sums) {
         sums.messages += 1;
         let last = self.last();
@@ -225,7 +214,6 @@ impl Audit {
         }
     }
 
-    /// A snapshot came.
     pub(crate) fn snapshot(&mut self, seq: u64, sums: &mut Sums) {
         sums.messages += 1;
         sums.snapshots += 1;
@@ -256,7 +244,6 @@ impl Audit {
         }
     }
 
-    /// A gap came.
     pub(crate) fn gap(&mut self, from: u64, to: u64, reason: GapReason, sums: &mut Sums) {
         sums.gaps += 1;
         let last = self.last();

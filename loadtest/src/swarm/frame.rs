@@ -19,7 +19,6 @@ const PAYLOAD_BYTES_MAX: usize = 65 * 1024 * 1024;
 /// Set in the first frame of a compressed message.
 const RSV1: u8 = 0x40;
 
-/// A complete frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Frame<'a> {
     pub(crate) opcode: Opcode,
@@ -28,7 +27,6 @@ pub(crate) struct Frame<'a> {
     pub(crate) payload: &'a [u8],
 }
 
-/// What is wrong with the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(crate) enum FrameFault {
     #[error("a frame has reserved bits set, first byte {0:#04x}")]
@@ -47,7 +45,6 @@ pub(crate) enum FrameFault {
     TooLong(u64),
 }
 
-/// What the bytes begin with.
 #[derive(Debug, PartialEq, Eq)]
 enum Begins {
     /// A complete frame: opcode, whether it is compressed, and the range of its payload.
@@ -98,21 +95,17 @@ fn begins(bytes: &[u8], deflate: bool) -> Result<Begins, FrameFault> {
     })
 }
 
-/// Divides a stream of bytes into frames.
 #[derive(Debug, Default)]
 pub(crate) struct FrameReader {
-    /// The bytes of an incomplete frame.
     rest: Vec<u8>,
     deflate: bool,
 }
 
 impl FrameReader {
-    /// Accepts compressed messages from now on.
     pub(crate) fn accept_deflated(&mut self) {
         self.deflate = true;
     }
 
-    /// Whether compressed messages are accepted.
     pub(crate) fn accepts_deflated(&self) -> bool {
         self.deflate
     }

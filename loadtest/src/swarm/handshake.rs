@@ -9,7 +9,6 @@ use thiserror::Error;
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 /// The answer to that key, from the same section.
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
-/// The end of a head.
 const END: &[u8] = b"\r\n\r\n";
 const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
 /// The parameter with which a server compresses each message by itself (RFC 7692 §7.1.1.1).
@@ -24,12 +23,10 @@ const SHOWN_CHARS_MAX: usize = 300;
 #[error("the handshake's answer {0}")]
 pub(crate) struct HandshakeFault(String);
 
-/// The handshake of a connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Handshake {
     /// Host and port.
     pub(crate) host: String,
-    /// Path and query.
     pub(crate) path: String,
     /// The only subprotocol that is offered, if there is one. The server must choose it.
     pub(crate) subprotocol: Option<&'static str>,
@@ -41,7 +38,6 @@ pub(crate) struct Handshake {
 }
 
 impl Handshake {
-    /// The text of the request.
     pub(crate) fn request(&self) -> String {
         let Self { host, path, .. } = self;
         let offer = self
@@ -60,7 +56,6 @@ impl Handshake {
         )
     }
 
-    /// The request for server-sent events at `path`.
     pub(crate) fn events_request(&self, path: &str) -> String {
         format!(
             "GET {path} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\n\r\n",
@@ -166,7 +161,6 @@ fn agrees(extensions: &[&str]) -> bool {
     parts.next() == Some("permessage-deflate") && parts.any(|part| part == NO_TAKEOVER)
 }
 
-/// The values of the header `name`.
 fn values<'h>(headers: &'h str, name: &str) -> Vec<&'h str> {
     headers
         .split("\r\n")

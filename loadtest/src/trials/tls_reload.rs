@@ -11,17 +11,13 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use tickwire_wire::Mode;
 
-use crate::swarm::broker::{Broker, BrokerArgs, FREE_PUBLISHER};
-use crate::swarm::certificates::{Certificates, shown};
-use crate::swarm::connections::Swarm;
-use crate::swarm::interrupt::Interrupt;
-use crate::swarm::publisher::Publisher;
-use crate::swarm::readers::{Layout, Readers};
-use crate::swarm::report::{Outcome, byte_change, bytes, grouped, progress};
+use crate::swarm::{
+    Broker, BrokerArgs, Certificates, FREE_PUBLISHER, Interrupt, Layout, Outcome, Publisher, Readers, Swarm,
+    byte_change, bytes, grouped, progress, shown,
+};
 
 /// The number of topics. Each connection has one of them, and every message counts.
 const TOPICS: usize = 20;
-/// Messages per second, over all topics.
 const RATE: u32 = 40;
 /// How long it may take until a new certificate is shown. The broker promises 1 s on a machine that is not busy.
 const SERVED_WITHIN: Duration = Duration::from_secs(10);
@@ -102,7 +98,6 @@ pub(crate) fn run(args: &TlsReloadArgs, interrupt: &Interrupt) -> anyhow::Result
     Ok(outcome)
 }
 
-/// The parts of a run.
 struct Run<'a> {
     args: &'a TlsReloadArgs,
     certificates: Certificates,

@@ -8,7 +8,6 @@ use tickwire_wire::frame::Opcode;
 
 use super::{Delivered, Inbound, Message, Protocol, runs, whole_number};
 
-/// The protocol of Socket.IO.
 pub(super) struct SocketIo;
 
 impl Protocol for SocketIo {

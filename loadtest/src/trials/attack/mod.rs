@@ -21,15 +21,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use crate::swarm::broker::{Broker, BrokerArgs};
-use crate::swarm::certificates::Certificates;
-use crate::swarm::connections::allow_files;
-use crate::swarm::interrupt::Interrupt;
-use crate::swarm::latency::Latency;
-use crate::swarm::process::{on_cores, own_cores, run_on};
-use crate::swarm::readers::Readers;
-use crate::swarm::report::{Outcome, byte_change, grouped, progress, write_file};
-use crate::swarm::scrape::Metrics;
+use crate::swarm::{
+    Broker, BrokerArgs, Certificates, Interrupt, Latency, Metrics, Outcome, Readers, allow_files,
+    byte_change, grouped, on_cores, own_cores, progress, run_on, write_file,
+};
 
 use attackers::Attackers;
 use honest::{Honest, Lateness, Phase};
@@ -112,13 +107,11 @@ pub(crate) fn run(args: &AttackArgs, interrupt: &Interrupt) -> anyhow::Result<Ou
     Ok(outcome)
 }
 
-/// The rows that were asked for.
 fn chosen(args: &AttackArgs) -> Vec<Row> {
     let asked = |row: &Row| args.row.is_empty() || args.row.contains(&row.number);
     rows::all(args.seconds).into_iter().filter(asked).collect()
 }
 
-/// The run of one row.
 struct Run<'a> {
     args: &'a AttackArgs,
     row: &'a Row,

@@ -14,8 +14,7 @@ use tickwire_wire::{Codec, Control, Mode};
 use tokio::task::JoinHandle;
 
 use super::{Shared, topics};
-use crate::swarm::audit::{Audit, Sums, Way};
-use crate::swarm::report::Faults;
+use crate::swarm::{Audit, Faults, Sums, Way};
 
 /// How often the first connection is tried. The client itself tries it only once.
 const FIRST_ATTEMPTS: u32 = 1_000;
@@ -29,7 +28,6 @@ const CONNECT_TIMEOUT_MS: u64 = 5_000;
 /// Longer than any stall, so that a request fails only with its connection.
 const REQUEST_TIMEOUT_MS: u64 = 600_000;
 
-/// The results of a follower.
 #[derive(Debug, Default)]
 pub(super) struct Followed {
     pub(super) sums: Sums,
@@ -49,7 +47,6 @@ pub(super) struct Follower {
     pub(super) shared: Arc<Shared>,
 }
 
-/// A running follower.
 struct Work {
     follower: Follower,
     audits: Vec<Audit>,

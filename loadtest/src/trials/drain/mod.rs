@@ -9,11 +9,7 @@ mod coming_back;
 
 use std::time::{Duration, Instant};
 
-use crate::swarm::broker::{Broker, BrokerArgs};
-use crate::swarm::connections::Swarm;
-use crate::swarm::interrupt::Interrupt;
-use crate::swarm::readers::{Layout, Readers};
-use crate::swarm::report::{Outcome, grouped, progress};
+use crate::swarm::{Broker, BrokerArgs, Interrupt, Layout, Outcome, Readers, Swarm, grouped, progress};
 
 use closes::{Closes, Told};
 use coming_back::ComingBack;
@@ -24,9 +20,7 @@ const AFTER_WINDOW_S: u64 = 30;
 const DECLARE_WITHIN: Duration = Duration::from_secs(30);
 /// How long all connections may take to end with the broker.
 const END_WITHIN: Duration = Duration::from_secs(60);
-/// Longest turn of the connections.
 const TURN: Duration = Duration::from_millis(20);
-/// The number of topics of each client.
 const TOPICS_EACH: usize = 2;
 
 /// Stop a broker while very many clients read: all are told and closed, evenly, and no message is lost silently

@@ -15,15 +15,8 @@ use std::time::Duration;
 use anyhow::{bail, ensure};
 use serde::Serialize;
 
-use crate::compare::measure::Setup;
-use crate::compare::peers::{self, Peer};
-use crate::compare::rig::Rig;
-use crate::compare::scenario::Scenario;
-use crate::compare::script::Script;
-use crate::swarm::interrupt::Interrupt;
-use crate::swarm::payload::PAYLOAD_BYTES;
-use crate::swarm::report::{Outcome, bytes, grouped, micros, progress};
-use crate::swarm::sockets;
+use crate::compare::{Peer, Rig, Scenario, Script, Setup, peers};
+use crate::swarm::{Interrupt, Outcome, PAYLOAD_BYTES, bytes, grouped, micros, progress, sockets};
 
 use link::{Link, Side};
 
@@ -31,7 +24,6 @@ use link::{Link, Side};
 const BYTES_PER_S: u32 = 10_000;
 /// The number of topics. The reader has all of them.
 const TOPICS: u32 = 200;
-/// Messages per second on each topic.
 const RATE_EACH: u32 = 50;
 /// The time between two readings of the kernel's queue.
 const SAMPLE_EVERY: Duration = Duration::from_millis(200);
@@ -104,7 +96,6 @@ pub(crate) fn run(args: &SlowLinkArgs, interrupt: &Interrupt) -> anyhow::Result<
     Ok(outcome)
 }
 
-/// The results for one server.
 #[derive(Debug, Serialize)]
 struct Served {
     peer: &'static str,

@@ -12,14 +12,10 @@ use anyhow::ensure;
 use serde::Serialize;
 use tickwire_wire::limits::SUBSCRIPTIONS_MAX;
 
-use crate::swarm::broker::{Broker, BrokerArgs};
-use crate::swarm::conn;
-use crate::swarm::connections::Swarm;
-use crate::swarm::interrupt::Interrupt;
-use crate::swarm::latency::Latency;
-use crate::swarm::proc::{self, CpuTime, Memory};
-use crate::swarm::readers::{Layout, Readers};
-use crate::swarm::report::{Outcome, bytes, grouped, micros, progress};
+use crate::swarm::{
+    Broker, BrokerArgs, CpuTime, Interrupt, Latency, Layout, Memory, Outcome, Readers, Swarm, bytes, conn,
+    grouped, micros, proc, progress,
+};
 
 use checks::Checks;
 
@@ -103,7 +99,6 @@ pub(crate) fn run(args: &SoakArgs, interrupt: &Interrupt) -> anyhow::Result<Outc
     Ok(outcome)
 }
 
-/// The broker's memory at one time.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Sample {
     at_s: f64,
@@ -170,7 +165,6 @@ fn measure(
     Ok(())
 }
 
-/// Prints a line of progress.
 fn tell(readers: &Readers<Checks>, samples: &[Sample]) {
     let Some(last) = samples.last() else { return };
     let (counts, sums) = (readers.counts, readers.sums);

@@ -11,21 +11,14 @@ mod going_on;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use tickwire_wire::Mode;
 
-use crate::swarm::broker::{Broker, BrokerArgs, FREE_PUBLISHER};
-use crate::swarm::connections::Swarm;
-use crate::swarm::interrupt::Interrupt;
-use crate::swarm::latency::Latency;
-use crate::swarm::proc::Memory;
-use crate::swarm::publisher::Publisher;
-use crate::swarm::readers::{Layout, Readers};
-use crate::swarm::report::{Outcome, byte_change, bytes, grouped, progress};
-use crate::swarm::scrape::Metrics;
-use crate::swarm::sockets;
+use crate::swarm::{
+    Broker, BrokerArgs, FREE_PUBLISHER, Interrupt, Latency, Layout, Memory, Metrics, Outcome, Publisher,
+    Readers, Swarm, byte_change, bytes, grouped, progress, sockets,
+};
 
 use going_on::{GoingOn, Phase};
 
@@ -33,6 +26,10 @@ use going_on::{GoingOn, Phase};
 const GROWTH_BYTES_MAX: u64 = 64 * 1024;
 /// Bytes by which the broker may grow for other reasons.
 const OTHER_GROWTH_BYTES: u64 = 4 * 1024 * 1024;
+/// One in so many readers stands still.
+const ONE_IN: usize = 10;
+/// Topics of each reader.
+const TOPICS_EACH: usize = 4;
 /// How long stopped readers may take for their first new message.
 const FRESH_WITHIN: Duration = Duration::from_secs(60);
 /// If no message comes for this time, nothing more is on its way.
@@ -48,9 +45,6 @@ pub(crate) struct StallArgs {
     /// Readers; each takes one open file here and one in the broker
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
     connections: u32,
-    /// Percentage of the readers that stand still
-    #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=90))]
-    percent: u32,
     /// How many seconds they stand still, and how many all read before that
     #[arg(long, default_value_t = 60, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=100))]
     seconds: u64,
@@ -58,11 +52,8 @@ pub(crate) struct StallArgs {
     #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// Topics, all conflated
-    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(4..=100_000))]
     topics: u32,
-    /// Topics of each reader
-    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    topics_each: u32,
     /// Messages per second on each topic
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate_each: u32,
@@ -74,22 +65,16 @@ pub(crate) struct StallArgs {
 }
 
 impl StallArgs {
-    fn layout(&self) -> anyhow::Result<Layout> {
-        ensure!(
-            self.topics_each <= self.topics,
-            "--topics-each {} is more than --topics {}",
-            self.topics_each,
-            self.topics
-        );
-        Ok(Layout {
+    fn layout(&self) -> Layout {
+        Layout {
             readers: self.connections as usize,
             topics: (0..self.topics).map(|topic| format!("ticker.S{topic}")).collect(),
-            topics_each: self.topics_each as usize,
+            topics_each: TOPICS_EACH,
             apart: 1,
             publishes: true,
             mode: Some(Mode::Conflate),
             ..Layout::default()
-        })
+        }
     }
 }
 
@@ -98,7 +83,7 @@ impl StallArgs {
 /// # Errors
 /// When the trial could not be run to its end. What the broker does wrong is part of the outcome.
 pub(crate) fn run(args: &StallArgs, interrupt: &Interrupt) -> anyhow::Result<Outcome> {
-    let layout = args.layout()?;
+    let layout = args.layout();
     let mut command = args.broker.command()?;
     command
         .args(["--feed", "none", "--anonymous-publish", "ticker.>"])
@@ -109,7 +94,7 @@ pub(crate) fn run(args: &StallArgs, interrupt: &Interrupt) -> anyhow::Result<Out
         .env("TICKWIRE_HEARTBEAT__PONG_TIMEOUT_MS", "150000")
         .env("TICKWIRE_SOCKET__USER_TIMEOUT_MS", "600000");
     let broker = Broker::start(&mut command, interrupt)?;
-    let stopped = (layout.readers * args.percent as usize / 100).max(1);
+    let stopped = layout.readers / ONE_IN;
     let watch = GoingOn::new(layout.readers - stopped, layout.readers)?;
     let connections = layout.connections();
     let mut run = Run {
@@ -132,7 +117,6 @@ pub(crate) fn run(args: &StallArgs, interrupt: &Interrupt) -> anyhow::Result<Out
     Ok(outcome)
 }
 
-/// The figures of one stop.
 #[derive(Debug, Serialize)]
 struct Round {
     before: Memory,
@@ -149,7 +133,6 @@ struct Round {
     fresh: usize,
 }
 
-/// The parts of a run.
 struct Run {
     /// How many readers stop: the last ones.
     stopped: usize,
@@ -202,7 +185,6 @@ impl Run {
         Ok(outcome)
     }
 
-    /// Publishes and reads for the given time.
     fn go_on(&mut self, time: Duration, phase: Phase) -> anyhow::Result<()> {
         self.swarm.handler.watch.phase = phase;
         self.publisher.turn_for(&mut self.swarm, time)?;
@@ -271,7 +253,6 @@ impl Run {
         Ok(held)
     }
 
-    /// Reads until nothing more comes.
     fn be_quiet(&mut self) -> anyhow::Result<()> {
         let until = Instant::now() + QUIET_WITHIN;
         let (mut updates, mut since) = (self.swarm.handler.counts.updates, Instant::now());

@@ -14,7 +14,6 @@ use tickwire_wire::frame::Opcode;
 use super::{GET, GOOD, asks, frame, head, offering, seconds, send, then};
 use crate::trials::attack::row::{Answer, Ending, Row, Step, Variant};
 
-/// The secret of tokens signed with HS256.
 const SECRET: &[u8] = b"a secret of the load test, thirty-two bytes at least";
 /// A public key, which is not secret.
 const PUBLIC: &[u8] = include_bytes!("../../../../../crates/server/tests/keys/rsa.public.pem");
@@ -82,7 +81,6 @@ fn claims(subject: &str, changes: &Value) -> Value {
     claims
 }
 
-/// A token with these claims, signed with `secret`.
 fn signed(header: &Value, claims: &Value, secret: &[u8]) -> String {
     let encode = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
     let message = format!("{}.{}", encode(header), encode(claims));
@@ -94,7 +92,6 @@ fn signed(header: &Value, claims: &Value, secret: &[u8]) -> String {
     )
 }
 
-/// A valid token, with `changes`.
 fn token(subject: &str, changes: &Value) -> String {
     signed(&json!({"alg": "HS256"}), &claims(subject, changes), SECRET)
 }
@@ -104,7 +101,6 @@ fn showing(token: &str) -> String {
     format!("Authorization: Bearer {token}")
 }
 
-/// Sends `message` in a frame.
 fn say(message: &Value) -> Step {
     send(text(message))
 }

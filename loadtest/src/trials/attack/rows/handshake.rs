@@ -8,7 +8,7 @@ use tickwire_wire::frame::Opcode;
 use tickwire_wire::limits::{FIRST_REQUEST_MS, HANDSHAKE_MS, HEADER_BYTES_MAX, HEADERS_MAX};
 
 use super::{GET, GOOD, asks, frame, head, repeat, seconds, send, then};
-use crate::swarm::certificates::trusting;
+use crate::swarm::trusting;
 use crate::trials::attack::row::{Ending, Row, Step, Variant};
 
 /// How long after a limit the answer must have come.

@@ -160,7 +160,6 @@ const ARRAYS_WITHIN: usize = 120;
 /// How many texts are within texts.
 const LAYERS: usize = 10;
 
-/// `text` as a string in MessagePack.
 fn packed_text(text: &str) -> Vec<u8> {
     let len = u16::try_from(text.len()).expect("fits in a message");
     [&[0xda][..], &len.to_be_bytes(), text.as_bytes()].concat()
