@@ -76,10 +76,8 @@ impl Rig {
         if let Some(owed) = owed {
             crowd.lost_silently = Some(crowd.lost_silently.unwrap_or(0) + owed);
             if owed > 0 {
-                crowd.faults.add(
-                    "lost without a word",
-                    format_args!("{owed} messages neither came nor were named in a gap"),
-                );
+                let text = format_args!("{owed} messages neither came nor were named in a gap");
+                crowd.faults.add("lost without a word", text);
             }
         }
     }

@@ -193,10 +193,8 @@ impl Crowd {
             self.told(id, told);
         }
         if let Some(fault) = inbound.fault {
-            self.faults.add(
-                "refused or not understood",
-                format_args!("connection {}: {fault}", id.0),
-            );
+            let text = format_args!("connection {}: {fault}", id.0);
+            self.faults.add("refused or not understood", text);
         }
         let member = &mut self.members[id.0];
         let count = u32::try_from(inbound.confirmed).unwrap_or(u32::MAX);
@@ -323,10 +321,8 @@ impl Handler for Crowd {
     fn ended(&mut self, id: ConnId, ending: &Ending) {
         let step = std::mem::replace(&mut self.members[id.0].step, Step::Ended);
         if !matches!(ending, Ending::Finished) {
-            self.faults.add(
-                "connection ended",
-                format_args!("connection {}, {step:?}: {ending}", id.0),
-            );
+            let text = format_args!("connection {}, {step:?}: {ending}", id.0);
+            self.faults.add("connection ended", text);
         }
     }
 }

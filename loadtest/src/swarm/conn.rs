@@ -207,10 +207,7 @@ impl Connection {
     /// # Errors
     /// When the connection broke, or was not open and so has ended.
     pub(crate) fn close(&mut self) -> Result<(), Ending> {
-        if self.phase != Phase::Open {
-            return Err(Ending::Finished);
-        }
-        if self.events.is_some() {
+        if self.phase != Phase::Open || self.events.is_some() {
             return Err(Ending::Finished);
         }
         self.phase = Phase::Closing;

@@ -129,10 +129,8 @@ impl<W: Watch> Readers<W> {
         let behind: Vec<(usize, u64)> = self.behind().collect();
         for (reader, count) in behind {
             self.sums.undeclared += count;
-            self.faults.add(
-                "missing",
-                format_args!("reader {reader}: the last {count} messages"),
-            );
+            let text = format_args!("reader {reader}: the last {count} messages");
+            self.faults.add("missing", text);
         }
     }
 
@@ -346,10 +344,8 @@ impl<W: Watch> Handler for Readers<W> {
             (Ok(ServerMessage::Control(control)), Some(reader)) => self.control(reader, control, reply),
             (Ok(ServerMessage::Control(control)), None) => self.of_publisher(control, reply),
             (Ok(other), _) => {
-                self.faults.add(
-                    "unexpected message",
-                    format_args!("connection {}: {other:?}", id.0),
-                );
+                let text = format_args!("connection {}: {other:?}", id.0);
+                self.faults.add("unexpected message", text);
             }
             (Err(error), _) => {
                 self.faults

@@ -124,14 +124,8 @@ impl Run<'_> {
     fn start_broker(&self, folder: &Path, certificates: Option<&Certificates>) -> anyhow::Result<Broker> {
         let mut command = self.args.broker.command()?;
         command
-            .args([
-                "--feed",
-                "sim",
-                "--symbols",
-                &SYMBOLS.to_string(),
-                "--rate",
-                "500",
-            ])
+            .args(["--feed", "sim", "--rate", "500"])
+            .args(["--symbols", &SYMBOLS.to_string()])
             .args(["--anonymous-publish", "storm.>"])
             .envs(certificates.into_iter().flat_map(Certificates::settings));
         for (name, bytes) in &self.row.files {
@@ -146,10 +140,8 @@ impl Run<'_> {
         let half_attackers = (self.args.attackers / 2).max(1);
         for (name, value) in &self.row.settings {
             let value = value.replace("{half}", &half.to_string());
-            command.env(
-                name,
-                value.replace("{half-attackers}", &half_attackers.to_string()),
-            );
+            let value = value.replace("{half-attackers}", &half_attackers.to_string());
+            command.env(name, value);
         }
         let broker = on_cores(self.broker_cores, || Broker::start(&mut command, self.interrupt));
         Ok(match certificates {

@@ -150,7 +150,7 @@ pub(super) struct Row {
     /// Whether broker and honest clients use TLS. Attackers never do: they only send what their steps say.
     pub(super) secured: bool,
     /// The broker's settings that differ from the defaults.
-    pub(super) settings: Vec<(&'static str, String)>,
+    pub(super) settings: Vec<(&'static str, &'static str)>,
     /// Files beside the broker's configuration, by name.
     pub(super) files: Vec<(&'static str, Vec<u8>)>,
     /// The broker's configuration, if it has one. `{folder}` stands for the folder with the files.

@@ -133,12 +133,13 @@ impl Work {
         if self.follower.by_pattern {
             return vec![topics::pattern(self.follower.way)];
         }
-        let kind = topics::WAYS
-            .iter()
-            .position(|way| *way == self.follower.way)
-            .unwrap_or(0);
-        let topics = (0..topics::EACH).map(|within| topics::name(kind * topics::EACH + within));
-        topics.collect()
+        let first = self.first_topic();
+        (first..first + topics::EACH).map(topics::name).collect()
+    }
+
+    fn first_topic(&self) -> usize {
+        let way = |way: &Way| *way == self.follower.way;
+        topics::WAYS.iter().position(way).unwrap_or(0) * topics::EACH
     }
 
     /// Whether publishing has ended and everything has come.
@@ -149,11 +150,7 @@ impl Work {
 
     /// How many messages were published to a topic.
     fn head(&self, within: usize) -> u64 {
-        let kind = topics::WAYS
-            .iter()
-            .position(|way| *way == self.follower.way)
-            .unwrap_or(0);
-        self.follower.shared.heads[kind * topics::EACH + within].load(Ordering::Acquire)
+        self.follower.shared.heads[self.first_topic() + within].load(Ordering::Acquire)
     }
 
     fn take(&mut self, event: Event) {

@@ -113,10 +113,8 @@ pub(crate) fn run(args: &ChaosArgs, interrupt: &Interrupt) -> anyhow::Result<Out
     outcome.figure("seed", args.seed);
     outcome.row("seed", args.seed);
     let (published, followed) = runtime.block_on(chaos(args, to, &proxy, interrupt))?;
-    outcome.row(
-        "clients",
-        format_args!("{} for {:.1} s", args.clients, began.elapsed().as_secs_f64()),
-    );
+    let text = format_args!("{} for {:.1} s", args.clients, began.elapsed().as_secs_f64());
+    outcome.row("clients", text);
     outcome.count("published", "messages published", published);
     let happened = proxy.happened();
     outcome.row("faults of the network", &happened);
@@ -125,10 +123,8 @@ pub(crate) fn run(args: &ChaosArgs, interrupt: &Interrupt) -> anyhow::Result<Out
     let after = broker.scrape()?;
     let [conflated, gapped] = ["conflated", "gapped"]
         .map(|what| grouped(after.grown(&before, &format!("tickwire_{what}_messages_total"), "") as u64));
-    outcome.row(
-        "the broker's counts",
-        format_args!("{conflated} conflated, {gapped} gapped"),
-    );
+    let text = format_args!("{conflated} conflated, {gapped} gapped");
+    outcome.row("the broker's counts", text);
     outcome.expect("broker", broker.stop());
     Ok(outcome)
 }

@@ -70,12 +70,7 @@ pub(super) fn message(number: usize, seq: u64) -> Payload {
     let text = match way(number) {
         Way::Every | Way::Conflate => format!("{{\"n\":{seq},\"fill\":\"{}\"}}", "x".repeat(FILLING_BYTES)),
         Way::Book => {
-            let levels = Value::from(levels(seq));
-            let (bids, asks) = if is_bid(seq) {
-                (levels, Value::from(Vec::<Value>::new()))
-            } else {
-                (Value::from(Vec::<Value>::new()), levels)
-            };
+            let (bids, asks): (Vec<_>, Vec<_>) = levels(seq).into_iter().partition(|_| is_bid(seq));
             let symbol = format!("C{}", number % EACH);
             serde_json::json!({"symbol": symbol, "bids": bids, "asks": asks, "time": 1}).to_string()
         }

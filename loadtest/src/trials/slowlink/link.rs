@@ -76,33 +76,13 @@ impl Link {
         ];
         run("ip", &pair)?;
         for (name, address) in [(server, SERVER), (reader, READER)] {
-            run(
-                "ip",
-                &[
-                    "-n",
-                    name,
-                    "addr",
-                    "add",
-                    &format!("{address}/30"),
-                    "dev",
-                    INTERFACE,
-                ],
-            )?;
+            let network = format!("{address}/30");
+            run("ip", &["-n", name, "addr", "add", &network, "dev", INTERFACE])?;
             run("ip", &["-n", name, "link", "set", INTERFACE, "up"])?;
         }
         run("ip", &["-n", server, "link", "set", "lo", "up"])?;
-        run(
-            "ip",
-            &[
-                "-n",
-                reader,
-                "route",
-                "add",
-                "127.0.0.1/32",
-                "via",
-                &SERVER.to_string(),
-            ],
-        )?;
+        let (broker, via) = ("127.0.0.1/32", &SERVER.to_string());
+        run("ip", &["-n", reader, "route", "add", broker, "via", via])?;
         let (rate, burst, latency) = (
             format!("{}bit", u64::from(bytes_per_s) * 8),
             format!("{BURST_BYTES}b"),

@@ -54,14 +54,10 @@ pub(crate) fn run(args: &SlowLinkArgs, interrupt: &Interrupt) -> anyhow::Result<
     let control = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control");
     let control = control.map_or("unknown".to_owned(), |text| text.trim().to_owned());
     let rate = grouped(u64::from(BYTES_PER_S));
-    outcome.row(
-        "link",
-        format_args!("{rate} bytes/s to the reader, TCP {control}"),
-    );
-    outcome.row(
-        "published",
-        format_args!("{TOPICS} topics, {RATE_EACH} messages/s on each"),
-    );
+    let text = format_args!("{rate} bytes/s to the reader, TCP {control}");
+    outcome.row("link", text);
+    let text = format_args!("{TOPICS} topics, {RATE_EACH} messages/s on each");
+    outcome.row("published", text);
     let link = Link::make(BYTES_PER_S)?;
     let chosen: Vec<&Peer> = peers::peers()
         .iter()
@@ -118,27 +114,16 @@ struct Served {
 impl Served {
     fn tell(&self, topics: u32, outcome: &mut Outcome) {
         let mut row = |label: &str, value: String| outcome.row(format!("{}: {label}", self.peer), value);
+        let (version, seconds) = (&self.version, self.seconds);
+        let [published, messages] = [self.published, self.messages].map(grouped);
         row(
             "server",
-            format!(
-                "{}, {:.0} s, {} published",
-                self.version,
-                self.seconds,
-                grouped(self.published)
-            ),
+            format!("{version}, {seconds:.0} s, {published} published"),
         );
-        let rate = self.bytes as f64 / self.seconds.max(1e-3) / 1e3;
-        row(
-            "received",
-            format!("{} messages, {rate:.1} KB/s", grouped(self.messages)),
-        );
-        let ages = [
-            self.age_us_p50,
-            self.age_us_p99,
-            self.age_us_max,
-            self.age_us_last,
-        ];
-        let [p50, p99, max, last] = ages.map(micros);
+        let rate = self.bytes as f64 / seconds.max(1e-3) / 1e3;
+        row("received", format!("{messages} messages, {rate:.1} KB/s"));
+        let ages = [self.age_us_p50, self.age_us_p99, self.age_us_max];
+        let ([p50, p99, max], last) = (ages.map(micros), micros(self.age_us_last));
         row(
             "age when received",
             format!("p50 {p50}, p99 {p99}, max {max}, last {last}"),

@@ -68,10 +68,8 @@ impl Watch for Checks {
             Ok(()) => self.books_verified += u64::from(is_book),
             Err(fault) => {
                 let topic = String::from_utf8_lossy(came.head.topic);
-                faults.add(
-                    "content",
-                    format_args!("reader {}: {topic}: {fault}", came.reader),
-                );
+                let text = format_args!("reader {}: {topic}: {fault}", came.reader);
+                faults.add("content", text);
             }
         }
     }

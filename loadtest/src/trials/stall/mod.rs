@@ -158,16 +158,10 @@ impl Run {
         }
         self.be_quiet()?;
         let mut outcome = Outcome::of_broker(self.broker.description());
-        outcome.row(
-            "connections",
-            format_args!(
-                "{}, of these {} stand still for {} s, {} times",
-                grouped(u64::from(args.connections)),
-                grouped(self.stopped as u64),
-                args.seconds,
-                args.rounds
-            ),
-        );
+        let (all, stopped) = (grouped(u64::from(args.connections)), grouped(self.stopped as u64));
+        let (seconds, times) = (args.seconds, args.rounds);
+        let text = format!("{all}, of these {stopped} stand still for {seconds} s, {times} times");
+        outcome.row("connections", text);
         outcome.figure("connections", args.connections);
         outcome.figure("stopped", self.stopped);
         outcome.count("published", "messages published", self.publisher.count);
@@ -273,34 +267,30 @@ impl Run {
             grown / self.stopped as u64
         };
         for (number, round) in (1..).zip(rounds) {
-            outcome.row(
-                format!("round {number}: broker's RSS"),
-                format_args!(
-                    "{} before, {} ({} per stopped connection; anonymous {})",
-                    bytes(round.before.rss_bytes),
-                    byte_change(round.before.rss_bytes, round.stalled.rss_bytes),
-                    bytes(each(round)),
-                    byte_change(round.before.anon_bytes, round.stalled.anon_bytes)
-                ),
+            let mut row = |label: &str, value: String| outcome.row(format!("round {number}: {label}"), value);
+            let (before, stalled) = (round.before, round.stalled);
+            let (rss, each) = (
+                byte_change(before.rss_bytes, stalled.rss_bytes),
+                bytes(each(round)),
             );
-            outcome.row(
-                format!("round {number}: in the kernel"),
-                format_args!(
-                    "{} per stopped connection in the mean, at most {}",
-                    bytes(round.kernel_mean_bytes),
-                    bytes(round.kernel_max_bytes)
-                ),
+            let anonymous = byte_change(before.anon_bytes, stalled.anon_bytes);
+            let before = bytes(before.rss_bytes);
+            row(
+                "broker's RSS",
+                format!("{before} before, {rss} ({each} per stopped connection; anonymous {anonymous})"),
             );
-            outcome.row(
-                format!("round {number}: going on"),
-                format_args!(
-                    "{} of {} have the newest, after {:.1} older messages in the mean, at most {} ({}); {} were lagging",
-                    round.fresh,
-                    self.stopped,
-                    round.stale_mean_messages,
-                    round.stale_max_messages,
-                    bytes(round.stale_max_bytes),
-                    round.lagging
+            let [mean, most] = [round.kernel_mean_bytes, round.kernel_max_bytes].map(bytes);
+            row(
+                "in the kernel",
+                format!("{mean} per stopped connection in the mean, at most {most}"),
+            );
+            let (fresh, stopped, lagging) = (round.fresh, self.stopped, round.lagging);
+            let (mean, most) = (round.stale_mean_messages, round.stale_max_messages);
+            let stale = bytes(round.stale_max_bytes);
+            row(
+                "going on",
+                format!(
+                    "{fresh} of {stopped} have the newest, after {mean:.1} older messages in the mean, at most {most} ({stale}); {lagging} were lagging"
                 ),
             );
         }
@@ -310,10 +300,8 @@ impl Run {
             let text = format_args!("{growth} bytes per stopped connection, {allowed} are allowed");
             outcome.faults.add("broker grew", text);
         }
-        outcome.row(
-            "broker's growth per stopped connection",
-            format_args!("{} at most", bytes(growth)),
-        );
+        let text = format_args!("{} at most", bytes(growth));
+        outcome.row("broker's growth per stopped connection", text);
         outcome.figure("rounds", rounds);
     }
 
@@ -343,14 +331,8 @@ impl Run {
                 let text = format_args!("{own} {what} here, {brokers} by the broker's count");
                 outcome.faults.add("ledger", text);
             }
-            outcome.row(
-                what,
-                format_args!(
-                    "{} here, {} by the broker's count",
-                    grouped(own),
-                    grouped(brokers as u64)
-                ),
-            );
+            let [own, brokers] = [own, brokers as u64].map(grouped);
+            outcome.row(what, format_args!("{own} here, {brokers} by the broker's count"));
         }
         outcome.figures(counts);
         outcome.figures(sums);

@@ -146,12 +146,10 @@ fn tokens() -> Vec<Variant> {
     let good = claims("mallory", &json!({}));
     let unsigned = signed(&json!({"alg": "none"}), &good, SECRET);
     let unsigned = unsigned.rsplit_once('.').map_or("", |(message, _)| message);
+    let by_public_key = signed(&json!({"alg": "HS256"}), &good, PUBLIC);
     [
         ("alg none", format!("{unsigned}.")),
-        (
-            "a public key as the secret",
-            signed(&json!({"alg": "HS256"}), &good, PUBLIC),
-        ),
+        ("a public key as the secret", by_public_key),
         ("exp as text", token("mallory", &json!({"exp": "99999999999"}))),
         ("exp missing", token("mallory", &json!({"exp": null}))),
         ("another audience", token("mallory", &json!({"aud": "another"}))),
@@ -163,14 +161,10 @@ fn tokens() -> Vec<Variant> {
 
 fn steering() -> Vec<Variant> {
     let own = b"the attacker's own secret, long enough";
-    let url = "http://127.0.0.1:9/jwks.json";
+    let (url, file) = ("http://127.0.0.1:9/jwks.json", "../../../../dev/null");
     [
         ("jku", json!({"alg": "HS256", "jku": url}), json!({})),
-        (
-            "kid",
-            json!({"alg": "HS256", "kid": "../../../../dev/null"}),
-            json!({}),
-        ),
+        ("kid", json!({"alg": "HS256", "kid": file}), json!({})),
         ("iss", json!({"alg": "HS256"}), json!({"iss": url})),
     ]
     .iter()
@@ -198,11 +192,8 @@ fn expiring(attack_seconds: f64) -> Vec<Variant> {
         .collect();
     let auth = say(&json!({"op": "auth", "id": 1, "token": token("mallory", &json!({}))}));
     let steps = offering(&[&showing(&token("alice", &json!({})))], [auth]);
-    variants.push(Variant::new(
-        "another's token",
-        steps,
-        Answer::refusal("forbidden"),
-    ));
+    let refused = Answer::refusal("forbidden");
+    variants.push(Variant::new("another's token", steps, refused));
     variants
 }
 

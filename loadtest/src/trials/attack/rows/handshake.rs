@@ -121,19 +121,13 @@ fn instead_of(name: &str, line: &'static str) -> String {
 
 fn wrong() -> Vec<Variant> {
     let both = [&GOOD[..], &["Content-Length: 3", "Transfer-Encoding: chunked"]].concat();
+    let (version, key) = ("Sec-WebSocket-Version", "Sec-WebSocket-Key");
+    let short_key = instead_of(key, "Sec-WebSocket-Key: c2hvcnQ=");
     vec![
-        asks(
-            "version 8",
-            instead_of("Sec-WebSocket-Version", "Sec-WebSocket-Version: 8"),
-            426,
-        ),
-        asks("no version", instead_of("Sec-WebSocket-Version", ""), 426),
-        asks("no key", instead_of("Sec-WebSocket-Key", ""), 400),
-        asks(
-            "a short key",
-            instead_of("Sec-WebSocket-Key", "Sec-WebSocket-Key: c2hvcnQ="),
-            400,
-        ),
+        asks("version 8", instead_of(version, "Sec-WebSocket-Version: 8"), 426),
+        asks("no version", instead_of(version, ""), 426),
+        asks("no key", instead_of(key, ""), 400),
+        asks("a short key", short_key, 400),
         asks("HTTP/1.0", head("GET /v1/ws HTTP/1.0", &GOOD), 426),
         // The broker answers other methods with 400, although RFC 9110 §15.5.6 has the status 405 for them.
         asks("POST", head("POST /v1/ws HTTP/1.1", &GOOD), 400),
