@@ -6,7 +6,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use hdrhistogram::Histogram;
 
 use crate::compare::{Figure, Figures, Kind, Peer, Protocol, Rig, Scenario, Script, Search};
@@ -20,8 +20,6 @@ const PROBE_DRAIN_WITHIN: Duration = Duration::from_secs(1);
 const FANOUT_WITHIN: Duration = Duration::from_secs(10);
 /// The share of offered messages that must arrive for a rate to hold.
 const DELIVERED_MIN: f64 = 0.99;
-/// Longest fan-out time that is distinguished, in microseconds.
-const FANOUT_US_MAX: u64 = 60_000_000;
 /// If the client uses more than this percentage of its core, it may be the limit.
 pub(crate) const CLIENT_BUSY_MAX: f64 = 90.0;
 
@@ -87,7 +85,7 @@ impl Setup<'_> {
     /// Sends one message at a time.
     fn hot(&self) -> anyhow::Result<Measured> {
         let mut rig = self.open()?;
-        let mut fanouts = Histogram::new_with_bounds(1, FANOUT_US_MAX, 3).context("a histogram's bounds")?;
+        let mut fanouts = crate::swarm::latencies()?;
         one_at_a_time(&mut rig, self.warmup(), &mut fanouts)?;
         fanouts.reset();
         let from = rig.clock.now();

@@ -9,11 +9,11 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use hdrhistogram::Histogram;
 
 use crate::compare::{Crowd, PUBLISHER, Protocol, Scenario, Schedule, Script, Server, Setup, peers};
-use crate::swarm::{Clock, ConnId, Metrics, Nanos, Sample, Swarm, proc, scrape};
+use crate::swarm::{Clock, ConnId, Metrics, Nanos, Sample, Swarm, latencies, proc, scrape};
 
 /// Most readiness events per turn. It is low, so that messages are sent in time.
 const EVENTS_MAX: usize = 64;
@@ -22,8 +22,6 @@ const WAITING_BYTES_MAX: usize = 1024 * 1024;
 const BATCH_MAX: u64 = 512;
 /// After this time without a delivery, nothing more is expected.
 pub(super) const QUIET: Duration = Duration::from_millis(500);
-/// Longest delay of a message that is distinguished, in microseconds.
-const LATE_US_MAX: u64 = 60_000_000;
 
 /// The time between two reads of a slow reader.
 const SIP_EVERY: Duration = Duration::from_millis(50);
@@ -99,7 +97,7 @@ impl Rig {
             sent_at: Nanos(0),
             expected: 0,
             busy: Duration::ZERO,
-            sent_late: Histogram::new_with_bounds(1, LATE_US_MAX, 2).context("a histogram's bounds")?,
+            sent_late: latencies()?,
             payload: Vec::new(),
             message: Vec::new(),
             sips: None,

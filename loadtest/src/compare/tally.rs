@@ -1,17 +1,15 @@
 //! The counts of deliveries: how many, and how late.
 //!
 //! Latency is measured from the time at which a message was due, for messages due in the measured time. Counting a
-//! delivery takes a time that is already known and one counter. A latency of more than a minute counts as a minute.
+//! delivery takes a time that is already known and one counter. A latency of more than ten minutes counts as ten.
 
 use std::rc::Rc;
 
-use anyhow::Context;
 use hdrhistogram::Histogram;
 
 use crate::compare::Script;
-use crate::swarm::Nanos;
+use crate::swarm::{Nanos, latencies};
 
-const LATENCY_US_MAX: u64 = 60_000_000;
 /// One in so many payloads is checked in full.
 const VERIFY_EVERY: u64 = 1_024;
 
@@ -36,7 +34,7 @@ impl Tally {
             last_us: 0,
             delivered: 0,
             damaged: 0,
-            latency: Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).context("a histogram's bounds")?,
+            latency: latencies()?,
             window: None,
             now: Nanos(0),
         })

@@ -285,13 +285,6 @@ impl Inbound {
         }
     }
 
-    fn answer(answer: Message) -> Self {
-        Self {
-            answer: Some(answer),
-            ..Self::default()
-        }
-    }
-
     fn fault(why: impl Into<String>) -> Self {
         Self {
             fault: Some(why.into()),

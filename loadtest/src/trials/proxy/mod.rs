@@ -41,10 +41,7 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 /// The time between two checks for a signal to end.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// A TCP proxy that misbehaves as networks do: stalls, trickles, delays, resets, closes, half-closes
-///
-/// Prints one line of JSON, {"listen":"HOST:PORT"}, once it accepts connections. When it is told to end (SIGTERM,
-/// SIGINT) it prints another with the number of each fault.
+/// The arguments of `proxy`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ProxyArgs {
     /// The address to listen at; port 0 takes any free port
