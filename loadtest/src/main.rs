@@ -14,8 +14,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::compare::peers;
-use crate::swarm::interrupt::Interrupt;
-use crate::swarm::report::{Outcome, progress};
+use crate::swarm::{Interrupt, Outcome, progress};
 use crate::trials::{attack, chaos, drain, proxy, slowlink, soak, stall, tls_reload};
 
 const EXAMPLES: &str = "\

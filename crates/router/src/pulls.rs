@@ -40,21 +40,27 @@ impl Lane {
     }
 }
 
-/// The pulls of a session.
 #[derive(Debug, Default)]
-pub(crate) struct Pulls {
+struct Lanes {
     /// Pulls that end with one message, the newest.
     newest: Lane,
     rest: Lane,
 }
 
+/// The pulls of a session. Most have none, and pay for a pointer.
+#[derive(Debug, Default)]
+pub(crate) struct Pulls(Option<Box<Lanes>>);
+
 impl Pulls {
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.newest.waiting.is_empty() && self.rest.waiting.is_empty()
+        let waits = |lanes: &Lanes| !lanes.newest.waiting.is_empty() || !lanes.rest.waiting.is_empty();
+        !self.0.as_deref().is_some_and(waits)
     }
 
     fn lane(&mut self, every: bool) -> &mut Lane {
-        if every { &mut self.rest } else { &mut self.newest }
+        let lanes = self.0.get_or_insert_default();
+        if every { &mut lanes.rest } else { &mut lanes.newest }
     }
 
     /// Gives a subscription a turn in the next round. `every` says whether it gets every message or the newest.
@@ -71,37 +77,39 @@ impl Pulls {
 
     /// Gives a one-shot the next turn of its lane in this round.
     pub(crate) fn shoot_next(&mut self, topic: TopicId) {
-        self.rest.waiting.push_front(Pull::OneShot(topic));
-        self.rest.left += 1;
+        let lane = self.lane(true);
+        lane.waiting.push_front(Pull::OneShot(topic));
+        lane.left += 1;
     }
 
     /// Gives a one-shot a turn in the next round.
     pub(crate) fn shoot_later(&mut self, topic: TopicId) {
-        self.rest.waiting.push_back(Pull::OneShot(topic));
+        self.lane(true).waiting.push_back(Pull::OneShot(topic));
     }
 
     /// Takes the pull that has the next turn.
     pub(crate) fn next(&mut self) -> Option<Pull> {
-        if self.newest.left == 0 && self.rest.left == 0 {
-            self.new_round();
+        let Lanes { newest, rest } = self.0.as_deref_mut()?;
+        if newest.left == 0 && rest.left == 0 {
+            // A new round, with everything that waits.
+            (newest.left, rest.left) = (newest.waiting.len(), rest.waiting.len());
         }
-        self.newest.next().or_else(|| self.rest.next())
+        newest.next().or_else(|| rest.next())
     }
 
     /// Ends the round: the next turn begins a new one.
     pub(crate) fn restart(&mut self) {
-        (self.newest.left, self.rest.left) = (0, 0);
-    }
-
-    /// Begins a round with all waiting pulls.
-    fn new_round(&mut self) {
-        self.newest.left = self.newest.waiting.len();
-        self.rest.left = self.rest.waiting.len();
+        if let Some(lanes) = &mut self.0 {
+            (lanes.newest.left, lanes.rest.left) = (0, 0);
+        }
     }
 
     /// Drops the pulls of the topics that `gone` selects.
     pub(crate) fn forget(&mut self, gone: impl Fn(TopicId) -> bool) {
-        for lane in [&mut self.newest, &mut self.rest] {
+        let Some(Lanes { newest, rest }) = self.0.as_deref_mut() else {
+            return;
+        };
+        for lane in [newest, rest] {
             let (mut index, left) = (0, lane.left);
             lane.waiting.retain(|pull| {
                 let gone = gone(pull.topic());
@@ -114,22 +122,27 @@ impl Pulls {
 
     /// The topics of waiting subscriptions, at most `max` of each lane.
     pub(crate) fn follows(&self, max: usize) -> impl Iterator<Item = TopicId> {
-        let newest = self.newest.waiting.iter().take(max);
-        let pulls = newest.chain(self.rest.waiting.iter().take(max));
+        let lanes = self.0.iter().flat_map(|lanes| [&lanes.newest, &lanes.rest]);
+        let pulls = lanes.flat_map(move |lane| lane.waiting.iter().take(max));
         pulls.filter_map(|pull| match pull {
             Pull::Follow(topic) => Some(*topic),
             Pull::OneShot(_) => None,
         })
     }
 
-    /// Frees the memory of pulls that are done.
+    /// Frees the memory if nothing waits.
     pub(crate) fn shrink(&mut self) {
-        self.newest.waiting.shrink_to(0);
-        self.rest.waiting.shrink_to(0);
+        if self.is_empty() {
+            self.0 = None;
+        }
     }
 
     /// Bytes of memory that the queues hold.
     pub(crate) fn memory_bytes(&self) -> usize {
-        (self.newest.waiting.capacity() + self.rest.waiting.capacity()) * size_of::<Pull>()
+        let bytes = |lanes: &Lanes| {
+            let pulls = lanes.newest.waiting.capacity() + lanes.rest.waiting.capacity();
+            size_of::<Lanes>() + pulls * size_of::<Pull>()
+        };
+        self.0.as_deref().map_or(0, bytes)
     }
 }

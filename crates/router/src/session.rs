@@ -5,6 +5,7 @@
 //! topics that its patterns match.
 
 mod allowance;
+mod patterns;
 mod reader;
 mod subscriptions;
 mod timers;
@@ -20,8 +21,9 @@ use crate::rights::{Publisher, Rights};
 use crate::shard::{ShardSettings, Unfinished};
 
 pub(crate) use allowance::{Allowance, TooFast};
+pub(crate) use patterns::{PatternSub, Patterns};
 pub(crate) use reader::Reader;
-pub(crate) use subscriptions::{PatternSub, Place, SubRef, Subscriptions};
+pub(crate) use subscriptions::{Place, SubRef, Subscriptions};
 pub(crate) use timers::Timers;
 
 /// A connection's number within its shard. Numbers of closed connections are used again.
@@ -95,6 +97,9 @@ pub(crate) struct Session {
     pub(crate) unfinished: Option<Box<Unfinished>>,
 }
 
+// Ten thousands of them are idle: what few of them need is behind a pointer.
+const _: () = assert!(size_of::<Session>() <= 608);
+
 impl Session {
     pub(crate) fn is_open(&self) -> bool {
         self.phase == Phase::Open
@@ -129,9 +134,9 @@ impl Session {
     /// those that were pulled in before.
     pub(crate) fn catch_up(&mut self) -> bool {
         // A message that a rate holds back is newer, too, and the reader does not know of it.
-        let mut patterns = self.subscriptions.patterns.values();
+        let mut patterns = self.subscriptions.patterns.iter();
         let lags = self.reader.lags();
-        self.reader.catch_up() || (lags && patterns.any(|sub| sub.pace.class().is_limited()))
+        self.reader.catch_up() || (lags && patterns.any(|(_, sub)| sub.pace.class().is_limited()))
     }
 
     /// Records that one of its subscriptions, to `every` message of a topic or to the newest, continues from the

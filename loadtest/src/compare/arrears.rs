@@ -7,9 +7,7 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use crate::compare::crowd::Crowd;
-use crate::compare::figures::{Figure, Figures};
-use crate::compare::rig::{QUIET, Rig};
+use crate::compare::{Crowd, Figure, Figures, QUIET, Rig};
 
 impl Crowd {
     /// How many messages a subscriber is owed if `published` holds the number of messages of each topic.
@@ -78,15 +76,12 @@ impl Rig {
         if let Some(owed) = owed {
             crowd.lost_silently = Some(crowd.lost_silently.unwrap_or(0) + owed);
             if owed > 0 {
-                crowd.faults.add(
-                    "lost without a word",
-                    format_args!("{owed} messages neither came nor were named in a gap"),
-                );
+                let text = format_args!("{owed} messages neither came nor were named in a gap");
+                crowd.faults.add("lost without a word", text);
             }
         }
     }
 
-    /// Sets the figures of lost messages.
     pub(super) fn losses(&self, figures: &mut Figures) {
         let crowd = &self.swarm.handler;
         if let Some(lost) = crowd.lost_silently {
@@ -99,9 +94,8 @@ impl Rig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compare::peers::peers;
-    use crate::compare::scenario::Scenario;
-    use crate::swarm::payload::Clock;
+    use crate::compare::{Scenario, peers};
+    use crate::swarm::Clock;
 
     /// Three subscribers with two of three topics each: 0 and 1, 1 and 2, 2 and 0.
     fn crowd(seqs: [u64; 6]) -> Crowd {

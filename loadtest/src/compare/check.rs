@@ -13,9 +13,7 @@ use super::measure::Setup;
 use super::peers::{Peer, peers};
 use super::scenario::Scenario;
 use super::script::Script;
-use crate::swarm::interrupt::Interrupt;
-use crate::swarm::process::own_cores;
-use crate::swarm::report::say;
+use crate::swarm::{Interrupt, own_cores, say};
 
 const SCENARIO: &str = "about = 'x'\nkind = 'hot'\nseconds = 1\nsubscribers = 3\ntopics = 5\ntopics_each = 2";
 const MESSAGES: u64 = 50;
@@ -28,9 +26,6 @@ pub(crate) struct CheckArgs {
     /// The servers to check [default: all]
     #[arg(value_name = "PEER", value_parser = clap::builder::PossibleValuesParser::new(peers().iter().map(|peer| peer.name)))]
     only: Vec<String>,
-    /// The core for the servers [default: the first that this program may use]
-    #[arg(long, value_name = "N")]
-    core: Option<usize>,
     /// Install nothing, and skip servers that are not installed
     #[arg(long)]
     no_install: bool,
@@ -38,8 +33,7 @@ pub(crate) struct CheckArgs {
 
 /// Checks each peer and prints one line about it. Returns whether all installed peers work.
 pub(crate) fn run(args: &CheckArgs, interrupt: &Interrupt) -> anyhow::Result<bool> {
-    let first = own_cores()?.first().copied();
-    let core = args.core.or(first).context("no core may be used")?;
+    let core = own_cores()?.first().copied().context("no core may be used")?;
     let mut all_work = true;
     let wanted = |peer: &&Peer| args.only.is_empty() || args.only.iter().any(|name| name == peer.name);
     for peer in peers().iter().filter(wanted) {

@@ -14,14 +14,8 @@ use tickwire_wire::codec::DataOp;
 use tickwire_wire::message::{Position, Subscribe, TopicRequest};
 use tickwire_wire::{ClientMessage, Codec, Control, Epoch, Micros, RequestId, Seq};
 
-use crate::compare::peers::{Message, Protocol};
-use crate::compare::scenario::Scenario;
-use crate::compare::script::Script;
-use crate::compare::tally::Tally;
-use crate::swarm::conn::{ConnId, Ending, Handler, Reply};
-use crate::swarm::head::Head;
-use crate::swarm::payload::Clock;
-use crate::swarm::report::Faults;
+use crate::compare::{Message, Protocol, Scenario, Script, Tally};
+use crate::swarm::{Clock, ConnId, Ending, Faults, Handler, Head, Reply};
 
 /// The connection that publishes.
 pub(crate) const PUBLISHER: ConnId = ConnId(0);
@@ -42,15 +36,12 @@ struct Member {
     step: Step,
     /// How many subscriptions the server has not confirmed yet.
     unconfirmed: u32,
-    /// The number of its first topic.
     first_topic: u32,
 }
 
 /// The connections, and what is known about them.
 pub(crate) struct Crowd {
-    /// The deliveries to readers.
     pub(crate) tally: Tally,
-    /// The faults found.
     pub(crate) faults: Faults,
     /// How many messages gaps named.
     pub(crate) gapped: u64,
@@ -62,7 +53,6 @@ pub(crate) struct Crowd {
     pub(crate) lost_silently: Option<u64>,
     protocol: &'static dyn Protocol,
     pub(super) scenario: Scenario,
-    /// Whether numbers may be skipped.
     skips: bool,
     clock: Clock,
     members: Vec<Member>,
@@ -119,7 +109,6 @@ impl Crowd {
         self.uncounted = connections;
     }
 
-    /// Whether the server numbers messages.
     pub(crate) fn is_numbered(&self) -> bool {
         !self.epochs.is_empty()
     }
@@ -204,10 +193,8 @@ impl Crowd {
             self.told(id, told);
         }
         if let Some(fault) = inbound.fault {
-            self.faults.add(
-                "refused or not understood",
-                format_args!("connection {}: {fault}", id.0),
-            );
+            let text = format_args!("connection {}: {fault}", id.0);
+            self.faults.add("refused or not understood", text);
         }
         let member = &mut self.members[id.0];
         let count = u32::try_from(inbound.confirmed).unwrap_or(u32::MAX);
@@ -258,7 +245,6 @@ impl Crowd {
         self.seqs.get_mut(at)
     }
 
-    /// Checks the number of a delivery.
     #[inline]
     fn follows(&mut self, id: ConnId, topic: u32, seq: u64) {
         let Some(last) = self.last_seq(id, topic) else {
@@ -335,10 +321,8 @@ impl Handler for Crowd {
     fn ended(&mut self, id: ConnId, ending: &Ending) {
         let step = std::mem::replace(&mut self.members[id.0].step, Step::Ended);
         if !matches!(ending, Ending::Finished) {
-            self.faults.add(
-                "connection ended",
-                format_args!("connection {}, {step:?}: {ending}", id.0),
-            );
+            let text = format_args!("connection {}, {step:?}: {ending}", id.0);
+            self.faults.add("connection ended", text);
         }
     }
 }
@@ -348,8 +332,8 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
-    use crate::compare::peers::peers;
-    use crate::swarm::payload::Nanos;
+    use crate::compare::peers;
+    use crate::swarm::Nanos;
 
     const WELCOME: &str = r#"{"op":"welcome","session":"s","server":"t","ts":1,"heartbeat_ms":15000,
         "limits":{"subscriptions":8,"message_bytes":65536,"ops_per_s":50}}"#;

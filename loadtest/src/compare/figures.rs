@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 
-use crate::swarm::report::{bytes, grouped, micros};
+use crate::swarm::{bytes, grouped, micros};
 
 macro_rules! figures {
     ($($(#[$about:meta])* $name:ident = ($key:literal, $label:literal, $unit:ident, $better:ident),)+) => {
@@ -27,7 +27,6 @@ macro_rules! figures {
 }
 
 figures! {
-    /// CPU time of the server per delivery.
     ServerCpuPerDelivery = ("server_cpu_us_per_delivery", "server CPU per delivery", MicrosFine, Lower),
     /// CPU time of the load client. It must be less, or the client is what is measured.
     ClientCpuPerDelivery = ("client_cpu_us_per_delivery", "client CPU per delivery", MicrosFine, Neither),
@@ -43,7 +42,6 @@ figures! {
     LatencyP99 = ("latency_p99_us", "latency p99", Micros, Lower),
     LatencyP999 = ("latency_p999_us", "latency p99.9", Micros, Lower),
     LatencyMax = ("latency_max_us", "latency max", Micros, Lower),
-    /// The latency at the same rate without stopped readers.
     BaseP99 = ("latency_without_stopped_p99_us", "latency p99, none stopped", Micros, Lower),
     /// How much the stopped readers slow the others.
     P99Growth = ("latency_p99_growth", "p99 with stopped / without", Times, Lower),
@@ -54,9 +52,7 @@ figures! {
     CaughtUp = ("caught_up_us", "caught up after", Micros, Lower),
     Recovered = ("recovered", "resumed without loss", Count, Higher),
     StartedOver = ("started_over", "resumed with loss", Count, Lower),
-    /// Loss that the server reported.
     Gapped = ("gapped", "messages named in gaps", Count, Neither),
-    /// Loss that the server did not report.
     LostSilently = ("lost_silently", "lost without a word", Count, Lower),
     /// Messages that a subscriber should have got and never got.
     Missed = ("missed", "messages missed", Count, Lower),
@@ -104,22 +100,18 @@ pub(crate) enum Better {
 }
 
 impl Figure {
-    /// The figure's name in JSON.
     pub(crate) fn key(self) -> &'static str {
         self.describe().0
     }
 
-    /// The figure's name in tables.
     pub(crate) fn label(self) -> &'static str {
         self.describe().1
     }
 
-    /// Whether lower or higher values are better.
     pub(crate) fn better(self) -> Better {
         self.describe().3
     }
 
-    /// The value as text, with its unit.
     pub(crate) fn show(self, value: f64) -> String {
         match self.describe().2 {
             Unit::Micros => micros(value.round() as u64),
@@ -133,7 +125,6 @@ impl Figure {
     }
 }
 
-/// The figures of a measurement.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Figures(BTreeMap<Figure, f64>);
 
@@ -150,7 +141,6 @@ impl Figures {
         self.0.get(&figure).copied()
     }
 
-    /// Whether a figure was measured.
     pub(crate) fn has(&self, figure: Figure) -> bool {
         self.0.contains_key(&figure)
     }

@@ -6,19 +6,11 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use hdrhistogram::Histogram;
 
-use crate::compare::figures::{Figure, Figures};
-use crate::compare::pace::Search;
-use crate::compare::peers::{Peer, Protocol};
-use crate::compare::rig::Rig;
-use crate::compare::scenario::{Kind, Scenario};
-use crate::compare::script::Script;
-use crate::swarm::interrupt::Interrupt;
-use crate::swarm::payload::Nanos;
-use crate::swarm::proc::{self, KernelMemory, Sample, Used};
-use crate::swarm::report::{Faults, grouped, progress};
+use crate::compare::{Figure, Figures, Kind, Peer, Protocol, Rig, Scenario, Script, Search};
+use crate::swarm::{Faults, Interrupt, KernelMemory, Nanos, Sample, Used, grouped, proc, progress};
 
 /// How long sent messages may take to arrive after the measured time.
 pub(super) const DRAIN_WITHIN: Duration = Duration::from_secs(10);
@@ -28,8 +20,6 @@ const PROBE_DRAIN_WITHIN: Duration = Duration::from_secs(1);
 const FANOUT_WITHIN: Duration = Duration::from_secs(10);
 /// The share of offered messages that must arrive for a rate to hold.
 const DELIVERED_MIN: f64 = 0.99;
-/// Longest fan-out time that is distinguished, in microseconds.
-const FANOUT_US_MAX: u64 = 60_000_000;
 /// If the client uses more than this percentage of its core, it may be the limit.
 pub(crate) const CLIENT_BUSY_MAX: f64 = 90.0;
 
@@ -38,7 +28,6 @@ const DEFLATED_MIN: f64 = 90.0;
 /// If others use the client's core for more than this percentage of the time, a note says so.
 const NOISE_MAX: f64 = 3.0;
 
-/// The result of a measurement.
 pub(crate) struct Measured {
     pub(crate) version: String,
     pub(crate) figures: Figures,
@@ -49,15 +38,12 @@ pub(crate) struct Measured {
     pub(crate) notes: Vec<String>,
 }
 
-/// The inputs of a measurement.
 #[derive(Clone, Copy)]
 pub(crate) struct Setup<'s> {
     pub(crate) peer: &'s Peer,
-    /// The protocol for talking to it.
     pub(crate) protocol: &'static dyn Protocol,
     pub(crate) scenario: &'s Scenario,
     pub(crate) script: &'s Rc<Script>,
-    /// The server's core.
     pub(crate) core: usize,
     pub(crate) interrupt: &'s Interrupt,
 }
@@ -99,7 +85,7 @@ impl Setup<'_> {
     /// Sends one message at a time.
     fn hot(&self) -> anyhow::Result<Measured> {
         let mut rig = self.open()?;
-        let mut fanouts = Histogram::new_with_bounds(1, FANOUT_US_MAX, 3).context("a histogram's bounds")?;
+        let mut fanouts = crate::swarm::latencies()?;
         one_at_a_time(&mut rig, self.warmup(), &mut fanouts)?;
         fanouts.reset();
         let from = rig.clock.now();
@@ -328,7 +314,6 @@ pub(super) fn latencies(rig: &Rig, figures: &mut Figures) {
     figures.set(Figure::SentLateP99, rig.sent_late.value_at_quantile(0.99) as f64);
 }
 
-/// Sets the figures of the latencies.
 pub(super) fn quantiles(latency: &Histogram<u64>, figures: &mut Figures) {
     for (figure, quantile) in [
         (Figure::LatencyP50, 0.5),
@@ -406,7 +391,7 @@ pub(super) fn measured(rig: Rig, mut figures: Figures) -> anyhow::Result<Measure
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compare::peers::peers;
+    use crate::compare::peers;
 
     /// The verdict on a probe at 1,000,000 deliveries per second that is good except for `changes`.
     #[track_caller]

@@ -9,14 +9,14 @@ mod arrears;
 mod check;
 mod crowd;
 mod figures;
-pub(crate) mod measure;
+mod measure;
 mod outcome;
 mod pace;
 pub(crate) mod peers;
 mod recording;
-pub(crate) mod rig;
-pub(crate) mod scenario;
-pub(crate) mod script;
+mod rig;
+mod scenario;
+mod script;
 mod slow;
 mod storm;
 mod tally;
@@ -27,18 +27,25 @@ use std::time::Duration;
 
 use anyhow::ensure;
 
-use crate::compare::measure::Setup;
-use crate::compare::outcome::{Compared, Comparison, HOW_COMPARED, Round};
-use crate::compare::peers::{NamedBinary, Peer, Selection};
-use crate::compare::recording::{Absent, Recording};
-use crate::compare::scenario::{Kind, NAMED, Scenario, Wording};
-use crate::compare::script::Script;
-use crate::swarm::connections::allow_files;
-use crate::swarm::interrupt::Interrupt;
-use crate::swarm::process::run_on;
-use crate::swarm::report::{progress, say, write_file, write_json};
+use crate::swarm::{Interrupt, allow_files, progress, run_on, say, write_file, write_json};
+
+use crowd::{Crowd, PUBLISHER};
+use figures::{Better, Figure, Figures, median};
+use measure::{DRAIN_WITHIN, Measured, latencies, measured, micros, of_server, quantiles};
+use outcome::{Compared, Comparison, HOW_COMPARED, Round};
+use pace::{Schedule, Search, Tempo};
+use peers::{Message, NamedBinary, Protocol, Selection, Server, peers};
+use recording::{Absent, Recording};
+use rig::QUIET;
+use scenario::{Kind, NAMED, Wording};
+use tally::Tally;
 
 pub(crate) use check::{CheckArgs, run as check};
+pub(crate) use measure::Setup;
+pub(crate) use peers::Peer;
+pub(crate) use rig::Rig;
+pub(crate) use scenario::Scenario;
+pub(crate) use script::Script;
 
 /// Compare servers: each scenario, several rounds, alternating between the servers.
 #[derive(Debug, clap::Args)]
@@ -75,7 +82,6 @@ pub(crate) struct RunArgs {
     client_core: usize,
 }
 
-/// Prints the project's scenarios.
 pub(crate) fn list() -> anyhow::Result<bool> {
     for (name, _) in NAMED {
         let about = Scenario::load(name, false)?.about;
@@ -147,7 +153,6 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool>
     Ok(comparison.tickwire_faults() == 0)
 }
 
-/// The script of a scenario: what is published.
 fn script(scenario: &Scenario) -> anyhow::Result<Script> {
     Ok(match scenario.kind {
         Kind::Replay => Script::recorded(&Recording::load()?, scenario.topics, scenario.speed),
@@ -156,7 +161,6 @@ fn script(scenario: &Scenario) -> anyhow::Result<Script> {
     })
 }
 
-/// Runs all rounds of a scenario.
 fn rounds(
     args: &RunArgs,
     scenario: &Scenario,

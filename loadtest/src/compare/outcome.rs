@@ -12,10 +12,8 @@ use std::thread;
 
 use serde::Serialize;
 
-use crate::compare::figures::{Better, Figure, Figures, median};
-use crate::compare::measure::Measured;
-use crate::compare::scenario::Scenario;
-use crate::swarm::report::Faults;
+use crate::compare::{Better, Figure, Figures, Measured, Scenario, median};
+use crate::swarm::Faults;
 
 /// The reference of the ratios.
 const REFERENCE: &str = "uwebsockets";
@@ -26,7 +24,6 @@ pub(crate) const HOW_COMPARED: &str = "Figures are medians of the rounds. In bra
 /// growth of the floor is due to the kernel and the caches, which no server can avoid.
 const GROWTH: [&str; 2] = ["hot-1k", "hot-19k"];
 
-/// All results of a run.
 #[derive(Serialize)]
 pub(crate) struct Comparison {
     machine: String,
@@ -38,7 +35,6 @@ pub(crate) struct Comparison {
 }
 
 impl Comparison {
-    /// An empty comparison on this machine.
     pub(crate) fn new(quick: bool, rounds: u32) -> Self {
         Self {
             machine: machine(),
@@ -49,7 +45,6 @@ impl Comparison {
         }
     }
 
-    /// Adds a scenario.
     pub(crate) fn add(&mut self, compared: Compared) {
         self.compared.push(compared);
         let costs = |name: &str| -> BTreeMap<&'static str, f64> {
@@ -80,12 +75,10 @@ impl Comparison {
         (!times.is_empty()).then(|| format!("{label}, growth {from} → {to}: {}", times.join(", ")))
     }
 
-    /// Whether nothing was measured.
     pub(crate) fn is_empty(&self) -> bool {
         self.rounds().all(|round| round.version.is_none())
     }
 
-    /// How many faults Tickwire has.
     pub(crate) fn tickwire_faults(&self) -> u64 {
         let rounds = self.rounds().filter(|round| round.peer.starts_with("tickwire"));
         rounds.map(|round| round.faults.count()).sum()
@@ -95,7 +88,6 @@ impl Comparison {
         self.compared.iter().flat_map(|compared| &compared.rounds)
     }
 
-    /// The report, in Markdown.
     pub(crate) fn markdown(&self) -> String {
         let mut text = format!(
             "# Tickwire and its peers\n\n{}. One core for the server, another for the client. {} rounds that alternate between the \
@@ -116,7 +108,6 @@ impl Comparison {
     }
 }
 
-/// The machine's description, as it reports itself.
 fn machine() -> String {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = read("/proc/cpuinfo");
@@ -134,7 +125,6 @@ fn machine() -> String {
     )
 }
 
-/// A scenario with all its rounds.
 #[derive(Serialize)]
 pub(crate) struct Compared {
     scenario: Scenario,
@@ -143,7 +133,6 @@ pub(crate) struct Compared {
     rounds: Vec<Round>,
 }
 
-/// One measurement of one server.
 #[derive(Serialize)]
 pub(crate) struct Round {
     peer: &'static str,
@@ -231,7 +220,6 @@ struct Ratio {
     median: f64,
     min: f64,
     max: f64,
-    /// How many rounds gave a ratio.
     rounds: usize,
 }
 
@@ -266,7 +254,6 @@ impl Display for Ratio {
 }
 
 impl Compared {
-    /// A scenario with its measured rounds.
     pub(crate) fn new(scenario: Scenario, rounds: Vec<Round>) -> Self {
         let mut names: Vec<&'static str> = Vec::new();
         for round in &rounds {

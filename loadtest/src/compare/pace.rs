@@ -6,8 +6,7 @@
 use std::fmt::{self, Display};
 use std::rc::Rc;
 
-use crate::swarm::payload::Nanos;
-use crate::swarm::report::grouped;
+use crate::swarm::{Nanos, grouped};
 
 /// When each message of a recording is due after its start, and when the recording repeats.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,7 +42,6 @@ impl Tempo {
     }
 }
 
-/// The times at which messages are due.
 #[derive(Debug, Clone)]
 pub(crate) struct Schedule {
     begins: Nanos,
@@ -54,7 +52,6 @@ pub(crate) struct Schedule {
 enum Pace {
     /// This many per second, evenly spaced.
     Even(f64),
-    /// At the recorded times.
     Recorded(Rc<Tempo>),
 }
 
@@ -71,7 +68,6 @@ impl Schedule {
         Self { begins, pace }
     }
 
-    /// When message `number` is due, from 0.
     pub(crate) fn due(&self, number: u64) -> Nanos {
         let after = match &self.pace {
             Pace::Even(per_s) => (number as f64 * 1e9 / per_s) as u64,
@@ -103,9 +99,7 @@ impl Schedule {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Search {
     next: f64,
-    /// The highest rate that held.
     held: Option<f64>,
-    /// The lowest rate that did not hold.
     failed: Option<f64>,
 }
 
@@ -145,7 +139,6 @@ impl Search {
         };
     }
 
-    /// The highest rate that held.
     pub(crate) fn best(&self) -> Option<f64> {
         self.held
     }

@@ -13,15 +13,12 @@ use anyhow::{Context, ensure};
 use flate2::bufread::MultiGzDecoder;
 use thiserror::Error;
 
-/// The variable that names the folder.
 const FOLDER_VARIABLE: &str = "TICKWIRE_RECORDINGS";
 /// The default folder, relative to the project's own.
 const FOLDER: &str = "../shared/data";
-/// The ending of the files' names.
 const FILE_END: &str = ".jsonl.gz";
 /// Longest message in bytes. Tickwire takes requests of 64 KiB, which hold more than the message.
 const MESSAGE_BYTES_MAX: usize = 64_000;
-/// Most messages of all files together.
 const MESSAGES_MAX: usize = 2_000_000;
 
 /// The folder holds no recording.
@@ -29,22 +26,18 @@ const MESSAGES_MAX: usize = 2_000_000;
 #[error("no recording *{FILE_END} in {}: set {FOLDER_VARIABLE} to the folder that has them", .0.display())]
 pub(crate) struct Absent(PathBuf);
 
-/// A recorded message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Recorded {
     /// Nanoseconds since the first message.
     pub(crate) at_ns: u64,
-    /// The number of its stream, from 0.
     pub(crate) stream: u32,
     pub(crate) text: Box<[u8]>,
 }
 
-/// The messages of all files, by time.
 #[derive(Debug, Default)]
 pub(crate) struct Recording {
     /// At least one; the first is at time 0.
     pub(crate) messages: Vec<Recorded>,
-    /// The names of the streams.
     pub(crate) streams: Vec<Box<[u8]>>,
 }
 
@@ -130,7 +123,6 @@ fn timed(line: &[u8]) -> Option<(u64, &[u8])> {
     Some((at_ns, &line[apart + 1..]))
 }
 
-/// The stream of a message, if it has one.
 fn stream_of(message: &[u8]) -> Option<&[u8]> {
     let rest = message.strip_prefix(br#"{"stream":""#)?;
     let end = rest.iter().position(|byte| *byte == b'"')?;

@@ -9,31 +9,19 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use hdrhistogram::Histogram;
 
-use crate::compare::crowd::{Crowd, PUBLISHER};
-use crate::compare::measure::Setup;
-use crate::compare::pace::Schedule;
-use crate::compare::peers::{self, Protocol, Server};
-use crate::compare::scenario::Scenario;
-use crate::compare::script::Script;
-use crate::swarm::conn::ConnId;
-use crate::swarm::connections::Swarm;
-use crate::swarm::payload::{Clock, Nanos};
-use crate::swarm::proc::{self, Sample};
-use crate::swarm::scrape::{self, Metrics};
+use crate::compare::{Crowd, PUBLISHER, Protocol, Scenario, Schedule, Script, Server, Setup, peers};
+use crate::swarm::{Clock, ConnId, Metrics, Nanos, Sample, Swarm, latencies, proc, scrape};
 
 /// Most readiness events per turn. It is low, so that messages are sent in time.
 const EVENTS_MAX: usize = 64;
 /// Most bytes of messages that wait until the server takes them.
 const WAITING_BYTES_MAX: usize = 1024 * 1024;
-/// Most messages that are sent at once.
 const BATCH_MAX: u64 = 512;
 /// After this time without a delivery, nothing more is expected.
 pub(super) const QUIET: Duration = Duration::from_millis(500);
-/// Longest delay of a message that is distinguished, in microseconds.
-const LATE_US_MAX: u64 = 60_000_000;
 
 /// The time between two reads of a slow reader.
 const SIP_EVERY: Duration = Duration::from_millis(50);
@@ -41,14 +29,11 @@ const SIP_EVERY: Duration = Duration::from_millis(50);
 /// How slow readers read.
 #[derive(Debug, Clone, Copy)]
 struct Sips {
-    /// Most bytes per read.
     bytes: usize,
     next: Nanos,
 }
 
-/// A server and its connections.
 pub(crate) struct Rig {
-    /// All connections.
     pub(crate) swarm: Swarm<Crowd>,
     pub(crate) clock: Clock,
     pub(crate) scenario: Scenario,
@@ -65,7 +50,6 @@ pub(crate) struct Rig {
     writes_before: u64,
     script: Rc<Script>,
     topics: Vec<String>,
-    /// The number of readers of each topic.
     audience: Vec<u64>,
     pub(crate) sent: u64,
     /// The number of messages that were sent before the schedule began.
@@ -113,7 +97,7 @@ impl Rig {
             sent_at: Nanos(0),
             expected: 0,
             busy: Duration::ZERO,
-            sent_late: Histogram::new_with_bounds(1, LATE_US_MAX, 2).context("a histogram's bounds")?,
+            sent_late: latencies()?,
             payload: Vec::new(),
             message: Vec::new(),
             sips: None,
@@ -123,7 +107,6 @@ impl Rig {
         Ok(rig)
     }
 
-    /// The server's version.
     pub(crate) fn version(&self) -> &str {
         &self.server.version
     }
@@ -133,7 +116,6 @@ impl Rig {
         self.server.address.port()
     }
 
-    /// The server's counters now.
     pub(crate) fn sample(&self) -> anyhow::Result<Sample> {
         Sample::take(self.server.pid())
     }
@@ -144,7 +126,6 @@ impl Rig {
         Ok(now.checked_sub(self.writes_before).filter(|writes| *writes > 0))
     }
 
-    /// How many deliveries there were so far.
     pub(crate) fn delivered(&self) -> u64 {
         self.swarm.handler.tally.delivered
     }
@@ -176,7 +157,6 @@ impl Rig {
         self.swarm.handler.leave_out(connections);
     }
 
-    /// Makes each of these subscribers read only `bytes_per_s` bytes per second.
     pub(crate) fn slow_down(&mut self, subscribers: Range<u32>, bytes_per_s: u32) {
         let connections = subscribers.start as usize + 1..subscribers.end as usize + 1;
         self.leave_out(subscribers);
@@ -251,7 +231,6 @@ impl Rig {
             .sum()
     }
 
-    /// The number of readers of message `number`.
     fn readers(&self, number: u64) -> u64 {
         self.audience[self.script.topic(number) as usize]
     }

@@ -90,12 +90,9 @@ pub(crate) struct Scenario {
     /// What it measures, in one sentence.
     pub(crate) about: String,
     pub(crate) kind: Kind,
-    /// The number of connections that subscribe.
     pub(crate) subscribers: u32,
-    /// The number of topics.
     #[serde(default = "one")]
     pub(crate) topics: u32,
-    /// The number of topics of each connection.
     #[serde(default = "one")]
     pub(crate) topics_each: u32,
     /// A pattern for all topics, which is used instead of their names.
@@ -250,7 +247,6 @@ impl Scenario {
         }
     }
 
-    /// The name of topic `number`.
     pub(crate) fn topic(number: u32) -> String {
         format!("{TOPIC_PREFIX}{number}")
     }
@@ -285,7 +281,6 @@ impl Scenario {
         self.slot_after(self.first_topic(number), topic)
     }
 
-    /// The first topic of subscriber `number`.
     pub(crate) fn first_topic(&self, number: u32) -> u32 {
         number % self.topics
     }
@@ -303,7 +298,6 @@ impl Scenario {
         (slot < self.topics_each).then_some(slot)
     }
 
-    /// The number of subscribers of topic `number`.
     pub(crate) fn subscribers_of(&self, topic: u32) -> u32 {
         // Subscriber n has topic t if (t - n) mod topics is less than topics_each.
         let having = |residue: u32| {
@@ -347,36 +341,16 @@ mod tests {
 
     #[test]
     fn what_cannot_be_run_is_refused() {
-        for (change, fault) in [
-            (
-                "kind = 'hot'\nsubscribers = 0",
-                "subscribers = 0 must be from 1 to 1000000",
-            ),
-            (
-                "kind = 'open'\nsubscribers = 1",
-                "rate = 0 must be from 1 to 1000000000",
-            ),
-            (
-                "kind = 'hot'\nsubscribers = 1\ntopics = 2\ntopics_each = 3",
-                "topics_each = 3 must be from 1 to 2",
-            ),
-            (
-                "kind = 'hot'\nsubscribers = 1\ntopics = 2\npattern = 'bench.*'",
-                "topics_each = 1 must be from 2 to 2",
-            ),
-            (
-                "kind = 'max'\nsubscribers = 1\nrate = 1",
-                "p99_ms_max = 0 must be from 1 to 60000",
-            ),
-            (
-                "kind = 'hot'\nsubscribers = 1\ncodec = 'msgpack'",
-                "peers = [] must be [\"tickwire\"], and the kind not replay, with codec = \"msgpack\"",
-            ),
-            (
-                "kind = 'replay'\nsubscribers = 1",
-                "speed = 0 must be from 1 to 1000",
-            ),
-        ] {
+        const TABLE: &str = r#"
+            kind = 'hot'; subscribers = 0 | subscribers = 0 must be from 1 to 1000000
+            kind = 'open'; subscribers = 1 | rate = 0 must be from 1 to 1000000000
+            kind = 'hot'; subscribers = 1; topics = 2; topics_each = 3 | topics_each = 3 must be from 1 to 2
+            kind = 'hot'; subscribers = 1; topics = 2; pattern = 'bench.*' | topics_each = 1 must be from 2 to 2
+            kind = 'max'; subscribers = 1; rate = 1 | p99_ms_max = 0 must be from 1 to 60000
+            kind = 'hot'; subscribers = 1; codec = 'msgpack' | peers = [] must be ["tickwire"], and the kind not replay, with codec = "msgpack"
+            kind = 'replay'; subscribers = 1 | speed = 0 must be from 1 to 1000"#;
+        for (change, fault) in TABLE.lines().filter_map(|line| line.split_once(" | ")) {
+            let change = change.replace(';', "\n");
             let text = format!("about = 'x'\nseconds = 3\n{change}");
             let error = Scenario::parse("x", &text, false).expect_err("must be refused");
             assert_eq!(error.to_string(), format!("scenario x: {fault}"));

@@ -5,9 +5,8 @@
 
 use std::rc::Rc;
 
-use crate::compare::pace::Tempo;
-use crate::compare::recording::Recording;
-use crate::swarm::payload::{self, Nanos, PAYLOAD_BYTES, Payload};
+use crate::compare::{Recording, Tempo};
+use crate::swarm::{Nanos, PAYLOAD_BYTES, Payload, payload};
 
 #[derive(Debug)]
 struct Part {
@@ -85,7 +84,6 @@ impl Script {
         self.tempo.clone()
     }
 
-    /// The topic of message `number`.
     pub(crate) fn topic(&self, number: u64) -> u32 {
         self.part(number).topic
     }

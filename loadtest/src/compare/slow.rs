@@ -8,13 +8,10 @@
 use anyhow::Context;
 use hdrhistogram::Histogram;
 
-use crate::compare::figures::{Figure, Figures};
-use crate::compare::measure::{DRAIN_WITHIN, Measured, Setup, measured, micros, quantiles};
-use crate::compare::rig::Rig;
+use crate::compare::{DRAIN_WITHIN, Figure, Figures, Measured, Rig, Setup, measured, micros, quantiles};
 
 /// How many turns there are, each with both halves.
 const TURNS: u32 = 2;
-/// One half of all turns.
 struct Half {
     figures: Vec<Figures>,
     latency: Histogram<u64>,

@@ -3,8 +3,9 @@
 //! A subscriber is back when every topic is confirmed again. It has caught up when every message published until all
 //! were back has come or was named in a gap. A message that is neither in the end was lost silently, which is a fault.
 
-use crate::compare::figures::{Figure, Figures};
-use crate::compare::measure::{DRAIN_WITHIN, Measured, Setup, latencies, measured, micros, of_server};
+use crate::compare::{
+    DRAIN_WITHIN, Figure, Figures, Measured, Setup, latencies, measured, micros, of_server,
+};
 
 impl Setup<'_> {
     /// Loses all connections at once, after a quarter of the measured time.

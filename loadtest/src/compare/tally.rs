@@ -1,31 +1,25 @@
 //! The counts of deliveries: how many, and how late.
 //!
 //! Latency is measured from the time at which a message was due, for messages due in the measured time. Counting a
-//! delivery takes a time that is already known and one counter. A latency of more than a minute counts as a minute.
+//! delivery takes a time that is already known and one counter. A latency of more than ten minutes counts as ten.
 
 use std::rc::Rc;
 
-use anyhow::Context;
 use hdrhistogram::Histogram;
 
-use crate::compare::script::Script;
-use crate::swarm::payload::Nanos;
+use crate::compare::Script;
+use crate::swarm::{Nanos, latencies};
 
-/// Longest latency, in microseconds.
-const LATENCY_US_MAX: u64 = 60_000_000;
 /// One in so many payloads is checked in full.
 const VERIFY_EVERY: u64 = 1_024;
 
-/// The counts of deliveries.
 #[derive(Debug)]
 pub(crate) struct Tally {
-    /// Deliveries so far.
     pub(crate) delivered: u64,
     /// How many of them had a damaged payload.
     pub(crate) damaged: u64,
     /// Latencies in microseconds.
     pub(crate) latency: Histogram<u64>,
-    /// The last latency.
     pub(crate) last_us: u64,
     script: Rc<Script>,
     window: Option<(Nanos, Nanos)>,
@@ -40,7 +34,7 @@ impl Tally {
             last_us: 0,
             delivered: 0,
             damaged: 0,
-            latency: Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).context("a histogram's bounds")?,
+            latency: latencies()?,
             window: None,
             now: Nanos(0),
         })
@@ -58,7 +52,6 @@ impl Tally {
         self.now = now;
     }
 
-    /// Counts a delivery.
     #[inline]
     pub(crate) fn deliver(&mut self, bytes: &[u8]) {
         self.delivered += 1;

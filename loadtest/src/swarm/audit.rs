@@ -8,7 +8,6 @@
 use tickwire_wire::Seq;
 use tickwire_wire::message::{AckResult, GapReason};
 
-/// How a topic is subscribed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     /// Each message.
@@ -33,12 +32,10 @@ macro_rules! sums {
                 $(self.$name += other.$name;)+
             }
 
-            /// How many promises were broken.
             pub(crate) fn broken(&self) -> u64 {
                 self.undeclared + self.duplicates + self.false_recovered + self.wrong_content
             }
 
-            /// Each sum with its label.
             pub(crate) fn rows(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$(($label, self.$name)),+].into_iter()
             }
@@ -56,13 +53,11 @@ sums! {
     /// snapshot, even if it had a position.
     begun_anew = "begun anew without a position",
     gaps = "gaps declared",
-    /// Messages that gaps named.
     gapped = "messages named in gaps",
     /// Messages replaced by a snapshot, after a gap or a resume that was told to have failed.
     replaced = "replaced by a book's snapshot",
     /// Messages that the client reported as missing: it had no position when its connection was lost.
     unresumed = "declared missing by the client",
-    /// Superseded messages that were skipped in `conflate`.
     conflated = "superseded (conflate)",
     /// Messages that are missing and that nothing named.
     undeclared = "undeclared gaps",
@@ -73,7 +68,6 @@ sums! {
     wrong_content = "wrong content",
 }
 
-/// What is due next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Due {
     /// The ack: none has come on this connection.
@@ -86,7 +80,6 @@ enum Due {
     Replay,
     /// After `recovered:false`: a snapshot or a gap.
     Told,
-    /// The next message.
     Next,
 }
 
@@ -104,7 +97,6 @@ pub(crate) struct Audit {
 }
 
 impl Audit {
-    /// Starts the account of a topic.
     pub(crate) fn new(way: Way) -> Self {
         Self {
             way,
@@ -125,7 +117,6 @@ impl Audit {
         (self.last, self.due) = (Some(seq), Due::MaybeSnapshot);
     }
 
-    /// The connection ended.
     pub(crate) fn lost(&mut self) {
         self.due = Due::Ack;
         self.told = false;
@@ -137,7 +128,6 @@ impl Audit {
         sums.unresumed += std::mem::take(&mut self.untold);
     }
 
-    /// The subscription was acked.
     pub(crate) fn acked(&mut self, result: &AckResult, sums: &mut Sums) {
         match (result.recovered, self.last) {
             (Some(true), Some(_)) => {
@@ -198,7 +188,6 @@ impl Audit {
         }
     }
 
-    /// An update came.
     pub(crate) fn update(&mut self, seq: u64, sums: &mut Sums) {
         sums.messages += 1;
         let last = self.last();
@@ -225,7 +214,6 @@ impl Audit {
         }
     }
 
-    /// A snapshot came.
     pub(crate) fn snapshot(&mut self, seq: u64, sums: &mut Sums) {
         sums.messages += 1;
         sums.snapshots += 1;
@@ -256,7 +244,6 @@ impl Audit {
         }
     }
 
-    /// A gap came.
     pub(crate) fn gap(&mut self, from: u64, to: u64, reason: GapReason, sums: &mut Sums) {
         sums.gaps += 1;
         let last = self.last();
@@ -359,10 +346,17 @@ mod tests {
         }
     }
 
-    #[test]
-    fn every_message_is_accounted_for() {
-        check(
-            "
+    macro_rules! accounts {
+        ($($test:ident: $table:literal)+) => {
+            $(#[test]
+            fn $test() {
+                check($table);
+            })+
+        };
+    }
+
+    accounts! {
+        every_message_is_accounted_for: "
         Every    | ack 5; snap 5; up 6; up 7; end 7 |
         Every    | ack 5; up 6; up 8; end 8 | undeclared 1
         Every    | ack 5; up 6; up 6; end 6 | duplicates 1
@@ -370,40 +364,19 @@ mod tests {
         Every    | ack 5; up 6; gap 8-9; end 9 | gaps 1, gapped 2, undeclared 1
         Every    | ack 5; up 6; gap 6-9; end 9 | gaps 1, gapped 3, duplicates 1
         Every    | ack 5; up 6; end 9 | undeclared 3
-        Every    | up 1 | undeclared 1
-",
-        );
-    }
-
-    #[test]
-    fn resumes_are_all_or_nothing() {
-        check(
-            "
+        Every    | up 1 | undeclared 1"
+        resumes_are_all_or_nothing: "
         Every    | ack 0; up 1; lost; ack 4 true; up 2; up 3; up 4; end 4 | recovered 1
         Every    | ack 0; up 1; lost; ack 4 true; up 3; up 4; end 4 | recovered 1, undeclared 1, false_recovered 1
         Every    | ack 0; up 1; lost; ack 4 true; gap 2-3 history; up 4; end 4 | gaps 1, gapped 2, recovered 1, false_recovered 1
         Every    | ack 0; up 1; lost; ack 4 false; gap 2-4 history; up 5; end 5 | gaps 1, gapped 3, not_recovered 1
         Every    | ack 0; up 1; lost; ack 4 false; up 5; end 5 | not_recovered 1, undeclared 3
-        Every    | ack 0 true; up 1; end 1 | undeclared 1, false_recovered 1
-",
-        );
-    }
-
-    #[test]
-    fn a_client_without_a_position_says_so() {
-        check(
-            "
+        Every    | ack 0 true; up 1; end 1 | undeclared 1, false_recovered 1"
+        a_client_without_a_position_says_so: "
         Every    | ack 0; up 1; gap 2-2; lost; ack 6; unresumed; snap 6; up 7; end 7 | gaps 1, gapped 1, unresumed 4, begun_anew 1
         Every    | ack 0; up 1; gap 2-2; lost; ack 6; snap 6; unresumed; up 7; end 7 | gaps 1, gapped 1, unresumed 4, begun_anew 1
-        Every    | ack 0; up 1; gap 2-2; lost; ack 6; snap 6; up 7; end 7 | gaps 1, gapped 1, begun_anew 1, undeclared 4
-",
-        );
-    }
-
-    #[test]
-    fn topics_of_a_pattern_show_whether_they_were_resumed() {
-        check(
-            "
+        Every    | ack 0; up 1; gap 2-2; lost; ack 6; snap 6; up 7; end 7 | gaps 1, gapped 1, begun_anew 1, undeclared 4"
+        topics_of_a_pattern_show_whether_they_were_resumed: "
         Every    | pattern; snap 5; up 6; end 6 |
         Every    | pattern; joined 0; up 1; end 1 |
         Every    | pattern; up 1; end 1 | undeclared 1
@@ -415,32 +388,16 @@ mod tests {
         Every    | pattern; joined 0; joined 0; up 1; end 1 | duplicates 1
         Book     | pattern; snap 5; lost; pattern; snap 8; up 9; end 9 | replaced 3, begun_anew 1
         Conflate | pattern; snap 5; lost; pattern; up 8; end 8 | conflated 2, recovered 1
-        Conflate | pattern; snap 5; lost; up 8; end 8 | undeclared 2
-",
-        );
-    }
-
-    #[test]
-    fn the_newest_arrives() {
-        check(
-            "
+        Conflate | pattern; snap 5; lost; up 8; end 8 | undeclared 2"
+        the_newest_arrives: "
         Conflate | ack 5; snap 5; up 8; end 8 | conflated 2
         Conflate | ack 5; snap 5; up 8; lost; ack 20 true; up 20; end 20 | conflated 13, recovered 1
-        Conflate | ack 5; snap 5; up 8; up 7; end 9 | conflated 2, undeclared 1, duplicates 1
-",
-        );
-    }
-
-    #[test]
-    fn books_have_no_holes() {
-        check(
-            "
+        Conflate | ack 5; snap 5; up 8; up 7; end 9 | conflated 2, undeclared 1, duplicates 1"
+        books_have_no_holes: "
         Book     | ack 5; snap 5; up 6; gap 7-9; snap 9; up 10; end 10 | gaps 1, gapped 3
         Book     | ack 5; snap 5; up 6; gap 7-9; snap 11; up 12; end 12 | gaps 1, gapped 3, replaced 2
         Book     | ack 5; snap 5; up 7; end 7 | undeclared 1
         Book     | ack 5; snap 5; lost; ack 9 false; snap 9; up 10; end 10 | replaced 4, not_recovered 1
-        Book     | ack 5; snap 5; lost; ack 9 true; snap 9; up 10; end 10 | recovered 1, false_recovered 1
-",
-        );
+        Book     | ack 5; snap 5; lost; ack 9 true; snap 9; up 10; end 10 | recovered 1, false_recovered 1"
     }
 }

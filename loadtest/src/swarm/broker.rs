@@ -58,7 +58,6 @@ impl BrokerArgs {
     }
 }
 
-/// A running broker.
 #[derive(Debug)]
 pub(crate) struct Broker {
     process: Process,
@@ -98,12 +97,10 @@ impl Broker {
         self
     }
 
-    /// The endpoint for clients.
     pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// The command that started it.
     pub(crate) fn description(&self) -> &str {
         &self.description
     }
@@ -113,17 +110,14 @@ impl Broker {
         (self.process, self.ops)
     }
 
-    /// Its memory now.
     pub(crate) fn memory(&self) -> anyhow::Result<Memory> {
         memory(self.process.pid())
     }
 
-    /// Its CPU time so far.
     pub(crate) fn cpu_time(&self) -> anyhow::Result<CpuTime> {
         cpu_time(self.process.pid())
     }
 
-    /// Its metrics now.
     pub(crate) fn scrape(&self) -> anyhow::Result<Metrics> {
         Ok(Metrics::parse(&scrape::get(self.ops, "/metrics")?))
     }
@@ -161,17 +155,14 @@ impl Broker {
         }
     }
 
-    /// Sends it SIGTERM.
     pub(crate) fn terminate(&self) -> anyhow::Result<()> {
         self.process.terminate()
     }
 
-    /// Its exit status, once it has ended.
     pub(crate) fn exited(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         self.process.exited()
     }
 
-    /// Stops it and waits for its end.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
         let status = self.process.stop(STOP_WITHIN)?;
         let status =

@@ -26,7 +26,6 @@ pub(crate) struct Certificates {
 }
 
 impl Certificates {
-    /// Creates an authority and a first certificate.
     pub(crate) fn new() -> anyhow::Result<Self> {
         let mut params = CertificateParams::new([])?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

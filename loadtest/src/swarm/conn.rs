@@ -64,7 +64,6 @@ pub(crate) trait Handler {
 /// Why a connection ended.
 #[derive(Debug, Error)]
 pub(crate) enum Ending {
-    /// This side asked for it.
     #[error("it was closed as asked")]
     Finished,
     #[error("it could not be made: {0}")]
@@ -95,17 +94,14 @@ pub(crate) struct Reply<'c> {
 }
 
 impl<'c> Reply<'c> {
-    /// A reply that collects frames in `out`.
     pub(crate) fn new(out: &'c mut Vec<u8>, settled: &'c mut bool) -> Self {
         Self { out, settled }
     }
 
-    /// Sends a text message.
     pub(crate) fn text(&mut self, text: &[u8]) {
         self.message(Opcode::Text, text);
     }
 
-    /// Sends a message.
     pub(crate) fn message(&mut self, opcode: Opcode, payload: &[u8]) {
         self.out
             .extend_from_slice(&client_frame(true, opcode, MASK, payload));
@@ -134,7 +130,6 @@ pub(crate) struct Shared {
     pub(crate) inflated: Inflated,
 }
 
-/// A connection of the load test.
 #[derive(Debug)]
 pub(crate) struct Connection {
     id: ConnId,
@@ -146,7 +141,6 @@ pub(crate) struct Connection {
     events: Option<Box<EventReader>>,
     /// The part of the handshake's answer that has come.
     head: Vec<u8>,
-    /// The bytes that wait to be written.
     out: Vec<u8>,
 }
 
@@ -213,10 +207,7 @@ impl Connection {
     /// # Errors
     /// When the connection broke, or was not open and so has ended.
     pub(crate) fn close(&mut self) -> Result<(), Ending> {
-        if self.phase != Phase::Open {
-            return Err(Ending::Finished);
-        }
-        if self.events.is_some() {
+        if self.phase != Phase::Open || self.events.is_some() {
             return Err(Ending::Finished);
         }
         self.phase = Phase::Closing;
@@ -280,7 +271,6 @@ impl Connection {
         Ok(true)
     }
 
-    /// Handles `read` bytes that were read.
     fn take(&mut self, read: usize, shared: &mut Shared, handler: &mut impl Handler) -> Result<(), Ending> {
         let (bytes, handshake) = (&shared.scratch[..read], &shared.handshake);
         if self.phase != Phase::Handshaking {
@@ -403,7 +393,6 @@ pub(crate) fn write_out(
     ended
 }
 
-/// A socket that is connecting to `address`.
 pub(crate) fn connect(address: SocketAddr, source: Option<Ipv4Addr>) -> io::Result<TcpStream> {
     let kind = Type::STREAM.nonblocking().cloexec();
     let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;

@@ -24,7 +24,6 @@ use crate::swarm::tls::TlsClient;
 const SCRATCH_BYTES: usize = 256 * 1024;
 /// How often one connection is read before others have their turn.
 const READS_PER_TURN: usize = 8;
-/// Most readiness events per turn.
 const EVENTS: usize = 1_024;
 /// Most bytes of incomplete messages that all connections hold together. NATS sends a slow reader up to 64 MiB in one
 /// frame.
@@ -34,7 +33,6 @@ const HELD_BYTES_MAX: usize = 512 * 1024 * 1024;
 const UNSETTLED_MAX: usize = 128;
 /// If no connection gets ready for this time, the rest is given up.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
-/// How long closing all connections may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(60);
 /// How many files the process has open besides its connections.
 const OTHER_FILES: u64 = 64;
@@ -81,10 +79,8 @@ pub(crate) fn allow_files(connections: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Many connections, and their handler.
 #[derive(Debug)]
 pub(crate) struct Swarm<H> {
-    /// The handler of all events.
     pub(crate) handler: H,
     poll: Poll,
     events: Events,
@@ -167,7 +163,6 @@ impl<H: Handler> Swarm<H> {
         self.begun == self.connections.len() && self.unsettled == 0
     }
 
-    /// How many connections have settled or ended.
     pub(crate) fn settled(&self) -> usize {
         self.begun - self.unsettled
     }
@@ -276,7 +271,6 @@ impl<H: Handler> Swarm<H> {
         Ok(true)
     }
 
-    /// Turns for the given time.
     pub(crate) fn turn_for(&mut self, time: Duration) -> anyhow::Result<()> {
         self.turn_until(Instant::now() + time, |_| false).map(drop)
     }

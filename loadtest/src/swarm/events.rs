@@ -5,14 +5,11 @@
 
 use thiserror::Error;
 
-/// What begins a line of data.
 const DATA: &[u8] = b"data: ";
-/// Longest chunk that is accepted, in bytes.
 const CHUNK_BYTES_MAX: usize = 65 * 1024 * 1024;
 /// Longest first line of a chunk.
 const HEAD_BYTES_MAX: usize = 20;
 
-/// What is wrong with the bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum EventFault {
     #[error("a chunk begins with {0:?}, which is no length of at most {CHUNK_BYTES_MAX} bytes")]
@@ -21,17 +18,13 @@ pub(crate) enum EventFault {
     Ended(String),
 }
 
-/// Cuts a body into events.
 #[derive(Debug, Default)]
 pub(crate) struct EventReader {
-    /// An incomplete chunk.
     rest: Vec<u8>,
-    /// The data of the last event.
     last: Vec<u8>,
 }
 
 impl EventReader {
-    /// Bytes of an incomplete chunk.
     pub(crate) fn held(&self) -> usize {
         self.rest.len()
     }

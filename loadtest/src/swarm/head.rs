@@ -16,7 +16,6 @@ pub(crate) struct Head<'m> {
     pub(crate) op: DataOp,
     pub(crate) topic: &'m [u8],
     pub(crate) seq: u64,
-    /// The digits of its time.
     time: &'m [u8],
     /// The data as it was published.
     pub(crate) data: &'m [u8],
@@ -70,14 +69,12 @@ fn time(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     }
 }
 
-/// The digits that `bytes` begin with, and the bytes after them.
 #[inline]
 fn digits(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let count = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
     (1..=DIGITS_MAX).contains(&count).then(|| bytes.split_at(count))
 }
 
-/// The number that these digits spell.
 #[inline]
 fn number(digits: &[u8]) -> u64 {
     digits

@@ -8,9 +8,7 @@
 use rustc_hash::FxHashMap;
 use tickwire_wire::deflate::{BadDeflate, Inflater};
 
-/// Most messages that are kept.
 const KNOWN_MAX: usize = 8_192;
-/// Longest message that is accepted.
 const BYTES_MAX: usize = 65 * 1024 * 1024;
 
 /// The messages that were inflated, and counts of all that came.
@@ -26,9 +24,7 @@ pub(crate) struct Inflated {
 /// What came on connections that negotiated compression.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
-    /// All messages.
     pub(crate) messages: u64,
-    /// How many of them were compressed.
     pub(crate) deflated: u64,
     /// The bytes of all messages as they came, without the frames' headers.
     pub(crate) bytes: u64,
@@ -39,12 +35,10 @@ pub(crate) struct Counts {
 }
 
 impl Inflated {
-    /// The counts so far.
     pub(crate) fn counts(&self) -> Counts {
         self.counts
     }
 
-    /// Counts a message that is not compressed.
     #[inline]
     pub(crate) fn plain(&mut self, message: &[u8]) {
         self.counts.messages += 1;
@@ -52,7 +46,6 @@ impl Inflated {
         self.counts.plain_bytes += message.len() as u64;
     }
 
-    /// The content of a compressed message.
     #[inline]
     pub(crate) fn message(&mut self, deflated: &[u8]) -> Result<&[u8], BadDeflate> {
         let place = match self.known.get(deflated) {

@@ -10,7 +10,6 @@ use crate::swarm::report::micros;
 /// Latencies in microseconds; all 0 if there were none.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(crate) struct Latency {
-    /// The number of latencies.
     pub(crate) count: u64,
     pub(crate) p50: u64,
     pub(crate) p99: u64,

@@ -13,7 +13,6 @@ pub(crate) const PAYLOAD_BYTES: usize = 128;
 const TIME: Range<usize> = 1..1 + DIGITS;
 /// The place of the digits of the number.
 const NUMBER: Range<usize> = TIME.end + 1..TIME.end + 1 + DIGITS;
-/// The digits of a time or number.
 const DIGITS: usize = 16;
 /// The bytes before the padding or the recorded text.
 const HEAD_BYTES: usize = NUMBER.end + 1;
@@ -27,7 +26,6 @@ pub(crate) struct Nanos(pub(crate) u64);
 pub(crate) struct Clock(Instant);
 
 impl Clock {
-    /// Starts a clock now.
     pub(crate) fn start() -> Self {
         Self(Instant::now())
     }
@@ -47,18 +45,15 @@ impl Nanos {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// The moment that is later by `time`.
     pub(crate) fn plus(self, time: Duration) -> Self {
         Self(self.0 + u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
     }
 }
 
-/// A payload without its time and number.
 #[derive(Debug, Clone)]
 pub(crate) struct Payload(Box<[u8]>);
 
 impl Payload {
-    /// A payload that is only padding.
     pub(crate) fn new() -> Self {
         Self::of(&[b'x'; PAYLOAD_BYTES])
     }
@@ -81,7 +76,6 @@ impl Payload {
         Self(bytes.into())
     }
 
-    /// The length in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.0.len()
     }

@@ -19,7 +19,6 @@ pub(crate) struct Memory {
     pub(crate) anon_bytes: u64,
 }
 
-/// The memory of the kernel, for the whole machine.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct KernelMemory {
     /// The pages that TCP counts for its buffers.
@@ -44,7 +43,6 @@ impl CpuTime {
         Self(self.0.iter().map(passed).collect())
     }
 
-    /// The time of all threads together.
     pub(crate) fn total(&self) -> Duration {
         self.0.values().sum()
     }
@@ -126,7 +124,6 @@ impl Sample {
         Ok(sample)
     }
 
-    /// What was used since `earlier`.
     pub(crate) fn since(&self, earlier: &Self) -> Used {
         Used {
             time: self.at.saturating_duration_since(earlier.at),
@@ -138,7 +135,6 @@ impl Sample {
     }
 }
 
-/// The memory of process `pid`.
 pub(crate) fn memory(pid: u32) -> anyhow::Result<Memory> {
     let path = format!("/proc/{pid}/status");
     let text = read(&path)?;
@@ -148,7 +144,6 @@ pub(crate) fn memory(pid: u32) -> anyhow::Result<Memory> {
     })
 }
 
-/// The CPU time of process `pid` so far.
 pub(crate) fn cpu_time(pid: u32) -> anyhow::Result<CpuTime> {
     Sample::take(pid).map(|sample| sample.cpu)
 }
@@ -160,7 +155,6 @@ pub(crate) fn writes(pid: u32) -> anyhow::Result<u64> {
     field(&read(&path)?, "syscw:").with_context(|| format!("{path} has no usable syscw"))
 }
 
-/// The kernel's memory now.
 pub(crate) fn kernel_memory() -> anyhow::Result<KernelMemory> {
     let (sockets, memory) = ("/proc/net/sockstat", "/proc/meminfo");
     let pages = tcp_pages(&read(sockets)?).with_context(|| format!("{sockets} has no usable TCP mem"))?;

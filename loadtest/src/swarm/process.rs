@@ -23,7 +23,6 @@ const DROP_WITHIN: Duration = Duration::from_secs(2);
 /// The time between two looks at a server that starts or stops.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// A started server.
 #[derive(Debug)]
 pub(crate) struct Process(Child);
 
@@ -39,7 +38,6 @@ impl Process {
         })?))
     }
 
-    /// The process id, for `/proc`.
     pub(crate) fn pid(&self) -> u32 {
         self.0.id()
     }
@@ -49,7 +47,6 @@ impl Process {
         &mut self.0
     }
 
-    /// The exit status, once it has ended.
     pub(crate) fn exited(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         self.0.try_wait().context("cannot look after the server")
     }
@@ -78,7 +75,6 @@ impl Process {
         }
     }
 
-    /// Sends it SIGTERM.
     pub(crate) fn terminate(&self) -> anyhow::Result<()> {
         kill_process(Pid::from_child(&self.0), Signal::TERM).context("cannot signal the server")
     }
@@ -129,12 +125,10 @@ pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(listener.local_addr()?)
 }
 
-/// An address on the loopback.
 pub(crate) fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
-/// The cores that this thread may use.
 pub(crate) fn own_cores() -> anyhow::Result<Vec<usize>> {
     let allowed = sched_getaffinity(None).context("cannot find out which cores may be used")?;
     Ok((0..CpuSet::MAX_CPU)

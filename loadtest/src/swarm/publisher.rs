@@ -13,7 +13,6 @@ use crate::swarm::watch::Watch;
 pub(crate) struct Publisher {
     every: Duration,
     data: String,
-    /// The number of messages so far.
     pub(crate) count: u64,
     due: Instant,
 }
@@ -62,7 +61,6 @@ impl Publisher {
         swarm.turn(turn).map(drop)
     }
 
-    /// Publishes and reads for the given time.
     pub(crate) fn turn_for<W: Watch>(
         &mut self,
         swarm: &mut Swarm<Readers<W>>,

@@ -30,12 +30,10 @@ const LATENCY_US_MAX: u64 = 600_000_000;
 /// A connection that hears nothing for this time beyond two heartbeats is a fault.
 const SILENCE_MARGIN_US: u64 = 5_000_000;
 
-/// The connections and topics of a run.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Layout {
     pub(crate) readers: usize,
     pub(crate) topics: Vec<String>,
-    /// The number of topics of each reader.
     pub(crate) topics_each: usize,
     /// How much further on in the list the topics of a reader begin than those of the reader before.
     pub(crate) apart: usize,
@@ -47,17 +45,14 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// The number of connections.
     pub(crate) fn connections(&self) -> usize {
         self.readers + usize::from(self.publishes)
     }
 
-    /// The topic that a reader has at a place.
     pub(crate) fn topic(&self, reader: usize, place: usize) -> usize {
         (reader * self.apart + place) % self.topics.len()
     }
 
-    /// The place at which a reader has a topic, if it has it.
     fn place(&self, reader: usize, topic: usize) -> Option<usize> {
         let (topics, first) = (self.topics.len(), self.topic(reader, 0));
         let place = (topic + topics - first) % topics;
@@ -76,7 +71,6 @@ pub(crate) struct Counts {
     pub(crate) closes: u64,
 }
 
-/// All connections.
 #[derive(Debug)]
 pub(crate) struct Readers<W> {
     pub(crate) layout: Layout,
@@ -120,7 +114,6 @@ impl<W: Watch> Readers<W> {
         }
     }
 
-    /// The last number of a reader's topic.
     pub(crate) fn last(&self, reader: usize, place: usize) -> u64 {
         self.audits[reader * self.layout.topics_each + place].last()
     }
@@ -136,10 +129,8 @@ impl<W: Watch> Readers<W> {
         let behind: Vec<(usize, u64)> = self.behind().collect();
         for (reader, count) in behind {
             self.sums.undeclared += count;
-            self.faults.add(
-                "missing",
-                format_args!("reader {reader}: the last {count} messages"),
-            );
+            let text = format_args!("reader {reader}: the last {count} messages");
+            self.faults.add("missing", text);
         }
     }
 
@@ -257,7 +248,6 @@ impl<W: Watch> Readers<W> {
         self.watch.came(came, &mut self.faults);
     }
 
-    /// Handles a control message to the publisher.
     fn of_publisher(&mut self, control: Control, reply: &mut Reply<'_>) {
         match control {
             Control::Welcome { .. } => reply.settle(),
@@ -354,10 +344,8 @@ impl<W: Watch> Handler for Readers<W> {
             (Ok(ServerMessage::Control(control)), Some(reader)) => self.control(reader, control, reply),
             (Ok(ServerMessage::Control(control)), None) => self.of_publisher(control, reply),
             (Ok(other), _) => {
-                self.faults.add(
-                    "unexpected message",
-                    format_args!("connection {}: {other:?}", id.0),
-                );
+                let text = format_args!("connection {}: {other:?}", id.0);
+                self.faults.add("unexpected message", text);
             }
             (Err(error), _) => {
                 self.faults
@@ -384,7 +372,6 @@ impl<W: Watch> Handler for Readers<W> {
     }
 }
 
-/// A histogram of latencies in microseconds.
 pub(crate) fn latencies() -> anyhow::Result<Histogram<u64>> {
     Ok(Histogram::new_with_bounds(1, LATENCY_US_MAX, 3)?)
 }

@@ -31,14 +31,12 @@ pub(crate) fn go_on_saying(text: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// The faults of one kind.
 #[derive(Debug, Clone, Default, Serialize)]
 struct Kind {
     count: u64,
     examples: Vec<String>,
 }
 
-/// The faults of a run.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(transparent)]
 pub(crate) struct Faults(BTreeMap<&'static str, Kind>);
@@ -63,7 +61,6 @@ impl Faults {
         }
     }
 
-    /// The number of faults of all kinds.
     pub(crate) fn count(&self) -> u64 {
         self.0.values().map(|kind| kind.count).sum()
     }
@@ -98,19 +95,16 @@ impl Outcome {
         outcome
     }
 
-    /// Adds a row to the table.
     pub(crate) fn row(&mut self, label: impl Into<String>, value: impl Display) {
         self.rows.push((label.into(), value.to_string()));
     }
 
-    /// Adds a figure to the JSON.
     pub(crate) fn figure(&mut self, key: &str, value: impl Serialize) {
         let value =
             serde_json::to_value(value).expect("figures are numbers, texts and lists and structs of these");
         self.figures.insert(key.to_owned(), value);
     }
 
-    /// Adds each field of `fields` to the JSON.
     pub(crate) fn figures(&mut self, fields: impl Serialize) {
         let fields =
             serde_json::to_value(fields).expect("figures are numbers, texts and lists and structs of these");
@@ -162,7 +156,6 @@ impl Outcome {
     }
 }
 
-/// Prints to standard output.
 pub(crate) fn say(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())
@@ -170,14 +163,12 @@ pub(crate) fn say(text: &str) -> anyhow::Result<()> {
         .context("cannot write")
 }
 
-/// Writes `what` to a file as JSON.
 pub(crate) fn write_json(path: &Path, what: &impl Serialize) -> anyhow::Result<()> {
     let mut json = serde_json::to_vec_pretty(what)?;
     json.push(b'\n');
     write_file(path, &json)
 }
 
-/// Writes a file.
 pub(crate) fn write_file(path: &Path, bytes: impl AsRef<[u8]>) -> anyhow::Result<()> {
     fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
@@ -207,7 +198,6 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-/// A number of bytes in a suitable unit.
 pub(crate) fn bytes(number: u64) -> String {
     match number {
         0..10_000 => format!("{number} B"),
@@ -224,7 +214,6 @@ pub(crate) fn byte_change(from: u64, to: u64) -> String {
     }
 }
 
-/// Microseconds in a suitable unit.
 pub(crate) fn micros(number: u64) -> String {
     match number {
         0..1_000 => format!("{number} µs"),

@@ -17,7 +17,6 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest answer that is read.
 const RESPONSE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// Fetches a page over HTTP.
 pub(crate) fn get(address: SocketAddr, path: &str) -> anyhow::Result<String> {
     get_by(address, path, None)
 }
@@ -52,7 +51,6 @@ fn exchange(stream: &mut (impl Read + Write), request: &str) -> io::Result<Strin
     Ok(response)
 }
 
-/// A page of metrics.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Metrics {
     /// The name of each series with its labels, as in the text, and its value.
@@ -86,7 +84,6 @@ impl Metrics {
         matching.cloned().collect()
     }
 
-    /// How much the sum grew since `earlier`.
     pub(crate) fn grown(&self, earlier: &Self, name: &str, label: &str) -> f64 {
         self.sum(name, label) - earlier.sum(name, label)
     }

@@ -10,7 +10,6 @@ use anyhow::Context;
 
 const TABLE: &str = "/proc/thread-self/net/tcp";
 
-/// The socket of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SocketQueues {
     pub(crate) local: SocketAddrV4,
@@ -21,7 +20,6 @@ pub(crate) struct SocketQueues {
     pub(crate) unread_bytes: u64,
 }
 
-/// All sockets that exist now.
 pub(crate) fn all() -> anyhow::Result<Vec<SocketQueues>> {
     let table = fs::read_to_string(TABLE).with_context(|| format!("cannot read {TABLE}"))?;
     Ok(table.lines().skip(1).filter_map(parse).collect())

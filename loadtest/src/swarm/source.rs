@@ -2,8 +2,8 @@
 //!
 //! A connection that this side closes keeps its port for a minute (TIME-WAIT, RFC 9293 §3.3.2), and an address has
 //! 28,000 ports. So rounds of ten thousand connections each would soon find none free. All of 127.0.0.0/8 is loopback.
-//! Every swarm takes addresses that no swarm of this program had before. The range of a program depends on its process
-//! id, so that programs run one after the other have different ranges.
+//! Every swarm takes addresses that no swarm of this program had before. Where a program begins depends on its process
+//! id, so that programs run one after the other begin far apart.
 
 use std::net::Ipv4Addr;
 use std::process;
@@ -11,17 +11,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Connections per source address. Once half of the ports are in use, the kernel takes long to find a free one.
 const CONNECTIONS_PER_SOURCE: usize = 10_000;
-/// The number of addresses between the range of a process and that of the next.
-const SOURCES_PER_PROCESS: u32 = 256;
+/// The number of addresses from the first of a process to the first of the next, modulo [`SOURCES`]. The golden ratio keeps as
+/// many as a hundred processes with consecutive ids at least 60,000 addresses apart.
+const NEXT_PROCESS: u64 = 10_287_883;
 /// The first address. 127.0.0.0/16, where servers listen, is left out.
 const FIRST: Ipv4Addr = Ipv4Addr::new(127, 1, 0, 0);
 /// The number of addresses up to 127.254.255.255.
 const SOURCES: u32 = 254 << 16;
 
-/// How many addresses this process has taken.
 static TAKEN: AtomicU32 = AtomicU32::new(0);
 
-/// The addresses for a number of connections.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sources {
     first: u32,
@@ -34,9 +33,7 @@ impl Sources {
         let count = u32::try_from(connections.div_ceil(CONNECTIONS_PER_SOURCE)).unwrap_or(SOURCES);
         let before = TAKEN.fetch_add(count, Ordering::Relaxed);
         Self {
-            first: process::id()
-                .wrapping_mul(SOURCES_PER_PROCESS)
-                .wrapping_add(before),
+            first: first_of(process::id()).wrapping_add(before),
         }
     }
 
@@ -50,7 +47,6 @@ impl Sources {
         self.of(number * CONNECTIONS_PER_SOURCE)
     }
 
-    /// The address of connection `number`.
     pub(crate) fn of(self, number: usize) -> Ipv4Addr {
         // No caller asks for more than a million connections.
         let at = self.first.wrapping_add((number / CONNECTIONS_PER_SOURCE) as u32);
@@ -58,9 +54,29 @@ impl Sources {
     }
 }
 
+/// Where process `id` begins.
+fn first_of(id: u32) -> u32 {
+    (u64::from(id) * NEXT_PROCESS % u64::from(SOURCES)) as u32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An attack takes an address per attacker and row: some 27,000.
+    #[test]
+    fn the_addresses_of_processes_with_consecutive_ids_do_not_overlap() {
+        for id in [1, 30_000, u32::MAX - 100] {
+            let mut firsts: Vec<u32> = (id..id + 100).map(first_of).collect();
+            firsts.sort_unstable();
+            let around = SOURCES - firsts[99] + firsts[0];
+            let least = firsts.windows(2).map(|pair| pair[1] - pair[0]).min();
+            assert!(
+                around >= 60_000 && least >= Some(60_000),
+                "{id}: {around}, {least:?}"
+            );
+        }
+    }
 
     #[test]
     fn each_ten_thousand_have_an_address_of_their_own() {

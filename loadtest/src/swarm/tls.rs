@@ -8,18 +8,15 @@ use mio::net::TcpStream;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-/// The TLS configuration of a client.
 #[derive(Debug, Clone)]
 pub(crate) struct TlsClient(pub(crate) Arc<ClientConfig>);
 
 impl TlsClient {
-    /// A session with the host at `peer`.
     pub(crate) fn session(&self, peer: IpAddr) -> io::Result<ClientConnection> {
         ClientConnection::new(self.0.clone(), ServerName::from(peer)).map_err(io::Error::other)
     }
 }
 
-/// A socket, or TLS over one.
 #[derive(Debug)]
 pub(crate) enum Wire {
     Plain(TcpStream),
@@ -35,7 +32,6 @@ impl Wire {
         })
     }
 
-    /// The socket under it.
     pub(crate) fn socket(&self) -> &TcpStream {
         match self {
             Self::Plain(socket) => socket,

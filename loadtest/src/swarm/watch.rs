@@ -12,7 +12,6 @@ use crate::swarm::report::Faults;
 pub(crate) struct Came<'m> {
     pub(crate) reader: usize,
     pub(crate) place: usize,
-    /// The number of the topic.
     pub(crate) topic: usize,
     pub(crate) head: Head<'m>,
     /// The time from its entry into the broker until it was read here, in microseconds.
@@ -22,7 +21,6 @@ pub(crate) struct Came<'m> {
 
 /// Further checks of what readers hear. By default there are none.
 pub(crate) trait Watch {
-    /// A data message came.
     fn came(&mut self, _came: Came<'_>, _faults: &mut Faults) {}
 
     /// The position from which a reader resumes a topic.
@@ -30,7 +28,6 @@ pub(crate) trait Watch {
         None
     }
 
-    /// A topic of a reader was acked.
     fn acked(&mut self, _reader: usize, _place: usize, _result: &AckResult, _faults: &mut Faults) {}
 
     /// A topic of a reader has a gap. Returns whether that was expected.

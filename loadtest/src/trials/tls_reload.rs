@@ -11,17 +11,13 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use tickwire_wire::Mode;
 
-use crate::swarm::broker::{Broker, BrokerArgs, FREE_PUBLISHER};
-use crate::swarm::certificates::{Certificates, shown};
-use crate::swarm::connections::Swarm;
-use crate::swarm::interrupt::Interrupt;
-use crate::swarm::publisher::Publisher;
-use crate::swarm::readers::{Layout, Readers};
-use crate::swarm::report::{Outcome, byte_change, bytes, grouped, progress};
+use crate::swarm::{
+    Broker, BrokerArgs, Certificates, FREE_PUBLISHER, Interrupt, Layout, Outcome, Publisher, Readers, Swarm,
+    byte_change, bytes, grouped, progress, shown,
+};
 
 /// The number of topics. Each connection has one of them, and every message counts.
 const TOPICS: usize = 20;
-/// Messages per second, over all topics.
 const RATE: u32 = 40;
 /// How long it may take until a new certificate is shown. The broker promises 1 s on a machine that is not busy.
 const SERVED_WITHIN: Duration = Duration::from_secs(10);
@@ -85,15 +81,10 @@ pub(crate) fn run(args: &TlsReloadArgs, interrupt: &Interrupt) -> anyhow::Result
     let mut outcome = run.measure()?;
     let readers = run.swarm.handler;
     outcome.count("dropped", "connections dropped", readers.counts.closes);
-    outcome.row(
-        "messages",
-        format_args!(
-            "{} published, {} received, {} missing",
-            grouped(readers.published),
-            grouped(readers.counts.updates),
-            grouped(readers.sums.undeclared)
-        ),
-    );
+    let counts = [readers.published, readers.counts.updates, readers.sums.undeclared];
+    let [published, received, missing] = counts.map(grouped);
+    let text = format!("{published} published, {received} received, {missing} missing");
+    outcome.row("messages", text);
     outcome.figure("published", readers.published);
     outcome.figures(readers.counts);
     outcome.figures(readers.sums);
@@ -102,7 +93,6 @@ pub(crate) fn run(args: &TlsReloadArgs, interrupt: &Interrupt) -> anyhow::Result
     Ok(outcome)
 }
 
-/// The parts of a run.
 struct Run<'a> {
     args: &'a TlsReloadArgs,
     certificates: Certificates,
@@ -138,35 +128,24 @@ impl Run<'_> {
         self.compare_counts()?;
         self.swarm.finish()?;
         let mut outcome = Outcome::of_broker(self.broker.description());
-        outcome.row(
-            "connections",
-            format_args!(
-                "{} over TLS, subscribed within {} ms",
-                grouped(count),
-                grouped(connected_ms)
-            ),
-        );
+        let [all, within] = [count, connected_ms].map(grouped);
+        let text = format!("{all} over TLS, subscribed within {within} ms");
+        outcome.row("connections", text);
         outcome.figure("connections", count);
         outcome.figure("connected_ms", connected_ms);
         let served: Vec<String> = served_ms
             .iter()
             .map(|served| served.map_or("never".to_owned(), |ms| format!("{ms} ms")))
             .collect();
-        outcome.row(
-            "new certificate is shown after",
-            format_args!("{} ({} replacements)", served.join(", "), served.len()),
-        );
+        let text = format_args!("{} ({} replacements)", served.join(", "), served.len());
+        outcome.row("new certificate is shown after", text);
         outcome.figure("served_ms", served_ms);
-        outcome.row(
-            "broker's RSS",
-            format_args!(
-                "{} without connections, {} with all ({} per connection), {} at the end",
-                bytes(before),
-                bytes(with_all),
-                bytes(with_all.saturating_sub(before) / count),
-                byte_change(with_all, at_end)
-            ),
+        let [without, with, each] = [before, with_all, with_all.saturating_sub(before) / count].map(bytes);
+        let end = byte_change(with_all, at_end);
+        let text = format!(
+            "{without} without connections, {with} with all ({each} per connection), {end} at the end"
         );
+        outcome.row("broker's RSS", text);
         outcome.figure("rss_bytes", [before, with_all, at_end]);
         Ok(outcome)
     }

@@ -2,7 +2,6 @@
 //!
 //! One test also needs recordings of a market, and is skipped visibly without them. The tests check which figures there
 //! are and that nothing is lost, never how large the figures are.
-//! nothing is lost; never how large they are.
 
 use std::fs;
 use std::path::Path;

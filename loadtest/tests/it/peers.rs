@@ -31,47 +31,23 @@ fn check(name: &str) {
     );
 }
 
-#[test]
-fn tickwire() {
-    check("tickwire");
+macro_rules! deliver {
+    ($($test:ident: $peer:literal,)+) => {
+        $(#[test]
+        fn $test() {
+            check($peer);
+        })+
+    };
 }
 
-#[test]
-fn uwebsockets() {
-    check("uwebsockets");
-}
-
-#[test]
-fn nats() {
-    check("nats");
-}
-
-#[test]
-fn ws() {
-    check("ws");
-}
-
-#[test]
-fn socketio() {
-    check("socketio");
-}
-
-#[test]
-fn naive() {
-    check("naive");
-}
-
-#[test]
-fn floor() {
-    check("floor");
-}
-
-#[test]
-fn tickwire_plain() {
-    check("tickwire-plain");
-}
-
-#[test]
-fn tickwire_with_two_shards() {
-    check("tickwire-2shards");
+deliver! {
+    tickwire: "tickwire",
+    uwebsockets: "uwebsockets",
+    nats: "nats",
+    ws: "ws",
+    socketio: "socketio",
+    naive: "naive",
+    floor: "floor",
+    tickwire_plain: "tickwire-plain",
+    tickwire_with_two_shards: "tickwire-2shards",
 }

@@ -3,12 +3,12 @@
 //! Knows topics only by their numbers. Bounded by the limits on subscriptions, and by the number of topics that the
 //! patterns match.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use tickwire_wire::{Micros, Pattern};
 
+use super::patterns::{PatternSub, Patterns};
 use crate::pace::{ClassCounts, Pace, RateClass};
 use crate::publication::{Publication, TopicId};
 use crate::pulls::Pulls;
@@ -16,15 +16,6 @@ use crate::replays::{Replay, Replays};
 use crate::shard::{Missed, Places};
 use crate::syncs::{Awaited, Syncs};
 use crate::topic_set::TopicSet;
-
-/// What a session asked for with a pattern or topic.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct PatternSub {
-    /// The pace that was asked for.
-    pub(crate) pace: Pace,
-    /// Whether the shard's index holds it, so that topics that appear later join.
-    pub(crate) indexed: bool,
-}
 
 /// The place of a subscriber among those of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,8 +57,7 @@ impl SubRef {
 /// The subscriptions of a session.
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions {
-    // A hash map with the most patterns would be half empty, and clients choose the patterns.
-    pub(crate) patterns: BTreeMap<Pattern, PatternSub>,
+    pub(crate) patterns: Patterns,
     pub(crate) topics: FxHashMap<TopicId, SubRef>,
     /// The number of tokens of the patterns that the indexes hold.
     pub(crate) pattern_tokens: usize,
@@ -194,9 +184,9 @@ impl Subscriptions {
         Some((subscription.place, cancelled))
     }
 
-    /// Ends all subscriptions, with everything that they were still to bring. The topics stay, and are taken out one by
-    /// one. Returns the patterns, which the caller takes out as well.
-    pub(crate) fn end_all(&mut self) -> BTreeMap<Pattern, PatternSub> {
+    /// Ends all of them, with what is still to be brought. The topics stay, to be taken out one by one. Returns the patterns, which
+    /// are to be taken out as well.
+    pub(crate) fn end_all(&mut self) -> Patterns {
         let Self {
             patterns,
             topics,

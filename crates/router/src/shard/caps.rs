@@ -57,7 +57,7 @@ impl Subscriptions {
         settings: &ShardSettings,
     ) -> Result<(), Refusal> {
         let (most, limits) = (settings.limits.subscriptions, &settings.session_limits);
-        if self.patterns.len() >= most && !self.patterns.contains_key(pattern) {
+        if self.patterns.len() >= most && !self.patterns.has(pattern) {
             return Err(exceeded(format!(
                 "the connection has its most subscriptions, {most}"
             )));
@@ -68,7 +68,7 @@ impl Subscriptions {
                 limits.topics
             )));
         }
-        if self.patterns.contains_key(pattern) {
+        if self.patterns.has(pattern) {
             return Ok(());
         }
         if let Some(topic) = topic {

@@ -3,22 +3,20 @@
 //! Meanwhile the session keeps its number, and nothing is delivered to it or joins it. The messages that its
 //! subscriptions are owed meanwhile are dropped with them.
 
-use std::collections::btree_map;
 use std::vec;
 
 use rustc_hash::FxHashMap;
-use tickwire_wire::Pattern;
 
 use super::Shard;
 use crate::outbox::Outbox;
 use crate::publication::TopicId;
-use crate::session::{PatternSub, Phase, SessionId};
+use crate::session::{Patterns, Phase, SessionId};
 
 /// The subscriptions of a session that are still to be taken out.
 #[derive(Debug)]
 pub(super) struct Parting {
     session: SessionId,
-    patterns: btree_map::IntoIter<Pattern, PatternSub>,
+    patterns: Patterns,
     topics: vec::IntoIter<TopicId>,
 }
 
@@ -87,7 +85,7 @@ impl Shard {
         session.subscriptions.parting = patterns.len() + topics.len() > at_once;
         let mut parting = Parting {
             session: id,
-            patterns: patterns.into_iter(),
+            patterns,
             topics: topics.into_iter(),
         };
         if session.subscriptions.parting {
@@ -105,7 +103,7 @@ impl Shard {
         let id = parting.session;
         let mut done = 0;
         while done < most
-            && let Some((pattern, sub)) = parting.patterns.next()
+            && let Some((pattern, sub)) = parting.patterns.pop()
         {
             done += 1;
             if sub.indexed {

@@ -317,7 +317,7 @@ impl Shard {
     /// like that of other requests.
     fn unsubscribe_one(&mut self, id: SessionId, topic: &str, now: Micros) -> Result<Step, Refusal> {
         let pattern: Pattern = topic.parse()?;
-        let is_there = |session: &mut Session| session.subscriptions.patterns.contains_key(&pattern);
+        let is_there = |session: &mut Session| session.subscriptions.patterns.has(&pattern);
         if !self.open_session(id).is_some_and(is_there) {
             let reason = "no subscription of this connection has this name";
             return Err(Refusal::new(ErrorCode::NotSubscribed, reason));

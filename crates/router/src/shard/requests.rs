@@ -292,8 +292,8 @@ impl Shard {
             None => {
                 let session = self.open_session(id);
                 let covers = |session: &mut Session| {
-                    let mut patterns = session.subscriptions.patterns.keys();
-                    patterns.any(|pattern| pattern.matches(&topic))
+                    let mut patterns = session.subscriptions.patterns.iter();
+                    patterns.any(|(pattern, _)| pattern.matches(&topic))
                 };
                 let expected = session.is_some_and(covers);
                 expected.then(|| self.directory.before_first(&topic))

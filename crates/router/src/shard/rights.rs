@@ -146,8 +146,8 @@ impl Shard {
         let mut lost: Vec<(Pattern, Refusal)> = session
             .subscriptions
             .patterns
-            .keys()
-            .filter_map(forbidden)
+            .iter()
+            .filter_map(|(pattern, _)| forbidden(pattern))
             .collect();
         lost.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let mut left = TopicSet::default();

@@ -124,7 +124,7 @@ impl Shard {
         snapshot: bool,
     ) -> Result<Answer, Refusal> {
         let session = self.sessions.open(id).ok_or_else(closing)?;
-        let known = session.subscriptions.patterns.contains_key(pattern);
+        let known = session.subscriptions.patterns.has(pattern);
         let mut cell = self.directory.find(topic.as_str());
         if cell.is_none() && !known {
             self.directory.register(self.id, pattern);

@@ -126,7 +126,7 @@ impl Shard {
     ) -> Result<Wide, Refusal> {
         let known = self
             .open_session(id)
-            .is_some_and(|session| session.subscriptions.patterns.contains_key(&pattern));
+            .is_some_and(|session| session.subscriptions.patterns.has(&pattern));
         if known && own {
             let reason = "this connection has the pattern already; \"since\" is for a new subscription";
             return Err(Refusal::bad_request(reason));

@@ -29,8 +29,7 @@ use tickwire_wire::{Codec, Mode};
 
 use self::packages::Script;
 use self::tickwire::{Build, Tickwire};
-use crate::swarm::interrupt::Interrupt;
-use crate::swarm::process::{on_cores, own_cores};
+use crate::swarm::{Interrupt, on_cores, own_cores};
 
 pub(crate) use floor::serve as serve_floor;
 pub(crate) use naive::serve as serve_naive;
@@ -43,19 +42,15 @@ const SUBSCRIBE_BYTES_MAX: usize = 32 * 1024;
 /// A server to compare, and how to talk to it.
 #[derive(Clone, Copy)]
 pub(crate) struct Peer {
-    /// Its unique name.
     pub(crate) name: &'static str,
-    /// The protocol over its WebSocket.
     pub(crate) protocol: &'static dyn Protocol,
     /// Whether it takes part if no servers are named.
     pub(crate) by_default: bool,
     launch: Launch,
 }
 
-/// How a peer is started.
 #[derive(Clone, Copy)]
 enum Launch {
-    /// A build of the broker.
     Tickwire(Build),
     /// A script for a runtime that comes from npm, or that needs packages from there.
     Script(Script),
@@ -246,7 +241,6 @@ pub(crate) trait Protocol: Sync {
     fn inbound(&self, message: &[u8], delivered: Delivered<'_>) -> Inbound;
 }
 
-/// A WebSocket message to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Message {
     pub(crate) opcode: Opcode,
@@ -265,7 +259,6 @@ impl Message {
 /// What an inbound message holds besides deliveries.
 #[derive(Debug, Default)]
 pub(crate) struct Inbound {
-    /// How many subscriptions it confirms.
     pub(crate) confirmed: usize,
     /// Whether it is the server's answer to the greeting.
     pub(crate) greeted: bool,
@@ -292,13 +285,6 @@ impl Inbound {
         }
     }
 
-    fn answer(answer: Message) -> Self {
-        Self {
-            answer: Some(answer),
-            ..Self::default()
-        }
-    }
-
     fn fault(why: impl Into<String>) -> Self {
         Self {
             fault: Some(why.into()),
@@ -306,7 +292,6 @@ impl Inbound {
         }
     }
 
-    /// The fault of a message that is not one of the protocol.
     fn not_understood(message: &[u8]) -> Self {
         const SHOWN_BYTES_MAX: usize = 200;
         let shown = String::from_utf8_lossy(&message[..message.len().min(SHOWN_BYTES_MAX)]);
@@ -344,7 +329,6 @@ fn whole_number(digits: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// `count` topics with the names of the benchmarks.
     pub(super) fn topics(count: usize) -> Vec<String> {
         (0..count).map(|number| format!("bench.t{number}")).collect()
     }

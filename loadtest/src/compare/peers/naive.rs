@@ -18,9 +18,8 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use super::server::announce;
-use crate::swarm::process::loopback;
+use crate::swarm::loopback;
 
-/// Most messages that wait for a connection.
 const QUEUE_MAX: usize = 1_024;
 /// The size that tungstenite's documentation recommends for many connections. Its default of 128 KiB is for few busy
 /// ones.
@@ -80,7 +79,6 @@ async fn connection(id: u64, stream: TcpStream, hub: &Hub) -> Result<(), Error> 
 
 type Subscribers = HashMap<u64, mpsc::Sender<Utf8Bytes>>;
 
-/// The subscriptions.
 #[derive(Debug, Default)]
 struct Hub {
     topics: Mutex<HashMap<String, Subscribers>>,

@@ -15,15 +15,13 @@ use tickwire_wire::frame::Opcode;
 use super::packages::folder;
 use super::server::Server;
 use super::{Delivered, Inbound, Message, Protocol, whole_number};
-use crate::swarm::process::{Process, free_address, installed_program};
-use crate::swarm::report::write_file;
+use crate::swarm::{Process, free_address, installed_program, write_file};
 
 /// The configuration. `CLIENT_PORT` and `WEBSOCKET_PORT` are placeholders for ports.
 const CONFIGURATION: &str = include_str!("../../../peers/nats.conf");
 /// The path of the server in Debian's package, which is not in every PATH.
 const DEBIAN: &str = "/usr/sbin/nats-server";
 
-/// The protocol of NATS.
 pub(super) struct Nats;
 
 impl Protocol for Nats {
@@ -79,7 +77,6 @@ impl Protocol for Nats {
 
 /// The next part of a message.
 enum Line<'m> {
-    /// The payload of a delivery.
     Delivery(&'m [u8]),
     /// Another line, without its end.
     Other(&'m [u8]),

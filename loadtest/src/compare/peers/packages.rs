@@ -15,8 +15,7 @@ use anyhow::{Context, bail, ensure};
 
 use super::Install;
 use super::server::Server;
-use crate::swarm::process::installed_program;
-use crate::swarm::report::{progress, write_file};
+use crate::swarm::{installed_program, progress, write_file};
 
 const PACKAGES: &str = include_str!("../../../peers/package.json");
 const LOCK: &str = include_str!("../../../peers/package-lock.json");
@@ -36,7 +35,6 @@ const BUN: &str = if cfg!(target_arch = "aarch64") {
 
 const NO_NPM: &str = "npm is not installed; uWebSockets (in Bun), ws and Socket.IO come from it";
 
-/// A server that is a script.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Script {
     file: &'static str,

@@ -12,7 +12,7 @@ use anyhow::{Context, ensure};
 
 use super::tickwire::Build;
 use super::{JSON, Launch, Peer, TICKWIRE, peers};
-use crate::swarm::report::progress;
+use crate::swarm::progress;
 
 /// Another build of Tickwire: `NAME=PATH`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +63,6 @@ impl NamedBinary {
     }
 }
 
-/// The servers to choose from.
 pub(crate) struct Selection {
     /// The servers that were named; empty if none was.
     asked: Vec<Peer>,
@@ -141,7 +140,7 @@ fn find(name: impl AsRef<str> + Display) -> anyhow::Result<Peer> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compare::scenario::{NAMED, Scenario};
+    use crate::compare::{NAMED, Scenario};
 
     fn names(list: &[&str]) -> Vec<String> {
         list.iter().map(|name| (*name).to_owned()).collect()

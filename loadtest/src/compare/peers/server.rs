@@ -11,17 +11,13 @@ use anyhow::Context;
 use serde::Deserialize;
 
 use super::Protocol;
-use crate::swarm::connections::Endpoint;
-use crate::swarm::process::{Process, loopback};
-use crate::swarm::report::say;
+use crate::swarm::{Endpoint, Process, loopback, say};
 
 /// A started server. It is stopped when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(super) process: Process,
-    /// The address of its WebSocket endpoint.
     pub(crate) address: SocketAddr,
-    /// The version that the server reports.
     pub(crate) version: String,
     /// The address of its metrics, if it has any in Prometheus' format at `/metrics`.
     pub(crate) ops: Option<SocketAddr>,
@@ -35,12 +31,10 @@ struct Announcement {
 }
 
 impl Server {
-    /// The process id, for `/proc`.
     pub(crate) fn pid(&self) -> u32 {
         self.process.pid()
     }
 
-    /// The endpoint for clients that use `protocol`.
     pub(crate) fn endpoint(&self, protocol: &dyn Protocol) -> Endpoint {
         let (path, subprotocol) = protocol.endpoint();
         Endpoint::new(self.address, path, subprotocol)

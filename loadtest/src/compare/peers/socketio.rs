@@ -8,7 +8,6 @@ use tickwire_wire::frame::Opcode;
 
 use super::{Delivered, Inbound, Message, Protocol, runs, whole_number};
 
-/// The protocol of Socket.IO.
 pub(super) struct SocketIo;
 
 impl Protocol for SocketIo {
@@ -47,7 +46,10 @@ impl Protocol for SocketIo {
             return Inbound::default();
         }
         match message {
-            b"2" => Inbound::answer(Message::text("3")),
+            b"2" => Inbound {
+                answer: Some(Message::text("3")),
+                ..Inbound::default()
+            },
             // Engine.IO's open packet with its settings needs no answer.
             [b'0', b'{', ..] => Inbound::default(),
             [b'4', b'0', b'{', ..] => Inbound::greeted(),

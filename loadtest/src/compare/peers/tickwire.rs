@@ -14,16 +14,12 @@ use tickwire_wire::message::{Control, ServerMessage, Subscribe, TopicRequest};
 use tickwire_wire::{ClientMessage, Mode, Payload, RequestId};
 
 use super::{Delivered, Inbound, Message, Protocol, Server, runs};
-use crate::swarm::broker::{Broker, FREE_PUBLISHER, program};
-use crate::swarm::head::Head;
-use crate::swarm::interrupt::Interrupt;
-use crate::swarm::scrape;
+use crate::swarm::{Broker, FREE_PUBLISHER, Head, Interrupt, program, scrape};
 
 /// The drain of a broker that is stopped after a measurement, in milliseconds: the window over which connections are
 /// closed, and the deadline.
 const DRAIN_MS: [&str; 2] = ["100", "1200"];
 
-/// The protocol of Tickwire.
 pub(crate) struct Tickwire {
     pub(super) codec: Codec,
     pub(super) mode: Mode,
@@ -153,7 +149,6 @@ fn of_control(control: Control, message: &[u8]) -> Inbound {
 pub(super) struct Build {
     /// The path of the program; without it, the one beside this program.
     pub(super) program: Option<&'static Path>,
-    /// A variable for its environment.
     pub(super) setting: Option<(&'static str, &'static str)>,
     /// Whether it may use the cores of this program besides its own.
     pub(super) shares_cores: bool,

@@ -14,9 +14,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{SockFilter, SockRef};
 
-use crate::swarm::conn::{connect, write_out};
-use crate::swarm::interrupt::Interrupt;
-use crate::swarm::source::Sources;
+use crate::swarm::{Interrupt, Sources, connect, write_out};
 use crate::trials::attack::heard::{Heard, Listener};
 use crate::trials::attack::row::{Answer, Ending, Row, Step, Tally, Variant};
 
@@ -24,14 +22,12 @@ use crate::trials::attack::row::{Answer, Ending, Row, Step, Tally, Variant};
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// The time between two bytes of an attacker that reads one per second.
 const SIP_EVERY: Duration = Duration::from_secs(1);
-/// Most readiness events per turn.
 const EVENTS: usize = 1_024;
 /// Bytes to read at once, into memory that all attackers share.
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// The receive buffer of an attacker that stops reading, as small as the kernel allows.
 const NARROW_BYTES: usize = 4 * 1024;
 
-/// An attempt that is under way.
 struct Attempt {
     stream: TcpStream,
     variant: usize,
@@ -49,7 +45,6 @@ struct Attempt {
     connected: bool,
 }
 
-/// An attacker.
 struct Attacker {
     source: Ipv4Addr,
     attempt: Option<Attempt>,
@@ -58,10 +53,8 @@ struct Attacker {
     next: Instant,
 }
 
-/// The ending of an attempt, if it is over.
 type Over = Option<Ending>;
 
-/// All attackers.
 pub(super) struct Attackers<'r> {
     row: &'r Row,
     address: SocketAddr,
@@ -69,9 +62,7 @@ pub(super) struct Attackers<'r> {
     events: Events,
     scratch: Box<[u8]>,
     all: Vec<Attacker>,
-    /// The results of each variant.
     pub(super) tallies: Vec<Tally>,
-    /// How many attempts were started.
     pub(super) attempts: u64,
 }
 
@@ -210,7 +201,6 @@ impl<'r> Attackers<'r> {
     }
 }
 
-/// A socket that is connecting.
 fn start(address: SocketAddr, source: Ipv4Addr, narrow: bool) -> io::Result<TcpStream> {
     let stream = connect(address, Some(source))?;
     stream.set_nodelay(true)?;

@@ -3,17 +3,13 @@
 
 use tickwire_wire::frame::Opcode;
 
-use crate::swarm::frame::FrameReader;
-use crate::swarm::handshake;
+use crate::swarm::{FrameReader, handshake};
 
-/// Something that the broker sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Heard<'m> {
-    /// The handshake was accepted.
     Upgraded,
     /// The handshake was not accepted, or the request was another one.
     Status(u16),
-    /// A message as it came.
     Message(&'m [u8]),
     /// A close frame; 1005 if it has no code.
     Close(u16),
@@ -24,9 +20,7 @@ pub(super) enum Heard<'m> {
 pub(super) enum Listener {
     /// Waits for the whole head of an HTTP answer. These bytes have come so far.
     Head(Vec<u8>),
-    /// Reads WebSocket frames.
     Frames(FrameReader),
-    /// Reads nothing.
     Deaf,
 }
 

@@ -12,12 +12,7 @@ use anyhow::{Context, anyhow, ensure};
 use hdrhistogram::Histogram;
 use tickwire_wire::Mode;
 
-use crate::swarm::conn;
-use crate::swarm::connections::{Endpoint, Swarm};
-use crate::swarm::interrupt::Interrupt;
-use crate::swarm::readers::{Layout, Readers, latencies};
-use crate::swarm::report::Faults;
-use crate::swarm::watch::{Came, Watch};
+use crate::swarm::{Came, Endpoint, Faults, Interrupt, Layout, Readers, Swarm, Watch, conn, latencies};
 
 /// The channels of each subscriber's symbol. Every message of both counts.
 const CHANNELS: [&str; 2] = ["trade", "book"];
@@ -25,22 +20,17 @@ const CHANNELS: [&str; 2] = ["trade", "book"];
 const CONNECT_WITHIN: Duration = Duration::from_secs(60);
 /// How long all of them may take to read what was published before.
 const CATCH_UP_WITHIN: Duration = Duration::from_secs(30);
-/// Longest turn of the connections.
 const TURN: Duration = Duration::from_millis(20);
 
-/// What is being measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Phase {
     /// Messages are checked, and their latency is not counted.
     Unmeasured,
-    /// The time before the attack.
     Quiet,
-    /// The attack.
     Attacked,
 }
 
-/// What the threads tell each other.
 #[derive(Debug, Default)]
 struct Told {
     phase: AtomicU8,
@@ -50,7 +40,6 @@ struct Told {
     oldest: AtomicU64,
 }
 
-/// The latencies of the subscribers.
 #[derive(Debug)]
 pub(super) struct Lateness {
     told: Arc<Told>,
@@ -71,7 +60,6 @@ impl Watch for Lateness {
     }
 }
 
-/// The running subscribers.
 pub(super) struct Honest {
     told: Arc<Told>,
     interrupt: Interrupt,

@@ -21,15 +21,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use crate::swarm::broker::{Broker, BrokerArgs};
-use crate::swarm::certificates::Certificates;
-use crate::swarm::connections::allow_files;
-use crate::swarm::interrupt::Interrupt;
-use crate::swarm::latency::Latency;
-use crate::swarm::process::{on_cores, own_cores, run_on};
-use crate::swarm::readers::Readers;
-use crate::swarm::report::{Outcome, byte_change, grouped, progress, write_file};
-use crate::swarm::scrape::Metrics;
+use crate::swarm::{
+    Broker, BrokerArgs, Certificates, Interrupt, Latency, Metrics, Outcome, Readers, allow_files,
+    byte_change, grouped, on_cores, own_cores, progress, run_on, write_file,
+};
 
 use attackers::Attackers;
 use honest::{Honest, Lateness, Phase};
@@ -112,13 +107,11 @@ pub(crate) fn run(args: &AttackArgs, interrupt: &Interrupt) -> anyhow::Result<Ou
     Ok(outcome)
 }
 
-/// The rows that were asked for.
 fn chosen(args: &AttackArgs) -> Vec<Row> {
     let asked = |row: &Row| args.row.is_empty() || args.row.contains(&row.number);
     rows::all(args.seconds).into_iter().filter(asked).collect()
 }
 
-/// The run of one row.
 struct Run<'a> {
     args: &'a AttackArgs,
     row: &'a Row,
@@ -131,14 +124,8 @@ impl Run<'_> {
     fn start_broker(&self, folder: &Path, certificates: Option<&Certificates>) -> anyhow::Result<Broker> {
         let mut command = self.args.broker.command()?;
         command
-            .args([
-                "--feed",
-                "sim",
-                "--symbols",
-                &SYMBOLS.to_string(),
-                "--rate",
-                "500",
-            ])
+            .args(["--feed", "sim", "--rate", "500"])
+            .args(["--symbols", &SYMBOLS.to_string()])
             .args(["--anonymous-publish", "storm.>"])
             .envs(certificates.into_iter().flat_map(Certificates::settings));
         for (name, bytes) in &self.row.files {
@@ -153,10 +140,8 @@ impl Run<'_> {
         let half_attackers = (self.args.attackers / 2).max(1);
         for (name, value) in &self.row.settings {
             let value = value.replace("{half}", &half.to_string());
-            command.env(
-                name,
-                value.replace("{half-attackers}", &half_attackers.to_string()),
-            );
+            let value = value.replace("{half-attackers}", &half_attackers.to_string());
+            command.env(name, value);
         }
         let broker = on_cores(self.broker_cores, || Broker::start(&mut command, self.interrupt));
         Ok(match certificates {

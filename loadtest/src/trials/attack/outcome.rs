@@ -4,15 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::swarm::latency::Latency;
-use crate::swarm::report::{Faults, Outcome, byte_change, grouped, micros};
+use crate::swarm::{Faults, Latency, Outcome, byte_change, grouped, micros};
 
 /// Most bytes by which the broker may grow during an attack.
 pub(super) const GROWTH_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Most by which the honest clients' 99th percentile may rise, as a factor.
 pub(super) const RATIO_MAX: f64 = 2.0;
 
-/// The outcome of a variant of an attack.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct VariantOutcome {
     pub(super) what: String,
@@ -21,12 +19,10 @@ pub(super) struct VariantOutcome {
     pub(super) longest_ms: u64,
 }
 
-/// The outcome of a row.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct RowOutcome {
     pub(super) row: u8,
     pub(super) name: &'static str,
-    /// How the broker was started.
     pub(super) broker: String,
     pub(super) attempts: u64,
     pub(super) variants: Vec<VariantOutcome>,
@@ -54,7 +50,6 @@ impl RowOutcome {
         self.rss_most_bytes.saturating_sub(self.rss_before_bytes)
     }
 
-    /// The answers of all variants together.
     fn answers(&self) -> String {
         let mut all = BTreeMap::<&str, u64>::new();
         for variant in &self.variants {
@@ -110,7 +105,6 @@ pub(super) fn markdown(load: &str, rows: &[RowOutcome]) -> String {
     text
 }
 
-/// The outcome of a row in one line.
 pub(super) fn line(row: &RowOutcome) -> String {
     format!(
         "{}: {} in {} attempts; memory {}; missed {} of {}; p99 {}; broker's CPU {:.0} %",

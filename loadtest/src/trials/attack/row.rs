@@ -12,10 +12,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// A step of an attacker.
 #[derive(Debug, Clone)]
 pub(super) enum Step {
-    /// Sends bytes unchanged.
     Send(Arc<[u8]>),
     /// Waits until the handshake is accepted.
     Upgraded,
@@ -24,14 +22,15 @@ pub(super) enum Step {
     /// Sends a piece, and again after each pause, as long as the connection lives.
     Repeat(Arc<[u8]>, Duration),
     /// Stops reading, or reads one byte a second.
-    StopReading { sips: bool },
+    StopReading {
+        sips: bool,
+    },
     /// Drops everything that is sent to the attacker, as if its machine had lost its network.
     LoseNetwork,
     /// Stays for this time, then leaves.
     Stay(Duration),
 }
 
-/// What a broker did about an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Ending {
     /// It answered with this HTTP status and opened no connection.
@@ -106,7 +105,6 @@ impl fmt::Display for Answer {
     }
 }
 
-/// One variant of an attack.
 #[derive(Debug, Clone)]
 pub(super) struct Variant {
     pub(super) what: String,
@@ -118,7 +116,6 @@ pub(super) struct Variant {
 }
 
 impl Variant {
-    /// A variant with one right answer.
     pub(super) fn new(what: impl Into<String>, steps: Vec<Step>, expected: impl Into<Answer>) -> Self {
         Self {
             what: what.into(),
@@ -140,7 +137,6 @@ pub(super) enum Judge {
     Gone,
 }
 
-/// A row of the table of attacks.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
     pub(super) number: u8,
@@ -154,7 +150,7 @@ pub(super) struct Row {
     /// Whether broker and honest clients use TLS. Attackers never do: they only send what their steps say.
     pub(super) secured: bool,
     /// The broker's settings that differ from the defaults.
-    pub(super) settings: Vec<(&'static str, String)>,
+    pub(super) settings: Vec<(&'static str, &'static str)>,
     /// Files beside the broker's configuration, by name.
     pub(super) files: Vec<(&'static str, Vec<u8>)>,
     /// The broker's configuration, if it has one. `{folder}` stands for the folder with the files.
@@ -187,10 +183,8 @@ impl Row {
     }
 }
 
-/// The results of a variant's attempts.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct Tally {
-    /// How often each answer came.
     pub(super) answers: BTreeMap<String, u64>,
     /// How many of the answers were not right.
     pub(super) wrong: u64,
@@ -199,7 +193,6 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// Counts an answer.
     pub(super) fn add(&mut self, variant: &Variant, answer: &Answer, took: Duration) {
         *self.answers.entry(answer.to_string()).or_default() += 1;
         let right = variant.expected.contains(answer) || variant.optional.contains(answer);

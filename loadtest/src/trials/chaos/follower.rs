@@ -14,8 +14,7 @@ use tickwire_wire::{Codec, Control, Mode};
 use tokio::task::JoinHandle;
 
 use super::{Shared, topics};
-use crate::swarm::audit::{Audit, Sums, Way};
-use crate::swarm::report::Faults;
+use crate::swarm::{Audit, Faults, Sums, Way};
 
 /// How often the first connection is tried. The client itself tries it only once.
 const FIRST_ATTEMPTS: u32 = 1_000;
@@ -29,7 +28,6 @@ const CONNECT_TIMEOUT_MS: u64 = 5_000;
 /// Longer than any stall, so that a request fails only with its connection.
 const REQUEST_TIMEOUT_MS: u64 = 600_000;
 
-/// The results of a follower.
 #[derive(Debug, Default)]
 pub(super) struct Followed {
     pub(super) sums: Sums,
@@ -49,7 +47,6 @@ pub(super) struct Follower {
     pub(super) shared: Arc<Shared>,
 }
 
-/// A running follower.
 struct Work {
     follower: Follower,
     audits: Vec<Audit>,
@@ -136,12 +133,13 @@ impl Work {
         if self.follower.by_pattern {
             return vec![topics::pattern(self.follower.way)];
         }
-        let kind = topics::WAYS
-            .iter()
-            .position(|way| *way == self.follower.way)
-            .unwrap_or(0);
-        let topics = (0..topics::EACH).map(|within| topics::name(kind * topics::EACH + within));
-        topics.collect()
+        let first = self.first_topic();
+        (first..first + topics::EACH).map(topics::name).collect()
+    }
+
+    fn first_topic(&self) -> usize {
+        let way = |way: &Way| *way == self.follower.way;
+        topics::WAYS.iter().position(way).unwrap_or(0) * topics::EACH
     }
 
     /// Whether publishing has ended and everything has come.
@@ -152,11 +150,7 @@ impl Work {
 
     /// How many messages were published to a topic.
     fn head(&self, within: usize) -> u64 {
-        let kind = topics::WAYS
-            .iter()
-            .position(|way| *way == self.follower.way)
-            .unwrap_or(0);
-        self.follower.shared.heads[kind * topics::EACH + within].load(Ordering::Acquire)
+        self.follower.shared.heads[self.first_topic() + within].load(Ordering::Acquire)
     }
 
     fn take(&mut self, event: Event) {

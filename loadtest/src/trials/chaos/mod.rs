@@ -20,9 +20,7 @@ use anyhow::Context;
 use tickwire_wire::Codec;
 use tokio::task::JoinSet;
 
-use crate::swarm::broker::{Broker, BrokerArgs, FREE_PUBLISHER};
-use crate::swarm::interrupt::Interrupt;
-use crate::swarm::report::{Outcome, grouped, progress};
+use crate::swarm::{Broker, BrokerArgs, FREE_PUBLISHER, Interrupt, Outcome, grouped, progress};
 use crate::trials::proxy::{Proxy, Rules};
 
 use follower::{Followed, Follower};
@@ -34,7 +32,6 @@ const REACH_END_WITHIN: Duration = Duration::from_secs(60);
 const STUCK_AFTER: Duration = Duration::from_secs(60);
 /// The time between two checks of the progress.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// The time between two lines of progress.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 
 /// Run clients on a bad network: every message accounted for, over disconnects and resumes
@@ -52,16 +49,12 @@ pub(crate) struct ChaosArgs {
     /// Messages to publish per second, over all topics
     #[arg(long, default_value_t = 2_400, value_name = "N", value_parser = clap::value_parser!(u32).range(24..=1_000_000))]
     rate: u32,
-    /// Bytes of filling in each message of a trade or ticker
-    #[arg(long, default_value_t = 300, value_name = "BYTES")]
-    filling: usize,
     #[command(flatten)]
     rules: Rules,
     #[command(flatten)]
     broker: BrokerArgs,
 }
 
-/// What publisher and clients share.
 #[derive(Debug)]
 struct Shared {
     /// How many messages were published to each topic and acknowledged.
@@ -120,10 +113,8 @@ pub(crate) fn run(args: &ChaosArgs, interrupt: &Interrupt) -> anyhow::Result<Out
     outcome.figure("seed", args.seed);
     outcome.row("seed", args.seed);
     let (published, followed) = runtime.block_on(chaos(args, to, &proxy, interrupt))?;
-    outcome.row(
-        "clients",
-        format_args!("{} for {:.1} s", args.clients, began.elapsed().as_secs_f64()),
-    );
+    let text = format_args!("{} for {:.1} s", args.clients, began.elapsed().as_secs_f64());
+    outcome.row("clients", text);
     outcome.count("published", "messages published", published);
     let happened = proxy.happened();
     outcome.row("faults of the network", &happened);
@@ -132,10 +123,8 @@ pub(crate) fn run(args: &ChaosArgs, interrupt: &Interrupt) -> anyhow::Result<Out
     let after = broker.scrape()?;
     let [conflated, gapped] = ["conflated", "gapped"]
         .map(|what| grouped(after.grown(&before, &format!("tickwire_{what}_messages_total"), "") as u64));
-    outcome.row(
-        "the broker's counts",
-        format_args!("{conflated} conflated, {gapped} gapped"),
-    );
+    let text = format_args!("{conflated} conflated, {gapped} gapped");
+    outcome.row("the broker's counts", text);
     outcome.expect("broker", broker.stop());
     Ok(outcome)
 }
@@ -148,7 +137,7 @@ async fn chaos(
     interrupt: &Interrupt,
 ) -> anyhow::Result<(u64, Followed)> {
     let shared = Shared::new();
-    let publisher = Publisher::start(format!("ws://{to}/v1/ws"), args.filling, shared.clone()).await?;
+    let publisher = Publisher::start(format!("ws://{to}/v1/ws"), shared.clone()).await?;
     let mut followers = JoinSet::new();
     for number in 0..args.clients as usize {
         let follower = Follower {
@@ -227,7 +216,6 @@ async fn until_received(
 }
 
 impl Followed {
-    /// Adds the results of another client.
     fn add(&mut self, other: Self) {
         self.sums.add(&other.sums);
         self.connections += other.connections;
@@ -245,7 +233,6 @@ impl Followed {
         }
     }
 
-    /// Reports the results of all clients.
     fn tell(self, clients: u64, outcome: &mut Outcome) {
         outcome.figure("connections", self.connections);
         outcome.row("disconnects", grouped(self.connections.saturating_sub(clients)));

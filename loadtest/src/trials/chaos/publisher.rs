@@ -13,31 +13,25 @@ use tickwire_client::{Client, Publishing};
 
 use super::{Shared, topics};
 
-/// Most messages that wait for their acks.
 const UNACKED_MAX: usize = 512;
-/// The time between two bursts.
 const EVERY: Duration = Duration::from_millis(5);
 
-/// The publisher.
 pub(super) struct Publisher {
     client: Client,
     shared: Arc<Shared>,
-    filling: usize,
-    /// How many messages were published so far.
     count: u64,
     waiting: VecDeque<(usize, u64, Publishing)>,
 }
 
 impl Publisher {
     /// Connects, and publishes the first message of each topic, so that every topic has a snapshot.
-    pub(super) async fn start(url: String, filling: usize, shared: Arc<Shared>) -> anyhow::Result<Self> {
+    pub(super) async fn start(url: String, shared: Arc<Shared>) -> anyhow::Result<Self> {
         let (client, events) = Client::builder(url).connect().await?;
         // Nobody takes the events, and the client would stop reading.
         drop(events);
         let mut publisher = Self {
             client,
             shared,
-            filling,
             count: 0,
             waiting: VecDeque::new(),
         };
@@ -70,7 +64,7 @@ impl Publisher {
     async fn next(&mut self) -> anyhow::Result<()> {
         let topic = (self.count % topics::ALL as u64) as usize;
         let seq = self.count / topics::ALL as u64 + 1;
-        let message = topics::message(topic, seq, self.filling);
+        let message = topics::message(topic, seq);
         let publishing = self.client.begin_publish(topics::name(topic), message).await?;
         self.waiting.push_back((topic, seq, publishing));
         self.count += 1;
@@ -87,7 +81,6 @@ impl Publisher {
         Ok(())
     }
 
-    /// Waits for the oldest ack.
     async fn settle(&mut self) -> anyhow::Result<()> {
         let Some((topic, expected, mut publishing)) = self.waiting.pop_front() else {
             return Ok(());

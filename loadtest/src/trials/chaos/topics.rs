@@ -1,17 +1,17 @@
 //! The topics of three kinds, and messages that contain their own number.
 //!
-//! A message of a trade or ticker holds its number and a given amount of filling. A change of a book sets the sizes of
+//! A message of a trade or ticker holds its number and some filling. A change of a book sets the sizes of
 //! one side to its number. So each change differs from all others, and the book stays small.
 
 use serde_json::Value;
 use tickwire_wire::Payload;
 
-use crate::swarm::audit::Way;
+use crate::swarm::Way;
 
-/// The number of topics of each kind.
 pub(super) const EACH: usize = 8;
-/// The number of topics of all kinds.
 pub(super) const ALL: usize = 3 * EACH;
+/// Bytes of filling in a message of a trade or ticker.
+const FILLING_BYTES: usize = 300;
 /// The number of prices of a book's side.
 const PRICES: u64 = 12;
 
@@ -49,7 +49,6 @@ fn channel(way: Way) -> &'static str {
     }
 }
 
-/// The name of topic `number`.
 pub(super) fn name(number: usize) -> String {
     format!("{}.C{}", channel(way(number)), number % EACH)
 }
@@ -59,7 +58,6 @@ pub(super) fn pattern(way: Way) -> String {
     format!("{}.*", channel(way))
 }
 
-/// The number of the topic with this name.
 pub(super) fn number(name: &str) -> Option<usize> {
     let (channel, symbol) = name.split_once('.')?;
     let kind = WAYS.iter().position(|way| self::channel(*way) == channel)?;
@@ -67,17 +65,12 @@ pub(super) fn number(name: &str) -> Option<usize> {
     (within < EACH).then_some(kind * EACH + within)
 }
 
-/// Message `seq` of topic `number`, with `filling` bytes of filling.
-pub(super) fn message(number: usize, seq: u64, filling: usize) -> Payload {
+/// Message `seq` of topic `number`.
+pub(super) fn message(number: usize, seq: u64) -> Payload {
     let text = match way(number) {
-        Way::Every | Way::Conflate => format!("{{\"n\":{seq},\"fill\":\"{}\"}}", "x".repeat(filling)),
+        Way::Every | Way::Conflate => format!("{{\"n\":{seq},\"fill\":\"{}\"}}", "x".repeat(FILLING_BYTES)),
         Way::Book => {
-            let levels = Value::from(levels(seq));
-            let (bids, asks) = if is_bid(seq) {
-                (levels, Value::from(Vec::<Value>::new()))
-            } else {
-                (Value::from(Vec::<Value>::new()), levels)
-            };
+            let (bids, asks): (Vec<_>, Vec<_>) = levels(seq).into_iter().partition(|_| is_bid(seq));
             let symbol = format!("C{}", number % EACH);
             serde_json::json!({"symbol": symbol, "bids": bids, "asks": asks, "time": 1}).to_string()
         }
@@ -124,7 +117,7 @@ mod tests {
         for topic in 0..ALL {
             assert_eq!(number(&name(topic)), Some(topic));
             for seq in 1..50 {
-                let Payload::Json(text) = message(topic, seq, 10) else {
+                let Payload::Json(text) = message(topic, seq) else {
                     panic!("not text");
                 };
                 assert!(is_of(way(topic), seq, text.as_str()), "{text:?}");

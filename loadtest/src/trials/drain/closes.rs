@@ -6,11 +6,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tickwire_wire::{CloseCode, Control};
 
-use crate::swarm::conn::Ending;
-use crate::swarm::report::Faults;
-use crate::swarm::watch::Watch;
+use crate::swarm::{Ending, Faults, Watch};
 
-/// What clients were told.
 #[derive(Debug)]
 pub(super) struct Told {
     /// Whether each client was told of the drain.
@@ -78,7 +75,6 @@ impl Watch for Told {
     }
 }
 
-/// How the closes are spread over time.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Closes {
     pub(super) count: u64,

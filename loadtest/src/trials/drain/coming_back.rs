@@ -8,9 +8,7 @@ use tickwire_wire::{Epoch, Seq};
 
 use super::TOPICS_EACH;
 use super::closes::Told;
-use crate::swarm::readers::Readers;
-use crate::swarm::report::Faults;
-use crate::swarm::watch::{Came, Watch};
+use crate::swarm::{Came, Faults, Readers, Watch};
 
 /// A client's position in one of its topics.
 #[derive(Debug, Clone)]
@@ -23,7 +21,6 @@ struct Place {
 /// All clients that come back.
 #[derive(Debug)]
 pub(super) struct ComingBack {
-    /// The epoch of the positions.
     epoch: Epoch,
     /// The positions. Those of a client are together.
     places: Vec<Place>,

@@ -9,11 +9,7 @@ mod coming_back;
 
 use std::time::{Duration, Instant};
 
-use crate::swarm::broker::{Broker, BrokerArgs};
-use crate::swarm::connections::Swarm;
-use crate::swarm::interrupt::Interrupt;
-use crate::swarm::readers::{Layout, Readers};
-use crate::swarm::report::{Outcome, grouped, progress};
+use crate::swarm::{Broker, BrokerArgs, Interrupt, Layout, Outcome, Readers, Swarm, grouped, progress};
 
 use closes::{Closes, Told};
 use coming_back::ComingBack;
@@ -24,9 +20,7 @@ const AFTER_WINDOW_S: u64 = 30;
 const DECLARE_WITHIN: Duration = Duration::from_secs(30);
 /// How long all connections may take to end with the broker.
 const END_WITHIN: Duration = Duration::from_secs(60);
-/// Longest turn of the connections.
 const TURN: Duration = Duration::from_millis(20);
-/// The number of topics of each client.
 const TOPICS_EACH: usize = 2;
 
 /// Stop a broker while very many clients read: all are told and closed, evenly, and no message is lost silently
@@ -50,21 +44,13 @@ pub(crate) struct DrainArgs {
 
 impl DrainArgs {
     fn start_broker(&self, interrupt: &Interrupt) -> anyhow::Result<Broker> {
+        let deadline_ms = (self.window_s + AFTER_WINDOW_S) * 1_000;
         let mut command = self.broker.command()?;
         command
-            .args([
-                "--feed",
-                "sim",
-                "--symbols",
-                &self.topics.to_string(),
-                "--rate",
-                "500",
-            ])
+            .args(["--feed", "sim", "--rate", "500"])
+            .args(["--symbols", &self.topics.to_string()])
             .env("TICKWIRE_DRAIN__WINDOW_MS", (self.window_s * 1_000).to_string())
-            .env(
-                "TICKWIRE_DRAIN__DEADLINE_MS",
-                ((self.window_s + AFTER_WINDOW_S) * 1_000).to_string(),
-            );
+            .env("TICKWIRE_DRAIN__DEADLINE_MS", deadline_ms.to_string());
         Broker::start(&mut command, interrupt)
     }
 
@@ -133,18 +119,12 @@ fn stop(
     let window_s = args.window_s.min(readers.layout.readers.div_ceil(10) as u64);
     let closes = Closes::spread(&readers.watch.closes, signalled, window_s);
     readers.watch.judge(&closes, &mut outcome.faults);
-    outcome.row(
-        "told, then closed with 4000",
-        format_args!("{}, {}", grouped(readers.watch.told()), grouped(closes.count)),
-    );
+    let text = format_args!("{}, {}", grouped(readers.watch.told()), grouped(closes.count));
+    outcome.row("told, then closed with 4000", text);
     outcome.row("closes in a second", &closes);
-    outcome.row(
-        "messages up to the closes",
-        format_args!(
-            "{}, each client's without a hole",
-            grouped(readers.counts.updates)
-        ),
-    );
+    let updates = grouped(readers.counts.updates);
+    let text = format!("{updates}, each client's without a hole");
+    outcome.row("messages up to the closes", text);
     outcome.row("broker's end", format_args!("{exit} after {after_s:.1} s"));
     outcome.figure("told", readers.watch.told());
     outcome.figures(readers.counts);
@@ -177,15 +157,9 @@ fn come_back(
         outcome.faults.add("resume not declared", text);
     }
     swarm.finish()?;
-    outcome.row(
-        "came back",
-        format_args!(
-            "{} clients; of {} subscriptions resumed {} were told exactly",
-            grouped(open as u64),
-            grouped(resumed),
-            grouped(declared)
-        ),
-    );
+    let [clients, all, told] = [open as u64, resumed, declared].map(grouped);
+    let text = format!("{clients} clients; of {all} subscriptions resumed {told} were told exactly");
+    outcome.row("came back", text);
     outcome.figure("reconnected", open);
     outcome.figure("resumed", resumed);
     outcome.figure("declared", declared);

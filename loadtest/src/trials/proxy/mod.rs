@@ -26,16 +26,13 @@ use serde_json::json;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::swarm::interrupt::Interrupt;
-use crate::swarm::report::say;
+use crate::swarm::{Interrupt, say};
 pub(crate) use plan::Rules;
 use plan::{Direction, Fault, Plan};
 
-/// Most connections at a time.
 const CONNECTIONS_MAX: usize = 5_000;
 /// The size of the kernel's buffers on both sides, in bytes. Linux doubles it.
 const SOCKET_BUFFER_BYTES: u32 = 16 * 1024;
-/// Most connections that wait to be accepted.
 const BACKLOG: u32 = 1_024;
 /// How long the server may take to accept.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -44,10 +41,7 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 /// The time between two checks for a signal to end.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// A TCP proxy that misbehaves as networks do: stalls, trickles, delays, resets, closes, half-closes
-///
-/// Prints one line of JSON, {"listen":"HOST:PORT"}, once it accepts connections. When it is told to end (SIGTERM,
-/// SIGINT) it prints another with the number of each fault.
+/// The arguments of `proxy`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ProxyArgs {
     /// The address to listen at; port 0 takes any free port
@@ -63,13 +57,11 @@ pub(crate) struct ProxyArgs {
     rules: Rules,
 }
 
-/// How often each thing happened.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Happened {
     pub(crate) connections: u64,
     /// Connections for which the server could not be reached.
     pub(crate) unreachable: u64,
-    /// The number of faults of each kind.
     #[serde(flatten)]
     pub(crate) faults: BTreeMap<Fault, u64>,
 }
@@ -86,11 +78,9 @@ impl Display for Happened {
     }
 }
 
-/// What the connections share.
 #[derive(Debug, Default)]
 struct Shared {
     happened: Mutex<Happened>,
-    /// Whether no more faults happen.
     calm: AtomicBool,
 }
 
@@ -150,17 +140,14 @@ impl Proxy {
         })
     }
 
-    /// The address at which it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Stops causing faults.
     pub(crate) fn calm_down(&self) {
         self.shared.calm.store(true, Ordering::Relaxed);
     }
 
-    /// What happened so far.
     pub(crate) fn happened(&self) -> Happened {
         self.shared.happened().clone()
     }

@@ -23,14 +23,11 @@ const TRICKLE_EVERY: Duration = Duration::from_millis(1);
 /// How long the other direction goes on after one has ended.
 const OTHER_HALF_WITHIN: Duration = Duration::from_secs(1);
 
-/// How a direction ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     /// Its sender has no more, or a fault closed it. The other direction may go on.
     Half,
-    /// Both sides are to be closed.
     Close,
-    /// Both sides are to be reset.
     Reset,
 }
 
@@ -67,7 +64,6 @@ pub(super) async fn connect(
     }
 }
 
-/// Copies one direction.
 async fn pass(from: ReadHalf<'_>, to: WriteHalf<'_>, plan: &mut Plan, shared: &Shared) -> End {
     // If either side is gone, both end: the rest of the connection is of no use to the other.
     copy(from, to, plan, shared).await.unwrap_or(End::Reset)

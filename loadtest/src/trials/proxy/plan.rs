@@ -62,7 +62,6 @@ pub(crate) struct Rules {
     pub(crate) pause_ms: u64,
 }
 
-/// A direction of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
     /// From the server to the client.
@@ -83,14 +82,11 @@ pub(crate) struct Plan {
     pause_ms: u64,
     /// Bytes until the next fault; 0 only when it is due.
     until_next: u64,
-    /// Bytes that still trickle.
     trickle: u64,
-    /// Pieces that are still late.
     late: u64,
 }
 
 impl Plan {
-    /// The plan of connection `number`.
     pub(crate) fn new(seed: u64, number: u64, direction: Direction, rules: &Rules) -> Self {
         // Each direction of each connection has its own random stream, so that none depends on the faults of another.
         let stream = number << 2 | u64::from(direction == Direction::Up) << 1;
@@ -130,7 +126,6 @@ impl Plan {
         usize::try_from(most).unwrap_or(usize::MAX).min(wanted).max(1)
     }
 
-    /// Whether the direction trickles now.
     pub(crate) fn is_trickling(&self) -> bool {
         self.trickle > 0
     }
@@ -186,7 +181,6 @@ fn below(random: &mut ChaCha8Rng, bound: u64) -> u64 {
 mod tests {
     use super::*;
 
-    /// All kinds.
     const ALL: [Fault; 6] = [
         Fault::Stall,
         Fault::Trickle,

@@ -18,7 +18,6 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// The server's end of the link. RFC 2544 reserves the network for such tests.
 const SERVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
-/// The reader's end.
 pub(super) const READER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
 /// The name of the interface on both sides.
 const INTERFACE: &str = "tickwire0";
@@ -27,14 +26,12 @@ const BURST_BYTES: u32 = 3_028;
 /// Longest time that a packet waits at the link before it is dropped, in milliseconds.
 pub(super) const QUEUE_MS: u32 = 400;
 
-/// A slow link.
 #[derive(Debug)]
 pub(super) struct Link {
     server: File,
     reader: File,
 }
 
-/// A side of the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
     Server,
@@ -79,33 +76,13 @@ impl Link {
         ];
         run("ip", &pair)?;
         for (name, address) in [(server, SERVER), (reader, READER)] {
-            run(
-                "ip",
-                &[
-                    "-n",
-                    name,
-                    "addr",
-                    "add",
-                    &format!("{address}/30"),
-                    "dev",
-                    INTERFACE,
-                ],
-            )?;
+            let network = format!("{address}/30");
+            run("ip", &["-n", name, "addr", "add", &network, "dev", INTERFACE])?;
             run("ip", &["-n", name, "link", "set", INTERFACE, "up"])?;
         }
         run("ip", &["-n", server, "link", "set", "lo", "up"])?;
-        run(
-            "ip",
-            &[
-                "-n",
-                reader,
-                "route",
-                "add",
-                "127.0.0.1/32",
-                "via",
-                &SERVER.to_string(),
-            ],
-        )?;
+        let (broker, via) = ("127.0.0.1/32", &SERVER.to_string());
+        run("ip", &["-n", reader, "route", "add", broker, "via", via])?;
         let (rate, burst, latency) = (
             format!("{}bit", u64::from(bytes_per_s) * 8),
             format!("{BURST_BYTES}b"),

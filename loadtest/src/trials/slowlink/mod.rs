@@ -15,15 +15,8 @@ use std::time::Duration;
 use anyhow::{bail, ensure};
 use serde::Serialize;
 
-use crate::compare::measure::Setup;
-use crate::compare::peers::{self, Peer};
-use crate::compare::rig::Rig;
-use crate::compare::scenario::Scenario;
-use crate::compare::script::Script;
-use crate::swarm::interrupt::Interrupt;
-use crate::swarm::payload::PAYLOAD_BYTES;
-use crate::swarm::report::{Outcome, bytes, grouped, micros, progress};
-use crate::swarm::sockets;
+use crate::compare::{Peer, Rig, Scenario, Script, Setup, peers};
+use crate::swarm::{Interrupt, Outcome, PAYLOAD_BYTES, bytes, grouped, micros, progress, sockets};
 
 use link::{Link, Side};
 
@@ -31,7 +24,6 @@ use link::{Link, Side};
 const BYTES_PER_S: u32 = 10_000;
 /// The number of topics. The reader has all of them.
 const TOPICS: u32 = 200;
-/// Messages per second on each topic.
 const RATE_EACH: u32 = 50;
 /// The time between two readings of the kernel's queue.
 const SAMPLE_EVERY: Duration = Duration::from_millis(200);
@@ -62,14 +54,10 @@ pub(crate) fn run(args: &SlowLinkArgs, interrupt: &Interrupt) -> anyhow::Result<
     let control = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control");
     let control = control.map_or("unknown".to_owned(), |text| text.trim().to_owned());
     let rate = grouped(u64::from(BYTES_PER_S));
-    outcome.row(
-        "link",
-        format_args!("{rate} bytes/s to the reader, TCP {control}"),
-    );
-    outcome.row(
-        "published",
-        format_args!("{TOPICS} topics, {RATE_EACH} messages/s on each"),
-    );
+    let text = format_args!("{rate} bytes/s to the reader, TCP {control}");
+    outcome.row("link", text);
+    let text = format_args!("{TOPICS} topics, {RATE_EACH} messages/s on each");
+    outcome.row("published", text);
     let link = Link::make(BYTES_PER_S)?;
     let chosen: Vec<&Peer> = peers::peers()
         .iter()
@@ -104,7 +92,6 @@ pub(crate) fn run(args: &SlowLinkArgs, interrupt: &Interrupt) -> anyhow::Result<
     Ok(outcome)
 }
 
-/// The results for one server.
 #[derive(Debug, Serialize)]
 struct Served {
     peer: &'static str,
@@ -127,27 +114,16 @@ struct Served {
 impl Served {
     fn tell(&self, topics: u32, outcome: &mut Outcome) {
         let mut row = |label: &str, value: String| outcome.row(format!("{}: {label}", self.peer), value);
+        let (version, seconds) = (&self.version, self.seconds);
+        let [published, messages] = [self.published, self.messages].map(grouped);
         row(
             "server",
-            format!(
-                "{}, {:.0} s, {} published",
-                self.version,
-                self.seconds,
-                grouped(self.published)
-            ),
+            format!("{version}, {seconds:.0} s, {published} published"),
         );
-        let rate = self.bytes as f64 / self.seconds.max(1e-3) / 1e3;
-        row(
-            "received",
-            format!("{} messages, {rate:.1} KB/s", grouped(self.messages)),
-        );
-        let ages = [
-            self.age_us_p50,
-            self.age_us_p99,
-            self.age_us_max,
-            self.age_us_last,
-        ];
-        let [p50, p99, max, last] = ages.map(micros);
+        let rate = self.bytes as f64 / seconds.max(1e-3) / 1e3;
+        row("received", format!("{messages} messages, {rate:.1} KB/s"));
+        let ages = [self.age_us_p50, self.age_us_p99, self.age_us_max];
+        let ([p50, p99, max], last) = (ages.map(micros), micros(self.age_us_last));
         row(
             "age when received",
             format!("p50 {p50}, p99 {p99}, max {max}, last {last}"),

@@ -9,12 +9,8 @@ use tickwire_wire::codec::DataOp;
 use tickwire_wire::message::GapReason;
 use tickwire_wire::{Codec, ServerMessage};
 
-use crate::swarm::head::Head;
-use crate::swarm::readers::{Layout, latencies};
-use crate::swarm::report::Faults;
-use crate::swarm::watch::{Came, Watch};
+use crate::swarm::{Came, Faults, Head, Layout, Watch, latencies};
 
-/// The checks of contents, and the latencies.
 #[derive(Debug)]
 pub(super) struct Checks {
     /// How many data messages there are between two that are decoded in full.
@@ -22,11 +18,9 @@ pub(super) struct Checks {
     decode_in: u64,
     /// The books that are rebuilt, by reader and place. Each of their messages is decoded.
     books: FxHashMap<(usize, usize), L2Book>,
-    /// How many messages were decoded in full.
     pub(super) decoded: u64,
     /// How many changes and snapshots of books were applied with the right checksum.
     pub(super) books_verified: u64,
-    /// The latencies of updates.
     pub(super) latency_us: Histogram<u64>,
 }
 
@@ -48,7 +42,6 @@ impl Checks {
         })
     }
 
-    /// Starts to count again.
     pub(super) fn begin(&mut self) {
         self.latency_us.reset();
         (self.decoded, self.books_verified) = (0, 0);
@@ -75,10 +68,8 @@ impl Watch for Checks {
             Ok(()) => self.books_verified += u64::from(is_book),
             Err(fault) => {
                 let topic = String::from_utf8_lossy(came.head.topic);
-                faults.add(
-                    "content",
-                    format_args!("reader {}: {topic}: {fault}", came.reader),
-                );
+                let text = format_args!("reader {}: {topic}: {fault}", came.reader);
+                faults.add("content", text);
             }
         }
     }

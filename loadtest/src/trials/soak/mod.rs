@@ -12,14 +12,10 @@ use anyhow::ensure;
 use serde::Serialize;
 use tickwire_wire::limits::SUBSCRIPTIONS_MAX;
 
-use crate::swarm::broker::{Broker, BrokerArgs};
-use crate::swarm::conn;
-use crate::swarm::connections::Swarm;
-use crate::swarm::interrupt::Interrupt;
-use crate::swarm::latency::Latency;
-use crate::swarm::proc::{self, CpuTime, Memory};
-use crate::swarm::readers::{Layout, Readers};
-use crate::swarm::report::{Outcome, bytes, grouped, micros, progress};
+use crate::swarm::{
+    Broker, BrokerArgs, CpuTime, Interrupt, Latency, Layout, Memory, Outcome, Readers, Swarm, bytes, conn,
+    grouped, micros, proc, progress,
+};
 
 use checks::Checks;
 
@@ -65,12 +61,8 @@ pub(crate) struct SoakArgs {
 /// # Errors
 /// When the trial could not be run to its end. What the broker does wrong is part of the outcome.
 pub(crate) fn run(args: &SoakArgs, interrupt: &Interrupt) -> anyhow::Result<Outcome> {
-    ensure!(
-        args.symbols_each <= args.symbols,
-        "--symbols-each {} is more than --symbols {}",
-        args.symbols_each,
-        args.symbols
-    );
+    let (each, all) = (args.symbols_each, args.symbols);
+    ensure!(each <= all, "--symbols-each {each} is more than --symbols {all}");
     let (symbols, rate) = (args.symbols.to_string(), args.rate.to_string());
     let mut command = args.broker.command()?;
     command.args(["--feed", "sim", "--symbols", &symbols, "--rate", &rate]);
@@ -103,7 +95,6 @@ pub(crate) fn run(args: &SoakArgs, interrupt: &Interrupt) -> anyhow::Result<Outc
     Ok(outcome)
 }
 
-/// The broker's memory at one time.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Sample {
     at_s: f64,
@@ -146,15 +137,10 @@ fn measure(
     // Counters and clocks are read together. The page of metrics may take its time.
     let seconds = began.elapsed().as_secs_f64();
     let readers = &swarm.handler;
-    outcome.row(
-        "load",
-        format_args!(
-            "{} subscribers with {} of {} symbols each, {seconds:.1} s",
-            grouped(u64::from(args.subscribers)),
-            grouped(u64::from(args.symbols_each)),
-            grouped(u64::from(args.symbols))
-        ),
-    );
+    let [count, each, all] =
+        [args.subscribers, args.symbols_each, args.symbols].map(|count| grouped(u64::from(count)));
+    let text = format!("{count} subscribers with {each} of {all} symbols each, {seconds:.1} s");
+    outcome.row("load", text);
     outcome.figure("seconds", seconds);
     traffic(readers, seconds, outcome);
     let cpu = [
@@ -170,7 +156,6 @@ fn measure(
     Ok(())
 }
 
-/// Prints a line of progress.
 fn tell(readers: &Readers<Checks>, samples: &[Sample]) {
     let Some(last) = samples.last() else { return };
     let (counts, sums) = (readers.counts, readers.sums);
@@ -192,26 +177,16 @@ fn traffic(readers: &Readers<Checks>, seconds: f64, outcome: &mut Outcome) {
     outcome.figures(counts);
     outcome.figures(sums);
     outcome.row("deliveries", grouped(counts.updates));
-    outcome.row(
-        "deliveries/s",
-        format_args!(
-            "{} ({} a second)",
-            grouped((counts.updates as f64 / seconds) as u64),
-            bytes((counts.bytes as f64 / seconds) as u64)
-        ),
-    );
+    let [each_s, bytes_s] = [counts.updates, counts.bytes].map(|count| (count as f64 / seconds) as u64);
+    let text = format!("{} ({} a second)", grouped(each_s), bytes(bytes_s));
+    outcome.row("deliveries/s", text);
     outcome.row("missed sequences", grouped(sums.undeclared + sums.gapped));
     outcome.row("gaps", grouped(sums.gaps));
     outcome.row("closes", grouped(counts.closes));
     outcome.row("conflated", grouped(sums.conflated));
-    outcome.row(
-        "decoded in full",
-        format_args!(
-            "{}, of these book checksums {}",
-            grouped(watch.decoded),
-            grouped(watch.books_verified)
-        ),
-    );
+    let [decoded, verified] = [watch.decoded, watch.books_verified].map(grouped);
+    let text = format!("{decoded}, of these book checksums {verified}");
+    outcome.row("decoded in full", text);
     outcome.figure("decoded", watch.decoded);
     outcome.figure("books_verified", watch.books_verified);
     let latency = Latency::of(&watch.latency_us);
@@ -222,10 +197,8 @@ fn traffic(readers: &Readers<Checks>, seconds: f64, outcome: &mut Outcome) {
 /// Reports the CPU times of the broker and of this program.
 fn cost([broker, own]: [CpuTime; 2], updates: u64, outcome: &mut Outcome) {
     let each = |time: Duration| format!("{:.3} µs", time.as_secs_f64() * 1e6 / updates.max(1) as f64);
-    outcome.row(
-        "broker's CPU",
-        format_args!("{:.2} s ({broker})", broker.total().as_secs_f64()),
-    );
+    let text = format_args!("{:.2} s ({broker})", broker.total().as_secs_f64());
+    outcome.row("broker's CPU", text);
     outcome.row("broker's CPU per delivery", each(broker.total()));
     outcome.row(
         "shards' CPU per delivery",
@@ -238,14 +211,9 @@ fn cost([broker, own]: [CpuTime; 2], updates: u64, outcome: &mut Outcome) {
 
 fn memory(samples: &[Sample], seconds: f64, outcome: &mut Outcome) {
     for sample in samples.first().into_iter().chain(samples.last()) {
-        outcome.row(
-            format!("broker's RSS at {:.0} s", sample.at_s),
-            format_args!(
-                "{} (anonymous {})",
-                bytes(sample.memory.rss_bytes),
-                bytes(sample.memory.anon_bytes)
-            ),
-        );
+        let [rss, anonymous] = [sample.memory.rss_bytes, sample.memory.anon_bytes].map(bytes);
+        let label = format!("broker's RSS at {:.0} s", sample.at_s);
+        outcome.row(label, format_args!("{rss} (anonymous {anonymous})"));
     }
     let growth = growth_percent(samples).map_or("unknown: too few samples".to_owned(), |percent| {
         let word = match percent > STEADY_PERCENT {

@@ -5,9 +5,7 @@
 
 use hdrhistogram::Histogram;
 
-use crate::swarm::readers::latencies;
-use crate::swarm::report::Faults;
-use crate::swarm::watch::{Came, Watch};
+use crate::swarm::{Came, Faults, Watch, latencies};
 
 /// A stopped reader that reads again.
 #[derive(Debug, Clone, Copy, Default)]
@@ -21,7 +19,6 @@ pub(super) struct CatchUp {
     fresh: bool,
 }
 
-/// What is being measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Messages are checked, and their latency is not counted.
@@ -32,11 +29,9 @@ pub(super) enum Phase {
     Stalled,
 }
 
-/// All readers.
 #[derive(Debug)]
 pub(super) struct GoingOn {
     pub(super) phase: Phase,
-    /// The latencies of healthy readers.
     pub(super) calm_us: Histogram<u64>,
     pub(super) stalled_us: Histogram<u64>,
     /// The first reader that stops. The others that stop come after it.
@@ -128,7 +123,7 @@ mod tests {
     use tickwire_wire::Mode;
 
     use super::*;
-    use crate::swarm::readers::Readers;
+    use crate::swarm::Readers;
     use crate::swarm::readers::tests::{hear, layout, update};
 
     #[test]

@@ -11,21 +11,14 @@ mod going_on;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use tickwire_wire::Mode;
 
-use crate::swarm::broker::{Broker, BrokerArgs, FREE_PUBLISHER};
-use crate::swarm::connections::Swarm;
-use crate::swarm::interrupt::Interrupt;
-use crate::swarm::latency::Latency;
-use crate::swarm::proc::Memory;
-use crate::swarm::publisher::Publisher;
-use crate::swarm::readers::{Layout, Readers};
-use crate::swarm::report::{Outcome, byte_change, bytes, grouped, progress};
-use crate::swarm::scrape::Metrics;
-use crate::swarm::sockets;
+use crate::swarm::{
+    Broker, BrokerArgs, FREE_PUBLISHER, Interrupt, Latency, Layout, Memory, Metrics, Outcome, Publisher,
+    Readers, Swarm, byte_change, bytes, grouped, progress, sockets,
+};
 
 use going_on::{GoingOn, Phase};
 
@@ -33,6 +26,10 @@ use going_on::{GoingOn, Phase};
 const GROWTH_BYTES_MAX: u64 = 64 * 1024;
 /// Bytes by which the broker may grow for other reasons.
 const OTHER_GROWTH_BYTES: u64 = 4 * 1024 * 1024;
+/// One in so many readers stands still.
+const ONE_IN: usize = 10;
+/// Topics of each reader.
+const TOPICS_EACH: usize = 4;
 /// How long stopped readers may take for their first new message.
 const FRESH_WITHIN: Duration = Duration::from_secs(60);
 /// If no message comes for this time, nothing more is on its way.
@@ -48,9 +45,6 @@ pub(crate) struct StallArgs {
     /// Readers; each takes one open file here and one in the broker
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
     connections: u32,
-    /// Percentage of the readers that stand still
-    #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=90))]
-    percent: u32,
     /// How many seconds they stand still, and how many all read before that
     #[arg(long, default_value_t = 60, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=100))]
     seconds: u64,
@@ -58,11 +52,8 @@ pub(crate) struct StallArgs {
     #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// Topics, all conflated
-    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(4..=100_000))]
     topics: u32,
-    /// Topics of each reader
-    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    topics_each: u32,
     /// Messages per second on each topic
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate_each: u32,
@@ -74,22 +65,16 @@ pub(crate) struct StallArgs {
 }
 
 impl StallArgs {
-    fn layout(&self) -> anyhow::Result<Layout> {
-        ensure!(
-            self.topics_each <= self.topics,
-            "--topics-each {} is more than --topics {}",
-            self.topics_each,
-            self.topics
-        );
-        Ok(Layout {
+    fn layout(&self) -> Layout {
+        Layout {
             readers: self.connections as usize,
             topics: (0..self.topics).map(|topic| format!("ticker.S{topic}")).collect(),
-            topics_each: self.topics_each as usize,
+            topics_each: TOPICS_EACH,
             apart: 1,
             publishes: true,
             mode: Some(Mode::Conflate),
             ..Layout::default()
-        })
+        }
     }
 }
 
@@ -98,7 +83,7 @@ impl StallArgs {
 /// # Errors
 /// When the trial could not be run to its end. What the broker does wrong is part of the outcome.
 pub(crate) fn run(args: &StallArgs, interrupt: &Interrupt) -> anyhow::Result<Outcome> {
-    let layout = args.layout()?;
+    let layout = args.layout();
     let mut command = args.broker.command()?;
     command
         .args(["--feed", "none", "--anonymous-publish", "ticker.>"])
@@ -109,7 +94,7 @@ pub(crate) fn run(args: &StallArgs, interrupt: &Interrupt) -> anyhow::Result<Out
         .env("TICKWIRE_HEARTBEAT__PONG_TIMEOUT_MS", "150000")
         .env("TICKWIRE_SOCKET__USER_TIMEOUT_MS", "600000");
     let broker = Broker::start(&mut command, interrupt)?;
-    let stopped = (layout.readers * args.percent as usize / 100).max(1);
+    let stopped = layout.readers / ONE_IN;
     let watch = GoingOn::new(layout.readers - stopped, layout.readers)?;
     let connections = layout.connections();
     let mut run = Run {
@@ -132,7 +117,6 @@ pub(crate) fn run(args: &StallArgs, interrupt: &Interrupt) -> anyhow::Result<Out
     Ok(outcome)
 }
 
-/// The figures of one stop.
 #[derive(Debug, Serialize)]
 struct Round {
     before: Memory,
@@ -149,7 +133,6 @@ struct Round {
     fresh: usize,
 }
 
-/// The parts of a run.
 struct Run {
     /// How many readers stop: the last ones.
     stopped: usize,
@@ -175,16 +158,10 @@ impl Run {
         }
         self.be_quiet()?;
         let mut outcome = Outcome::of_broker(self.broker.description());
-        outcome.row(
-            "connections",
-            format_args!(
-                "{}, of these {} stand still for {} s, {} times",
-                grouped(u64::from(args.connections)),
-                grouped(self.stopped as u64),
-                args.seconds,
-                args.rounds
-            ),
-        );
+        let (all, stopped) = (grouped(u64::from(args.connections)), grouped(self.stopped as u64));
+        let (seconds, times) = (args.seconds, args.rounds);
+        let text = format!("{all}, of these {stopped} stand still for {seconds} s, {times} times");
+        outcome.row("connections", text);
         outcome.figure("connections", args.connections);
         outcome.figure("stopped", self.stopped);
         outcome.count("published", "messages published", self.publisher.count);
@@ -202,7 +179,6 @@ impl Run {
         Ok(outcome)
     }
 
-    /// Publishes and reads for the given time.
     fn go_on(&mut self, time: Duration, phase: Phase) -> anyhow::Result<()> {
         self.swarm.handler.watch.phase = phase;
         self.publisher.turn_for(&mut self.swarm, time)?;
@@ -271,7 +247,6 @@ impl Run {
         Ok(held)
     }
 
-    /// Reads until nothing more comes.
     fn be_quiet(&mut self) -> anyhow::Result<()> {
         let until = Instant::now() + QUIET_WITHIN;
         let (mut updates, mut since) = (self.swarm.handler.counts.updates, Instant::now());
@@ -292,34 +267,30 @@ impl Run {
             grown / self.stopped as u64
         };
         for (number, round) in (1..).zip(rounds) {
-            outcome.row(
-                format!("round {number}: broker's RSS"),
-                format_args!(
-                    "{} before, {} ({} per stopped connection; anonymous {})",
-                    bytes(round.before.rss_bytes),
-                    byte_change(round.before.rss_bytes, round.stalled.rss_bytes),
-                    bytes(each(round)),
-                    byte_change(round.before.anon_bytes, round.stalled.anon_bytes)
-                ),
+            let mut row = |label: &str, value: String| outcome.row(format!("round {number}: {label}"), value);
+            let (before, stalled) = (round.before, round.stalled);
+            let (rss, each) = (
+                byte_change(before.rss_bytes, stalled.rss_bytes),
+                bytes(each(round)),
             );
-            outcome.row(
-                format!("round {number}: in the kernel"),
-                format_args!(
-                    "{} per stopped connection in the mean, at most {}",
-                    bytes(round.kernel_mean_bytes),
-                    bytes(round.kernel_max_bytes)
-                ),
+            let anonymous = byte_change(before.anon_bytes, stalled.anon_bytes);
+            let before = bytes(before.rss_bytes);
+            row(
+                "broker's RSS",
+                format!("{before} before, {rss} ({each} per stopped connection; anonymous {anonymous})"),
             );
-            outcome.row(
-                format!("round {number}: going on"),
-                format_args!(
-                    "{} of {} have the newest, after {:.1} older messages in the mean, at most {} ({}); {} were lagging",
-                    round.fresh,
-                    self.stopped,
-                    round.stale_mean_messages,
-                    round.stale_max_messages,
-                    bytes(round.stale_max_bytes),
-                    round.lagging
+            let [mean, most] = [round.kernel_mean_bytes, round.kernel_max_bytes].map(bytes);
+            row(
+                "in the kernel",
+                format!("{mean} per stopped connection in the mean, at most {most}"),
+            );
+            let (fresh, stopped, lagging) = (round.fresh, self.stopped, round.lagging);
+            let (mean, most) = (round.stale_mean_messages, round.stale_max_messages);
+            let stale = bytes(round.stale_max_bytes);
+            row(
+                "going on",
+                format!(
+                    "{fresh} of {stopped} have the newest, after {mean:.1} older messages in the mean, at most {most} ({stale}); {lagging} were lagging"
                 ),
             );
         }
@@ -329,10 +300,8 @@ impl Run {
             let text = format_args!("{growth} bytes per stopped connection, {allowed} are allowed");
             outcome.faults.add("broker grew", text);
         }
-        outcome.row(
-            "broker's growth per stopped connection",
-            format_args!("{} at most", bytes(growth)),
-        );
+        let text = format_args!("{} at most", bytes(growth));
+        outcome.row("broker's growth per stopped connection", text);
         outcome.figure("rounds", rounds);
     }
 
@@ -362,14 +331,8 @@ impl Run {
                 let text = format_args!("{own} {what} here, {brokers} by the broker's count");
                 outcome.faults.add("ledger", text);
             }
-            outcome.row(
-                what,
-                format_args!(
-                    "{} here, {} by the broker's count",
-                    grouped(own),
-                    grouped(brokers as u64)
-                ),
-            );
+            let [own, brokers] = [own, brokers as u64].map(grouped);
+            outcome.row(what, format_args!("{own} here, {brokers} by the broker's count"));
         }
         outcome.figures(counts);
         outcome.figures(sums);

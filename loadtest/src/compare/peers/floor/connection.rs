@@ -10,7 +10,6 @@ use mio::{Interest, Registry, Token};
 use tickwire_wire::frame::{Event, Limits, Opcode, Parser, frame};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-/// Most bytes that wait for a connection.
 const BACKLOG_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Longest head of a handshake, in bytes.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
@@ -19,7 +18,6 @@ const HEAD_BYTES_MAX: usize = 8 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Gone;
 
-/// A command of a client.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Command<'m> {
     /// Subscribes to topics, separated by commas.
@@ -46,17 +44,14 @@ struct Inbound {
     parser: Parser,
 }
 
-/// A connection of the floor.
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: TcpStream,
-    /// The bytes that wait to be written.
     out: Vec<u8>,
     inbound: Box<Inbound>,
 }
 
 impl Connection {
-    /// Takes over an accepted connection.
     pub(super) fn open(mut stream: TcpStream, token: Token, registry: &Registry) -> std::io::Result<Self> {
         stream.set_nodelay(true)?;
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;

@@ -20,11 +20,9 @@ use tickwire_wire::frame::{Opcode, frame};
 
 use self::connection::{Command, Connection};
 use super::server::announce;
-use crate::swarm::process::loopback;
+use crate::swarm::loopback;
 
-/// Its name and version.
 const VERSION: &str = concat!("plain-send floor ", env!("CARGO_PKG_VERSION"));
-/// Most readiness events of one cycle.
 const EVENTS_MAX: usize = 1_024;
 /// Bytes to read at once, into memory that all connections share.
 const SCRATCH_BYTES: usize = 256 * 1024;
@@ -40,14 +38,12 @@ pub(crate) fn serve() -> anyhow::Result<()> {
     }
 }
 
-/// A message of the current cycle.
 #[derive(Debug)]
 struct Publication {
     topic: usize,
     frame: Box<[u8]>,
 }
 
-/// The server.
 #[derive(Debug)]
 struct Floor {
     poll: Poll,
@@ -57,7 +53,6 @@ struct Floor {
     /// Free places in `connections`.
     free: Vec<usize>,
     topics: HashMap<String, usize>,
-    /// The subscribers of each topic.
     subscribers: Vec<Vec<usize>>,
     scratch: Box<[u8]>,
     /// What the connections have published in this cycle, in order.

@@ -5,17 +5,13 @@ use std::time::Instant;
 use tickwire_wire::Micros;
 
 use super::*;
-use crate::swarm::conn::{ConnId, Handler, Reply};
-use crate::swarm::connections::{Endpoint, Swarm};
-use crate::swarm::interrupt::Interrupt;
-use crate::swarm::report::Faults;
+use crate::swarm::{ConnId, Endpoint, Faults, Handler, Interrupt, Reply, Swarm};
 
 /// How long a test waits for anything.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// How long a cycle waits for events.
 const CYCLE: Duration = Duration::from_millis(1);
 
-/// The messages of each client.
 #[derive(Default)]
 struct Clients {
     heard: Vec<Vec<String>>,
@@ -42,7 +38,6 @@ struct Test {
 }
 
 impl Test {
-    /// A floor with `count` clients.
     fn new(count: usize) -> Self {
         let floor = Floor::listen().expect("a floor");
         let endpoint = Endpoint::new(floor.listener.local_addr().expect("a port"), "/", None);

@@ -14,7 +14,6 @@ use tickwire_wire::frame::Opcode;
 use super::{GET, GOOD, asks, frame, head, offering, seconds, send, then};
 use crate::trials::attack::row::{Answer, Ending, Row, Step, Variant};
 
-/// The secret of tokens signed with HS256.
 const SECRET: &[u8] = b"a secret of the load test, thirty-two bytes at least";
 /// A public key, which is not secret.
 const PUBLIC: &[u8] = include_bytes!("../../../../../crates/server/tests/keys/rsa.public.pem");
@@ -82,7 +81,6 @@ fn claims(subject: &str, changes: &Value) -> Value {
     claims
 }
 
-/// A token with these claims, signed with `secret`.
 fn signed(header: &Value, claims: &Value, secret: &[u8]) -> String {
     let encode = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
     let message = format!("{}.{}", encode(header), encode(claims));
@@ -94,7 +92,6 @@ fn signed(header: &Value, claims: &Value, secret: &[u8]) -> String {
     )
 }
 
-/// A valid token, with `changes`.
 fn token(subject: &str, changes: &Value) -> String {
     signed(&json!({"alg": "HS256"}), &claims(subject, changes), SECRET)
 }
@@ -104,7 +101,6 @@ fn showing(token: &str) -> String {
     format!("Authorization: Bearer {token}")
 }
 
-/// Sends `message` in a frame.
 fn say(message: &Value) -> Step {
     send(text(message))
 }
@@ -150,12 +146,10 @@ fn tokens() -> Vec<Variant> {
     let good = claims("mallory", &json!({}));
     let unsigned = signed(&json!({"alg": "none"}), &good, SECRET);
     let unsigned = unsigned.rsplit_once('.').map_or("", |(message, _)| message);
+    let by_public_key = signed(&json!({"alg": "HS256"}), &good, PUBLIC);
     [
         ("alg none", format!("{unsigned}.")),
-        (
-            "a public key as the secret",
-            signed(&json!({"alg": "HS256"}), &good, PUBLIC),
-        ),
+        ("a public key as the secret", by_public_key),
         ("exp as text", token("mallory", &json!({"exp": "99999999999"}))),
         ("exp missing", token("mallory", &json!({"exp": null}))),
         ("another audience", token("mallory", &json!({"aud": "another"}))),
@@ -167,14 +161,10 @@ fn tokens() -> Vec<Variant> {
 
 fn steering() -> Vec<Variant> {
     let own = b"the attacker's own secret, long enough";
-    let url = "http://127.0.0.1:9/jwks.json";
+    let (url, file) = ("http://127.0.0.1:9/jwks.json", "../../../../dev/null");
     [
         ("jku", json!({"alg": "HS256", "jku": url}), json!({})),
-        (
-            "kid",
-            json!({"alg": "HS256", "kid": "../../../../dev/null"}),
-            json!({}),
-        ),
+        ("kid", json!({"alg": "HS256", "kid": file}), json!({})),
         ("iss", json!({"alg": "HS256"}), json!({"iss": url})),
     ]
     .iter()
@@ -202,11 +192,8 @@ fn expiring(attack_seconds: f64) -> Vec<Variant> {
         .collect();
     let auth = say(&json!({"op": "auth", "id": 1, "token": token("mallory", &json!({}))}));
     let steps = offering(&[&showing(&token("alice", &json!({})))], [auth]);
-    variants.push(Variant::new(
-        "another's token",
-        steps,
-        Answer::refusal("forbidden"),
-    ));
+    let refused = Answer::refusal("forbidden");
+    variants.push(Variant::new("another's token", steps, refused));
     variants
 }
 

@@ -43,17 +43,10 @@ fn reserved() -> Vec<Variant> {
 
 fn control() -> Vec<Variant> {
     let of = |opcode| {
+        let (long, begun) = (frame(true, opcode, &[b'x'; 126]), frame(false, opcode, b""));
         [
-            closes(
-                format!("a {opcode} of 126 bytes"),
-                frame(true, opcode, &[b'x'; 126]),
-                1002,
-            ),
-            closes(
-                format!("a {opcode} in fragments"),
-                frame(false, opcode, b""),
-                1002,
-            ),
+            closes(format!("a {opcode} of 126 bytes"), long, 1002),
+            closes(format!("a {opcode} in fragments"), begun, 1002),
         ]
     };
     [Opcode::Ping, Opcode::Pong, Opcode::Close]
@@ -67,13 +60,10 @@ fn close() -> Vec<Variant> {
         let frame = frame(true, Opcode::Close, &code.to_be_bytes());
         closes(format!("code {code}"), frame, 1002)
     };
+    let bad = frame(true, Opcode::Close, b"\x03\xe8\xff");
     let mut variants = vec![
         closes("one byte", frame(true, Opcode::Close, b"\x03"), 1002),
-        closes(
-            "a reason that is not UTF-8",
-            frame(true, Opcode::Close, b"\x03\xe8\xff"),
-            1007,
-        ),
+        closes("a reason that is not UTF-8", bad, 1007),
     ];
     variants.extend([1005, 1006, 2999].map(of_code));
     variants

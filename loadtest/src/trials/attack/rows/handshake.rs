@@ -8,7 +8,7 @@ use tickwire_wire::frame::Opcode;
 use tickwire_wire::limits::{FIRST_REQUEST_MS, HANDSHAKE_MS, HEADER_BYTES_MAX, HEADERS_MAX};
 
 use super::{GET, GOOD, asks, frame, head, repeat, seconds, send, then};
-use crate::swarm::certificates::trusting;
+use crate::swarm::trusting;
 use crate::trials::attack::row::{Ending, Row, Step, Variant};
 
 /// How long after a limit the answer must have come.
@@ -121,19 +121,13 @@ fn instead_of(name: &str, line: &'static str) -> String {
 
 fn wrong() -> Vec<Variant> {
     let both = [&GOOD[..], &["Content-Length: 3", "Transfer-Encoding: chunked"]].concat();
+    let (version, key) = ("Sec-WebSocket-Version", "Sec-WebSocket-Key");
+    let short_key = instead_of(key, "Sec-WebSocket-Key: c2hvcnQ=");
     vec![
-        asks(
-            "version 8",
-            instead_of("Sec-WebSocket-Version", "Sec-WebSocket-Version: 8"),
-            426,
-        ),
-        asks("no version", instead_of("Sec-WebSocket-Version", ""), 426),
-        asks("no key", instead_of("Sec-WebSocket-Key", ""), 400),
-        asks(
-            "a short key",
-            instead_of("Sec-WebSocket-Key", "Sec-WebSocket-Key: c2hvcnQ="),
-            400,
-        ),
+        asks("version 8", instead_of(version, "Sec-WebSocket-Version: 8"), 426),
+        asks("no version", instead_of(version, ""), 426),
+        asks("no key", instead_of(key, ""), 400),
+        asks("a short key", short_key, 400),
         asks("HTTP/1.0", head("GET /v1/ws HTTP/1.0", &GOOD), 426),
         // The broker answers other methods with 400, although RFC 9110 §15.5.6 has the status 405 for them.
         asks("POST", head("POST /v1/ws HTTP/1.1", &GOOD), 400),

@@ -25,8 +25,8 @@ pub(super) fn rows() -> Vec<Row> {
         // Publications have the same limit as other requests. By default, a flood of them would need more than
         // attackers have here.
         settings: vec![
-            ("TICKWIRE_LIMITS__PUBLISHES_PER_S", "50".to_owned()),
-            ("TICKWIRE_LIMITS__PUBLISHES_BURST", "200".to_owned()),
+            ("TICKWIRE_LIMITS__PUBLISHES_PER_S", "50"),
+            ("TICKWIRE_LIMITS__PUBLISHES_BURST", "200"),
         ],
         ..Row::new(21, "ping, subscribe or publish flood", flood())
     };
@@ -52,21 +52,18 @@ pub(super) fn rows() -> Vec<Row> {
         half_open,
         Row {
             every: seconds(2),
-            settings: vec![("TICKWIRE_LIMITS__CONNECTIONS", "{half}".to_owned())],
-            ..Row::new(24, "connection flood", more_than_may_be())
+            settings: vec![("TICKWIRE_LIMITS__CONNECTIONS", "{half}")],
+            ..Row::new(24, "connection flood", more_than_may_be(503))
         },
         Row {
             every: seconds(2),
             settings: vec![
-                ("TICKWIRE_LIMITS__EXEMPT_ADDRESSES", ALL_BUT_ONE.to_owned()),
+                ("TICKWIRE_LIMITS__EXEMPT_ADDRESSES", ALL_BUT_ONE),
                 // The limit is low enough for a small run to reach it.
-                (
-                    "TICKWIRE_LIMITS__CONNECTIONS_PER_ADDRESS",
-                    "{half-attackers}".to_owned(),
-                ),
+                ("TICKWIRE_LIMITS__CONNECTIONS_PER_ADDRESS", "{half-attackers}"),
             ],
             one_address: Some(THE_ONE),
-            ..Row::new(24, "connection flood from one address", from_one_address())
+            ..Row::new(24, "connection flood from one address", more_than_may_be(429))
         },
         storm,
         Row::new(26, "a library's private key, nested", private_keys()),
@@ -77,6 +74,7 @@ fn deep() -> Vec<Variant> {
     // As deep as fits in a message.
     let arrays = "[".repeat(65_000);
     let maps = r#"{"a":"#.repeat(13_000);
+    let more = frame(true, Opcode::Text, "[".repeat(100_000).as_bytes());
     let packed = |what: &str, value: &[u8]| {
         let ping = [b"\x83\xa2op\xa4ping\xa2id\x01\xa1x", value].concat();
         let steps = offering(&[PACKED], [send(frame(true, Opcode::Binary, &ping))]);
@@ -85,11 +83,7 @@ fn deep() -> Vec<Variant> {
     vec![
         refused("arrays", &arrays, "bad_request"),
         refused("maps", &maps, "bad_request"),
-        closes(
-            "100,000 arrays",
-            frame(true, Opcode::Text, "[".repeat(100_000).as_bytes()),
-            1009,
-        ),
+        closes("100,000 arrays", more, 1009),
         packed("an array of 2^32 - 1", b"\xdd\xff\xff\xff\xff"),
         packed("a map of 2^32 - 1", b"\xdf\xff\xff\xff\xff"),
         packed("60,000 arrays in MessagePack", &[0x91; 60_000]),
@@ -143,10 +137,11 @@ fn half_open() -> Vec<Variant> {
     ]
 }
 
-fn more_than_may_be() -> Vec<Variant> {
+/// Twice as many connections as allowed at once: the others get `status`.
+fn more_than_may_be(status: u16) -> Vec<Variant> {
     let stays = Variant::new("handshake", then([Step::Stay(seconds(2))]), Ending::Stayed);
     vec![Variant {
-        expected: vec![Answer::of(Ending::Stayed), Answer::of(Ending::Status(503))],
+        expected: vec![Answer::of(Ending::Stayed), Answer::of(Ending::Status(status))],
         ..stays
     }]
 }
@@ -160,7 +155,6 @@ const ARRAYS_WITHIN: usize = 120;
 /// How many texts are within texts.
 const LAYERS: usize = 10;
 
-/// `text` as a string in MessagePack.
 fn packed_text(text: &str) -> Vec<u8> {
     let len = u16::try_from(text.len()).expect("fits in a message");
     [&[0xda][..], &len.to_be_bytes(), text.as_bytes()].concat()
@@ -227,15 +221,6 @@ fn private_key(key: &'static str) -> [Variant; 5] {
             Ending::Stayed,
         ),
     ]
-}
-
-/// Twice as many connections as allowed at once.
-fn from_one_address() -> Vec<Variant> {
-    let stays = Variant::new("handshake", then([Step::Stay(seconds(2))]), Ending::Stayed);
-    vec![Variant {
-        expected: vec![Answer::of(Ending::Stayed), Answer::of(Ending::Status(429))],
-        ..stays
-    }]
 }
 
 /// All patterns of ten tokens that are each `x` or a wildcard. All of them match the same topic.

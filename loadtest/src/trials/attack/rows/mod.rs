@@ -12,11 +12,9 @@ use tickwire_wire::frame::{Opcode, client_frame};
 
 use super::row::{Answer, Ending, Row, Step, Variant};
 
-/// The number of the last row.
 pub(super) const LAST: u8 = 26;
 /// The mask of every frame.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-/// The first line of a handshake.
 const GET: &str = "GET /v1/ws HTTP/1.1";
 /// The other lines of a valid handshake.
 const GOOD: [&str; 5] = [
@@ -42,7 +40,6 @@ pub(super) fn all(attack_seconds: u64) -> Vec<Row> {
     rows
 }
 
-/// The head of a request.
 fn head(first: &str, lines: &[&str]) -> String {
     format!("{first}\r\n{}\r\n\r\n", lines.join("\r\n"))
 }
@@ -53,7 +50,6 @@ fn asks(what: &str, bytes: impl AsRef<[u8]>, status: u16) -> Variant {
     Variant::new(what, steps, Ending::Status(status))
 }
 
-/// Sends bytes unchanged.
 fn send(bytes: impl AsRef<[u8]>) -> Step {
     Step::Send(bytes.as_ref().into())
 }
