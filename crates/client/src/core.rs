@@ -446,7 +446,7 @@ impl Core {
         while self.syncing.len() > SYNCING_MAX
             && let Some((_, oldest)) = self.syncing.pop_first()
         {
-            oldest.end(Err(RequestError::BadAnswer("its end")));
+            oldest.end(Err(RequestError::TooManyWaiting { max: SYNCING_MAX }));
         }
     }
 }

@@ -221,6 +221,8 @@ impl Driver {
 #[derive(Debug)]
 struct Outage {
     backoff: Backoff,
+    /// Whether a connection of this outage ended with a drain.
+    drained: bool,
     /// How many connections in a row ended with unreadable data.
     unreadable: u32,
 }
@@ -229,12 +231,14 @@ impl Outage {
     fn new(bounds: BackoffBounds) -> Self {
         Self {
             backoff: Backoff::new(bounds),
+            drained: false,
             unreadable: 0,
         }
     }
 
     /// Ends the outage, since a connection lasted.
     fn over(&mut self) {
+        self.drained = false;
         self.backoff.reset();
         self.unreadable = 0;
     }
@@ -253,8 +257,14 @@ fn retry_in(end: &End, outage: &mut Outage) -> Option<Duration> {
         return None;
     }
     Some(match end.reconnect_at {
-        // The broker itself spreads the clients of a drain.
-        Some(at) => at.saturating_duration_since(Instant::now()),
+        // The broker itself spreads the clients of a drain. One that drains every connection at once must not make the client
+        // connect in a loop.
+        Some(at) => {
+            let again = std::mem::replace(&mut outage.drained, true);
+            let least = again.then(|| outage.backoff.next(rand::random()));
+            at.saturating_duration_since(Instant::now())
+                .max(least.unwrap_or_default())
+        }
         None => outage.backoff.next(rand::random()),
     })
 }
@@ -277,6 +287,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_broker_that_drains_every_connection_at_once_is_not_dialled_in_a_loop() {
+        let mut outage = Outage::new(BackoffBounds {
+            first_ms: 100,
+            max_ms: 400,
+        });
+        let mut waited = Duration::ZERO;
+        for _ in 0..50 {
+            waited += retry_in(&end(Loss::Drained, Some(Instant::now())), &mut outage)
+                .expect("a drain says to reconnect");
+        }
+        assert!(waited > Duration::from_secs(2), "50 connections in {waited:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn waits_follow_the_drain_or_the_bounds() {
         let bounds = BackoffBounds {
             first_ms: 100,
@@ -290,8 +314,10 @@ mod tests {
             Some(Duration::from_millis(8_300)),
             "the rest of the drain's time"
         );
+        outage.over();
         let left = retry_in(&end(Loss::Drained, Some(Instant::now())), &mut outage);
         assert_eq!(left, Some(Duration::ZERO));
+        outage.over();
         for ceiling_ms in [100, 200, 400, 400] {
             let wait = retry_in(&end(closed(4002), None), &mut outage).expect("4002 says to reconnect");
             assert!(

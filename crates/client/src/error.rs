@@ -250,6 +250,12 @@ pub enum RequestError {
     /// The client has stopped for good.
     #[error("the client is closed")]
     Closed,
+    /// More requests wait for their `synced` than the client keeps. The oldest is given up; its subscriptions go on.
+    #[error("more than {max} requests wait to be synced; the client no longer waits for the oldest")]
+    TooManyWaiting {
+        /// The most that wait.
+        max: usize,
+    },
     /// The broker's answer lacks what the request needs. The text names it.
     #[error("the broker's answer lacks {0}")]
     BadAnswer(&'static str),

@@ -95,7 +95,7 @@ impl Queue {
                 if !lines.ends.is_empty() {
                     if !at_end {
                         // The beginning of a line that failed must not become the beginning of this one.
-                        at_end = out.write(b"\n").is_ok();
+                        at_end = out.write_all(b"\n").is_ok();
                     }
                     let (lost, ended) = lines.write(&mut out);
                     at_end &= ended;
