@@ -92,12 +92,11 @@ pub(super) async fn lines(
         bulk.run()
     });
     match ran.await {
-        Ok(outcome) => {
-            let published = outcome?;
-            // The first was paid for with the request.
+        Ok((published, stopped)) => {
+            // The first was paid for with the request. Those before a line that was refused are published, too.
             let more = published.saturating_sub(1);
             arrival.charge_publishes(&context.address_limits, admission, more);
-            Ok(reply::json(&Receipt { published }))
+            stopped.map(|()| reply::json(&Receipt { published }))
         }
         Err(error) => {
             tracing::error!(%error, "a bulk publication failed");
@@ -123,10 +122,12 @@ struct Bulk {
 type BookLines<'b> = Vec<(usize, &'b [u8])>;
 
 impl Bulk {
-    /// Publishes everything and returns the number of messages.
-    fn run(&self) -> Result<usize, ErrorResponse> {
-        self.check()?;
-        self.publish()
+    /// Publishes everything. Returns the number of messages that were published, and what ended it before the last.
+    fn run(&self) -> (usize, Result<(), ErrorResponse>) {
+        match self.check() {
+            Ok(()) => self.publish(),
+            Err(bad) => (0, Err(bad.into())),
+        }
     }
 
     /// Checks that every line can be published.
@@ -172,14 +173,17 @@ impl Bulk {
         Ok(())
     }
 
-    /// Publishes every line. They have been checked.
-    fn publish(&self) -> Result<usize, ErrorResponse> {
+    /// Publishes every line. They have been checked. Returns as [`Self::run`].
+    fn publish(&self) -> (usize, Result<(), ErrorResponse>) {
         let mut published = 0;
         for message in parse_lines(&self.text, self.message_bytes) {
             if published % MESSAGES_PER_LOOK == 0 {
                 self.wait_for_shards();
             }
-            let message = message?;
+            let message = match message {
+                Ok(message) => message,
+                Err(bad) => return (published, Err(bad.into())),
+            };
             let bytes = message.payload.heap_bytes() as u64;
             let (publisher, now) = (Some(self.publisher), self.clock.now());
             let outcome = self
@@ -190,11 +194,11 @@ impl Bulk {
                     self.metrics.add(Metric::Publications, &[place.kind as usize], 1);
                     self.metrics.add(Metric::PublishedBytes, &[], bytes);
                 }
-                Err(error) => return Err(stopped_at(message.line, published, error)),
+                Err(error) => return (published, Err(stopped_at(message.line, published, error))),
             }
             published += 1;
         }
-        Ok(published)
+        (published, Ok(()))
     }
 
     /// Waits while a shard has too much to do; a queue that overflows would cost its subscribers a look into the history.
@@ -251,7 +255,9 @@ mod tests {
         };
         // As it is when the broker's last topic is made between check and publication.
         assert!(bulk.check().is_err());
-        let answer = bulk.publish().unwrap_err();
+        let (published, stopped) = bulk.publish();
+        assert_eq!(published, 1, "it is charged for");
+        let answer = stopped.unwrap_err();
         expect![[r#"409 Conflict: limit_exceeded: line 3: the broker holds its most topics (1); publish to an existing one or raise limits.topics; another publisher was faster; the 1 messages before it are published, it and what follows are not"#]]
         .assert_eq(&answer.to_string());
         assert_eq!(

@@ -176,7 +176,11 @@ impl Wanted {
             }
         });
         let seqs = seqs.collect();
-        Track::new(self.topics.clone(), Cursor { epoch, seqs })
+        let topics = self
+            .topics
+            .iter()
+            .map(|topic| (topic.clone(), directory.kind_of(topic)));
+        Track::new(topics, Cursor { epoch, seqs })
     }
 }
 

@@ -16,7 +16,7 @@ use tickwire_metrics::Metric;
 use tickwire_router::{Fanout, Outbox, SessionId, Waiting};
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::frame::{Opcode, payload_of};
-use tickwire_wire::{CloseCode, Control, Seq};
+use tickwire_wire::{CloseCode, Control, Kind, Seq};
 
 use super::context::HttpContext;
 use super::progress::Stalled;
@@ -31,14 +31,15 @@ const RETRY_MS: u64 = 2_000;
 /// How far a stream has come in each of its topics, none of which is a wildcard.
 #[derive(Debug)]
 pub(super) struct Track {
-    places: HashMap<String, usize>,
+    /// The topics, with their places in the cursor.
+    places: HashMap<String, (usize, Kind)>,
     cursor: Cursor,
 }
 
 impl Track {
     /// The track of a stream that is at `cursor`, whose numbers are those of `topics`.
-    pub(super) fn new(topics: Vec<String>, cursor: Cursor) -> Self {
-        let places = topics.into_iter().enumerate().map(|(at, topic)| (topic, at));
+    pub(super) fn new(topics: impl Iterator<Item = (String, Kind)>, cursor: Cursor) -> Self {
+        let places = topics.enumerate().map(|(at, (topic, kind))| (topic, (at, kind)));
         Self {
             places: places.collect(),
             cursor,
@@ -47,9 +48,18 @@ impl Track {
 
     /// The cursor after message `seq` of `topic`.
     fn advance(&mut self, topic: &str, seq: Seq) -> Option<&Cursor> {
-        let at = *self.places.get(topic)?;
+        let (at, _) = *self.places.get(topic)?;
         self.cursor.seqs[at] = seq;
         Some(&self.cursor)
+    }
+
+    /// The cursor after a gap of `topic` up to message `seq`. The gap of a book does not move it: a client that is cut off
+    /// before the book that follows has to get both again.
+    fn pass(&mut self, topic: &str, seq: Seq) -> Option<&Cursor> {
+        match self.places.get(topic)? {
+            (_, Kind::Book) => None,
+            (_, Kind::State | Kind::Event) => self.advance(topic, seq),
+        }
     }
 }
 
@@ -242,7 +252,7 @@ impl Events {
             Control::Welcome { .. } => ("welcome", None),
             // Where the subscriptions begin.
             Control::Ack { .. } => ("ack", track.map(|track| &track.cursor)),
-            Control::Gap { topic, to, .. } => ("gap", track.and_then(|track| track.advance(topic, *to))),
+            Control::Gap { topic, to, .. } => ("gap", track.and_then(|track| track.pass(topic, *to))),
             Control::Status { .. } => ("status", None),
             Control::Heartbeat { .. } => ("heartbeat", None),
             Control::Pong { .. } => ("pong", None),
@@ -278,5 +288,41 @@ impl Events {
         let data = serde_json::to_vec(&closed).expect("a close serialises");
         sse::write_event("close", None, &data, &mut self.piece);
         self.closed = Some(code);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tickwire_wire::message::GapReason;
+
+    use super::*;
+
+    #[test]
+    fn a_gap_of_a_book_brought_a_stream_beyond_the_book_that_follows_it() {
+        let cursor = Cursor {
+            epoch: "e".into(),
+            seqs: vec![Seq(1), Seq(1)],
+        };
+        let topics = [("book.X", Kind::Book), ("trade.X", Kind::Event)];
+        let topics = topics.map(|(topic, kind)| (topic.to_owned(), kind));
+        let mut events = Events {
+            piece: Vec::new(),
+            track: Some(Track::new(topics.into_iter(), cursor)),
+            closed: None,
+            failed: false,
+        };
+        for topic in ["book.X", "trade.X"] {
+            let gap = Control::Gap {
+                topic: topic.to_owned(),
+                epoch: "e".into(),
+                from: Seq(2),
+                to: Seq(9),
+                reason: GapReason::Slow,
+            };
+            events.write_control(&serde_json::to_vec(&gap).unwrap());
+        }
+        let text = String::from_utf8(events.piece).unwrap();
+        let ids: Vec<&str> = text.lines().filter(|line| line.starts_with("id:")).collect();
+        assert_eq!(ids, ["id: e:1,9"]);
     }
 }
