@@ -2,6 +2,7 @@
 //!
 //! The whole plan is made before anything runs. So a failing run can be shortened by leaving things out.
 
+use tickwire_router::cycle::Budgets;
 use tickwire_wire::deflate::WindowBits;
 use tickwire_wire::{Codec, Mode, Variant};
 
@@ -69,6 +70,10 @@ pub struct Setup {
     pub topics_at_once: usize,
     /// How many connections are written in one batch.
     pub batch: usize,
+    /// How many microseconds pass between two looks at the clock.
+    pub look_us: u64,
+    /// How much a shard does in one round.
+    pub budgets: Budgets,
     /// The clients.
     pub clients: Vec<ClientSetup>,
 }
@@ -135,6 +140,11 @@ fn setup(chance: &mut Chance) -> Setup {
         subscriptions: if chance.percent(10) { 3 } else { 64 },
         topics_at_once: chance.pick(&[1, 2, 1_000, 1_000]),
         batch: chance.pick(&[1, 2, 64, 64]),
+        look_us: chance.pick(&[0, 0, 1, 20, 120, 400]),
+        budgets: Budgets {
+            parked_bytes_max: chance.pick(&[0, 200, 1 << 24]),
+            ..Budgets::default()
+        },
         clients,
     }
 }

@@ -60,7 +60,7 @@ pub(crate) async fn answer(
             reply::whole(refused.response.into_response())
         }
     };
-    let readers = Readers::of(context.hub.borrow().auth.access(), &head.headers);
+    let readers = Readers::of(context.hub.borrow().auth().access(), &head.headers);
     cors::allow(&readers, &head.method, response.headers_mut());
     // Whoever waits for a 100 (Continue) has sent nothing before the body is asked for; of one without a length it cannot be told.
     let untouched = announced.is_some() && body.size_hint().exact() == announced;
@@ -154,7 +154,7 @@ fn preflight(context: &HttpContext, endpoint: Endpoint, head: &Parts) -> Result<
         return Err(nothing_at(&head.uri));
     }
     let mut response = reply::options(endpoint.methods());
-    let readers = Readers::of(context.hub.borrow().auth.access(), &head.headers);
+    let readers = Readers::of(context.hub.borrow().auth().access(), &head.headers);
     cors::allow_requests(&readers, endpoint.methods(), response.headers_mut());
     Ok(response)
 }

@@ -176,17 +176,17 @@ impl HttpContext {
 
     /// What the client behind a request with these `headers` may do: first of all whether it is let in.
     pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<Admission, ErrorResponse> {
-        Ok(self.hub.borrow().auth.admit(headers)?)
+        Ok(self.hub.borrow().auth().admit(headers)?)
     }
 
     /// What whoever was let in with `admission` may do now.
     pub(super) fn still(&self, admission: &Admission) -> Result<Rights, ErrorResponse> {
-        Ok(self.hub.borrow().auth.still(admission)?)
+        Ok(self.hub.borrow().auth().still(admission)?)
     }
 
     /// Whether the page that a browser makes a request with these `headers` for may do so, whoever it is.
     pub(super) fn admit_page(&self, headers: &HeaderMap) -> Result<(), ErrorResponse> {
-        Ok(self.hub.borrow().auth.admit_page(headers)?)
+        Ok(self.hub.borrow().auth().admit_page(headers)?)
     }
 }
 

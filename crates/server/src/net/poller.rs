@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
 use tickwire_router::SessionId;
+use tickwire_router::cycle::Ready;
 use tokio::io::Interest as TokioInterest;
 use tokio::io::unix::AsyncFd;
 
@@ -25,16 +26,6 @@ impl Readiness {
         self.0.readable().await?.clear_ready();
         Ok(())
     }
-}
-
-/// What a connection is ready for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Ready {
-    pub(crate) session: SessionId,
-    pub(crate) readable: bool,
-    pub(crate) writable: bool,
-    /// The far end has closed, or its sending side.
-    pub(crate) ended: bool,
 }
 
 /// A shard's epoll.
