@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use tickwire_router::cycle::{Budgets, Cycle};
 use tickwire_router::{
-    Directory, DirectoryLimits, EpochRule, KindRule, Kinds, Rights, SessionLimits, Shard, ShardId, ShardQueue,
-    ShardSettings, Transport,
+    Directory, DirectoryLimits, Drain, EpochRule, KindRule, Kinds, Rights, SessionLimits, Shard, ShardId,
+    ShardQueue, ShardSettings, Transport,
 };
 use tickwire_wire::deflate;
 use tickwire_wire::limits::OUTBOX_REFILL_BYTES;
@@ -48,6 +48,8 @@ pub(crate) struct Broker {
     pub(crate) links: Vec<Option<Link>>,
     rights: Rc<Rights>,
     setup: Rc<Setup>,
+    /// The most bytes that the settings since the start let wait for one connection.
+    outbox_bytes: usize,
     /// What happened since the start, without what the shards count.
     pub(crate) tally: Tally,
 }
@@ -83,6 +85,7 @@ impl Broker {
             links: (0..setup.clients.len()).map(|_| None).collect(),
             rights: Rc::new(rights),
             setup: setup.clone(),
+            outbox_bytes: setup.outbox_bytes,
             tally: Tally {
                 starts: 1,
                 ..Tally::default()
@@ -105,7 +108,9 @@ impl Broker {
         let session =
             self.shards[it.shard].open(it.variant(), Transport::WebSocket, self.rights.clone(), now);
         self.tally.connections += 1;
-        self.links[client] = Some(Link::new(it.shard, it.codec, session, it.socket_bytes, now));
+        let mut link = Link::new(it.shard, it.codec, session, it.socket_bytes, now);
+        link.drained = self.shards[it.shard].is_draining();
+        self.links[client] = Some(link);
     }
 
     /// Breaks the connection of a client. The bytes that the socket took are still in `down`.
@@ -116,6 +121,37 @@ impl Broker {
             let shard = link.shard;
             let (cycle, it, mut sockets) = self.parts(shard, usize::MAX, now, trace);
             cycle.with(it, &mut sockets).drop_session(id);
+        }
+    }
+
+    /// Has a shard leave.
+    pub(crate) fn drain(&mut self, shard: usize, window_ms: u64, patience_ms: u64, now: Micros) {
+        let Some(it) = self.shards.get_mut(shard) else {
+            return;
+        };
+        let drain = Drain {
+            window_ms,
+            deadline_ms: window_ms + patience_ms,
+            patience_ms,
+            seed: now.0,
+        };
+        it.begin_drain(drain, now);
+        for link in self.links.iter_mut().flatten().filter(|link| link.shard == shard) {
+            link.drained = true;
+        }
+    }
+
+    /// Takes other settings, until the next start.
+    pub(crate) fn reload(&mut self, outbox_bytes: usize, topics_at_once: usize) {
+        self.tally.reloads += 1;
+        self.outbox_bytes = self.outbox_bytes.max(outbox_bytes);
+        for shard in &mut self.shards {
+            let settings = ShardSettings {
+                outbox_bytes_max: outbox_bytes,
+                topics_at_once,
+                ..settings(&self.setup)
+            };
+            shard.reconfigure(settings, COMPRESSION);
         }
     }
 
@@ -181,6 +217,9 @@ impl Broker {
         cycle.set_budgets(budgets);
         let turned = cycle.with(it, &mut sockets).run();
         let (moved, broken) = (sockets.moved, sockets.broken);
+        let (is_behind, is_parked) = (cycle.is_behind(), cycle.parked_count() > 0);
+        self.tally.behind += u64::from(is_behind);
+        self.tally.parked += u64::from(is_parked);
         *now = turned.ended;
         broken.map_or(Ok(()), Err)?;
         let queued = self.shards[shard].queue_depth() > 0;
@@ -204,7 +243,7 @@ impl Broker {
         if self.setup.queue < 1_000 {
             return; // the shard reads the histories at any time, and they may hold little
         }
-        let full = self.setup.outbox_bytes + OUTBOX_REFILL_BYTES + 2 * FRAME_MAX;
+        let full = self.outbox_bytes + OUTBOX_REFILL_BYTES + 2 * FRAME_MAX;
         for (link, client) in self.links.iter_mut().zip(&self.setup.clients) {
             // The owed bytes are counted uncompressed. Compressed, they may be far fewer.
             let link = link
@@ -219,7 +258,7 @@ impl Broker {
     /// Checks what only the broker's side can see.
     fn check(&self, shard: usize, now: Micros) -> Result<(), Broken> {
         let setup = &self.setup;
-        let room = setup.outbox_bytes + OUTBOX_REFILL_BYTES + 3 * FRAME_MAX;
+        let room = self.outbox_bytes + OUTBOX_REFILL_BYTES + 3 * FRAME_MAX;
         // The timer that detects a stall runs every second, or every quarter of the stall time.
         let patience = Micros(0).plus_ms(2 * setup.stall_ms + 3_000).0;
         for (client, link) in self.links.iter().enumerate() {

@@ -332,6 +332,7 @@ impl Client {
             }
             CloseCode::NO_PONG => ms(link.heard_before_close) >= setup.pong_timeout_ms,
             CloseCode::NO_REQUEST => !link.requested && ms(link.opened_at) >= setup.first_request_ms,
+            CloseCode::DRAIN => link.drained,
             _ => false,
         };
         ensure(due, Rule::Closes, || {

@@ -68,6 +68,8 @@ pub(crate) struct Link {
     pub(crate) down_ended: bool,
     /// Whether something came from the client that the broker's poller has not told yet.
     pub(crate) news: bool,
+    /// Whether its shard leaves.
+    pub(crate) drained: bool,
     /// Whether the session accepted requests when the round began.
     pub(crate) was_open: bool,
     /// Whether the socket took bytes again in this round.
@@ -109,6 +111,7 @@ impl Link {
             session: Some(session),
             line: Line::websocket(Limits::default(), Vec::new()),
             news: false,
+            drained: false,
             was_open: true,
             said: None,
             up: Vec::new(),

@@ -91,6 +91,15 @@ impl World {
             Op::Pace { client, pace } => self.clients[*client].pace = *pace,
             Op::Mute { client, on } => self.clients[*client].mute = *on,
             Op::Wait { ms } => self.wait(*ms)?,
+            Op::Drain {
+                shard,
+                window_ms,
+                patience_ms,
+            } => self.broker.drain(*shard, *window_ms, *patience_ms, self.now),
+            Op::Reload {
+                outbox_bytes,
+                topics_at_once,
+            } => self.broker.reload(*outbox_bytes, *topics_at_once),
             Op::Restart => self.restart()?,
             Op::Settle => self.settle()?,
             Op::Connect {

@@ -50,9 +50,10 @@ impl<E> Line<E> {
     /// [is to be read](super::Turn::read_later).
     #[must_use]
     pub fn websocket(limits: Limits, early: Vec<u8>) -> Self {
-        let mut line = Self::new(Protocol::WebSocket(Parser::new(limits)));
-        line.put_back(&early);
-        line
+        Self {
+            early: (!early.is_empty()).then(|| Box::new(early)),
+            ..Self::new(Protocol::WebSocket(Parser::new(limits)))
+        }
     }
 
     /// A stream of events whose client may send `heard_max` bytes, which mean nothing.

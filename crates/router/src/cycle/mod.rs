@@ -130,6 +130,18 @@ impl Cycle {
         }
     }
 
+    /// Whether the last cycle had no time for all that it had to read.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.under_way.is_some() || !self.unread.is_empty()
+    }
+
+    /// Number of requests that are not done.
+    #[must_use]
+    pub fn parked_count(&self) -> usize {
+        self.parked.len()
+    }
+
     /// When the next cycle is due if nothing happens before.
     #[must_use]
     pub fn next_timeout(&self, shard: &Shard) -> Option<Micros> {

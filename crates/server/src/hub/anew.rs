@@ -34,11 +34,15 @@ impl Hub {
         let failed = self.sockets.links.iter().flatten().count();
         // Whoever sees its connection closed finds it counted.
         for transport in [Transport::WebSocket, Transport::Sse] {
-            self.sockets.metrics.set(Metric::Connections, &[transport as usize], 0);
+            self.sockets
+                .metrics
+                .set(Metric::Connections, &[transport as usize], 0);
         }
         let shard = usize::from(self.shard.id().0);
         self.sockets.metrics.add(Metric::ShardRestarts, &[shard], 1);
-        self.sockets.metrics.add(Metric::SessionsFailed, &[], failed as u64);
+        self.sockets
+            .metrics
+            .add(Metric::SessionsFailed, &[], failed as u64);
         self.sockets.metrics.flush();
         // The state that is looked at for it may be what panicked.
         if catch_unwind(AssertUnwindSafe(|| self.close_all())).is_err() {

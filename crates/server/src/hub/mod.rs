@@ -132,10 +132,10 @@ impl Hub {
     ) -> io::Result<SessionId> {
         let now = self.clock.now();
         let publisher = admission.publisher(permit.client().ip());
-        let id =
-            self.sockets
-                .auth
-                .open(&mut self.shard, variant.into(), transport, admission, now);
+        let id = self
+            .sockets
+            .auth
+            .open(&mut self.shard, variant.into(), transport, admission, now);
         self.shard.publishes_as(id, publisher);
         let is_early = !early.is_empty();
         self.connect(id, stream, permit, Line::websocket(self.frame_limits, early))?;

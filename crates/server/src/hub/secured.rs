@@ -84,9 +84,7 @@ impl Sockets {
             if self.has_own(id) {
                 continue; // the outbox does not know of them, so they would not be asked for
             }
-            let is_empty = shard
-                .outbox(id)
-                .is_none_or(tickwire_router::Outbox::is_empty);
+            let is_empty = shard.outbox(id).is_none_or(tickwire_router::Outbox::is_empty);
             // What waits beyond is for the next round.
             if is_empty || taken >= bytes_max {
                 return Ok(Wrote::All(0));
