@@ -9,6 +9,7 @@ mod branches;
 mod bucket;
 mod cell;
 mod counts;
+pub mod cycle;
 mod directory;
 mod epochs;
 mod history;

@@ -79,6 +79,9 @@ faults! {
     MissedNotTold = "what a pattern could not resume is not told",
     PingReadEarlier = "a pong says that its ping was read earlier than it was",
     AckOfPublicationPlaces = "the ack of a publication tells where a subscription stood",
+    ParkedForgotten = "a request that is not done is not gone on with",
+    RestForgotten = "what the time did not suffice for is not handled",
+    TurnLost = "a connection that is not read to its end gets no other turn",
 }
 
 /// The number of the planted fault in [`Fault::ALL`], plus one.

@@ -1,20 +1,17 @@
-//! The broker in the simulation: a directory, its shards, and the cycle of reading, delivering and writing of the
-//! server's threads.
+//! The broker in the simulation: a directory and its shards, each with the [`Cycle`] that the server's threads run.
 //!
-//! [`Link`]s take the place of the server's sockets; parser, codecs and order are the same. Here are the checks of what
-//! only the broker's side can see: what waits for a connection is bounded, connections end only for a reason, and
-//! connections that have to end do.
+//! [`Link`]s take the place of the server's sockets. Here are the checks of what only the broker's side can see: what waits for a
+//! connection is bounded, connections end only for a reason, and connections that have to end do.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tickwire_router::cycle::{Budgets, Cycle};
 use tickwire_router::{
-    Directory, DirectoryLimits, EpochRule, KindRule, Kinds, Rights, SessionId, SessionLimits, Shard, ShardId,
+    Directory, DirectoryLimits, Drain, EpochRule, KindRule, Kinds, Rights, SessionLimits, Shard, ShardId,
     ShardQueue, ShardSettings, Transport,
 };
-use tickwire_wire::codec::DataOp;
 use tickwire_wire::deflate;
-use tickwire_wire::frame::{Limits, Parser};
 use tickwire_wire::limits::OUTBOX_REFILL_BYTES;
 use tickwire_wire::message::AnnouncedLimits;
 use tickwire_wire::{Epoch, Kind, Micros, Pattern};
@@ -23,14 +20,11 @@ use crate::broken::{Broken, Rule, ensure};
 use crate::ledger::Ledger;
 use crate::link::Link;
 use crate::plan::Setup;
-use crate::request::{self, handle};
+use crate::sockets::Sockets;
 use crate::tally::Tally;
-use crate::topics::{self, NAMES};
 use crate::trace::Trace;
 use crate::truth::Truth;
 
-/// Most bytes that one connection writes at a time, as in the server.
-const BYTES_PER_WRITE: usize = 64 * 1024;
 /// Longest frame of a run in bytes: the longest message with its envelope.
 const FRAME_MAX: usize = 21_000;
 /// Bytes of all histories together, in a world that has little room for them.
@@ -48,12 +42,14 @@ const COMPRESSION: deflate::Settings = deflate::Settings {
 pub(crate) struct Broker {
     pub(crate) truth: Truth,
     pub(crate) shards: Vec<Shard>,
+    cycles: Vec<Cycle>,
     pub(crate) ledgers: Vec<Ledger>,
     /// The connection of each client, if it has one.
     pub(crate) links: Vec<Option<Link>>,
     rights: Rc<Rights>,
     setup: Rc<Setup>,
-    scratch: Vec<u8>,
+    /// The most bytes that the settings since the start let wait for one connection.
+    outbox_bytes: usize,
     /// What happened since the start, without what the shards count.
     pub(crate) tally: Tally,
 }
@@ -84,11 +80,12 @@ impl Broker {
         Self {
             truth: Truth::new(directory.clone(), setup),
             shards: (0..setup.shards).map(shard).collect(),
+            cycles: (0..setup.shards).map(|_| Cycle::new(setup.budgets)).collect(),
             ledgers: (0..setup.shards).map(|_| Ledger::default()).collect(),
             links: (0..setup.clients.len()).map(|_| None).collect(),
             rights: Rc::new(rights),
             setup: setup.clone(),
-            scratch: Vec::new(),
+            outbox_bytes: setup.outbox_bytes,
             tally: Tally {
                 starts: 1,
                 ..Tally::default()
@@ -111,14 +108,86 @@ impl Broker {
         let session =
             self.shards[it.shard].open(it.variant(), Transport::WebSocket, self.rights.clone(), now);
         self.tally.connections += 1;
-        self.links[client] = Some(Link::new(it.shard, it.codec, session, it.socket_bytes, now));
+        let mut link = Link::new(it.shard, it.codec, session, it.socket_bytes, now);
+        link.drained = self.shards[it.shard].is_draining();
+        self.links[client] = Some(link);
     }
 
     /// Breaks the connection of a client. The bytes that the socket took are still in `down`.
-    pub(crate) fn cut(&mut self, client: usize) {
-        if let Some(link) = &mut self.links[client] {
-            drop_session(&mut self.shards, link);
+    pub(crate) fn cut(&mut self, client: usize, now: Micros, trace: &mut Trace) {
+        if let Some(link) = &self.links[client]
+            && let Some(id) = link.session
+        {
+            let shard = link.shard;
+            let (cycle, it, mut sockets) = self.parts(shard, usize::MAX, now, trace);
+            cycle.with(it, &mut sockets).drop_session(id);
         }
+    }
+
+    /// Has a shard leave.
+    pub(crate) fn drain(&mut self, shard: usize, window_ms: u64, patience_ms: u64, now: Micros) {
+        let Some(it) = self.shards.get_mut(shard) else {
+            return;
+        };
+        let drain = Drain {
+            window_ms,
+            deadline_ms: window_ms + patience_ms,
+            patience_ms,
+            seed: now.0,
+        };
+        it.begin_drain(drain, now);
+        for link in self.links.iter_mut().flatten().filter(|link| link.shard == shard) {
+            link.drained = true;
+        }
+    }
+
+    /// Takes other settings, until the next start.
+    pub(crate) fn reload(&mut self, outbox_bytes: usize, topics_at_once: usize) {
+        self.tally.reloads += 1;
+        self.outbox_bytes = self.outbox_bytes.max(outbox_bytes);
+        for shard in &mut self.shards {
+            let settings = ShardSettings {
+                outbox_bytes_max: outbox_bytes,
+                topics_at_once,
+                ..settings(&self.setup)
+            };
+            shard.reconfigure(settings, COMPRESSION);
+        }
+    }
+
+    /// When the next round of some shard is due.
+    pub(crate) fn next_timeout(&self) -> Option<Micros> {
+        let due = self.cycles.iter().zip(&self.shards);
+        due.filter_map(|(cycle, shard)| cycle.next_timeout(shard)).min()
+    }
+
+    /// What a round of a shard works on.
+    fn parts<'a>(
+        &'a mut self,
+        shard: usize,
+        read: usize,
+        now: Micros,
+        trace: &'a mut Trace,
+    ) -> (&'a mut Cycle, &'a mut Shard, Sockets<'a>) {
+        let it = &mut self.shards[shard];
+        // If all of the shard's connections lag and nothing is queued, the shard knows the newest messages.
+        let knows = it.lagging_count() == it.session_count() && it.queue_depth() == 0;
+        let sockets = Sockets {
+            shard,
+            links: &mut self.links,
+            heads: knows.then(|| self.truth.heads()),
+            truth: &mut self.truth,
+            tally: &mut self.tally,
+            trace,
+            setup: &self.setup,
+            read,
+            began: now,
+            now,
+            offered: Vec::new(),
+            moved: false,
+            broken: None,
+        };
+        (&mut self.cycles[shard], it, sockets)
     }
 
     /// Whether the session of a client accepts requests.
@@ -127,252 +196,39 @@ impl Broker {
         link.and_then(|link| Some(self.shards[link.shard].is_open(link.session?))) == Some(true)
     }
 
-    /// Runs one cycle of a shard, with at most `budget` deliveries. Of each connection it reads at most `read` bytes.
-    /// Returns whether the shard did something or has more to do.
+    /// Runs one cycle of a shard, with at most `budget` deliveries. Of each connection it reads at most `read` bytes at a time.
+    /// Returns whether the shard did something or has more to do. `now` is when it ended then.
     pub(crate) fn cycle(
         &mut self,
         shard: usize,
         budget: usize,
         read: usize,
-        now: Micros,
+        now: &mut Micros,
         trace: &mut Trace,
     ) -> Result<bool, Broken> {
-        // If all of the shard's connections lag and nothing is queued, the shard knows the newest messages.
-        let it = &self.shards[shard];
-        let knows = it.lagging_count() == it.session_count() && it.queue_depth() == 0;
-        let heads = knows.then(|| self.truth.heads());
-        let heard = self.read_links(shard, read, now)?;
-        self.shards[shard].on_timeout(now);
-        let more = self.shards[shard].drain(budget, now);
-        let wrote = self.write_dirty(shard, heads.as_ref(), now, trace)?;
-        while let Some(id) = self.shards[shard].next_gone() {
-            if let Some(client) = self.client_of(shard, id) {
-                self.cut(client);
-            }
+        for link in self.links.iter_mut().flatten().filter(|link| link.shard == shard) {
+            link.was_open = link.session.is_some_and(|id| self.shards[shard].is_open(id));
         }
-        let parts = self.shards[shard].part();
-        if !more {
-            self.mark_full(shard, now);
+        let budgets = Budgets {
+            deliveries: budget,
+            ..self.setup.budgets
+        };
+        let (cycle, it, mut sockets) = self.parts(shard, read, *now, trace);
+        cycle.set_budgets(budgets);
+        let turned = cycle.with(it, &mut sockets).run();
+        let (moved, broken) = (sockets.moved, sockets.broken);
+        let (is_behind, is_parked) = (cycle.is_behind(), cycle.parked_count() > 0);
+        self.tally.behind += u64::from(is_behind);
+        self.tally.parked += u64::from(is_parked);
+        *now = turned.ended;
+        broken.map_or(Ok(()), Err)?;
+        let queued = self.shards[shard].queue_depth() > 0;
+        if !queued {
+            self.mark_full(shard, *now);
         }
-        self.check(shard, now)?;
+        self.check(shard, *now)?;
         Ledger::after_step(&self.shards[shard])?;
-        Ok(heard
-            || more
-            || parts
-            || wrote
-            || self.shards[shard].dirty_count() > 0
-            || self.shards[shard].queue_depth() > 0)
-    }
-
-    fn client_of(&self, shard: usize, id: SessionId) -> Option<usize> {
-        let owns = |link: &Option<Link>| {
-            link.as_ref()
-                .is_some_and(|link| link.shard == shard && link.session == Some(id))
-        };
-        self.links.iter().position(owns)
-    }
-
-    /// Reads what clients sent, and finds out which sockets take bytes again.
-    fn read_links(&mut self, shard: usize, read: usize, now: Micros) -> Result<bool, Broken> {
-        let mut heard = false;
-        for client in 0..self.links.len() {
-            let Some(link) = self.links[client].as_mut().filter(|link| link.shard == shard) else {
-                continue;
-            };
-            let Some(id) = link.session else { continue };
-            link.went_on = link.goes_on();
-            if link.went_on {
-                link.blocked = false;
-                self.shards[shard].writable(id);
-            }
-            if self.shards[shard].unfinished(id).is_some() {
-                heard = true;
-                request::go_on(&mut self.shards[shard], link, &self.truth, id, now);
-            }
-            let busy = self.shards[shard].unfinished(id).is_some();
-            let count = if busy { 0 } else { link.up.len().min(read) };
-            if count > 0 {
-                heard = true;
-                let mut scratch = std::mem::take(&mut self.scratch);
-                scratch.clear();
-                scratch.extend(link.up.drain(..count));
-                self.received(client, id, &mut scratch, now)?;
-                self.scratch = scratch;
-            } else if link.up_ended && link.up.is_empty() && !busy {
-                heard = true;
-                drop_session(&mut self.shards, link);
-            }
-        }
-        Ok(heard)
-    }
-
-    fn received(
-        &mut self,
-        client: usize,
-        id: SessionId,
-        bytes: &mut [u8],
-        now: Micros,
-    ) -> Result<(), Broken> {
-        let Some(link) = &mut self.links[client] else {
-            return Ok(());
-        };
-        let shard = &mut self.shards[link.shard];
-        shard.heard(id, now);
-        if shard.is_open(id) {
-            link.heard_before_close = now;
-        }
-        let mut parser = std::mem::replace(&mut link.parser, Parser::new(Limits::default()));
-        let mut input = bytes;
-        loop {
-            match parser.next(&mut input) {
-                Ok(None) => break,
-                Ok(Some(event)) => {
-                    handle(shard, link, &mut self.truth, id, event, now);
-                    if shard.unfinished(id).is_some() {
-                        // The bytes after the request are read when it is done.
-                        link.up.splice(..0, input.iter().copied());
-                        break;
-                    }
-                }
-                Err(violation) => {
-                    let what = format!("client {client}'s bytes were taken for a violation: {violation}");
-                    return Err(Broken::new(Rule::Framing, what));
-                }
-            }
-        }
-        link.parser = parser;
-        Ok(())
-    }
-
-    /// Writes once to each session that has something waiting, in batches, as the server does.
-    fn write_dirty(
-        &mut self,
-        shard: usize,
-        heads: Option<&[u64; NAMES.len()]>,
-        now: Micros,
-        trace: &mut Trace,
-    ) -> Result<bool, Broken> {
-        let mut wrote = false;
-        let mut goes_on = true;
-        while goes_on {
-            let mut batch: Vec<(usize, SessionId)> = Vec::new();
-            while batch.len() < self.setup.batch {
-                let Some(id) = self.shards[shard].next_dirty() else {
-                    goes_on = false;
-                    break;
-                };
-                let Some(client) = self.client_of(shard, id) else {
-                    continue;
-                };
-                ensure(!batch.contains(&(client, id)), Rule::Batches, || {
-                    format!("client {client} is twice in a batch")
-                })?;
-                if let Some(heads) = heads {
-                    self.check_news(client, id, heads)?;
-                }
-                if self.links[client].as_ref().is_some_and(|link| !link.blocked) {
-                    batch.push((client, id));
-                }
-            }
-            // The sockets get all bytes before the shard is told what they took.
-            let taken: Vec<usize> = batch
-                .iter()
-                .map(|(client, id)| self.offer(*client, *id))
-                .collect();
-            for ((client, id), count) in batch.into_iter().zip(taken) {
-                wrote |= count > 0;
-                self.took(client, id, count, now, trace)?;
-            }
-        }
-        Ok(wrote)
-    }
-
-    /// Checks a connection that has lagged. Where only the newest message counts, it must go on with the one that was
-    /// newest when its socket took bytes again.
-    fn check_news(&self, client: usize, id: SessionId, heads: &[u64; NAMES.len()]) -> Result<(), Broken> {
-        let Some(link) = self.links[client].as_ref().filter(|link| link.went_on) else {
-            return Ok(());
-        };
-        let outbox = self.shards[link.shard].outbox(id);
-        // An answer among the data keeps its place and the data before it. So does a frame that was begun.
-        let Some(outbox) = outbox.filter(|outbox| outbox.answer_bytes() == 0) else {
-            return Ok(());
-        };
-        let mut last = [0; NAMES.len()];
-        for fanout in outbox.waiting().skip(1).filter_map(|waiting| waiting.fanout) {
-            let publication = &fanout.publication;
-            if let Some(topic) = topics::find(publication.lineage.topic.as_str())
-                && fanout.op == DataOp::Update
-            {
-                last[topic] = publication.seq.0;
-            }
-        }
-        for (topic, (last, head)) in last.iter().zip(heads).enumerate() {
-            let old = link.newest_only >> topic & 1 == 1 && *last > 0 && last < head;
-            ensure(!old, Rule::Conflate, || {
-                let name = topics::name(topic);
-                format!("client {client} goes on with {name} {last} after a stall, and {head} is the newest")
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Puts as many waiting bytes into a client's socket as it takes. Returns how many it took.
-    fn offer(&mut self, client: usize, id: SessionId) -> usize {
-        let Some(link) = &mut self.links[client] else {
-            return 0;
-        };
-        let Some(outbox) = self.shards[link.shard].outbox(id) else {
-            return 0;
-        };
-        let (mut offered, mut room, before) = (BYTES_PER_WRITE, link.room(), link.down.len());
-        for waiting in outbox.waiting() {
-            let count = waiting.bytes.len().min(offered);
-            let taken = count.min(room);
-            link.down.extend_from_slice(&waiting.bytes[..taken]);
-            offered -= count;
-            room -= taken;
-            if offered == 0 || taken < count {
-                link.blocked = taken < count;
-                self.tally.partial_writes += u64::from(taken < count);
-                break;
-            }
-        }
-        link.down.len() - before
-    }
-
-    /// Tells a shard how many bytes the socket of a client took.
-    fn took(
-        &mut self,
-        client: usize,
-        id: SessionId,
-        count: usize,
-        now: Micros,
-        trace: &mut Trace,
-    ) -> Result<(), Broken> {
-        let Some(link) = &mut self.links[client] else {
-            return Ok(());
-        };
-        let shard = &mut self.shards[link.shard];
-        if count > 0 {
-            trace.number(client as u64);
-            trace.bytes(&link.down[link.down.len() - count..]);
-            link.sent += count as u64;
-            if shard.is_open(id) {
-                link.taken_before_close = now;
-            }
-            link.owed = 0;
-            link.full_since = None;
-            shard
-                .wrote(id, count, now, |_| {})
-                .map_err(|overrun| Broken::new(Rule::Batches, format!("client {client}: {overrun}")))?;
-        }
-        if shard.is_finished(id) {
-            link.down_ended = true;
-        } else if !link.blocked && shard.outbox(id).is_some_and(|outbox| !outbox.is_empty()) {
-            shard.writable(id);
-        }
-        Ok(())
+        Ok(moved || turned.more || queued)
     }
 
     /// Counts `bytes` of a published message that must reach a client.
@@ -387,7 +243,7 @@ impl Broker {
         if self.setup.queue < 1_000 {
             return; // the shard reads the histories at any time, and they may hold little
         }
-        let full = self.setup.outbox_bytes + OUTBOX_REFILL_BYTES + 2 * FRAME_MAX;
+        let full = self.outbox_bytes + OUTBOX_REFILL_BYTES + 2 * FRAME_MAX;
         for (link, client) in self.links.iter_mut().zip(&self.setup.clients) {
             // The owed bytes are counted uncompressed. Compressed, they may be far fewer.
             let link = link
@@ -402,7 +258,7 @@ impl Broker {
     /// Checks what only the broker's side can see.
     fn check(&self, shard: usize, now: Micros) -> Result<(), Broken> {
         let setup = &self.setup;
-        let room = setup.outbox_bytes + OUTBOX_REFILL_BYTES + 3 * FRAME_MAX;
+        let room = self.outbox_bytes + OUTBOX_REFILL_BYTES + 3 * FRAME_MAX;
         // The timer that detects a stall runs every second, or every quarter of the stall time.
         let patience = Micros(0).plus_ms(2 * setup.stall_ms + 3_000).0;
         for (client, link) in self.links.iter().enumerate() {
@@ -476,12 +332,4 @@ fn settings(setup: &Setup) -> ShardSettings {
         first_request_ms: setup.first_request_ms,
         close_timeout_ms: setup.close_timeout_ms,
     }
-}
-
-/// Ends the session of a connection.
-fn drop_session(shards: &mut [Shard], link: &mut Link) {
-    let Some(id) = link.session.take() else { return };
-    let shard = &mut shards[link.shard];
-    shard.remove(id);
-    link.down_ended = true;
 }

@@ -136,7 +136,7 @@ impl Client {
     fn send_frame(&self, opcode: Opcode, payload: &[u8], link: &mut Link) {
         // Any mask will do, since the broker only has to remove it.
         let mask = [0x37, 0xfa, self.index as u8, payload.len() as u8];
-        link.up.extend(client_frame(true, opcode, mask, payload));
+        link.send(&client_frame(true, opcode, mask, payload));
     }
 
     pub(crate) fn subscribe(
@@ -332,13 +332,14 @@ impl Client {
             }
             CloseCode::NO_PONG => ms(link.heard_before_close) >= setup.pong_timeout_ms,
             CloseCode::NO_REQUEST => !link.requested && ms(link.opened_at) >= setup.first_request_ms,
+            CloseCode::DRAIN => link.drained,
             _ => false,
         };
         ensure(due, Rule::Closes, || {
             format!("client {} was closed with {code} {why}", self.index)
         })?;
         self.send_frame(Opcode::Close, &code.0.to_be_bytes(), at.link);
-        at.link.up_ended = true;
+        at.link.end();
         Ok(())
     }
 

@@ -21,6 +21,7 @@ mod plan;
 mod request;
 mod run;
 mod shrink;
+mod sockets;
 mod tally;
 mod topics;
 mod trace;

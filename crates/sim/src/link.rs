@@ -4,7 +4,8 @@
 //! changed on the way, but a connection may end with bytes in it.
 
 use tickwire_router::SessionId;
-use tickwire_wire::frame::{Limits, Parser};
+use tickwire_router::cycle::Line;
+use tickwire_wire::frame::Limits;
 use tickwire_wire::{Codec, Micros};
 
 use crate::topics::NAMES;
@@ -54,7 +55,8 @@ pub(crate) struct Link {
     pub(crate) codec: Codec,
     /// The session; `None` once the broker has dropped it.
     pub(crate) session: Option<SessionId>,
-    pub(crate) parser: Parser,
+    /// What the broker's cycle knows of it.
+    pub(crate) line: Line<()>,
     /// The bytes from the client to the broker.
     pub(crate) up: Vec<u8>,
     /// Whether the client sends no more.
@@ -64,8 +66,12 @@ pub(crate) struct Link {
     pub(crate) capacity: usize,
     /// Whether the broker sends no more.
     pub(crate) down_ended: bool,
-    /// Whether the socket took less than was offered and has not taken bytes again since.
-    pub(crate) blocked: bool,
+    /// Whether something came from the client that the broker's poller has not told yet.
+    pub(crate) news: bool,
+    /// Whether its shard leaves.
+    pub(crate) drained: bool,
+    /// Whether the session accepted requests when the round began.
+    pub(crate) was_open: bool,
     /// Whether the socket took bytes again in this round.
     pub(crate) went_on: bool,
     /// How many bytes the socket took so far.
@@ -83,6 +89,8 @@ pub(crate) struct Link {
     pub(crate) full_since: Option<Micros>,
     /// The topics, as bits, where only the newest message counts; none while requests are on their way.
     pub(crate) newest_only: u32,
+    /// The publication that the broker is handling: its request, topic and data.
+    pub(crate) said: Option<(u64, usize, Vec<u8>)>,
     /// The request that the broker is handling.
     pub(crate) under_way: Option<u64>,
     /// How many of its topics were handled.
@@ -101,13 +109,16 @@ impl Link {
             shard,
             codec,
             session: Some(session),
-            parser: Parser::new(Limits::default()),
+            line: Line::websocket(Limits::default(), Vec::new()),
+            news: false,
+            drained: false,
+            was_open: true,
+            said: None,
             up: Vec::new(),
             up_ended: false,
             down: Vec::new(),
             capacity,
             down_ended: false,
-            blocked: false,
             went_on: false,
             sent: 0,
             taken_before_close: now,
@@ -126,9 +137,21 @@ impl Link {
         }
     }
 
+    /// Sends bytes to the broker.
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.up.extend_from_slice(bytes);
+        self.news = true;
+    }
+
+    /// Ends the client's sending side.
+    pub(crate) fn end(&mut self) {
+        self.up_ended = true;
+        self.news = true;
+    }
+
     /// Whether the socket was full and takes bytes again.
     pub(crate) fn goes_on(&self) -> bool {
-        self.blocked && self.room() > 0
+        self.line.blocked && self.room() > 0
     }
 
     /// How many bytes the socket takes now.

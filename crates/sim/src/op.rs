@@ -158,6 +158,22 @@ pub enum Op {
         /// How long, in milliseconds.
         ms: u64,
     },
+    /// A shard begins to leave: it closes its sessions one after another.
+    Drain {
+        /// Which shard.
+        shard: usize,
+        /// Over how many milliseconds.
+        window_ms: u64,
+        /// How many milliseconds a client has to take what waits for it.
+        patience_ms: u64,
+    },
+    /// The broker takes other settings.
+    Reload {
+        /// Most bytes of market data that wait for one connection.
+        outbox_bytes: usize,
+        /// How many topics of a request are handled in one piece.
+        topics_at_once: usize,
+    },
     /// The broker dies and comes back with only its configuration.
     Restart,
     /// All clients read until nothing moves any more. What must be true then is checked.
@@ -230,6 +246,21 @@ impl fmt::Display for Op {
                 )
             }
             Self::Wait { ms } => write!(f, "{ms} ms pass"),
+            Self::Drain {
+                shard,
+                window_ms,
+                patience_ms,
+            } => write!(
+                f,
+                "shard {shard} drains for {window_ms} ms, patient for {patience_ms} ms"
+            ),
+            Self::Reload {
+                outbox_bytes,
+                topics_at_once,
+            } => write!(
+                f,
+                "the settings are now {outbox_bytes} B, {topics_at_once} topics at once"
+            ),
             Self::Restart => f.write_str("the broker restarts"),
             Self::Settle => f.write_str("everything settles"),
         }

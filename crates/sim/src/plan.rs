@@ -2,12 +2,18 @@
 //!
 //! The whole plan is made before anything runs. So a failing run can be shortened by leaving things out.
 
+use tickwire_router::cycle::Budgets;
 use tickwire_wire::deflate::WindowBits;
 use tickwire_wire::{Codec, Mode, Variant};
 
 use crate::chance::Chance;
 use crate::op::{Op, Pace, Since};
 use crate::topics::{EARLY, NAMES, PATTERNS};
+
+/// The choices of the setting of this name.
+const OUTBOX_BYTES: [usize; 5] = [100, 500, 2_000, 20_000, 262_144];
+/// The choices of the setting of this name.
+const TOPICS_AT_ONCE: [usize; 4] = [1, 2, 1_000, 1_000];
 
 /// The settings of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +75,10 @@ pub struct Setup {
     pub topics_at_once: usize,
     /// How many connections are written in one batch.
     pub batch: usize,
+    /// How many microseconds pass between two looks at the clock.
+    pub look_us: u64,
+    /// How much a shard does in one round.
+    pub budgets: Budgets,
     /// The clients.
     pub clients: Vec<ClientSetup>,
 }
@@ -98,6 +108,8 @@ impl Plan {
             violent: chance.percent(70),
             stalls: chance.percent(75),
             restarts: chance.percent(25),
+            drains: chance.percent(15),
+            reloads: chance.percent(25),
             // Few long messages fill an outbox; many short ones fill a queue.
             long_percent: chance.pick(&[0, 3, 15, 40]),
             chance,
@@ -124,7 +136,7 @@ fn setup(chance: &mut Chance) -> Setup {
         kept_events: chance.pick(&[1, 2, 6, 40, 1_024]),
         kept_books: chance.pick(&[1, 2, 4, 30, 1_024]),
         squeezed: chance.percent(15),
-        outbox_bytes: chance.pick(&[100, 500, 2_000, 20_000, 262_144]),
+        outbox_bytes: chance.pick(&OUTBOX_BYTES),
         stall_ms: chance.pick(&[1_000, 2_000, 30_000]),
         heartbeat_ms: chance.pick(&[1_000, 15_000]),
         ping_after_ms: chance.pick(&[2_000, 20_000]),
@@ -133,8 +145,13 @@ fn setup(chance: &mut Chance) -> Setup {
         close_timeout_ms: chance.pick(&[500, 5_000]),
         ops_per_s: if chance.percent(10) { 5 } else { 1_000_000 },
         subscriptions: if chance.percent(10) { 3 } else { 64 },
-        topics_at_once: chance.pick(&[1, 2, 1_000, 1_000]),
+        topics_at_once: chance.pick(&TOPICS_AT_ONCE),
         batch: chance.pick(&[1, 2, 64, 64]),
+        look_us: chance.pick(&[0, 0, 1, 20, 120, 400]),
+        budgets: Budgets {
+            parked_bytes_max: chance.pick(&[0, 200, 1 << 24]),
+            ..Budgets::default()
+        },
         clients,
     }
 }
@@ -153,6 +170,10 @@ struct Writer<'a> {
     /// Whether readers stall.
     stalls: bool,
     restarts: bool,
+    /// Whether shards begin to leave.
+    drains: bool,
+    /// Whether the broker takes other settings.
+    reloads: bool,
     long_percent: u64,
 }
 
@@ -232,7 +253,17 @@ impl Writer<'_> {
             }
             80..=97 => self.request(),
             98 if self.restarts && self.chance.percent(15) => Op::Restart,
+            98 if self.reloads && self.chance.percent(60) => Op::Reload {
+                outbox_bytes: self.chance.pick(&OUTBOX_BYTES),
+                topics_at_once: self.chance.pick(&TOPICS_AT_ONCE),
+            },
             99 if self.chance.percent(20) => Op::Settle,
+            99 if self.drains && self.chance.percent(30) => Op::Drain {
+                shard: self.chance.below(self.setup.shards),
+                window_ms: self.chance.pick(&[1, 500, 5_000]),
+                // Longer than any run: what is cut off by a drain is not checked.
+                patience_ms: 1_000_000,
+            },
             _ => self.publish(),
         }
     }

@@ -1,7 +1,6 @@
-//! The requests of clients, and how the broker handles a frame: with the same calls in the same order as the server.
+//! The requests of clients, and what the broker's side notes while the cycle handles them.
 //!
-//! Each request leaves a note on its [`Link`] of what its answer must be like, so that the client can check it. A
-//! message that cannot be decoded goes to the shard like any request, and the shard refuses it.
+//! Each request leaves a note on its [`Link`] of what its answer must be like, so that the client can check it.
 
 use std::collections::BTreeMap;
 
@@ -14,25 +13,19 @@ use crate::link::{Due, Handled, Link, Wide};
 use crate::topics::{self, NAMES};
 use crate::truth::Truth;
 
-/// Handles one frame or message of a client as the server does. Records what its answer must be like.
-pub(crate) fn handle(
-    shard: &mut Shard,
-    link: &mut Link,
-    truth: &mut Truth,
-    id: SessionId,
-    event: Event<'_>,
-    now: Micros,
-) {
+/// A frame or message of a client is about to be handled: records what its answer must be like.
+pub(crate) fn hears(shard: &Shard, link: &mut Link, id: SessionId, event: &Event<'_>, now: Micros) {
     match event {
         Event::Message { payload, .. } => {
             let request = link.codec.decode_request(payload);
             link.requested |= shard.is_open(id);
             link.under_way = None;
-            let said = match &request {
+            link.said = None;
+            match &request {
                 Ok(message @ ClientMessage::Publish { topic, data, .. }) => {
                     let mut text = Vec::new();
                     data.write_json(&mut text);
-                    topics::find(topic).map(|topic| (id_of(message), topic, text))
+                    link.said = topics::find(topic).map(|topic| (id_of(message), topic, text));
                 }
                 Ok(message) => {
                     let request = id_of(message);
@@ -49,42 +42,21 @@ pub(crate) fn handle(
                         link.full_since = None;
                     }
                     link.under_way = Some(request);
-                    None
                 }
-                Err(_) => None,
-            };
-            shard.request(id, request, now);
-            handled(shard, link, truth, id);
-            if let Some((request, topic, text)) = said
-                && truth.broker_head(topic) > truth.head(topic)
-            {
-                truth.said(topic, std::str::from_utf8(&text).unwrap_or_default());
-                link.handled.push(Handled {
-                    id: request,
-                    topics: usize::MAX,
-                    heads: truth.heads(),
-                    first: None,
-                });
+                Err(_) => {}
             }
         }
         Event::Ping(payload) => {
+            let payload: &[u8] = payload;
             let number = payload.try_into().map_or(0, u64::from_be_bytes);
             due(shard, link, id, number);
-            shard.ping(id, payload, now);
         }
-        Event::Pong(_) => {}
-        Event::Close { code, .. } => shard.close_received(id, code, now),
+        Event::Pong(_) | Event::Close { .. } => {}
     }
 }
 
-/// Handles another piece of the current request.
-pub(crate) fn go_on(shard: &mut Shard, link: &mut Link, truth: &Truth, id: SessionId, now: Micros) {
-    shard.go_on(id, now);
-    handled(shard, link, truth, id);
-}
-
 /// Records the newest numbers when the broker handled a request, or a piece of it.
-fn handled(shard: &Shard, link: &mut Link, truth: &Truth, id: SessionId) {
+pub(crate) fn handled(shard: &Shard, link: &mut Link, truth: &mut Truth, id: SessionId) {
     let (done, heads) = (shard.unfinished(id), truth.heads());
     if let Some(request) = link.under_way {
         let topics = done.unwrap_or(usize::MAX);
@@ -116,6 +88,17 @@ fn handled(shard: &Shard, link: &mut Link, truth: &Truth, id: SessionId) {
         link.under_way = None;
         link.wide = None;
         link.handled_topics = None;
+    }
+    if let Some((request, topic, text)) = link.said.take()
+        && truth.broker_head(topic) > truth.head(topic)
+    {
+        truth.said(topic, std::str::from_utf8(&text).unwrap_or_default());
+        link.handled.push(Handled {
+            id: request,
+            topics: usize::MAX,
+            heads: truth.heads(),
+            first: None,
+        });
     }
 }
 

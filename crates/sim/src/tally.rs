@@ -15,6 +15,10 @@ pub struct Tally {
     pub connections: u64,
     /// Writes that the socket took only in part.
     pub partial_writes: u64,
+    /// Rounds after which something was still to be read.
+    pub behind: u64,
+    /// Rounds after which a request was not done.
+    pub parked: u64,
     /// Updates and snapshots put into outboxes.
     pub messages: u64,
     /// Bytes of messages that were compressed, before compression.
@@ -43,6 +47,10 @@ pub struct Tally {
     pub closed_silent: u64,
     /// Closes with code 4008.
     pub closed_idle: u64,
+    /// Closes with code 4000.
+    pub closed_drained: u64,
+    /// How often the broker took other settings.
+    pub reloads: u64,
 }
 
 impl Tally {
@@ -63,6 +71,7 @@ impl Tally {
         self.closed_slow += closes(CloseCode::SLOW);
         self.closed_silent += closes(CloseCode::NO_PONG);
         self.closed_idle += closes(CloseCode::NO_REQUEST);
+        self.closed_drained += closes(CloseCode::DRAIN);
     }
 
     /// Adds the sums of other runs.
@@ -73,12 +82,14 @@ impl Tally {
         }
     }
 
-    fn fields(&mut self) -> [&mut u64; 18] {
+    fn fields(&mut self) -> [&mut u64; 22] {
         [
             &mut self.steps,
             &mut self.starts,
             &mut self.connections,
             &mut self.partial_writes,
+            &mut self.behind,
+            &mut self.parked,
             &mut self.messages,
             &mut self.compressed_bytes,
             &mut self.joined,
@@ -93,17 +104,21 @@ impl Tally {
             &mut self.closed_slow,
             &mut self.closed_silent,
             &mut self.closed_idle,
+            &mut self.closed_drained,
+            &mut self.reloads,
         ]
     }
 
     /// The sums with their names.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 18] {
+    pub fn named(&self) -> [(&'static str, u64); 22] {
         [
             ("steps", self.steps),
             ("broker starts", self.starts),
             ("connections", self.connections),
             ("partial writes", self.partial_writes),
+            ("rounds with something left to read", self.behind),
+            ("rounds with a request left", self.parked),
             ("messages", self.messages),
             ("bytes of messages compressed", self.compressed_bytes),
             ("topics that joined", self.joined),
@@ -118,6 +133,8 @@ impl Tally {
             ("closed as slow (4002)", self.closed_slow),
             ("closed as silent (4001)", self.closed_silent),
             ("closed without a request (4008)", self.closed_idle),
+            ("closed to drain (4000)", self.closed_drained),
+            ("reloads", self.reloads),
         ]
     }
 

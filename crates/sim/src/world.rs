@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::rc::Rc;
 
-use tickwire_router::Shard;
 use tickwire_wire::message::Position;
 use tickwire_wire::{Epoch, Micros, Seq};
 
@@ -92,6 +91,15 @@ impl World {
             Op::Pace { client, pace } => self.clients[*client].pace = *pace,
             Op::Mute { client, on } => self.clients[*client].mute = *on,
             Op::Wait { ms } => self.wait(*ms)?,
+            Op::Drain {
+                shard,
+                window_ms,
+                patience_ms,
+            } => self.broker.drain(*shard, *window_ms, *patience_ms, self.now),
+            Op::Reload {
+                outbox_bytes,
+                topics_at_once,
+            } => self.broker.reload(*outbox_bytes, *topics_at_once),
             Op::Restart => self.restart()?,
             Op::Settle => self.settle()?,
             Op::Connect {
@@ -129,7 +137,8 @@ impl World {
                 link.newest_only = client.oracle.newest_only();
             }
         }
-        self.broker.cycle(shard, budget, read, self.now, &mut self.trace)
+        self.broker
+            .cycle(shard, budget, read, &mut self.now, &mut self.trace)
     }
 
     fn connect(&mut self, client: usize, resume: bool, ahead: bool) {
@@ -143,7 +152,7 @@ impl World {
     }
 
     fn lose(&mut self, client: usize, drained: bool) -> Result<(), Broken> {
-        self.broker.cut(client);
+        self.broker.cut(client, self.now, &mut self.trace);
         if drained {
             self.read(client, Some(usize::MAX))?;
         }
@@ -185,7 +194,7 @@ impl World {
         match op {
             Op::Leave { .. } => {
                 it.leave(link);
-                link.up_ended = true;
+                link.end();
             }
             Op::Subscribe {
                 topics,
@@ -255,14 +264,14 @@ impl World {
     fn wait(&mut self, ms: u64) -> Result<(), Broken> {
         let end = self.now.plus_ms(ms);
         loop {
-            let due = self.broker.shards.iter().filter_map(Shard::next_timeout).min();
-            self.now = due.unwrap_or(end).clamp(self.now, end);
+            let due = self.broker.next_timeout();
+            self.now = self.now.max(due.unwrap_or(end).min(end));
             for shard in 0..self.broker.shards.len() {
                 self.cycle(shard, 65_536, usize::MAX)?;
             }
             self.read_all()?;
             if due.is_none_or(|due| due > end) {
-                self.now = end;
+                self.now = self.now.max(end);
                 return Ok(());
             }
         }

@@ -31,4 +31,5 @@ mod storms;
 mod subscribing;
 mod threads;
 mod tokens;
+mod turns;
 mod unsubscribing;

@@ -60,7 +60,7 @@ pub(crate) async fn answer(
             reply::whole(refused.response.into_response())
         }
     };
-    let readers = Readers::of(context.hub.borrow().auth.access(), &head.headers);
+    let readers = Readers::of(context.hub.borrow().auth().access(), &head.headers);
     cors::allow(&readers, &head.method, response.headers_mut());
     // A client that waits for a 100 (Continue) has sent no body before it is asked for it. Without a length this cannot
     // be told.
@@ -157,7 +157,7 @@ fn preflight(context: &HttpContext, endpoint: Endpoint, head: &Parts) -> Result<
         return Err(nothing_at(&head.uri));
     }
     let mut response = reply::options(endpoint.methods());
-    let readers = Readers::of(context.hub.borrow().auth.access(), &head.headers);
+    let readers = Readers::of(context.hub.borrow().auth().access(), &head.headers);
     cors::allow_requests(&readers, endpoint.methods(), response.headers_mut());
     Ok(response)
 }

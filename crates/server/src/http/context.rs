@@ -177,17 +177,17 @@ impl HttpContext {
 
     /// Admits the client that sent a request with these `headers`. Returns its rights.
     pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<Admission, ErrorResponse> {
-        Ok(self.hub.borrow().auth.admit(headers)?)
+        Ok(self.hub.borrow().auth().admit(headers)?)
     }
 
     /// The current rights of a client that was admitted with `admission`.
     pub(super) fn still(&self, admission: &Admission) -> Result<Rights, ErrorResponse> {
-        Ok(self.hub.borrow().auth.still(admission)?)
+        Ok(self.hub.borrow().auth().still(admission)?)
     }
 
     /// Checks that the page behind a browser's request with these `headers` may make it, whoever its user is.
     pub(super) fn admit_page(&self, headers: &HeaderMap) -> Result<(), ErrorResponse> {
-        Ok(self.hub.borrow().auth.admit_page(headers)?)
+        Ok(self.hub.borrow().auth().admit_page(headers)?)
     }
 }
 

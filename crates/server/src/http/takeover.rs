@@ -89,8 +89,9 @@ impl GrantedStream {
         }
         let stream = Stream::of(transport.into_inner())?;
         let head = head_of(&parts, granted.framing);
-        let events = EventStream::new(granted.framing, head, granted.track.take(), behind);
-        context.hub.borrow_mut().begin_sse(id, stream, permit, events)
+        let events = EventStream::new(granted.framing, head, granted.track.take());
+        let mut hub = context.hub.borrow_mut();
+        hub.begin_sse(id, stream, permit, (events, behind))
     }
 }
 

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use socket2::SockRef;
 use tickwire_metrics::{Metric, Transport};
 use tickwire_router::SessionId;
-use tickwire_wire::deflate::Inflater;
+use tickwire_router::cycle::{Budgets, Cycle};
 use tickwire_wire::{CloseCode, Codec, Dialect};
 
-use super::{Connection, Hub, Link, Protocol, READ_BYTES, Stream};
+use super::{Connection, Hub, Link, Stream};
 use crate::auth::Access;
 use crate::config::Config;
 use crate::net::egress::{Egress, SEND_FLAGS};
@@ -31,40 +31,36 @@ pub(crate) struct Anew<'a> {
 impl Hub {
     /// Closes all sessions with 1011, as far as they can be told, and makes this as new.
     pub(super) fn begin_anew(&mut self, anew: Anew<'_>) {
-        let failed = self.links.iter().flatten().count();
+        let failed = self.sockets.links.iter().flatten().count();
         // Whoever sees its connection closed finds it counted.
         for transport in [Transport::WebSocket, Transport::Sse] {
-            self.metrics.set(Metric::Connections, &[transport as usize], 0);
+            self.sockets
+                .metrics
+                .set(Metric::Connections, &[transport as usize], 0);
         }
         let shard = usize::from(self.shard.id().0);
-        self.metrics.add(Metric::ShardRestarts, &[shard], 1);
-        self.metrics.add(Metric::SessionsFailed, &[], failed as u64);
-        self.metrics.flush();
+        self.sockets.metrics.add(Metric::ShardRestarts, &[shard], 1);
+        self.sockets
+            .metrics
+            .add(Metric::SessionsFailed, &[], failed as u64);
+        self.sockets.metrics.flush();
         // The state that is looked at for it may be what panicked.
         if catch_unwind(AssertUnwindSafe(|| self.close_all())).is_err() {
             tracing::error!("not all sessions of the shard could be told");
         }
-        self.links = Vec::new();
+        self.sockets.links = Vec::new();
         // What a ring holds of connections would keep them open.
-        self.egress = anew.egress;
+        self.sockets.egress = anew.egress;
         self.shard = self
             .shard
             .anew(anew.config.shard_settings(), anew.config.compression.settings());
-        self.auth = self.auth.anew(anew.access);
+        self.sockets.auth = self.sockets.auth.anew(anew.access);
         self.frame_limits = super::frame_limits(anew.config);
-        self.batch = Vec::new();
-        self.results = Vec::new();
-        self.gathered = Vec::new();
-        self.pieces = Vec::new();
-        self.ready = Vec::new();
-        self.unread.clear();
-        self.resume_at = None;
-        self.scratch = vec![0; READ_BYTES].into_boxed_slice();
-        self.under_way = None;
-        self.parked.clear();
-        self.parting.clear();
-        self.inflater = Inflater::new();
-        self.panics_later = false;
+        self.cycle = Cycle::new(Budgets::default());
+        self.sockets.gathered = Vec::new();
+        self.sockets.pieces = Vec::new();
+        self.sockets.parting.clear();
+        self.sockets.panics_later = false;
         self.flush(self.clock.now());
         tracing::error!(
             shard,
@@ -74,12 +70,12 @@ impl Hub {
     }
 
     fn close_all(&mut self) {
-        for (index, link) in self.links.iter_mut().enumerate() {
+        for (index, link) in self.sockets.links.iter_mut().enumerate() {
             let Ok(id) = u32::try_from(index).map(SessionId) else {
                 return;
             };
             let Some(Link::Open(socket)) = link else { continue };
-            let has_own = matches!(&socket.protocol, Protocol::Sse(events) if events.has_own());
+            let has_own = socket.line.stream_mut().is_some_and(|stream| stream.has_own());
             if has_own || !self.shard.is_between_frames(id) {
                 continue;
             }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use tickwire_metrics::Transport as TransportLabel;
 use tickwire_router::SessionId;
-use tickwire_wire::frame::Parser;
+use tickwire_router::cycle::Line;
 
 use super::{EventStream, Hub, Opening, Stream};
 use crate::net::permit::ConnectionPermit;
@@ -28,56 +28,21 @@ impl Drop for Link {
     }
 }
 
-/// What is spoken on a connection.
-#[derive(Debug)]
-pub(super) enum Protocol {
-    /// Frames, which this reads.
-    WebSocket(Parser),
-    /// Events. Boxed: most connections are no streams.
-    Sse(Box<EventStream>),
-}
-
-impl Protocol {
-    pub(super) fn label(&self) -> TransportLabel {
-        match self {
-            Self::WebSocket(_) => TransportLabel::WebSocket,
-            Self::Sse(_) => TransportLabel::Sse,
-        }
-    }
-
-    /// The bytes of a connection's own that wait for it, of which new ones are in `pieces`.
-    pub(super) fn own<'a>(&'a self, pieces: &'a [u8]) -> Option<&'a [u8]> {
-        match self {
-            Self::WebSocket(_) => None,
-            Self::Sse(events) => events.own(pieces),
-        }
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) stream: Stream,
-    pub(super) protocol: Protocol,
-    /// Bytes that came behind the handshake or a request that is not done, and were not looked at yet.
-    #[expect(
-        clippy::box_collection,
-        reason = "few connections ever have some, and all pay for its size"
-    )]
-    pub(super) early: Option<Box<Vec<u8>>>,
-    /// The socket took less than was offered and has not said since that it is writable.
-    pub(super) blocked: bool,
-    /// It was blocked, and something has waited for it ever since.
-    pub(super) slow: bool,
-    /// Whether it is among the connections with something to read.
-    pub(super) unread: bool,
-    /// It is not read until it has taken what waits for it: one that echoes.
-    pub(super) held: bool,
-    /// The sending side is shut.
-    pub(super) shut: bool,
-    /// The far end sends no more: what it sent is to be read to its end.
-    pub(super) ended: bool,
+    pub(super) line: Line<EventStream>,
     /// Frees the connection's place among those that the broker may have, and tells whose it is. None once the connection has ended.
     pub(super) permit: Option<ConnectionPermit>,
+}
+
+impl Connection {
+    pub(super) fn label(&self) -> TransportLabel {
+        match self.line.is_stream() {
+            false => TransportLabel::WebSocket,
+            true => TransportLabel::Sse,
+        }
+    }
 }
 
 impl Hub {
@@ -87,34 +52,22 @@ impl Hub {
         id: SessionId,
         mut stream: Stream,
         permit: ConnectionPermit,
-        protocol: Protocol,
+        line: Line<EventStream>,
     ) -> io::Result<()> {
-        if let Err(error) = self.poller.add(stream.socket_mut(), id) {
+        if let Err(error) = self.sockets.poller.add(stream.socket_mut(), id) {
             self.shard.remove(id);
-            self.auth.forget(id);
-            if let Some(link) = self.links.get_mut(id.0 as usize) {
+            self.sockets.auth.forget(id);
+            if let Some(link) = self.sockets.links.get_mut(id.0 as usize) {
                 *link = None;
             }
             return Err(error);
         }
         if let Stream::Plain(socket) = &stream {
-            self.egress.add(id, socket);
+            self.sockets.egress.add(id, socket);
         }
-        self.set_link(
-            id,
-            Link::Open(Connection {
-                stream,
-                protocol,
-                early: None,
-                blocked: false,
-                slow: false,
-                unread: false,
-                held: false,
-                shut: false,
-                ended: false,
-                permit: Some(permit),
-            }),
-        );
+        let permit = Some(permit);
+        let link = Link::Open(Connection { stream, line, permit });
+        self.sockets.set_link(id, link);
         Ok(())
     }
 }

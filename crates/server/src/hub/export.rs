@@ -9,7 +9,7 @@ impl Hub {
     /// Moves what was counted into the catalogue.
     pub(crate) fn flush(&mut self, now: Micros) {
         self.flushed = now;
-        let (shard, counts, metrics) = (&self.shard, self.shard.counts(), &mut self.metrics);
+        let (shard, counts, metrics) = (&self.shard, self.shard.counts(), &mut self.sockets.metrics);
         let (number, ledger) = (usize::from(shard.id().0), &counts.ledger);
         for (metric, value) in [
             (Metric::Conflated, ledger.conflated),

@@ -18,7 +18,7 @@ impl Hub {
     fn slowest(&self, top_k: usize) -> ShardSessions {
         let slowest = self.shard.sessions_debug(top_k, self.clock.now());
         let with_peer = |lag: tickwire_router::SessionLag| {
-            let peer = match self.links.get(lag.session.0 as usize) {
+            let peer = match self.sockets.links.get(lag.session.0 as usize) {
                 Some(Some(Link::Open(socket))) => socket.permit.as_ref().map(ConnectionPermit::client),
                 Some(Some(Link::Opening(opening))) => Some(opening.client()),
                 _ => None,

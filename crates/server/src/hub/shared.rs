@@ -35,7 +35,7 @@ impl HubCell {
     pub(crate) fn new(hub: Hub) -> Self {
         Self {
             broken: Cell::new(false),
-            wake: hub.wake.clone(),
+            wake: hub.sockets.wake.clone(),
             hub: RefCell::new(hub),
         }
     }

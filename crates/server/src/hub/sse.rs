@@ -11,13 +11,15 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use tickwire_metrics::Transport as TransportLabel;
-use tickwire_router::{Directory, Outbox, SessionId, SharedBucket, Transport};
+use tickwire_router::cycle::Line;
+use tickwire_router::{Directory, Outbox, SessionId, Shard, SharedBucket, Transport};
 use tickwire_wire::limits::SSE_HEARD_BYTES_MAX;
 use tickwire_wire::message::Subscribe;
 use tickwire_wire::sse::{self, Framing};
 use tickwire_wire::{ClientMessage, Dialect, Micros};
 
-use super::{Connection, Hub, Link, Protocol, Stream};
+use super::sockets::{Sockets, open_of};
+use super::{Hub, Link, Stream};
 use crate::auth::Admission;
 use crate::http::Track;
 use crate::net::permit::ConnectionPermit;
@@ -70,13 +72,11 @@ pub(crate) struct EventStream {
     /// Where it stands, if it can be resumed.
     track: Option<Track>,
     framing: Framing,
-    /// Bytes that its client may send yet.
-    heard_left: usize,
 }
 
 impl EventStream {
-    /// A stream that begins with `head`, and whose client has sent `behind` bytes behind its request.
-    pub(crate) fn new(framing: Framing, head: Vec<u8>, track: Option<Track>, behind: usize) -> Self {
+    /// A stream that begins with `head`.
+    pub(crate) fn new(framing: Framing, head: Vec<u8>, track: Option<Track>) -> Self {
         let mut own = head;
         framing.append(&mut own, |out| sse::write_retry(RETRY_MS, out));
         Self {
@@ -85,18 +85,7 @@ impl EventStream {
             piece: 0..0,
             track,
             framing,
-            heard_left: SSE_HEARD_BYTES_MAX.saturating_sub(behind),
         }
-    }
-
-    /// Whether its client has sent as much as it may: what more comes is not read.
-    pub(super) fn is_deaf(&self) -> bool {
-        self.heard_left == 0
-    }
-
-    /// Its client has sent so many bytes, which mean nothing.
-    pub(super) fn hear(&mut self, count: usize) {
-        self.heard_left = self.heard_left.saturating_sub(count);
     }
 
     /// Whether bytes of its own wait for its socket.
@@ -166,13 +155,12 @@ impl Hub {
     ) -> SessionId {
         let now = self.clock.now();
         let dialect = Dialect::Sse(framing);
-        let id = self
-            .auth
-            .open(&mut self.shard, dialect, Transport::Sse, admission, now);
+        let auth = &mut self.sockets.auth;
+        let id = auth.open(&mut self.shard, dialect, Transport::Sse, admission, now);
         if let Some(visits) = visits {
             self.shard.shares(id, visits);
         }
-        self.set_link(id, Link::Opening(opening));
+        self.sockets.set_link(id, Link::Opening(opening));
         self.shard
             .request(id, Ok(ClientMessage::Subscribe(subscribe)), now);
         id
@@ -186,11 +174,11 @@ impl Hub {
 
     /// Ends the session of a stream that gets no connection.
     pub(crate) fn end_opening(&mut self, id: SessionId) {
-        self.drop_session(id);
+        self.turn().drop_session(id);
         self.kick(); // a broker that stops waits for the last session
     }
 
-    /// Gives the session of a stream its connection.
+    /// Gives the session of a stream its connection, on which its client has sent `behind` bytes behind its request.
     ///
     /// # Errors
     /// When the socket cannot be watched; the session ends then.
@@ -199,68 +187,50 @@ impl Hub {
         id: SessionId,
         stream: Stream,
         permit: ConnectionPermit,
-        events: EventStream,
+        (events, behind): (EventStream, usize),
     ) -> io::Result<()> {
-        self.connect(id, stream, permit, Protocol::Sse(Box::new(events)))?;
-        self.connection_opened(TransportLabel::Sse);
-        self.check_gate();
+        let line = Line::sse(events, SSE_HEARD_BYTES_MAX.saturating_sub(behind));
+        self.connect(id, stream, permit, line)?;
+        self.sockets.connection_opened(TransportLabel::Sse);
+        self.sockets.check_gate(&self.shard);
         self.shard.writable(id);
         self.begin_secured(id);
         self.kick();
         Ok(())
     }
+}
 
+impl Sockets {
     /// Puts a piece of what waits for a stream with positions together, unless one waits already.
     ///
     /// # Errors
-    /// As [`Hub::took`].
-    pub(super) fn put_together(&mut self, id: SessionId, now: Micros) -> io::Result<()> {
-        let Some((stream, slow)) = events_of(&mut self.links, id) else {
+    /// As [`Sockets::left_outbox`].
+    pub(super) fn put_together(&mut self, shard: &mut Shard, id: SessionId, now: Micros) -> io::Result<()> {
+        let Some(line) = open_of(&mut self.links, id).map(|socket| &mut socket.line) else {
             return Ok(());
         };
-        let bytes_max = if slow {
+        let bytes_max = if line.slow {
             self.piece_bytes.min(PIECE_BYTES)
         } else {
             PIECE_BYTES
         };
-        let Some(outbox) = self.shard.outbox(id) else {
+        let (Some(stream), Some(outbox)) = (line.stream_mut(), shard.outbox(id)) else {
             return Ok(());
         };
-        let used = stream.put_together(outbox, self.shard.directory(), bytes_max, &mut self.pieces);
-        self.took(id, used, now)
+        let used = stream.put_together(outbox, shard.directory(), bytes_max, &mut self.pieces);
+        self.left_outbox(shard, id, used, now)
     }
 
     /// The socket of a session took `count` bytes. Returns whether they were a stream's own, which have left the outbox before.
-    pub(super) fn took_own(&mut self, id: SessionId, count: usize) -> bool {
-        let Some((stream, _)) = events_of(&mut self.links, id) else {
+    pub(super) fn took_own(&mut self, shard: &mut Shard, id: SessionId, count: usize) -> bool {
+        let socket = open_of(&mut self.links, id);
+        let Some(stream) = socket.and_then(|socket| socket.line.stream_mut()) else {
             return false;
         };
         let had = stream.took_own(count, &self.pieces);
         if had && count > 0 {
-            self.shard.progressed(id);
+            shard.progressed(id);
         }
         had
-    }
-
-    /// Whether a session is a stream with a connection.
-    pub(super) fn is_stream(&mut self, id: SessionId) -> bool {
-        events_of(&mut self.links, id).is_some()
-    }
-
-    /// Whether a stream has bytes of its own that its socket has not taken.
-    pub(super) fn has_own(&mut self, id: SessionId) -> bool {
-        events_of(&mut self.links, id).is_some_and(|(stream, _)| stream.has_own())
-    }
-}
-
-/// What a session has as a stream, if it is one with a connection, and whether its socket is slow.
-fn events_of(links: &mut [Option<Link>], id: SessionId) -> Option<(&mut EventStream, bool)> {
-    match links.get_mut(id.0 as usize) {
-        Some(Some(Link::Open(Connection {
-            protocol: Protocol::Sse(stream),
-            slow,
-            ..
-        }))) => Some((stream, *slow)),
-        _ => None,
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
 use tickwire_router::SessionId;
+use tickwire_router::cycle::Ready;
 use tokio::io::Interest as TokioInterest;
 use tokio::io::unix::AsyncFd;
 
@@ -26,16 +27,6 @@ impl Readiness {
         self.0.readable().await?.clear_ready();
         Ok(())
     }
-}
-
-/// The readiness of one connection.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Ready {
-    pub(crate) session: SessionId,
-    pub(crate) readable: bool,
-    pub(crate) writable: bool,
-    /// Whether the client has closed the connection, or its sending side.
-    pub(crate) ended: bool,
 }
 
 /// A shard's epoll.

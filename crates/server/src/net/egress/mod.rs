@@ -11,6 +11,7 @@ use std::fmt;
 use std::io;
 
 use mio::net::TcpStream;
+pub(crate) use tickwire_router::cycle::Wrote;
 use tickwire_router::{Outbox, SessionId};
 
 use crate::config::EgressKind;
@@ -40,15 +41,6 @@ pub(crate) struct Ready<'a> {
     pub(crate) own: Option<&'a [u8]>,
     /// The most bytes that are written at this time.
     pub(crate) bytes_max: usize,
-}
-
-/// The result of one write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wrote {
-    /// All offered bytes were written. The outbox knows whether more wait.
-    All(usize),
-    /// Only this number of bytes was written: the socket is full until it reports that it is writable.
-    Part(usize),
 }
 
 /// A way to hand the waiting bytes of connections to the kernel.

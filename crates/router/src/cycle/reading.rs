@@ -1,0 +1,268 @@
+//! The reading half of a cycle: one round over the connections that have something to be read, within a budget of time.
+//!
+//! The budget is looked at between two requests. What is left of a read then waits in the one read buffer, and no other connection
+//! is read before it is done: memory does not grow with the number of clients that send much. A request that is not done at once
+//! is [parked]: others are read meanwhile, and it is gone on with behind them, a piece at a time, at least one in each cycle. What
+//! its client had sent behind it is kept until it is done. When such requests and what is behind them hold much memory in all,
+//! nobody else is read before one is done.
+//!
+//! [parked]: Parked
+
+use std::io;
+use std::ops::Range;
+
+use tickwire_wire::frame::Parser;
+use tickwire_wire::{Dialect, Micros};
+
+use super::messages::handle_event;
+use super::{Connections, Heard, Protocol, Turn};
+use crate::ingress::Origin;
+use crate::planted::{Fault, is_planted};
+use crate::session::SessionId;
+
+/// Reads of one connection in a row before the others get their turn.
+const READS_IN_A_ROW: usize = 4;
+/// Milliseconds until a shard that has too much to do is looked at again.
+const CONGESTED_PAUSE_MS: u64 = 1;
+/// The part of the time that delivering took in the cycle before which may be spent on reading, if that is more than the budget.
+const READ_SHARE: u64 = 10;
+
+/// What a client has sent, and the budget did not suffice for.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    pub(super) session: SessionId,
+    /// In the read buffer.
+    rest: Range<usize>,
+}
+
+/// A session with a request that is not done.
+#[derive(Debug)]
+pub(super) struct Parked {
+    pub(super) session: SessionId,
+    /// Bytes that the request holds, and those that came behind it.
+    bytes: usize,
+}
+
+impl<C: Connections> Turn<'_, C> {
+    /// Reads the connections that have something to be read, and goes on with requests that are not done.
+    pub(super) fn read_waiting(&mut self, now: Micros) {
+        // Requests are work that clients choose; what others are owed does not wait for all of it.
+        let budgets = &self.cycle.budgets;
+        let share_us = (self.cycle.delivering_us / READ_SHARE).min(budgets.read_share_us_max);
+        let budget_us = share_us.max(budgets.read_us);
+        let until = Micros(self.connections.now().0 + budget_us);
+        if self.go_on(now, until) {
+            self.read_others(now, until);
+        }
+        self.go_on_parked(now, until);
+    }
+
+    /// Reads the connections that have something to be read; of publishers only while no shard is congested.
+    fn read_others(&mut self, now: Micros, until: Micros) {
+        let congested = self.is_congested();
+        self.cycle.resume_at = congested.then(|| now.plus_ms(CONGESTED_PAUSE_MS));
+        for _ in 0..self.cycle.unread.len() {
+            let parked: usize = self.cycle.parked.iter().map(|parked| parked.bytes).sum();
+            if parked > self.cycle.budgets.parked_bytes_max {
+                break;
+            }
+            let Some(id) = self.cycle.unread.pop_front() else {
+                break;
+            };
+            if congested && self.shard.publishes(id) {
+                self.cycle.unread.push_back(id);
+            } else if let Some(line) = self.connections.line(id) {
+                line.unread = false;
+                self.read(id, now, until);
+                if self.cycle.under_way.is_some() || self.connections.now() >= until {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Reads a connection in its turn.
+    pub fn read_later(&mut self, id: SessionId) {
+        if let Some(line) = self.connections.line(id)
+            && !std::mem::replace(&mut line.unread, true)
+        {
+            self.cycle.unread.push_back(id);
+        }
+    }
+
+    /// Whether some shard has more to hand out than it should: then publishers are not read, so that they wait, by the means
+    /// of TCP, for what they have published, instead of pushing it out of the histories of those who read it.
+    fn is_congested(&self) -> bool {
+        let origin = Origin::Client(None);
+        self.shard.queue_depth() > origin.queue_high() || self.shard.ingress().is_congested(origin)
+    }
+
+    /// Goes on with what is left of an earlier cycle, if there is something. Returns whether others can be read.
+    fn go_on(&mut self, now: Micros, until: Micros) -> bool {
+        if let Some(UnderWay { session, rest }) = self.cycle.under_way.take() {
+            let mut scratch = std::mem::take(&mut self.cycle.scratch);
+            self.handle(session, &mut scratch, rest, now, until);
+            self.cycle.scratch = scratch;
+        }
+        self.cycle.under_way.is_none()
+    }
+
+    /// Does a piece of the requests that are not done, by turns, until it is `until`. At least one is done.
+    fn go_on_parked(&mut self, now: Micros, until: Micros) {
+        let parked_us = self.cycle.budgets.parked_us;
+        let until = until.min(Micros(self.connections.now().0 + parked_us));
+        while let Some(parked) = self.cycle.parked.pop_front() {
+            let id = parked.session;
+            self.shard.go_on(id, now);
+            self.connections.handled(self.shard, id, now);
+            if self.shard.unfinished(id).is_none() {
+                self.read_later(id);
+            } else if !is_planted(Fault::ParkedForgotten) {
+                self.cycle.parked.push_back(parked);
+            }
+            if self.connections.now() >= until {
+                break;
+            }
+        }
+    }
+
+    /// Puts a session aside whose request is not done, with what came behind that.
+    fn park(&mut self, id: SessionId, rest: &[u8]) {
+        if let Some(line) = self.connections.line(id) {
+            line.put_back(rest);
+            let bytes = self.shard.unfinished_bytes(id) + line.early_bytes();
+            self.cycle.parked.push_back(Parked { session: id, bytes });
+        }
+    }
+
+    /// Handles the bytes of `range`, which a client sent, and puts away what is left when it is `until`. At least a request is
+    /// handled, or begun.
+    fn handle(
+        &mut self,
+        session: SessionId,
+        scratch: &mut [u8],
+        range: Range<usize>,
+        now: Micros,
+        until: Micros,
+    ) {
+        let left = self.received(session, &mut scratch[range.clone()], now, until);
+        let rest = range.end - left..range.end;
+        if self.shard.unfinished(session).is_some() {
+            return self.park(session, &scratch[rest]);
+        }
+        if left > 0 && !is_planted(Fault::RestForgotten) {
+            self.cycle.under_way = Some(UnderWay { session, rest });
+        }
+    }
+
+    /// Handles bytes that a client sent. Returns how many are left when it is `until`, or when there is a request among them that is
+    /// not done at once.
+    fn received(&mut self, id: SessionId, bytes: &mut [u8], now: Micros, until: Micros) -> usize {
+        let (Some(dialect), Some(line)) = (self.shard.dialect(id), self.connections.line(id)) else {
+            return 0;
+        };
+        // What it says borrows from the parser, which is therefore not left with the connections.
+        let Some(mut parser) = line.hear(bytes.len()) else {
+            return 0;
+        };
+        let left = self.parse(&mut parser, (id, dialect), bytes, now, until);
+        if let Some(line) = self.connections.line(id) {
+            line.protocol = Protocol::WebSocket(parser);
+        }
+        left
+    }
+
+    fn parse(
+        &mut self,
+        parser: &mut Parser,
+        (id, dialect): (SessionId, Dialect),
+        bytes: &mut [u8],
+        now: Micros,
+        until: Micros,
+    ) -> usize {
+        let codec = dialect.codec();
+        let deflates = dialect.window().is_some();
+        let mut input = bytes;
+        loop {
+            // Who agreed on compression may send compressed messages, too.
+            let inflater = deflates.then_some(&mut self.cycle.inflater);
+            match parser.next_with(&mut input, inflater) {
+                Ok(None) => return 0,
+                Ok(Some(event)) => {
+                    self.connections.hears(self.shard, id, &event, now);
+                    handle_event(self.shard, id, codec, event, now);
+                    self.connections.handled(self.shard, id, now);
+                    if self.shard.unfinished(id).is_some() || self.connections.now() >= until {
+                        return input.len();
+                    }
+                }
+                Err(violation) => {
+                    self.shard
+                        .close(id, violation.close_code(), &violation.to_string(), now);
+                    return 0;
+                }
+            }
+        }
+    }
+
+    fn read(&mut self, id: SessionId, now: Micros, until: Micros) {
+        let mut scratch = std::mem::take(&mut self.cycle.scratch);
+        for turn in 0.. {
+            if turn == READS_IN_A_ROW || (turn > 0 && self.connections.now() >= until) {
+                if !is_planted(Fault::TurnLost) {
+                    self.read_later(id);
+                }
+                break;
+            }
+            let Some(line) = self.connections.line(id) else {
+                break;
+            };
+            if line.is_deaf() {
+                if line.ended {
+                    self.drop_session(id);
+                }
+                break;
+            }
+            if self.shard.unfinished(id).is_some() {
+                break; // it is read when its request is done
+            }
+            if self.shard.echo_waits(id) {
+                line.held = true;
+                break;
+            }
+            let ended = line.ended;
+            let heard = match line.take_early(&mut scratch) {
+                Some(count) => Ok(Heard {
+                    count,
+                    drained: false,
+                }),
+                None => self.connections.read(id, &mut scratch),
+            };
+            match heard {
+                Ok(Heard { count: 0, .. }) => {
+                    self.drop_session(id);
+                    break;
+                }
+                Ok(Heard { count, drained }) => {
+                    self.shard.heard(id, now);
+                    self.handle(id, &mut scratch, 0..count, now, until);
+                    if self.cycle.under_way.is_some() {
+                        self.read_later(id); // behind it
+                        break;
+                    }
+                    // A short read leaves nothing behind but the end, for which the poller does not call again.
+                    if drained && !ended {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.lose(id, &error);
+                    break;
+                }
+            }
+        }
+        self.cycle.scratch = scratch;
+    }
+}

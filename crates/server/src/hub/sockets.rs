@@ -1,0 +1,272 @@
+//! The connections of a shard: its sockets and what watches, writes, counts and admits them. The cycle runs over them.
+
+use std::io;
+use std::sync::Arc;
+
+use tickwire_metrics::{LocalMetrics, Metric, Transport as TransportLabel};
+use tickwire_router::cycle::{Connections, Heard, Line, Offer, Protocol, Ready, Wrote};
+use tickwire_router::{Outbox, SessionId, Shard};
+use tickwire_wire::codec::DataOp;
+use tickwire_wire::frame::Event;
+use tickwire_wire::limits::SSE_HEARD_BYTES_MAX;
+use tickwire_wire::{CloseCode, Micros};
+use tokio::sync::Notify;
+
+use super::{Connection, EventStream, Link, Stream};
+use crate::auth::sessions::AuthSessions;
+use crate::config::test_only;
+use crate::net::egress::{BATCH, Egress};
+use crate::net::permit::ConnectionPermit;
+use crate::net::poller::Poller;
+use crate::run::clock::Clock;
+use crate::run::lifecycle::Lifecycle;
+
+/// Bytes that streams may have of their own in a batch, but for one piece.
+const PIECES_BYTES: usize = 1024 * 1024;
+/// Most reads of what the client of a stream has sent before its end.
+const ENDING_READS: usize = 8;
+
+/// What the cycle of a hub runs over.
+pub(super) struct Sockets {
+    pub(super) clock: Clock,
+    pub(super) links: Vec<Option<Link>>,
+    pub(super) poller: Poller,
+    pub(super) egress: Box<dyn Egress>,
+    /// What is to be encrypted, put together.
+    pub(super) gathered: Vec<u8>,
+    /// The bytes that streams have of their own in a round of writing.
+    pub(super) pieces: Vec<u8>,
+    pub(super) metrics: LocalMetrics,
+    /// Most bytes that a slow connection is written at a time.
+    pub(super) piece_bytes: usize,
+    pub(super) auth: AuthSessions,
+    /// Connections that have ended and whose subscriptions are being taken out. Their places are not free before: nobody leaves
+    /// more behind than connections may have.
+    pub(super) parting: Vec<(SessionId, ConnectionPermit)>,
+    pub(super) wake: Arc<Notify>,
+    pub(super) gate: Arc<Lifecycle>,
+    /// Whether clients may ask for a panic: `test.panic`.
+    pub(super) may_panic: bool,
+    pub(super) panics_later: bool,
+}
+
+impl Sockets {
+    /// The connection of a session.
+    pub(super) fn open_mut(&mut self, id: SessionId) -> Option<&mut Connection> {
+        open_of(&mut self.links, id)
+    }
+
+    pub(super) fn set_link(&mut self, id: SessionId, link: Link) {
+        let index = id.0 as usize;
+        if self.links.len() <= index {
+            self.links.resize_with(index + 1, || None);
+        }
+        self.links[index] = Some(link);
+    }
+
+    /// Opens the gate of a feed that waits for the first subscription, if there is one now.
+    pub(super) fn check_gate(&self, shard: &Shard) {
+        if !self.gate.is_open() && shard.has_subscriptions() {
+            self.gate.open();
+        }
+    }
+
+    /// Counts a connection that completed its handshake.
+    pub(super) fn connection_opened(&mut self, transport: TransportLabel) {
+        self.metrics.add(Metric::Connections, &[transport as usize], 1);
+        self.metrics
+            .add(Metric::ConnectionsOpened, &[transport as usize], 1);
+    }
+
+    fn connection_closed(&mut self, transport: TransportLabel) {
+        self.metrics.sub(Metric::Connections, &[transport as usize], 1);
+    }
+
+    /// Takes note that `count` bytes have left the outbox of a session.
+    ///
+    /// # Errors
+    /// When fewer bytes waited for it: the session cannot go on.
+    pub(super) fn left_outbox(
+        &mut self,
+        shard: &mut Shard,
+        id: SessionId,
+        count: usize,
+        now: Micros,
+    ) -> io::Result<()> {
+        let metrics = &mut self.metrics;
+        let wrote = shard.wrote(id, count, now, |fanout| {
+            if fanout.op == DataOp::Update {
+                metrics.observe(Metric::DeliveryLatency, now.since(fanout.publication.ts));
+            }
+        });
+        wrote.map_err(|overrun| {
+            tracing::error!(session = id.0, %overrun, "a fault of the broker: the connection is dropped");
+            self.metrics.add(Metric::SessionsFailed, &[], 1);
+            io::Error::other(overrun)
+        })
+    }
+}
+
+/// The connection of a session.
+pub(super) fn open_of(links: &mut [Option<Link>], id: SessionId) -> Option<&mut Connection> {
+    match links.get_mut(id.0 as usize) {
+        Some(Some(Link::Open(socket))) => Some(socket),
+        _ => None,
+    }
+}
+
+impl Connections for Sockets {
+    type Stream = EventStream;
+
+    fn now(&mut self) -> Micros {
+        self.clock.now()
+    }
+
+    fn line(&mut self, id: SessionId) -> Option<&mut Line<EventStream>> {
+        self.open_mut(id).map(|socket| &mut socket.line)
+    }
+
+    fn take_ready(&mut self, ready: &mut Vec<Ready>) -> bool {
+        self.poller.take(ready).unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot ask the kernel for ready connections");
+            false
+        })
+    }
+
+    fn read(&mut self, id: SessionId, buffer: &mut [u8]) -> io::Result<Heard> {
+        let Some(socket) = open_of(&mut self.links, id) else {
+            return Err(io::ErrorKind::WouldBlock.into());
+        };
+        self.metrics.add(Metric::SocketReads, &[], 1);
+        let heard = socket.stream.read(buffer)?;
+        let wire = heard.wire as u64;
+        self.metrics.add(Metric::SocketReadBytes, &[], wire);
+        Ok(Heard {
+            count: heard.count,
+            drained: heard.drained,
+        })
+    }
+
+    fn hears(&mut self, _shard: &Shard, _id: SessionId, event: &Event<'_>, _now: Micros) {
+        if self.may_panic {
+            self.panics_later |= test_only::asks_for_panic(event);
+        }
+    }
+
+    fn handled(&mut self, shard: &mut Shard, _id: SessionId, now: Micros) {
+        self.auth.answer(shard, now);
+        self.check_gate(shard);
+    }
+
+    fn begin_batch(&mut self) {
+        assert!(!self.panics_later, "test.panic: between two halves of a cycle");
+        self.pieces.clear();
+    }
+
+    fn has_room(&self, count: usize) -> bool {
+        count < BATCH && self.pieces.len() < PIECES_BYTES
+    }
+
+    fn offer(&mut self, shard: &mut Shard, id: SessionId, now: Micros) -> io::Result<Offer> {
+        let Some(socket) = self.open_mut(id) else {
+            return Ok(Offer::Batched);
+        };
+        match (&socket.stream, &socket.line.protocol) {
+            (Stream::Tls(_), _) => return Ok(Offer::Written(self.encrypt(shard, id))),
+            (Stream::Plain(_), Protocol::WebSocket(_)) => {}
+            (Stream::Plain(_), Protocol::Sse(_)) => self.put_together(shard, id, now)?,
+        }
+        Ok(Offer::Batched)
+    }
+
+    fn write(&mut self, shard: &Shard, batch: &[SessionId], results: &mut Vec<io::Result<Wrote>>) {
+        self.write_plain(shard, batch, results);
+    }
+
+    fn end_round(&mut self) {
+        self.pieces.clear();
+        self.pieces.shrink_to(PIECES_BYTES);
+    }
+
+    fn took(&mut self, shard: &mut Shard, id: SessionId, count: usize, now: Micros) -> io::Result<()> {
+        if count > 0 {
+            self.metrics.add(Metric::SocketWrittenBytes, &[], count as u64);
+        }
+        match self.took_own(shard, id, count) || count == 0 {
+            true => Ok(()),
+            false => self.left_outbox(shard, id, count, now),
+        }
+    }
+
+    fn has_own(&mut self, id: SessionId) -> bool {
+        let stream = self.open_mut(id).and_then(|socket| socket.line.stream_mut());
+        stream.is_some_and(|stream| stream.has_own())
+    }
+
+    fn resume(&mut self, shard: &mut Shard, id: SessionId) -> io::Result<bool> {
+        self.resume_secured(shard, id)
+    }
+
+    fn make_room(&mut self, id: SessionId, again: bool) -> bool {
+        self.make_last_room(id, again)
+    }
+
+    fn shut(&mut self, id: SessionId) -> io::Result<bool> {
+        self.open_mut(id).map_or(Ok(false), |socket| socket.stream.shut())
+    }
+
+    fn end_stream(&mut self, id: SessionId) {
+        if let Some(socket) = self.open_mut(id) {
+            // With something unread the kernel would reset the connection, and its end might not arrive (RFC 9112 §9.6).
+            // It is not read into the cycle's buffer, in which something of another connection may be under way.
+            let mut unread = [0; SSE_HEARD_BYTES_MAX];
+            for _ in 0..ENDING_READS {
+                match socket.stream.read(&mut unread) {
+                    Ok(heard) if heard.count == unread.len() => {}
+                    Ok(_) => break,
+                    Err(error) => {
+                        tracing::trace!(session = id.0, %error, "nothing was unread");
+                        break;
+                    }
+                }
+            }
+        }
+        self.wake.notify_one(); // a broker that stops waits for the last session
+    }
+
+    fn lost(&mut self, id: SessionId, error: &io::Error) {
+        tracing::debug!(session = id.0, %error, "connection lost");
+    }
+
+    fn remove(&mut self, shard: &mut Shard, id: SessionId) -> bool {
+        let Some(mut link) = self.links.get_mut(id.0 as usize).and_then(Option::take) else {
+            return false;
+        };
+        let is_slow = |outbox: &Outbox| outbox.closed() == Some(CloseCode::SLOW);
+        if let Link::Open(socket) = &link
+            && socket.line.is_stream()
+            && shard.outbox(id).is_some_and(is_slow)
+        {
+            self.metrics.add(Metric::SseDropped, &[], 1);
+        }
+        shard.remove(id);
+        self.auth.forget(id);
+        if let Link::Open(socket) = &mut link {
+            if shard.is_parting(id)
+                && let Some(permit) = socket.permit.take()
+            {
+                self.parting.push((id, permit));
+            }
+            self.egress.remove(id);
+            if let Err(error) = self.poller.remove(socket.stream.socket_mut()) {
+                tracing::debug!(session = id.0, %error, "the socket was not watched any more");
+            }
+            self.connection_closed(socket.label());
+        }
+        true
+    }
+
+    fn parted(&mut self, shard: &Shard) {
+        self.parting.retain(|(id, _)| shard.is_parting(*id));
+    }
+}
