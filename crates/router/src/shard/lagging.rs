@@ -14,7 +14,7 @@ use rustc_hash::FxHashSet;
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::frame::payload_of;
 use tickwire_wire::message::GapReason;
-use tickwire_wire::{Control, Micros, Seq, ServerMessage};
+use tickwire_wire::{Codec, Control, Micros, Seq, ServerMessage};
 
 use super::{First, Missed, Shard};
 use crate::item::{self, Frame, Item, Placing, Sort, SourceState};
@@ -198,23 +198,9 @@ impl Shard {
             let subscription = topics.get(&topic).filter(|of_now| of_now.is_of_ack(number))?;
             Some(slots[topic.index()].at(subscription.place).after)
         };
-        session.outbox.rewrite_answers(|Placing { number, frame }| {
-            let message = codec.decode_server(payload_of(frame));
-            let Ok(ServerMessage::Control(Control::Ack { id, mut results })) = message else {
-                return None;
-            };
-            let mut changed = false;
-            // Where a resume begins is in the request.
-            for result in results.iter_mut().filter(|result| result.recovered.is_none()) {
-                if let Some(seq) = &mut result.seq
-                    && let Some(at) = standing(&result.topic, *number)
-                    && at < *seq
-                {
-                    (*seq, changed) = (at, true);
-                }
-            }
-            changed.then(|| Self::control_frame(codec, &Control::Ack { id, results }))
-        });
+        session
+            .outbox
+            .rewrite_answers(|placing| moved_back(codec, placing, |topic| standing(topic, placing.number)));
     }
 
     /// Replaces what waits for a session that lags and has been superseded meanwhile by the newest.
@@ -275,6 +261,29 @@ impl Shard {
             self.learn(topic, seq);
         }
     }
+}
+
+/// An ack whose subscriptions stand at `standing` now, where that is before what it tells. None if nothing of it changes.
+pub(super) fn moved_back(
+    codec: Codec,
+    Placing { frame, .. }: &Placing,
+    standing: impl Fn(&str) -> Option<Seq>,
+) -> Option<Box<[u8]>> {
+    let message = codec.decode_server(payload_of(frame));
+    let Ok(ServerMessage::Control(Control::Ack { id, mut results })) = message else {
+        return None;
+    };
+    let mut changed = false;
+    // Where a resume begins is in the request.
+    for result in results.iter_mut().filter(|result| result.recovered.is_none()) {
+        if let Some(seq) = &mut result.seq
+            && let Some(at) = standing(&result.topic)
+            && at < *seq
+        {
+            (*seq, changed) = (at, true);
+        }
+    }
+    changed.then(|| Shard::control_frame(codec, &Control::Ack { id, results }))
 }
 
 /// Whether an item may be what a subscription begins with, and not what follows that: where it is taken back, whoever waits for that
