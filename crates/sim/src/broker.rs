@@ -1,8 +1,8 @@
 //! The broker in the simulation: a directory, its shards, and the cycle of reading, delivering and writing of the
 //! server's threads.
 //!
-//! [`Link`]s take the place of the server's sockets; parser, codecs and order are the same. Here are the checks of what
-//! only the broker's side can see: what waits for a connection is bounded, connections end only for a reason, and
+//! [`Link`]s take the place of the server's sockets; parser, codecs and order are the same. This file also checks what
+//! no client can see: the bytes that wait for a connection are bounded, connections end only for a reason, and
 //! connections that have to end do.
 
 use std::rc::Rc;

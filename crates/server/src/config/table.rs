@@ -378,8 +378,8 @@ fn someone_may_connect(auth: &Auth, settings: &Settings) -> Result<(), ConfigErr
 const OPEN_FILES_RESERVED: u64 = 256;
 
 impl Limits {
-    /// The most connections of a process that may have `open_files_max` files open: the setting where there is one, but never
-    /// more than the files allow, of which some are kept for the broker itself. At least 1.
+    /// The most connections of a process that may have `open_files_max` files open, at least 1. It is the setting, or the
+    /// number that the files allow if that is less or nothing is set. The broker keeps some files for itself.
     #[must_use]
     pub fn connections_max(&self, open_files_max: u64) -> usize {
         // A process that may open very few files keeps half of them for itself.
