@@ -1,4 +1,5 @@
-//! Taking what waits for each session and recording that it was written: everything about a write but the system call.
+//! One round of writing without its system calls: takes the waiting bytes of each session and records that they were
+//! written.
 
 use std::hint::black_box;
 

@@ -326,6 +326,15 @@ impl Item {
         }
     }
 
+    /// The topic of an owed message, or of a gap that names some, and where its subscription stood before it.
+    pub(crate) fn stood_before(&self) -> Option<(TopicId, Seq)> {
+        match self {
+            Self::Frame(frame) if frame.sort != Sort::OneShot => Some((frame.topic(), frame.before())),
+            Self::Gap(gap) if gap.reason == GapReason::Slow => Some((gap.topic, Seq(gap.from.0 - 1))),
+            _ => None,
+        }
+    }
+
     pub(crate) fn fanout(&self) -> Option<&Fanout> {
         match self {
             Self::Frame(frame) => Some(&frame.fanout),

@@ -1,6 +1,6 @@
 //! A connection that publishes at a steady rate, to the readers' topics in turn.
 //!
-//! Late messages are all published at once. The time that a turn takes bounds what waits to be written.
+//! Messages that are late are published at once. The length of a turn bounds the bytes that wait to be written.
 
 use std::time::{Duration, Instant};
 

@@ -11,9 +11,11 @@
 
 use std::cmp::Reverse;
 
+use rustc_hash::FxHashMap;
 use tickwire_wire::{CloseCode, Control, Micros};
 
 use super::Shard;
+use super::lagging::move_back;
 use crate::item::Item;
 use crate::session::{Phase, SessionId};
 
@@ -164,11 +166,22 @@ impl Shard {
     pub(super) fn end_patience(&mut self, id: SessionId, now: Micros) {
         self.expires_never(id);
         let deadline = now.plus_ms(self.settings.close_timeout_ms);
-        let Some(session) = self.session(id) else { return };
+        let directory = &self.directory;
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
         session.phase = Phase::Closing(deadline);
-        let dropped = session
-            .outbox
-            .purge(|item| !matches!(item, Item::Answer(_) | Item::Placing(_)));
+        let mut stood = FxHashMap::default();
+        let dropped = session.outbox.purge(|item| {
+            if let Some((topic, before)) = item.stood_before() {
+                stood.entry(topic).or_insert(before);
+            }
+            !matches!(item, Item::Answer(_) | Item::Placing(_))
+        });
+        // An ack that stood behind them must not tell its client that it has them.
+        session.outbox.correct_answers(|_, results| {
+            move_back(results, |topic| stood.get(&directory.find(topic)?.id()).copied())
+        });
         let entry = Reverse((deadline, id, session.generation));
         self.counts.ledger.dropped += dropped;
         self.deadlines.push(entry);

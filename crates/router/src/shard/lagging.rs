@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
 use tickwire_wire::codec::DataOp;
-use tickwire_wire::message::GapReason;
+use tickwire_wire::message::{AckResult, GapReason};
 use tickwire_wire::{Micros, Seq};
 
 use super::session_mut::SessionMut;
@@ -109,19 +109,9 @@ impl Shard {
             let subscription = topics.get(&topic).filter(|of_now| of_now.is_of_ack(number))?;
             Some(slots[topic.index()].at(subscription.place).after)
         };
-        session.outbox.correct_answers(|number, results| {
-            let mut changed = false;
-            // The start of a resume comes from the request and stays.
-            for result in results.iter_mut().filter(|result| result.recovered.is_none()) {
-                if let Some(seq) = &mut result.seq
-                    && let Some(at) = standing(&result.topic, number)
-                    && at < *seq
-                {
-                    (*seq, changed) = (at, true);
-                }
-            }
-            changed
-        });
+        session
+            .outbox
+            .correct_answers(|number, results| move_back(results, |topic| standing(topic, number)));
     }
 }
 
@@ -245,6 +235,22 @@ impl SessionMut<'_> {
             self.slots[topic.index()].learn(seq, &mut self.counts.ledger);
         }
     }
+}
+
+/// Moves the results of an ack back to where their subscriptions stand, where that is before the position in the ack.
+/// Returns whether any has changed.
+pub(super) fn move_back(results: &mut [AckResult], standing: impl Fn(&str) -> Option<Seq>) -> bool {
+    let mut changed = false;
+    // The start of a resume comes from the request and stays.
+    for result in results.iter_mut().filter(|result| result.recovered.is_none()) {
+        if let Some(seq) = &mut result.seq
+            && let Some(at) = standing(&result.topic)
+            && at < *seq
+        {
+            (*seq, changed) = (at, true);
+        }
+    }
+    changed
 }
 
 /// Whether an item may belong to the beginning of a subscription and not to what follows. If it is taken back, the

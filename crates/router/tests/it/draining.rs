@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use tickwire_router::{Drain, Rights};
 use tickwire_wire::message::Control;
-use tickwire_wire::{CloseCode, Codec, Micros, ServerMessage};
+use tickwire_wire::{CloseCode, Codec, Micros, Seq, ServerMessage};
 
 use crate::grants::grant;
 use crate::world::{Frame, Setup, World};
@@ -249,4 +249,35 @@ fn what_waits_for_who_leaves_goes_with_the_right_to_it() {
         world.make_room(0, None);
         assert_eq!(words(&world, 0), ["close 4000"], "withdrawn: {withdrawn}");
     }
+}
+
+#[test]
+fn an_ack_told_a_client_that_drained_slowly_of_messages_that_it_never_got() {
+    let mut world = World::new(Setup::default());
+    assert_eq!(world.open(0, Codec::Json, Vec::new()), 0);
+    world.send(
+        0,
+        br#"{"op":"subscribe","id":1,"topics":["ticker.A"],"mode":"conflate"}"#,
+    );
+    world.run();
+    world.clients[0].inbox.clear();
+    world.clients[0].room = Some(0);
+    world.publish("ticker.A", "1");
+    world.run();
+    world.send(0, br#"{"op":"resync","id":2,"topic":"ticker.A"}"#);
+    begin(&mut world);
+    wait_for_close(&mut world, 0);
+    world.wait_ms(PLAN.patience_ms);
+    world.make_room(0, None);
+    let acks = world.clients[0]
+        .inbox
+        .iter()
+        .filter_map(|(_, frame)| match frame {
+            Frame::Message(ServerMessage::Control(Control::Ack { results, .. })) => results[0].seq,
+            _ => None,
+        });
+    assert_eq!(acks.collect::<Vec<_>>(), [Seq(0)], "it has no message");
+    let words: Vec<String> = read(&world, 0).1.into_iter().map(|(_, word)| word).collect();
+    assert_eq!(words, ["close 4000"]);
+    world.check_ledgers();
 }

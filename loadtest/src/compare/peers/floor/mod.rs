@@ -117,7 +117,7 @@ impl Floor {
         }
     }
 
-    /// Reads from a connection, and writes what waits for it.
+    /// Reads from a connection, and writes the bytes that wait for it.
     fn ready(&mut self, id: usize) {
         let Some(connection) = &mut self.connections[id] else {
             return;
