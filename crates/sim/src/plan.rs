@@ -261,8 +261,7 @@ impl Writer<'_> {
             99 if self.drains && self.chance.percent(30) => Op::Drain {
                 shard: self.chance.below(self.setup.shards),
                 window_ms: self.chance.pick(&[1, 500, 5_000]),
-                // Longer than any run: what is cut off by a drain is not checked.
-                patience_ms: 1_000_000,
+                patience_ms: self.chance.pick(&[1, 300, 3_000]),
             },
             _ => self.publish(),
         }
