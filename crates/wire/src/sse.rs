@@ -3,6 +3,8 @@
 //! An event ends with an empty line, so a line break in the data would cut it short. Each line of the data gets its own
 //! `data:`, and the browser joins them again with `\n`. In JSON a line break is only between tokens.
 
+mod cursor;
+
 use std::fmt::Display;
 use std::io::Write;
 
@@ -12,6 +14,7 @@ use crate::close::CloseCode;
 use crate::codec::{Codec, DataOp};
 use crate::frame::cut_reason;
 use crate::message::Control;
+pub use cursor::{Cursor, CursorError};
 
 /// The `Content-Type` of a stream.
 pub const CONTENT_TYPE: &str = "text/event-stream";

@@ -1,6 +1,6 @@
 //! HTTP on the clients' listener: how requests are read, the endpoints that answer them, and how answers are written.
 //!
-//! `cursor`, `error`, `etag`, `ndjson`, `path`, `percent` and `query` are pure: they turn bytes and heads into values
+//! `error`, `etag`, `ndjson`, `path`, `percent` and `query` are pure: they turn bytes and heads into values
 //! or an [`ErrorResponse`]. The others are the endpoints. A refusal says what was wrong with which part of the request,
 //! and every answer except a stream is bounded.
 
@@ -10,7 +10,6 @@ mod bulk;
 mod coding;
 mod context;
 mod cors;
-mod cursor;
 mod error;
 mod etag;
 mod gzip;
@@ -31,13 +30,11 @@ mod smuggling;
 mod stream;
 mod takeover;
 mod topics;
-mod track;
 mod unreadable;
 
 pub(crate) use self::api::answer;
 pub(crate) use self::coding::check_transfer;
 pub(crate) use self::context::{HttpContext, REFUSED_STATUSES};
-pub use self::cursor::{Cursor, CursorError};
 pub use self::error::ErrorResponse;
 pub(crate) use self::error::draining;
 pub use self::etag::Etag;
@@ -52,4 +49,3 @@ pub(crate) use self::requester::Requester;
 pub(crate) use self::routes::{Endpoint, LABELS as ENDPOINT_LABELS, METHODS_OF_STREAMS};
 pub(crate) use self::smuggling::Smuggling;
 pub(crate) use self::takeover::Takeover;
-pub(crate) use self::track::Track;

@@ -14,14 +14,14 @@ use hyper::http::request::Parts;
 use tickwire_router::{Directory, SessionId};
 use tickwire_wire::limits::SSE_TOPICS_MAX;
 use tickwire_wire::message::{AckResult, Position, Since, Subscribe, TopicRequest};
-use tickwire_wire::sse::{self, Framing};
+use tickwire_wire::sse::{self, Cursor, Framing};
 use tickwire_wire::{ErrorCode, Kind, Mode, Refusal, RequestId, Seq, Topic};
 
 use super::context::HttpContext;
 use super::requester::Requester;
-use super::{Cursor, ErrorResponse, Query, Reply, Track};
+use super::{ErrorResponse, Query, Reply};
 use crate::auth::Admission;
-use crate::hub::Opening;
+use crate::hub::{Opening, Track};
 use crate::limits::AddressSlot;
 
 /// The request id of a stream's subscription, which is in its `ack`.

@@ -12,6 +12,7 @@ mod shared;
 mod sockets;
 mod sse;
 mod stream;
+mod track;
 mod writing;
 
 use std::io;
@@ -38,6 +39,7 @@ pub(crate) use shared::{HubCell, SharedHub};
 use sockets::Sockets;
 pub(crate) use sse::{EventStream, Opening};
 pub(crate) use stream::Stream;
+pub(crate) use track::Track;
 
 /// Microseconds between two flushes of the counters.
 const FLUSH_US: u64 = 250_000;

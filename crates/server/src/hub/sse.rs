@@ -19,9 +19,8 @@ use tickwire_wire::sse::{self, Framing};
 use tickwire_wire::{ClientMessage, Dialect, Micros};
 
 use super::sockets::{Sockets, open_of};
-use super::{Hub, Link, Stream};
+use super::{Hub, Link, Stream, Track};
 use crate::auth::Admission;
-use crate::http::Track;
 use crate::net::permit::ConnectionPermit;
 use crate::net::proxied::ClientAddr;
 

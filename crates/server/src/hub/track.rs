@@ -2,8 +2,7 @@
 
 use tickwire_router::{Directory, Reach, TopicId, Waiting};
 use tickwire_wire::Seq;
-
-use super::Cursor;
+use tickwire_wire::sse::Cursor;
 
 /// A topic of a stream.
 #[derive(Debug)]
@@ -17,7 +16,7 @@ enum Tracked {
 #[derive(Debug)]
 pub(crate) struct Track {
     topics: Vec<Tracked>,
-    pub(super) cursor: Cursor,
+    pub(crate) cursor: Cursor,
 }
 
 impl Track {

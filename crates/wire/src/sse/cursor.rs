@@ -9,9 +9,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use thiserror::Error;
-use tickwire_wire::limits::SSE_TOPICS_MAX;
-use tickwire_wire::message::Position;
-use tickwire_wire::{Epoch, Seq};
+
+use crate::limits::SSE_TOPICS_MAX;
+use crate::message::Position;
+use crate::{Epoch, Seq};
 
 /// The longest epoch in a cursor, in bytes. Those of the broker have at most 13.
 const EPOCH_BYTES_MAX: usize = 32;
