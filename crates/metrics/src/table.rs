@@ -52,7 +52,7 @@ metrics! {
     CompressedTo: Counter Bytes [] "tickwire_compressed_output_bytes_total"
         "Bytes of the same messages after compression.";
     DeliveryLatency: Histogram Seconds [] "tickwire_delivery_latency_seconds"
-        "Time from a message's entry into the broker to the return of the write call that handed its last byte to the kernel.";
+        "Time from a message's entry into the broker to the return of the write call that handed its last byte to the kernel. Over TLS: to the encryption of that byte.";
     Requests: Counter One [RequestOp] "tickwire_requests_total"
         "Requests received from clients.";
     Refusals: Counter One [ErrorCode] "tickwire_refusals_total"
@@ -90,7 +90,7 @@ metrics! {
     LedgerOwed: Counter One [Shard] "tickwire_ledger_owed_total"
         "Messages that subscriptions were owed: the sum of the next five metrics.";
     LedgerDelivered: Counter One [Shard] "tickwire_ledger_delivered_total"
-        "Owed messages whose last byte was handed to the socket.";
+        "Owed messages whose last byte the kernel has taken, or over TLS was encrypted.";
     LedgerConflated: Counter One [Shard] "tickwire_ledger_conflated_total"
         "Owed messages that a newer, delivered message made superfluous.";
     LedgerGapped: Counter One [Shard] "tickwire_ledger_gapped_total"

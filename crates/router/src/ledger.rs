@@ -11,6 +11,9 @@
 //! | dropped | its subscription or connection ended before any of these |
 //! | pending | none of these: it waits in the outbox, or in the history behind the subscription's cursor |
 //!
+//! The shard's owner says when bytes were handed to the socket: once the kernel has taken them, or over TLS once they
+//! are encrypted.
+//!
 //! So at any moment, between two calls of the shard,
 //!
 //! ```text

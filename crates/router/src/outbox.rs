@@ -69,7 +69,7 @@ impl Bytes {
     }
 }
 
-/// The lane of the frame that is partly written.
+/// The lane of the message that is partly written, or that has begun with bytes that are not in the outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Partial {
     None,
@@ -149,10 +149,20 @@ impl Outbox {
         self.control.is_empty() && self.data.is_empty()
     }
 
-    /// Whether a frame is partly written.
+    /// Whether the front message has begun: it is finished before anything else.
     #[must_use]
     pub fn is_begun(&self) -> bool {
-        self.written > 0
+        self.partial != Partial::None
+    }
+
+    /// Records that bytes were written, or are written first, that belong to the front message and are not in here.
+    pub(crate) fn begin_front(&mut self) {
+        if self.partial == Partial::None && !self.is_empty() {
+            self.partial = match self.control.is_empty() {
+                true => Partial::Data,
+                false => Partial::Control,
+            };
+        }
     }
 
     /// Bytes that wait in the data lane, including those of a partly written frame.

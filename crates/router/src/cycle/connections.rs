@@ -102,11 +102,6 @@ pub trait Connections {
     /// When fewer bytes waited in the outbox: the session cannot go on.
     fn took(&mut self, shard: &mut Shard, id: SessionId, count: usize, now: Micros) -> io::Result<()>;
 
-    /// Whether bytes wait for the socket of which the outbox does not know.
-    fn has_own(&mut self, _id: SessionId) -> bool {
-        false
-    }
-
     /// The socket takes bytes again: hands it what has left the outbox before. Returns whether it is full again.
     ///
     /// # Errors

@@ -38,13 +38,6 @@ impl<C: Connections> Turn<'_, C> {
             if !self.resume(id) {
                 return;
             }
-            // The outbox does not know of a stream's own bytes, so they would not be asked for.
-            if self.connections.has_own(id) {
-                self.write_one(id);
-                if self.connections.has_own(id) {
-                    return;
-                }
-            }
         }
         self.shard.writable(id);
     }
@@ -119,7 +112,7 @@ impl<C: Connections> Turn<'_, C> {
             line.slow |= line.blocked;
         }
         self.connections.took(self.shard, id, count, now)?;
-        if self.shard.is_finished(id) && !self.connections.has_own(id) {
+        if self.shard.is_finished(id) {
             return self.shut(id);
         }
         self.read_on(id);

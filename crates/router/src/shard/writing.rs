@@ -130,6 +130,14 @@ impl Shard {
         self.sessions.get(id).map(|session| &session.outbox)
     }
 
+    /// Records that a session's next message has begun, with bytes that are not in its outbox and are written before it.
+    /// It is not replaced or taken back from now on, and nothing is put ahead of it.
+    pub fn front_begun(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.known(id) {
+            session.outbox.begin_front();
+        }
+    }
+
     /// Records that `count` bytes were written for a session. Calls `done` with each publication that was finished.
     ///
     /// # Errors

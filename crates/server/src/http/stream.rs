@@ -339,7 +339,7 @@ mod tests {
             }
             let wanted = Wanted::read(Some(query), &headers).expect("a stream");
             let track = wanted.track(&directory(), &answer);
-            assert_eq!(track.cursor.to_string(), stands_at, "{came_back_with:?}");
+            assert_eq!(track.cursor().to_string(), stands_at, "{came_back_with:?}");
             let since = wanted
                 .subscribe()
                 .topics

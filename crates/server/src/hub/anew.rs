@@ -13,6 +13,7 @@ use tickwire_router::SessionId;
 use tickwire_router::cycle::{Budgets, Cycle};
 use tickwire_wire::{CloseCode, Codec, Dialect};
 
+use super::event_stream::Pieces;
 use super::{Connection, Hub, Link, Stream};
 use crate::auth::Access;
 use crate::config::Config;
@@ -58,7 +59,7 @@ impl Hub {
         self.frame_limits = super::frame_limits(anew.config);
         self.cycle = Cycle::new(Budgets::default());
         self.sockets.gathered = Vec::new();
-        self.sockets.pieces = Vec::new();
+        self.sockets.pieces = Pieces::default();
         self.sockets.parting.clear();
         self.sockets.panics_later = false;
         self.flush(self.clock.now());
@@ -75,8 +76,7 @@ impl Hub {
                 return;
             };
             let Some(Link::Open(socket)) = link else { continue };
-            let has_own = socket.line.stream_mut().is_some_and(|stream| stream.has_own());
-            if has_own || !self.shard.is_between_frames(id) {
+            if !self.shard.is_between_frames(id) {
                 continue;
             }
             let dialect = self.shard.dialect(id).unwrap_or(Dialect::from(Codec::Json));

@@ -8,6 +8,7 @@ use tickwire_router::SessionId;
 use tickwire_router::cycle::Line;
 
 use super::{EventStream, Hub, Opening, Stream};
+use crate::net::egress::BYTES_PER_WRITE;
 use crate::net::permit::ConnectionPermit;
 
 /// The far end of a session.
@@ -37,6 +38,15 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    /// The most bytes that it is written at a time. If it was full, it is written in pieces of `piece_bytes`, so that few
+    /// bytes wait in the kernel.
+    pub(super) fn bytes_max(&self, piece_bytes: usize) -> usize {
+        match self.line.slow {
+            true => piece_bytes,
+            false => BYTES_PER_WRITE,
+        }
+    }
+
     pub(super) fn label(&self) -> TransportLabel {
         match self.line.is_stream() {
             false => TransportLabel::WebSocket,

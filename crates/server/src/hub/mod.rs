@@ -5,6 +5,7 @@
 
 mod anew;
 mod connection;
+mod event_stream;
 mod export;
 mod inspection;
 mod secured;
@@ -35,9 +36,11 @@ use crate::run::clock::Clock;
 use crate::run::lifecycle::Lifecycle;
 pub(crate) use anew::Anew;
 use connection::{Connection, Link};
+pub(crate) use event_stream::EventStream;
+use event_stream::Pieces;
 pub(crate) use shared::{HubCell, SharedHub};
 use sockets::Sockets;
-pub(crate) use sse::{EventStream, Opening};
+pub(crate) use sse::Opening;
 pub(crate) use stream::Stream;
 pub(crate) use track::Track;
 
@@ -83,7 +86,7 @@ impl Hub {
                 poller: parts.poller,
                 egress: parts.egress,
                 gathered: Vec::new(),
-                pieces: Vec::new(),
+                pieces: Pieces::default(),
                 metrics: parts.metrics,
                 piece_bytes: parts.piece_bytes,
                 auth: parts.auth,

@@ -1,18 +1,18 @@
 //! Writing to connections that speak TLS, one by one, whatever the shard's egress.
 //!
 //! What waits for a connection is encrypted a record at a time, and the next one only when the socket took the one before.
-//! So at most a record that was encrypted waits for a full socket: it counts as taken, like what the kernel has, and the
-//! rest stays in the outbox, where it can be replaced by something newer.
+//! So at most a record that was encrypted waits for a full socket: it counts as taken, like what the kernel has, because
+//! it can no longer be replaced. The rest stays in the outbox, where it can be replaced by something newer.
 
 use std::io;
 
 use tickwire_metrics::Metric;
-use tickwire_router::cycle::{Connections as _, Wrote};
+use tickwire_router::cycle::Wrote;
 use tickwire_router::{SessionId, Shard};
 
 use super::sockets::{Sockets, open_of};
 use super::{Connection, Hub, Link, Stream};
-use crate::net::egress::{BYTES_PER_WRITE, gather, single};
+use crate::net::egress::{gather, single};
 use crate::net::tls::{Flushed, RECORD_BYTES, Secured};
 
 impl Hub {
@@ -49,10 +49,9 @@ impl Sockets {
 
     /// Writes what waits for a session. What the socket took, the shard knows by then.
     pub(super) fn encrypt(&mut self, shard: &mut Shard, id: SessionId) -> io::Result<Wrote> {
-        // One that was full is written in small pieces, so that little of it waits in the kernel.
-        let bytes_max = match self.links.get(id.0 as usize) {
-            Some(Some(Link::Open(socket))) if socket.line.slow => self.piece_bytes,
-            _ => BYTES_PER_WRITE,
+        let bytes_max = match open_of(&mut self.links, id) {
+            Some(socket) => socket.bytes_max(self.piece_bytes),
+            None => return Ok(Wrote::All(0)),
         };
         let record_bytes = bytes_max.min(RECORD_BYTES);
         let mut taken = 0;
@@ -66,23 +65,17 @@ impl Sockets {
                 return Ok(Wrote::Part(0));
             }
             // Other sessions have pieces there that are to be written yet.
-            let others = self.pieces.len();
-            let now = self.clock.now();
-            self.put_together(shard, id, now)?;
+            let others = self.pieces.mark();
+            self.put_together(shard, id, record_bytes);
             let (count, after) = self.encrypt_once(shard, id, record_bytes)?;
             self.count(before);
             self.count(after);
-            // Such as the stream has of its own left the outbox before.
-            if !self.took_own(shard, id, count) {
-                self.left_outbox(shard, id, count, now)?;
-            }
+            let now = self.clock.now();
+            self.settle(shard, id, count, now)?;
             self.pieces.truncate(others);
             taken += count;
             if after.blocked {
                 return Ok(Wrote::Part(0));
-            }
-            if self.has_own(id) {
-                continue; // the outbox does not know of them, so they would not be asked for
             }
             let is_empty = shard.outbox(id).is_none_or(tickwire_router::Outbox::is_empty);
             // What waits beyond is for the next round.
@@ -105,8 +98,8 @@ impl Sockets {
         let (Stream::Tls(secured), Some(outbox)) = (stream, shard.outbox(id)) else {
             return Ok((0, Flushed::default()));
         };
-        let piece = match line.stream().and_then(|stream| stream.own(&self.pieces)) {
-            Some(own) => &own[..own.len().min(record_bytes)],
+        let piece = match line.stream().and_then(|stream| stream.offered(&self.pieces)) {
+            Some(offered) => &offered[..offered.len().min(record_bytes)],
             None => match single(outbox, record_bytes) {
                 Some(frame) => frame,
                 None => {

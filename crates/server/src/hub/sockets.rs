@@ -12,7 +12,8 @@ use tickwire_wire::limits::SSE_HEARD_BYTES_MAX;
 use tickwire_wire::{CloseCode, Micros};
 use tokio::sync::Notify;
 
-use super::{Connection, EventStream, Link, Stream};
+use super::event_stream::{EventStream, Pieces};
+use super::{Connection, Link, Stream};
 use crate::auth::sessions::AuthSessions;
 use crate::config::test_only;
 use crate::net::egress::{BATCH, Egress};
@@ -21,7 +22,7 @@ use crate::net::poller::Poller;
 use crate::run::clock::Clock;
 use crate::run::lifecycle::Lifecycle;
 
-/// Bytes that streams may have of their own in a batch, but for one piece.
+/// Bytes that the pieces of a batch may have before the last one.
 const PIECES_BYTES: usize = 1024 * 1024;
 /// Most reads of what the client of a stream has sent before its end.
 const ENDING_READS: usize = 8;
@@ -34,8 +35,8 @@ pub(super) struct Sockets {
     pub(super) egress: Box<dyn Egress>,
     /// What is to be encrypted, put together.
     pub(super) gathered: Vec<u8>,
-    /// The bytes that streams have of their own in a round of writing.
-    pub(super) pieces: Vec<u8>,
+    /// What is written to streams with positions in a batch.
+    pub(super) pieces: Pieces,
     pub(super) metrics: LocalMetrics,
     /// Most bytes that a slow connection is written at a time.
     pub(super) piece_bytes: usize,
@@ -167,14 +168,18 @@ impl Connections for Sockets {
         count < BATCH && self.pieces.len() < PIECES_BYTES
     }
 
-    fn offer(&mut self, shard: &mut Shard, id: SessionId, now: Micros) -> io::Result<Offer> {
+    fn offer(&mut self, shard: &mut Shard, id: SessionId, _now: Micros) -> io::Result<Offer> {
+        let piece_bytes = self.piece_bytes;
         let Some(socket) = self.open_mut(id) else {
             return Ok(Offer::Batched);
         };
         match (&socket.stream, &socket.line.protocol) {
             (Stream::Tls(_), _) => return Ok(Offer::Written(self.encrypt(shard, id))),
             (Stream::Plain(_), Protocol::WebSocket(_)) => {}
-            (Stream::Plain(_), Protocol::Sse(_)) => self.put_together(shard, id, now)?,
+            (Stream::Plain(_), Protocol::Sse(_)) => {
+                let bytes_max = socket.bytes_max(piece_bytes);
+                self.put_together(shard, id, bytes_max);
+            }
         }
         Ok(Offer::Batched)
     }
@@ -192,15 +197,7 @@ impl Connections for Sockets {
         if count > 0 {
             self.metrics.add(Metric::SocketWrittenBytes, &[], count as u64);
         }
-        match self.took_own(shard, id, count) || count == 0 {
-            true => Ok(()),
-            false => self.left_outbox(shard, id, count, now),
-        }
-    }
-
-    fn has_own(&mut self, id: SessionId) -> bool {
-        let stream = self.open_mut(id).and_then(|socket| socket.line.stream_mut());
-        stream.is_some_and(|stream| stream.has_own())
+        self.settle(shard, id, count, now)
     }
 
     fn resume(&mut self, shard: &mut Shard, id: SessionId) -> io::Result<bool> {

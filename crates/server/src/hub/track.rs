@@ -16,7 +16,15 @@ enum Tracked {
 #[derive(Debug)]
 pub(crate) struct Track {
     topics: Vec<Tracked>,
-    pub(crate) cursor: Cursor,
+    cursor: Cursor,
+}
+
+/// A move of a stream from one position to the next.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Step {
+    /// The topic, by its place in the request.
+    at: usize,
+    before: Seq,
 }
 
 impl Track {
@@ -29,25 +37,43 @@ impl Track {
         }
     }
 
-    /// The position of the stream after the waiting message, if the message changes it.
-    pub(crate) fn follow(&mut self, waiting: &Waiting<'_>, directory: &Directory) -> Option<&Cursor> {
+    /// The position of the stream.
+    pub(crate) fn cursor(&self) -> &Cursor {
+        &self.cursor
+    }
+
+    /// Moves the stream to its position after the waiting message. `None` if the message has no position.
+    pub(super) fn follow(&mut self, waiting: &Waiting<'_>, directory: &Directory) -> Option<Step> {
         let (topic, seq) = match (waiting.fanout, waiting.reach) {
             (Some(fanout), _) => (fanout.publication.lineage.id, fanout.publication.seq),
             (None, Reach::To(topic, seq)) => (topic, seq),
-            (None, Reach::Begins) => return Some(&self.cursor),
+            // It says where the stream is already.
+            (None, Reach::Begins) => return Some(self.step(0)),
             (None, Reach::Nowhere) => return None,
         };
         self.advance(topic, seq, directory)
     }
 
-    fn advance(&mut self, topic: TopicId, seq: Seq, directory: &Directory) -> Option<&Cursor> {
+    /// Takes a step back. Of several, the last one is taken back first.
+    pub(super) fn take_back(&mut self, step: Step) {
+        self.cursor.0[step.at].seq = step.before;
+    }
+
+    /// The step from the position in the topic with this place in the request.
+    fn step(&self, at: usize) -> Step {
+        let before = self.cursor.0[at].seq;
+        Step { at, before }
+    }
+
+    fn advance(&mut self, topic: TopicId, seq: Seq, directory: &Directory) -> Option<Step> {
         let is_known = |tracked: &Tracked| matches!(tracked, Tracked::Known(known) if *known == topic);
         let at = match self.topics.iter().position(is_known) {
             Some(at) => at,
             None => self.learn(topic, directory)?,
         };
+        let step = self.step(at);
         self.cursor.0[at].seq = seq;
-        Some(&self.cursor)
+        Some(step)
     }
 
     /// Finds the index of a topic by its name.

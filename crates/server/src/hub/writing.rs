@@ -32,17 +32,12 @@ impl Sockets {
             let Stream::Plain(stream) = &socket.stream else {
                 return None;
             };
-            let bytes_max = if socket.line.slow {
-                self.piece_bytes
-            } else {
-                BYTES_PER_WRITE
-            };
             shard.outbox(*id).map(|outbox| egress::Ready {
                 session: *id,
                 stream,
                 outbox,
-                own: socket.line.stream().and_then(|stream| stream.own(&self.pieces)),
-                bytes_max,
+                own: socket.line.stream().and_then(|stream| stream.offered(&self.pieces)),
+                bytes_max: socket.bytes_max(self.piece_bytes),
             })
         });
         let ready: Vec<egress::Ready<'_>> = ready.collect();
