@@ -4,7 +4,7 @@
 
 use std::io;
 
-use tickwire_router::cycle::{Connections, Heard, Line, Offer, Ready, Wrote};
+use tickwire_router::cycle::{Connections, Heard, Line, Offer, Ready, Written, Wrote};
 use tickwire_router::{SessionId, Shard};
 use tickwire_wire::Micros;
 use tickwire_wire::codec::DataOp;
@@ -211,9 +211,12 @@ impl Connections for Sockets<'_> {
         Ok(Offer::Batched)
     }
 
-    fn write(&mut self, shard: &Shard, batch: &[SessionId], results: &mut Vec<io::Result<Wrote>>) {
+    fn write(&mut self, shard: &Shard, batch: &[SessionId], results: &mut Vec<Written>) {
         // The sockets get all bytes before the shard is told what they took.
-        results.extend(batch.iter().map(|id| Ok(self.put(shard, *id))));
+        results.extend(batch.iter().map(|id| Written {
+            session: *id,
+            outcome: Ok(self.put(shard, *id)),
+        }));
     }
 
     fn took(&mut self, shard: &mut Shard, id: SessionId, count: usize, now: Micros) -> io::Result<()> {

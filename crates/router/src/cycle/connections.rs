@@ -34,10 +34,19 @@ pub struct Heard {
 /// What one write did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wrote {
-    /// All that was offered; whether more waits is for the outbox to say.
+    /// This much, and the socket may take more; whether more waits is for the outbox to say.
     All(usize),
     /// Only this much: the socket is full until it reports that it is writable.
     Part(usize),
+}
+
+/// The outcome of a write to the connection of a session.
+#[derive(Debug)]
+pub struct Written {
+    /// The session.
+    pub session: SessionId,
+    /// How much was written, or the error that ends the connection.
+    pub outcome: io::Result<Wrote>,
 }
 
 /// What is to become of a session that has something to be written.
@@ -90,8 +99,8 @@ pub trait Connections {
     /// Any ends the connection.
     fn offer(&mut self, shard: &mut Shard, id: SessionId, now: Micros) -> io::Result<Offer>;
 
-    /// Writes what waits for each session of a batch, and appends what became of it, in their order.
-    fn write(&mut self, shard: &Shard, batch: &[SessionId], results: &mut Vec<io::Result<Wrote>>);
+    /// Writes what waits for each session of a batch that has a connection, and appends what became of it.
+    fn write(&mut self, shard: &Shard, batch: &[SessionId], results: &mut Vec<Written>);
 
     /// A round of writing is over.
     fn end_round(&mut self) {}

@@ -18,7 +18,7 @@ use tickwire_wire::deflate::Inflater;
 
 use crate::session::SessionId;
 use crate::shard::Shard;
-pub use connections::{Connections, Heard, Offer, Ready, Wrote};
+pub use connections::{Connections, Heard, Offer, Ready, Written, Wrote};
 pub use line::{Events, Line, Protocol};
 use reading::{Parked, UnderWay};
 
@@ -65,7 +65,7 @@ pub struct Cycle {
     budgets: Budgets,
     /// What a round of writing works on, kept for its memory.
     batch: Vec<SessionId>,
-    results: Vec<io::Result<Wrote>>,
+    results: Vec<Written>,
     ready: Vec<Ready>,
     /// Microseconds of the last cycle after what was read in it.
     delivering_us: u64,

@@ -4,7 +4,7 @@ use std::io;
 
 use tickwire_wire::Micros;
 
-use super::{Connections, Offer, Turn, Wrote};
+use super::{Connections, Offer, Turn, Written, Wrote};
 use crate::session::SessionId;
 
 impl<C: Connections> Turn<'_, C> {
@@ -93,8 +93,8 @@ impl<C: Connections> Turn<'_, C> {
         let mut results = std::mem::take(&mut self.cycle.results);
         self.connections.write(self.shard, batch, &mut results);
         let now = self.connections.now();
-        for (id, result) in batch.iter().zip(results.drain(..)) {
-            self.finish(*id, result, now);
+        for Written { session, outcome } in results.drain(..) {
+            self.finish(session, outcome, now);
         }
         self.cycle.results = results;
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use tickwire_router::cycle::{Budgets, Connections, Cycle, Heard, Line, Offer, Ready, Wrote};
+use tickwire_router::cycle::{Budgets, Connections, Cycle, Heard, Line, Offer, Ready, Written, Wrote};
 use tickwire_router::{Rights, SessionId, Shard, Transport};
 use tickwire_wire::frame::{Limits, Opcode, client_frame};
 use tickwire_wire::{Codec, Micros};
@@ -26,6 +26,8 @@ struct Wires {
     now: Micros,
     /// Whose messages were handled, and pieces of requests, in order.
     handled: Vec<SessionId>,
+    /// The session whose connection is not found when a batch is written.
+    lost: Option<SessionId>,
 }
 
 impl Connections for Wires {
@@ -76,12 +78,16 @@ impl Connections for Wires {
         Ok(Offer::Batched)
     }
 
-    fn write(&mut self, shard: &Shard, batch: &[SessionId], results: &mut Vec<io::Result<Wrote>>) {
-        let waiting = |id: &SessionId| {
+    fn write(&mut self, shard: &Shard, batch: &[SessionId], results: &mut Vec<Written>) {
+        let there = batch.iter().filter(|id| self.lost != Some(**id));
+        results.extend(there.map(|id| {
             let outbox = shard.outbox(*id).expect("a session has an outbox");
-            outbox.waiting().map(|waiting| waiting.bytes.len()).sum()
-        };
-        results.extend(batch.iter().map(|id| Ok(Wrote::All(waiting(id)))));
+            let waiting = outbox.waiting().map(|waiting| waiting.bytes.len());
+            Written {
+                session: *id,
+                outcome: Ok(Wrote::All(waiting.sum())),
+            }
+        }));
     }
 
     fn took(&mut self, shard: &mut Shard, id: SessionId, count: usize, now: Micros) -> io::Result<()> {
@@ -108,6 +114,7 @@ fn connected(count: usize) -> (Shard, Wires, Vec<SessionId>) {
         ready: Vec::new(),
         now: START,
         handled: Vec::new(),
+        lost: None,
     };
     let rights = std::rc::Rc::new(Rights::open([">".parse().expect("a pattern")]));
     let ids: Vec<SessionId> = (0..count)
@@ -154,6 +161,20 @@ fn who_sends_much_has_its_requests_handled_over_many_cycles_and_loses_none() {
     assert!(cycles >= 7, "{cycles} cycles");
     let count = |id| wires.handled.iter().filter(|handled| **handled == id).count();
     assert_eq!((count(ids[0]), count(ids[1])), (20, 1));
+}
+
+#[test]
+fn what_one_session_of_a_batch_was_written_counted_for_another_one() {
+    let (mut shard, mut wires, ids) = connected(2);
+    let mut cycle = Cycle::new(Budgets::default());
+    wires.lost = Some(ids[0]);
+    let waiting = |shard: &Shard| {
+        let bytes = |id: &SessionId| shard.outbox(*id).map(|outbox| outbox.control_bytes());
+        ids.iter().map(bytes).collect::<Vec<_>>()
+    };
+    let before = waiting(&shard);
+    cycle.with(&mut shard, &mut wires).run();
+    assert_eq!(waiting(&shard), [before[0], Some(0)]);
 }
 
 #[test]

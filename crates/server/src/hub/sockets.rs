@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use tickwire_metrics::{LocalMetrics, Metric, Transport as TransportLabel};
-use tickwire_router::cycle::{Connections, Heard, Line, Offer, Protocol, Ready, Wrote};
+use tickwire_router::cycle::{Connections, Heard, Line, Offer, Protocol, Ready, Written};
 use tickwire_router::{Outbox, SessionId, Shard};
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::frame::Event;
@@ -184,7 +184,7 @@ impl Connections for Sockets {
         Ok(Offer::Batched)
     }
 
-    fn write(&mut self, shard: &Shard, batch: &[SessionId], results: &mut Vec<io::Result<Wrote>>) {
+    fn write(&mut self, shard: &Shard, batch: &[SessionId], results: &mut Vec<Written>) {
         self.write_plain(shard, batch, results);
     }
 

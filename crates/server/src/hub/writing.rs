@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use tickwire_metrics::Metric;
-use tickwire_router::cycle::Wrote;
+use tickwire_router::cycle::Written;
 use tickwire_router::{SessionId, Shard};
 
 use super::sockets::Sockets;
@@ -19,12 +19,7 @@ const LAST_WORDS_KEPT: Duration = Duration::from_secs(30);
 const LAST_BYTES: usize = BYTES_PER_WRITE;
 
 impl Sockets {
-    pub(super) fn write_plain(
-        &mut self,
-        shard: &Shard,
-        batch: &[SessionId],
-        results: &mut Vec<io::Result<Wrote>>,
-    ) {
+    pub(super) fn write_plain(&mut self, shard: &Shard, batch: &[SessionId], results: &mut Vec<Written>) {
         let ready = batch.iter().filter_map(|id| {
             let Some(Some(Link::Open(socket))) = self.links.get(id.0 as usize) else {
                 return None;
@@ -36,7 +31,10 @@ impl Sockets {
                 session: *id,
                 stream,
                 outbox,
-                own: socket.line.stream().and_then(|stream| stream.offered(&self.pieces)),
+                own: socket
+                    .line
+                    .stream()
+                    .and_then(|stream| stream.offered(&self.pieces)),
                 bytes_max: socket.bytes_max(self.piece_bytes),
             })
         });

@@ -11,7 +11,7 @@ use std::fmt;
 use std::io;
 
 use mio::net::TcpStream;
-pub(crate) use tickwire_router::cycle::Wrote;
+pub(crate) use tickwire_router::cycle::{Written, Wrote};
 use tickwire_router::{Outbox, SessionId};
 
 use crate::config::EgressKind;
@@ -37,7 +37,7 @@ pub(crate) struct Ready<'a> {
     pub(crate) session: SessionId,
     pub(crate) stream: &'a TcpStream,
     pub(crate) outbox: &'a Outbox,
-    /// Bytes that are written in place of the outbox, all of them, if there are any.
+    /// Bytes that are written in place of the outbox, if there are any.
     pub(crate) own: Option<&'a [u8]>,
     /// The most bytes that are written at this time.
     pub(crate) bytes_max: usize,
@@ -51,9 +51,8 @@ pub(crate) trait Egress: fmt::Debug {
     /// Removes a connection, before its stream is dropped: otherwise it would stay open.
     fn remove(&mut self, _session: SessionId) {}
 
-    /// Writes what waits for each connection of `batch` and appends the outcomes to `results` in the same order. An
-    /// error means that the connection is broken. Returns the number of system calls.
-    fn write(&mut self, batch: &[Ready<'_>], results: &mut Vec<io::Result<Wrote>>) -> u64;
+    /// Writes what waits for each connection of `batch` and appends the outcomes to `results`. An error means that the connection is broken. Returns the number of system calls.
+    fn write(&mut self, batch: &[Ready<'_>], results: &mut Vec<Written>) -> u64;
 }
 
 /// Opens the egress `kind` for at most `connections`, and returns it with its name.
@@ -103,7 +102,10 @@ pub(crate) fn gather(outbox: &Outbox, mut room: usize, gathered: &mut Vec<u8>) {
 
 /// Bytes that can be written to a connection without a copy: its own bytes, or the only waiting frame.
 fn in_place<'a>(ready: &Ready<'a>) -> Option<&'a [u8]> {
-    ready.own.or_else(|| single(ready.outbox, ready.bytes_max))
+    match ready.own {
+        Some(own) => Some(&own[..own.len().min(ready.bytes_max)]),
+        None => single(ready.outbox, ready.bytes_max),
+    }
 }
 
 /// The only waiting frame, up to `bytes_max` of it, if there is just one. It can be written without a copy.

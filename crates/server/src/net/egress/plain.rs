@@ -8,7 +8,7 @@ use std::io;
 use mio::net::TcpStream;
 use socket2::SockRef;
 
-use super::{BYTES_PER_WRITE, Egress, Ready, SEND_FLAGS, Wrote, gather, in_place};
+use super::{BYTES_PER_WRITE, Egress, Ready, SEND_FLAGS, Written, Wrote, gather, in_place};
 
 /// The egress for every kernel.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ impl PlainEgress {
 }
 
 impl Egress for PlainEgress {
-    fn write(&mut self, batch: &[Ready<'_>], results: &mut Vec<io::Result<Wrote>>) -> u64 {
+    fn write(&mut self, batch: &[Ready<'_>], results: &mut Vec<Written>) -> u64 {
         for ready in batch {
             let bytes = match in_place(ready) {
                 Some(bytes) => bytes,
@@ -35,7 +35,10 @@ impl Egress for PlainEgress {
                     &self.gathered
                 }
             };
-            results.push(write_once(ready.stream, bytes));
+            results.push(Written {
+                session: ready.session,
+                outcome: write_once(ready.stream, bytes),
+            });
         }
         batch.len() as u64
     }

@@ -116,9 +116,9 @@ impl World {
         assert_eq!(results.len(), batch.len());
         let wrote: Vec<_> = results
             .into_iter()
-            .map(|result| result.expect("open sockets"))
+            .map(|Written { session, outcome }| (session, outcome.expect("open sockets")))
             .collect();
-        for (id, wrote) in dirty.iter().zip(&wrote) {
+        for (id, wrote) in &wrote {
             let (Wrote::All(count) | Wrote::Part(count)) = wrote;
             self.shard
                 .wrote(*id, *count, Micros(0), |_| {})
@@ -127,7 +127,7 @@ impl World {
                 self.shard.writable(*id);
             }
         }
-        dirty.into_iter().zip(wrote).collect()
+        wrote
     }
 }
 
@@ -231,7 +231,7 @@ fn what_may_be_written_at_a_time_is_bounded() {
                 bytes_max: 1_000,
             };
             egress.write(&[ready], &mut results);
-            let Some(Ok(Wrote::All(count))) = results.pop() else {
+            let Some(Ok(Wrote::All(count))) = results.pop().map(|written| written.outcome) else {
                 panic!("the socket has room")
             };
             assert!(count <= 1_000, "{count} bytes");
@@ -247,6 +247,46 @@ fn what_may_be_written_at_a_time_is_bounded() {
         let text = String::from_utf8_lossy(&received);
         assert!(text.contains(&"x".repeat(5_000)), "{text}");
     });
+}
+
+#[test]
+fn a_streams_own_bytes_were_written_beyond_what_may_be_written_at_a_time() {
+    both(|egress| {
+        let mut world = World::known_to(egress, 1);
+        let own = "x".repeat(2_500);
+        let (mut written, mut results) = (0, Vec::new());
+        while written < own.len() {
+            let ready = Ready {
+                session: world.sessions[0],
+                stream: &world.near[0],
+                outbox: world.shard.outbox(world.sessions[0]).expect("it lives"),
+                own: Some(&own.as_bytes()[written..]),
+                bytes_max: 1_000,
+            };
+            egress.write(&[ready], &mut results);
+            match results.pop().map(|written| written.outcome) {
+                Some(Ok(Wrote::All(count))) if count <= 1_000 => written += count,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(received(&mut world), [own.clone()]);
+    });
+}
+
+/// A socket that is not full does not report that it takes bytes again.
+#[test]
+fn an_interrupted_send_waited_for_a_socket_that_was_not_full() {
+    for (result, expected) in [
+        (-libc::EINTR, Wrote::All(0)),
+        (-libc::EAGAIN, Wrote::Part(0)),
+        (3, Wrote::Part(3)),
+        (5, Wrote::All(5)),
+    ] {
+        assert_eq!(uring::outcome_of(5, result).ok(), Some(expected), "{result}");
+    }
+    for result in [-libc::EPIPE, 6] {
+        assert!(uring::outcome_of(5, result).is_err(), "{result}");
+    }
 }
 
 #[test]
@@ -273,8 +313,8 @@ fn a_broken_connection_is_an_error_of_its_own() {
                 .collect();
             let mut results = Vec::new();
             egress.write(&batch, &mut results);
-            for (id, result) in dirty.into_iter().zip(results) {
-                match result {
+            for Written { session: id, outcome } in results {
+                match outcome {
                     Ok(Wrote::All(count) | Wrote::Part(count)) => {
                         world
                             .shard
@@ -382,7 +422,7 @@ fn a_completion_of_what_was_not_sent_costs_whose_own_is_unknown_and_nothing_else
         let mut results = Vec::new();
         egress.write(&batch, &mut results);
         assert!(!egress.is_in_use());
-        let errors = results.iter().filter(|result| result.is_err()).count();
+        let errors = results.iter().filter(|written| written.outcome.is_err()).count();
         assert_eq!((results.len(), errors), (3, lost), "{number}: {results:?}");
     }
 }

@@ -20,7 +20,9 @@ use mio::net::TcpStream;
 use thiserror::Error;
 use tickwire_router::SessionId;
 
-use super::{BATCH, BYTES_PER_WRITE, Egress, PlainEgress, Ready, SEND_FLAGS, Wrote, gather, in_place};
+use super::{
+    BATCH, BYTES_PER_WRITE, Egress, PlainEgress, Ready, SEND_FLAGS, Written, Wrote, gather, in_place,
+};
 
 /// The bytes that are gathered for one submission. A batch with more takes several submissions.
 const GATHER_BYTES: usize = 4 * BYTES_PER_WRITE;
@@ -120,12 +122,7 @@ impl UringEgress {
     /// Gives up the ring after a failed submission. It uses the results that are known, writes plainly what the kernel
     /// was never given, and writes everything plainly from then on. Returns how many connections of `batch` were
     /// handled.
-    fn give_up(
-        &mut self,
-        fault: &RingFault,
-        batch: &[Ready<'_>],
-        results: &mut Vec<io::Result<Wrote>>,
-    ) -> usize {
+    fn give_up(&mut self, fault: &RingFault, batch: &[Ready<'_>], results: &mut Vec<Written>) -> usize {
         tracing::error!(%fault, "io_uring is given up; writing plainly from now on");
         let Some(ring) = self.ring.take() else {
             return 0;
@@ -133,15 +130,20 @@ impl UringEgress {
         // The table goes too, because it would keep connections open.
         self.tabled = Vec::new();
         for (ready, sending) in batch.iter().zip(&ring.sending) {
-            match (sending.result, fault) {
-                (Some(_), _) => results.push(outcome(sending)),
+            let outcome = match (sending.result, fault) {
+                (Some(_), _) => outcome(sending),
                 // The send is still in the ring, which is dropped with it.
                 (None, RingFault::Submit(_) | RingFault::Full) => {
                     self.plain.write(std::slice::from_ref(ready), results);
+                    continue;
                 }
                 // It is unknown whether it was written, so nothing may follow it.
-                (None, RingFault::Stray(_)) => results.push(Err(io::Error::other("lost by io_uring"))),
-            }
+                (None, RingFault::Stray(_)) => Err(io::Error::other("lost by io_uring")),
+            };
+            results.push(Written {
+                session: ready.session,
+                outcome,
+            });
         }
         ring.sending.len()
     }
@@ -269,7 +271,7 @@ impl Egress for UringEgress {
         }
     }
 
-    fn write(&mut self, batch: &[Ready<'_>], results: &mut Vec<io::Result<Wrote>>) -> u64 {
+    fn write(&mut self, batch: &[Ready<'_>], results: &mut Vec<Written>) -> u64 {
         let (mut rest, mut calls) = (batch, 0);
         while let Some(ring) = &mut self.ring
             && !rest.is_empty()
@@ -277,7 +279,10 @@ impl Egress for UringEgress {
             calls += 1;
             let count = match ring.submit(&self.tabled, rest) {
                 Ok(count) => {
-                    results.extend(ring.sending.iter().map(outcome));
+                    results.extend(rest.iter().zip(&ring.sending).map(|(ready, sending)| Written {
+                        session: ready.session,
+                        outcome: outcome(sending),
+                    }));
                     count
                 }
                 Err(fault) => self.give_up(&fault, rest, results),
@@ -298,11 +303,21 @@ fn outcome(sending: &Sending) -> io::Result<Wrote> {
             sending.len
         ))),
         Err(_) => match -result {
-            // The send was interrupted before the first byte. The next round tries again.
-            libc::EAGAIN | libc::EINTR => Ok(Wrote::Part(0)),
+            libc::EAGAIN => Ok(Wrote::Part(0)),
+            // The send was interrupted before the first byte, and the socket may take it. The next round tries again.
+            libc::EINTR => Ok(Wrote::All(0)),
             number => Err(io::Error::from_raw_os_error(number)),
         },
     }
+}
+
+/// The outcome of a send of `len` bytes that the kernel completed with `result`.
+#[cfg(test)]
+pub(super) fn outcome_of(len: usize, result: i32) -> io::Result<Wrote> {
+    outcome(&Sending {
+        len,
+        result: Some(result),
+    })
 }
 
 #[cfg(test)]
