@@ -40,6 +40,11 @@ impl TopicSet {
         word.is_some_and(|word| word & 1 << (topic.index() % BITS) != 0)
     }
 
+    /// The bytes of memory that it holds.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.words.capacity() * size_of::<u64>()
+    }
+
     /// The first topic of the set whose number is at least `from`.
     pub(crate) fn next(&self, from: usize) -> Option<TopicId> {
         let mut at = from / BITS;

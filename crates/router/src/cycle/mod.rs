@@ -7,6 +7,7 @@
 mod connections;
 mod line;
 mod messages;
+mod parked;
 mod reading;
 mod writing;
 
@@ -20,7 +21,8 @@ use crate::session::SessionId;
 use crate::shard::Shard;
 pub use connections::{Connections, Heard, Offer, Ready, Written, Wrote};
 pub use line::{Events, Line, Protocol};
-use reading::{Parked, UnderWay};
+use parked::ParkedSessions;
+use reading::UnderWay;
 
 /// Bytes of a shard's read buffer, shared by all its connections.
 const READ_BYTES: usize = 64 * 1024;
@@ -76,8 +78,8 @@ pub struct Cycle {
     scratch: Box<[u8]>,
     /// What is left of what one client sent, if the last cycle had no time for all of it.
     under_way: Option<UnderWay>,
-    /// Sessions with a request that is not done, the next in turn first.
-    parked: VecDeque<Parked>,
+    /// Sessions with a request that is not done.
+    parked: ParkedSessions,
     /// Inflates what clients send compressed.
     inflater: Inflater,
 }
@@ -107,7 +109,7 @@ impl Cycle {
             resume_at: None,
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
             under_way: None,
-            parked: VecDeque::new(),
+            parked: ParkedSessions::default(),
             inflater: Inflater::new(),
         }
     }
@@ -208,7 +210,7 @@ impl<C: Connections> Turn<'_, C> {
     pub fn drop_session(&mut self, id: SessionId) {
         if self.connections.remove(self.shard, id) {
             self.cycle.under_way.take_if(|it| it.session == id);
-            self.cycle.parked.retain(|parked| parked.session != id);
+            self.cycle.parked.remove(id);
         }
     }
 

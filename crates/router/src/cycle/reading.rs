@@ -6,7 +6,7 @@
 //! its client had sent behind it is kept until it is done. When such requests and what is behind them hold much memory in all,
 //! nobody else is read before one is done.
 //!
-//! [parked]: Parked
+//! [parked]: super::parked::ParkedSessions
 
 use std::io;
 use std::ops::Range;
@@ -35,14 +35,6 @@ pub(super) struct UnderWay {
     rest: Range<usize>,
 }
 
-/// A session with a request that is not done.
-#[derive(Debug)]
-pub(super) struct Parked {
-    pub(super) session: SessionId,
-    /// Bytes that the request holds, and those that came behind it.
-    bytes: usize,
-}
-
 impl<C: Connections> Turn<'_, C> {
     /// Reads the connections that have something to be read, and goes on with requests that are not done.
     pub(super) fn read_waiting(&mut self, now: Micros) {
@@ -62,8 +54,7 @@ impl<C: Connections> Turn<'_, C> {
         let congested = self.is_congested();
         self.cycle.resume_at = congested.then(|| now.plus_ms(CONGESTED_PAUSE_MS));
         for _ in 0..self.cycle.unread.len() {
-            let parked: usize = self.cycle.parked.iter().map(|parked| parked.bytes).sum();
-            if parked > self.cycle.budgets.parked_bytes_max {
+            if self.cycle.parked.bytes() > self.cycle.budgets.parked_bytes_max {
                 break;
             }
             let Some(id) = self.cycle.unread.pop_front() else {
@@ -74,9 +65,9 @@ impl<C: Connections> Turn<'_, C> {
             } else if let Some(line) = self.connections.line(id) {
                 line.unread = false;
                 self.read(id, now, until);
-                if self.cycle.under_way.is_some() || self.connections.now() >= until {
-                    break;
-                }
+            }
+            if self.cycle.under_way.is_some() || self.connections.now() >= until {
+                break;
             }
         }
     }
@@ -111,14 +102,13 @@ impl<C: Connections> Turn<'_, C> {
     fn go_on_parked(&mut self, now: Micros, until: Micros) {
         let parked_us = self.cycle.budgets.parked_us;
         let until = until.min(Micros(self.connections.now().0 + parked_us));
-        while let Some(parked) = self.cycle.parked.pop_front() {
-            let id = parked.session;
+        while let Some(id) = self.cycle.parked.pop() {
             self.shard.go_on(id, now);
             self.connections.handled(self.shard, id, now);
             if self.shard.unfinished(id).is_none() {
                 self.read_later(id);
             } else if !is_planted(Fault::ParkedForgotten) {
-                self.cycle.parked.push_back(parked);
+                self.park(id, &[]);
             }
             if self.connections.now() >= until {
                 break;
@@ -131,7 +121,7 @@ impl<C: Connections> Turn<'_, C> {
         if let Some(line) = self.connections.line(id) {
             line.put_back(rest);
             let bytes = self.shard.unfinished_bytes(id) + line.early_bytes();
-            self.cycle.parked.push_back(Parked { session: id, bytes });
+            self.cycle.parked.push(id, bytes);
         }
     }
 

@@ -154,10 +154,9 @@ impl Shard {
                  that appears later joins before the connection has unsubscribed its wildcards"
             ));
             self.counts.refused(refusal.code);
-            let error = Control::error(None, refusal);
             match &mut session.unfinished {
-                Some(unfinished) => unfinished.tell_later(error),
-                None => self.send_answer(id, &error),
+                Some(unfinished) => unfinished.tell_later(refusal),
+                None => self.send_answer(id, &Control::error(None, refusal)),
             }
         }
         takes

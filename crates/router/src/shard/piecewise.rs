@@ -12,12 +12,12 @@
 
 use std::collections::BTreeSet;
 
-use tickwire_wire::message::{AckResult, Since, Subscribe, TopicRequest};
-use tickwire_wire::{Control, ErrorCode, Micros, Pattern, Refusal, RequestId};
+use tickwire_wire::message::{AckResult, Positions, Since, Subscribe, TopicRequest};
+use tickwire_wire::{Control, ErrorCode, Micros, Pattern, Refusal, RequestId, Seq};
 
 use super::Shard;
 use super::requests::Answer;
-use super::resume::{LeftAt, Places};
+use super::resume::{self, Places};
 use super::wide::Wide;
 use crate::planted::{Fault, is_planted};
 use crate::publication::TopicId;
@@ -47,6 +47,17 @@ impl Naming {
         }
     }
 
+    /// The bytes of its names and of the positions that it resumes from.
+    fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Subscribe(request) => request.topics.iter().map(wanted_bytes).sum(),
+            Self::Unsubscribe(_, topics) => {
+                let names = topics.iter().map(|topic| size_of::<String>() + topic.len());
+                names.sum()
+            }
+        }
+    }
+
     fn names(&self) -> usize {
         match self {
             Self::Subscribe(request) => request.topics.len(),
@@ -69,10 +80,30 @@ impl Naming {
     }
 }
 
+/// The bytes that an entry of a `subscribe` holds, with the positions in it.
+fn wanted_bytes(wanted: &TopicRequest) -> usize {
+    let many: &[Positions] = match wanted.since() {
+        Some(Since::Many(many)) => many,
+        Some(Since::One(_)) | None => &[],
+    };
+    let topics = many.iter().flat_map(|lineage| lineage.seqs.keys());
+    let positions = topics.map(|topic| tree_bytes::<(String, Seq)>(1) + topic.len());
+    size_of::<TopicRequest>() + wanted.topic().len() + positions.sum::<usize>()
+}
+
+/// The most bytes that `count` entries of a B-tree take: its nodes are at least half full.
+const fn tree_bytes<T>(count: usize) -> usize {
+    2 * count * size_of::<T>()
+}
+
 /// A request that is under way.
 #[derive(Debug)]
 pub(crate) struct Unfinished {
     request: Naming,
+    /// The bytes of the request.
+    request_bytes: usize,
+    /// The bytes that the answers hold beside their places.
+    answer_bytes: usize,
     /// The answers to its first names, in their order.
     answers: Vec<Answer>,
     /// The next name, if it is a wildcard that was begun.
@@ -84,24 +115,27 @@ pub(crate) struct Unfinished {
     repeats: BTreeSet<TopicId>,
     /// Topics that the session has left by this request.
     left: TopicSet,
-    /// A message for the client behind the answer.
-    later: Option<Control>,
+    /// A refusal of which the client is told behind the answer.
+    later: Option<Refusal>,
 }
 
 impl Unfinished {
-    /// Keeps a message for behind the answer: a topic did not fit. The client is told this once.
-    pub(super) fn tell_later(&mut self, message: Control) {
-        self.later = Some(message);
+    /// Keeps a refusal for behind the answer: a topic did not fit. The client is told this once.
+    pub(super) fn tell_later(&mut self, refusal: Refusal) {
+        self.later = Some(refusal);
     }
 
-    /// The bytes of memory that it holds: its names, their answers, and the positions that it resumes from.
+    /// The bytes of memory that it holds. Looks at none of its names.
     fn memory_bytes(&self) -> usize {
-        let names = (0..self.request.names()).map(|at| self.request.name(at).len());
-        let ahead = self.ahead.as_ref().map_or(0, |places| places.capacity());
-        names.sum::<usize>()
-            + self.request.names() * size_of::<TopicRequest>()
+        size_of::<Self>()
+            + self.request_bytes
             + self.answers.capacity() * size_of::<Answer>()
-            + ahead * size_of::<(TopicId, LeftAt)>()
+            + self.answer_bytes
+            + self.wide.as_ref().map_or(0, Wide::memory_bytes)
+            + self.ahead.as_deref().map_or(0, resume::memory_bytes)
+            + tree_bytes::<TopicId>(self.repeats.len())
+            + self.left.memory_bytes()
+            + self.later.as_ref().map_or(0, |refusal| refusal.reason.len())
     }
 
     /// The wildcard that it is working on.
@@ -209,6 +243,8 @@ impl Shard {
             session.subscriptions.syncs.begin(request.id);
         }
         let unfinished = Unfinished {
+            request_bytes: request.memory_bytes(),
+            answer_bytes: 0,
             request,
             answers,
             wide: None,
@@ -310,6 +346,7 @@ impl Shard {
             Err(refusal) => Answer::refused(name, refusal),
         };
         self.piece.names += 1;
+        unfinished.answer_bytes += answer.heap_bytes();
         unfinished.answers.push(answer);
     }
 
@@ -363,10 +400,12 @@ impl Shard {
         self.ack(id, request.id(), answers, now);
         self.brought(id);
         self.send_synced(id);
-        match later {
-            Some(message) if self.answers_keep_their_place(id) => self.send_in_order(id, &message),
-            Some(message) => self.send_control(id, &message),
-            None => {}
+        if let Some(refusal) = later {
+            let message = Control::error(None, refusal);
+            match self.answers_keep_their_place(id) {
+                true => self.send_in_order(id, &message),
+                false => self.send_control(id, &message),
+            }
         }
         self.close_if_drowning(id, now);
     }

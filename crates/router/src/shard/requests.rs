@@ -35,6 +35,13 @@ impl Answer {
         }
     }
 
+    /// The bytes that it holds beside itself.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let AckResult { topic, error, .. } = &self.result;
+        let reason = error.as_ref().map_or(0, |refusal| refusal.reason.len());
+        topic.len() * (1 + usize::from(self.gap.is_some())) + reason
+    }
+
     pub(super) fn refused(topic: &str, refusal: Refusal) -> Self {
         Self::new(AckResult {
             topic: topic.to_owned(),

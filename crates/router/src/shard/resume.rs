@@ -49,6 +49,11 @@ impl Missed {
 /// The positions that a client says it has reached, by topic. Only topics that exist are in it.
 pub(crate) type Places = FxHashMap<TopicId, LeftAt>;
 
+/// The bytes that positions hold. The table has a byte for each place beside it.
+pub(super) fn memory_bytes(places: &Places) -> usize {
+    places.capacity() * (size_of::<(TopicId, LeftAt)>() + 1)
+}
+
 /// How a subscription came to its topic. This decides how its client is told where it begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Named {

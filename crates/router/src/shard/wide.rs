@@ -18,7 +18,7 @@ use tickwire_wire::{Kind, Micros, Mode, Pattern, Refusal, Seq};
 use super::Shard;
 use super::piecewise::Step;
 use super::requests::Answer;
-use super::resume::{Named, Places};
+use super::resume::{self, Named, Places};
 use super::subscribe::{granted, not_conflated, wants_conflation};
 use crate::cell::TopicCell;
 use crate::directory::Search;
@@ -105,6 +105,15 @@ impl Wide {
             Stage::Finding(_) => None,
             Stage::SeeingTo(from, _) => u32::try_from(from).ok().map(TopicId),
         }
+    }
+
+    /// The bytes that it holds beside itself.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let own = match &self.wish {
+            Wish::Begin { own, .. } => own.as_ref().map_or(0, resume::memory_bytes),
+            Wish::Change { .. } | Wish::Shoot | Wish::Leave => 0,
+        };
+        self.pattern.as_str().len() + self.found.memory_bytes() + own
     }
 
     /// Whether the directory knows the pattern and the shard does not yet.

@@ -101,6 +101,34 @@ fn what_a_request_under_way_holds_is_counted() {
 }
 
 #[test]
+fn positions_and_topics_of_a_wildcard_under_way_were_not_counted() {
+    const TOPICS: usize = 2_000;
+    let mut setup = Setup::default();
+    setup.settings.topics_at_once = 4;
+    let mut world = World::new(setup);
+    for number in 0..TOPICS {
+        let topic = format!("t.{number}").parse().expect("a topic");
+        world.directory.open(&topic).expect("there is room");
+    }
+    let client = world.open(0, Codec::Json, Vec::new());
+    let id = world.clients[client].id.expect("it is connected");
+    let seqs: Vec<String> = (0..TOPICS).map(|number| format!(r#""t.{number}":1"#)).collect();
+    let request = format!(
+        r#"{{"op":"subscribe","id":1,"topics":[{{"topic":"t.*","since":{{"epoch":"e","seqs":{{{}}}}}}}]}}"#,
+        seqs.join(",")
+    );
+    world.send(client, request.as_bytes());
+    let asked = world.shards[0].unfinished_bytes(id);
+    assert!(asked > request.len(), "{asked} of {} bytes", request.len());
+    while world.shards[0].seen_to(id).is_none() {
+        assert!(world.shards[0].go_on(id, world.now), "its topics are looked for");
+    }
+    // A position of each topic, and a bit.
+    let found = world.shards[0].unfinished_bytes(id) - asked;
+    assert!(found > TOPICS * 16 + TOPICS / 8, "{found} bytes more");
+}
+
+#[test]
 fn no_step_of_a_wildcard_is_more_work_than_a_piece() {
     const TOPICS: usize = 200;
     // With 4 names at once, a piece is 64 looks at topics, or 16 subscriptions.
