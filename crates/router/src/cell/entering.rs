@@ -35,7 +35,8 @@ pub enum NotEntered {
     /// Messages before it are missing: the topic's newest message has this number.
     #[error("the message does not follow on message {0}, the newest that is here")]
     Hole(Seq),
-    /// The message does not fit what the topic holds. A book that does not take a change is lost.
+    /// The message does not fit what the topic holds. A book that does not take a change is lost, until it enters whole
+    /// behind this message.
     #[error("{}", .0.reason)]
     Refused(Refusal),
 }
@@ -56,11 +57,17 @@ impl TopicCell {
         let state = &mut *guard;
         let before = state.history.newest().map_or(0, |newest| newest.data_bytes());
         check_room(to.memory, before, &payload, state.book_bytes)?;
-        let (numbered, crossed) = state.sequencer.number(payload, now, &self.topic)?;
-        Ok(self.enter(state, numbered, crossed, now, to))
+        match state.sequencer.number(payload, now, &self.topic) {
+            Ok((numbered, crossed)) => Ok(self.enter(state, numbered, crossed, now, to)),
+            Err(refusal) => {
+                state.count_if_lost(to.memory);
+                Err(refusal)
+            }
+        }
     }
 
     /// Enters a message that was numbered elsewhere, in the epoch of this topic. `now` is the time of its arrival here.
+    /// A whole book needs no message before it: it enters behind a hole, and its readers are told what is missing.
     ///
     /// Whether there is room for it among the values was decided where it was numbered.
     pub(crate) fn apply(
@@ -75,12 +82,16 @@ impl TopicCell {
         if numbered.seq <= head {
             return Err(NotEntered::Known);
         }
-        if numbered.after != head {
+        if numbered.after != head && !numbered.is_whole_book() {
             return Err(NotEntered::Hole(head));
         }
-        let followed = state.sequencer.follow(numbered, &self.topic);
-        let (numbered, crossed) = followed.map_err(NotEntered::Refused)?;
-        Ok(self.enter(state, numbered, crossed, now, to))
+        match state.sequencer.follow(numbered, &self.topic) {
+            Ok((numbered, crossed)) => Ok(self.enter(state, numbered, crossed, now, to)),
+            Err(refusal) => {
+                state.count_if_lost(to.memory);
+                Err(NotEntered::Refused(refusal))
+            }
+        }
     }
 
     /// Makes a numbered message visible. The sequencer has counted it already.

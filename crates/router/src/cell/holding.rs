@@ -4,6 +4,7 @@
 use tickwire_wire::{ErrorCode, Payload, Refusal, Seq, market};
 
 use super::{Missed, Resume, State};
+use crate::book::Book;
 use crate::memory::{MESSAGE_OVERHEAD, Memory, Place};
 use crate::planted::{Fault, is_planted};
 use crate::publication::Publication;
@@ -31,14 +32,20 @@ impl State {
         Resume::Replay { since, messages }
     }
 
-    /// Counts the book as it is now, and drops the old snapshot.
+    /// Counts the book as it is now, and drops the old snapshot. Does nothing for a topic that never had a book.
     pub(super) fn count_book(&mut self, memory: &Memory) {
-        if let Some(book) = self.book() {
-            let bytes = book.memory_bytes();
-            memory
-                .values
-                .change(std::mem::replace(&mut self.book_bytes, bytes), bytes);
+        let bytes = self.book().map_or(0, Book::memory_bytes);
+        let before = std::mem::replace(&mut self.book_bytes, bytes);
+        if before > 0 || bytes > 0 {
+            memory.values.change(before, bytes);
             self.drop_snapshot();
+        }
+    }
+
+    /// Counts no book any more if it is lost. A message that is refused shows that.
+    pub(super) fn count_if_lost(&mut self, memory: &Memory) {
+        if self.book().is_none() {
+            self.count_book(memory);
         }
     }
 

@@ -17,13 +17,19 @@ pub struct Numbered {
     pub seq: Seq,
     /// When it was numbered.
     pub ts: Micros,
-    /// The content. For a book: the levels that the message changes, with the checksum after them.
+    /// The content. For a book: the levels that the message changes, with the checksum after them; or with `replace` all
+    /// levels of it, whatever was before.
     pub payload: Payload,
     /// Why the book is in doubt from this message on.
     pub doubt: Option<StaleReason>,
 }
 
 impl Numbered {
+    /// Whether this is a whole book, which needs no message before it.
+    pub(super) fn is_whole_book(&self) -> bool {
+        matches!(&self.payload, Payload::Book(book) if book.replace)
+    }
+
     /// Whether this is a whole book that does not follow on the messages before it, because a message was lost together
     /// with the book.
     pub(super) fn begins_anew(&self) -> bool {
@@ -114,14 +120,22 @@ impl Sequencer {
         Ok((numbered, crossed))
     }
 
-    /// Takes over a message that another sequencer has numbered and that is the next one here. Also returns whether the
-    /// book became crossed by it.
+    /// Takes over a message that another sequencer has numbered: the next one here, or a whole book of a later number.
+    /// Returns it as one that follows on the newest message here, and whether the book became crossed by it.
     ///
     /// If the checksum after the change differs here, the book here is wrong. Then it is lost, and the message is
-    /// refused.
+    /// refused. It comes back only with a number left out, because only by their gap do readers of the wrong book learn
+    /// that they have to begin again.
     pub(super) fn follow(&mut self, numbered: Numbered, topic: &Topic) -> Result<(Numbered, bool), Refusal> {
+        let numbered = Numbered {
+            after: self.seq,
+            ..numbered
+        };
         let (begins_anew, mut crossed) = (numbered.begins_anew(), false);
         let payload = match (self.kind, numbered.payload) {
+            (Kind::Book, Payload::Book(_)) if self.book.is_none() && !begins_anew => {
+                return Err(lost_book(topic));
+            }
             (Kind::Book, Payload::Book(change)) => {
                 if begins_anew {
                     self.book = Some(Box::default());

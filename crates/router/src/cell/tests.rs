@@ -10,6 +10,7 @@ use tickwire_wire::{
     ClientMessage, Codec, Control, ErrorCode, Kind, Micros, Payload, RequestId, Seq, ServerMessage, Topic,
 };
 
+use crate::book::Book;
 use crate::directory::{Directory, DirectoryLimits, PublishError, ShardId};
 use crate::kinds::{KindRule, Kinds};
 use crate::queue::ShardQueue;
@@ -203,6 +204,21 @@ fn whose_snapshot_was_due_when_a_panic_cost_the_book_got_a_change_without_it() {
     assert_eq!(book.read(), ["snapshot 3", "synced"].repeat(2));
     book.publish("3", false);
     assert_eq!(book.read(), ["update 4"].repeat(2));
+}
+
+#[test]
+fn a_book_that_a_panic_has_cost_went_on_counting_among_the_values() {
+    let book = Lossy::new(100, 100);
+    book.publish("1", false);
+    let whole = book.directory.value_bytes();
+    book.lose();
+    assert!(book.try_publish("2", false).is_err());
+    let lost = book.directory.value_bytes();
+    assert!(lost + size_of::<Book>() <= whole, "{lost} of {whole} bytes are left");
+    book.publish("1", true);
+    assert!(book.try_publish("-1", false).is_err(), "a refused change");
+    let back = book.directory.value_bytes();
+    assert!(lost + size_of::<Book>() <= back, "{back} bytes with the book");
 }
 
 #[test]

@@ -90,7 +90,7 @@ fn a_message_enters_once_and_behind_the_one_before_it() {
 }
 
 #[test]
-fn a_change_of_another_book_costs_the_book_and_does_not_enter() {
+fn a_book_that_a_refused_change_had_cost_never_came_back() {
     let (there, here) = (directory(), directory());
     let (source, cell) = (open(&there, "book.A"), open(&here, "book.A"));
     let pass_on = |seq: u64, data: &str, spoil: bool| {
@@ -108,8 +108,34 @@ fn a_change_of_another_book_costs_the_book_and_does_not_enter() {
     let refused = pass_on(2, &change(3), true).expect_err("its checksum is another");
     assert!(refused.to_string().contains("another book"), "{refused}");
     assert_eq!((cell.position().seq, cell.snapshot().is_some()), (Seq(1), false));
-    // The next message is behind a hole, and a message that is known already has no book to change.
+    // Changes of a book that is not here do not enter, nor does the whole without a number that its readers miss.
+    let whole = |after: u64| {
+        let value = source.snapshot().expect("it has its book");
+        let mut whole = as_numbered(&value, Seq(after));
+        if let Payload::Book(book) = &mut whole.payload {
+            book.replace = true;
+        }
+        here.apply(&cell, whole, Micros(9)).map(|place| place.seq.0)
+    };
+    assert!(matches!(whole(1), Err(NotEntered::Refused(_))));
     assert_eq!(pass_on(3, &change(4), false), Err(NotEntered::Hole(Seq(1))));
+    assert_eq!(pass_on(4, &change(5), false), Err(NotEntered::Hole(Seq(1))));
+    assert_eq!(whole(3), Ok(4));
+    let mut read = Vec::new();
+    let behind = cell.read_after(Seq(1), usize::MAX, &mut read);
+    assert_eq!(behind.gap, Some((Seq(2), Seq(3))), "its readers begin again");
+    assert_eq!(
+        (whole(3), pass_on(5, &change(6), false)),
+        (Err(NotEntered::Known), Ok(5))
+    );
+    let book = |cell: &TopicCell| cell.book().map(|book| book.snapshot("A".into(), Micros(0)));
+    assert_eq!(book(&cell), book(&source));
+    // A broker that has its book may leave messages out, too.
+    for seq in [6, 7] {
+        let published = there.publish(None, source.topic(), json(&change(seq)), Micros(seq));
+        published.expect("it is a book");
+    }
+    assert_eq!((whole(6), book(&cell)), (Ok(7), book(&source)));
 }
 
 /// The clocks of other brokers do not matter: only the time of arrival counts.
