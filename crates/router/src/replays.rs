@@ -52,8 +52,9 @@ impl Replays {
         self.waiting.is_empty()
     }
 
-    /// Keeps the messages of a promised replay, at least one.
+    /// Keeps the messages of a promised replay, at least one, in place of an earlier one of the topic.
     pub(crate) fn promise(&mut self, topic: TopicId, replay: Replay) {
+        self.cancel(topic);
         self.bytes += data_bytes(&replay);
         self.waiting.insert(topic, replay);
     }
@@ -97,4 +98,37 @@ impl Replays {
 
 fn data_bytes(replay: &Replay) -> usize {
     replay.iter().map(|message| message.0.data_bytes()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use tickwire_wire::{Epoch, Kind, Payload, Seq};
+
+    use super::*;
+    use crate::memory::Memory;
+    use crate::publication::Lineage;
+
+    #[test]
+    fn a_replay_that_another_one_replaced_went_on_counting() {
+        let topic = TopicId(0);
+        let lineage = Arc::new(Lineage {
+            id: topic,
+            topic: "trade.A".parse().expect("a topic"),
+            kind: Kind::Event,
+            epoch: Epoch::from("e"),
+            memory: Arc::new(Memory::new(0, 0, usize::MAX)),
+        });
+        let replay = |seqs: std::ops::Range<u64>| -> Replay {
+            let payload = Payload::from_json(b"1").expect("JSON");
+            let made = |seq| Publication::new(lineage.clone(), Seq(seq), Micros(0), payload.clone());
+            seqs.map(|seq| Pinned::new(Arc::new(made(seq)))).collect()
+        };
+        let mut replays = Replays::default();
+        replays.promise(topic, replay(1..4));
+        replays.promise(topic, replay(2..4));
+        let seqs = std::iter::from_fn(|| replays.next(topic).map(|next| next.seq.0));
+        assert_eq!(seqs.collect::<Vec<_>>(), [2, 3]);
+        assert_eq!((replays.bytes(), replays.is_empty()), (0, true));
+        assert_eq!(lineage.memory.replays.bytes(), 0);
+    }
 }
