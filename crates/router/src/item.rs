@@ -289,10 +289,8 @@ impl Item {
         match self {
             Self::Frame(frame) => {
                 let Fanout { publication, op } = &*frame.fanout;
-                // A waiting publication has a length, so its frame was made. If it were missing, the plain frame suits
-                // every connection.
                 let made = publication.made(dialect, *op);
-                made.unwrap_or_else(|| publication.plain_for(dialect, *op))
+                made.expect("a publication waits with the length of the bytes that were made of it")
             }
             Self::Gap(gap) => &gap.bytes,
             Self::Joined(joined) => &joined.bytes,

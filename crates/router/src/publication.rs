@@ -114,18 +114,6 @@ impl Publication {
         shared
     }
 
-    /// The uncompressed frame or event, which any subscriber of `dialect` can take.
-    pub(crate) fn plain_for(&self, dialect: Dialect, op: DataOp) -> &[u8] {
-        match dialect {
-            Dialect::WebSocket(variant) => self.frame(variant.codec(), op).0,
-            Dialect::Sse(framing) => {
-                let shared = self.frames(op).event(op, self.stamp(), &self.payload);
-                self.count(&shared);
-                framing.of_chunk(shared.bytes)
-            }
-        }
-    }
-
     /// Counts the memory of new encodings.
     fn count(&self, shared: &Shared<'_>) {
         for encoded in shared.encoded.iter().flatten() {

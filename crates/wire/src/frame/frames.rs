@@ -81,7 +81,7 @@ impl Frames {
     }
 
     /// The event, as a chunk of an HTTP body, and the encodings that this call made.
-    pub fn event(&self, op: DataOp, stamp: Stamp<'_>, payload: &Payload) -> Shared<'_> {
+    fn event(&self, op: DataOp, stamp: Stamp<'_>, payload: &Payload) -> Shared<'_> {
         let mut encoded = None;
         let bytes = self.others().event.get_or_init(|| {
             let mut payload_bytes = 0;
