@@ -166,6 +166,7 @@ impl Hub {
     /// One round of reading, delivering and writing. Returns whether there is more to do at once.
     pub(crate) fn cycle(&mut self) -> bool {
         let turned = self.turn().run();
+        self.sockets.check_gate(&self.shard);
         let metrics = &mut self.sockets.metrics;
         metrics.observe(Metric::ShardCycle, turned.ended.since(turned.began));
         if turned.ended.since(self.flushed) >= FLUSH_US {

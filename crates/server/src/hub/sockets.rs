@@ -156,7 +156,6 @@ impl Connections for Sockets {
 
     fn handled(&mut self, shard: &mut Shard, _id: SessionId, now: Micros) {
         self.auth.answer(shard, now);
-        self.check_gate(shard);
     }
 
     fn begin_batch(&mut self) {

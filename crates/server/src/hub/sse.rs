@@ -98,7 +98,6 @@ impl Hub {
         self.connect(id, stream, permit, line)?;
         self.shard.front_begun(id); // with the head of the answer
         self.sockets.connection_opened(TransportLabel::Sse);
-        self.sockets.check_gate(&self.shard);
         self.shard.writable(id);
         self.begin_secured(id);
         self.kick();
