@@ -39,6 +39,7 @@ impl Shard {
             return;
         }
         self.counts.closed(code);
+        self.refuse_unanswered(id, code, reason);
         self.expires_never(id);
         self.unsubscribe_all(id);
         let deadline = now.plus_ms(self.settings.close_timeout_ms);

@@ -146,6 +146,7 @@ impl Shard {
             return;
         }
         self.counts.closed(CloseCode::DRAIN);
+        self.refuse_unanswered(id, CloseCode::DRAIN, REASON);
         self.unsubscribe_all(id);
         let patience_ms = self
             .draining

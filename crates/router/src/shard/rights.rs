@@ -193,7 +193,6 @@ impl Shard {
             let reason = "the token has expired";
             if session.transport == Transport::Sse {
                 let refusal = Refusal::new(ErrorCode::TokenExpired, reason);
-                self.keep_answer(id, || Err(refusal.clone()));
                 self.send_control(id, &Control::error(None, refusal));
             }
             self.withdraw(id, reason, now);

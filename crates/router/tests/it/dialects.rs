@@ -2,12 +2,14 @@
 
 use std::rc::Rc;
 
-use tickwire_router::{Reach, Rights, SessionId, Transport, Waiting};
+use tickwire_router::{Drain, Reach, Rights, SessionId, Shard, Transport, Waiting};
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::deflate::Encoding;
 use tickwire_wire::message::{Position, Since, Subscribe, TopicRequest};
 use tickwire_wire::sse::Framing;
-use tickwire_wire::{ClientMessage, CloseCode, Codec, Control, Dialect, Epoch, RequestId, Seq};
+use tickwire_wire::{
+    ClientMessage, CloseCode, Codec, Control, Dialect, Epoch, ErrorCode, Micros, Refusal, RequestId, Seq,
+};
 
 use crate::world::{Setup, World};
 
@@ -16,6 +18,13 @@ const BARE: Dialect = Dialect::Sse(Framing::Bare);
 
 /// A session that subscribes to `topics`, from a position if it is given.
 fn open(world: &mut World, dialect: Dialect, topics: &[&str], since: Option<&Position>) -> SessionId {
+    let id = begin(world, dialect, topics, since);
+    world.shards[0].finish(id, world.now);
+    id
+}
+
+/// A session that begins to subscribe.
+fn begin(world: &mut World, dialect: Dialect, topics: &[&str], since: Option<&Position>) -> SessionId {
     let transport = match dialect {
         Dialect::WebSocket(_) => Transport::WebSocket,
         Dialect::Sse(_) => Transport::Sse,
@@ -34,7 +43,6 @@ fn open(world: &mut World, dialect: Dialect, topics: &[&str], since: Option<&Pos
         snapshot: true,
     };
     shard.request(id, Ok(ClientMessage::Subscribe(subscribe)), now);
-    while shard.go_on(id, now) {}
     id
 }
 
@@ -156,6 +164,63 @@ fn the_answer_to_a_streams_subscription_is_there_as_a_value_once() {
     world.shards[0].remove(left);
     let next = world.shards[0].open(CHUNKED, Transport::Sse, Rc::new(Rights::open([])), world.now);
     assert_eq!((next, world.shards[0].take_answer(next)), (left, None));
+}
+
+#[test]
+fn a_stream_whose_session_ended_while_opening_had_no_answer_and_was_not_counted() {
+    type End = fn(&mut Shard, SessionId, Micros);
+    let ends: [(End, ErrorCode, &str); 3] = [
+        (
+            |shard, id, now| shard.withdraw(id, "the key was withdrawn", now),
+            ErrorCode::TokenExpired,
+            "the key was withdrawn",
+        ),
+        (
+            |shard, id, now| {
+                shard.expires(id, Some(now));
+                shard.on_timeout(now);
+            },
+            ErrorCode::TokenExpired,
+            "the token has expired",
+        ),
+        (
+            |shard, _, now| {
+                let drain = Drain {
+                    window_ms: 0,
+                    deadline_ms: 1_000,
+                    patience_ms: 1_000,
+                    seed: 1,
+                };
+                shard.begin_drain(drain, now);
+                shard.on_timeout(now);
+            },
+            ErrorCode::Internal,
+            "the broker is draining; reconnect",
+        ),
+    ];
+    for (end, code, reason) in ends {
+        let mut setup = Setup::default();
+        setup.settings.topics_at_once = 1;
+        let mut world = World::new(setup);
+        let topics = ["trade.X", "trade.Y", "trade.Z"];
+        let granted = open(&mut world, CHUNKED, &topics, None);
+        let opening = begin(&mut world, CHUNKED, &topics, None);
+        let (shard, now) = (&mut world.shards[0], world.now);
+        assert!(matches!(shard.take_answer(granted), Some(Ok(_))));
+        let before = shard.open(CHUNKED, Transport::Sse, Rc::new(Rights::open([])), now);
+        for id in [granted, opening, before] {
+            end(shard, id, now);
+        }
+        assert!(!shard.go_on(opening, now));
+        for (id, answer) in [
+            (granted, None),
+            (opening, Some(Err(Refusal::new(code, reason)))),
+            (before, Some(Err(Refusal::new(code, reason)))),
+        ] {
+            assert_eq!(shard.take_answer(id), answer);
+        }
+        assert_eq!(shard.counts().refusals[code as usize], 2, "{reason}");
+    }
 }
 
 #[test]

@@ -44,6 +44,12 @@ impl ErrorResponse {
         Refusal::new(ErrorCode::Internal, "a fault of the broker").into()
     }
 
+    /// The answer of a draining broker to a request for a WebSocket connection or a stream.
+    pub(crate) fn draining() -> Self {
+        let refusal = Refusal::new(ErrorCode::Internal, "the broker is draining; connect again");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, refusal).with_header(RETRY_AFTER, "1")
+    }
+
     /// 404 for `target`, on a listener that has `paths`. A target without a path, as in `CONNECT`, names another host.
     pub(crate) fn nothing_at(target: &Uri, paths: &str) -> Self {
         let reason = match target.path() {
@@ -95,14 +101,6 @@ impl ErrorResponse {
         headers.extend(self.headers);
         response
     }
-}
-
-/// The answer of a draining broker to a request for a WebSocket connection or a stream.
-pub(crate) fn draining() -> Response<Full<Bytes>> {
-    let refusal = Refusal::new(ErrorCode::Internal, "the broker is draining; connect again");
-    ErrorResponse::new(StatusCode::SERVICE_UNAVAILABLE, refusal)
-        .with_header(RETRY_AFTER, "1")
-        .into_response()
 }
 
 /// The answer with the status that fits the code. Its body is the refusal that a WebSocket client would get as an

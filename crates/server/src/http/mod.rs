@@ -36,7 +36,6 @@ pub(crate) use self::api::answer;
 pub(crate) use self::coding::check_transfer;
 pub(crate) use self::context::{HttpContext, REFUSED_STATUSES};
 pub use self::error::ErrorResponse;
-pub(crate) use self::error::draining;
 pub use self::etag::Etag;
 pub(crate) use self::gzip::{Encoder, of_answer as gzip_of_answer, replace as replace_by_gzip};
 pub(crate) use self::host::{ONE_HOST, is_named};

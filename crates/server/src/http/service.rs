@@ -195,7 +195,7 @@ async fn answer_for_now(
     let kept = context.kept.clone().filter(|_| is_kept(&request));
     let lasts = endpoint.is_websocket() || endpoint.is_event_stream();
     let mut response = if lasts && context.shutdown.is_draining() {
-        let refused = http::draining();
+        let refused = ErrorResponse::draining().into_response();
         context.handshake_refused(refused.status());
         endpoint.count(&context.metrics, refused.status());
         refused.map(Either::Left)

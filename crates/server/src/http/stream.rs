@@ -65,11 +65,19 @@ struct OpeningSession {
     opening: Rc<Opening>,
 }
 
+impl OpeningSession {
+    /// The session, unless it has ended or has its connection. The sessions of a broken hub will all end, and their
+    /// numbers will belong to others.
+    fn id(&self) -> Option<SessionId> {
+        let is_there = !self.opening.is_over() && !self.context.hub.is_broken();
+        is_there.then_some(self.id)
+    }
+}
+
 impl Drop for OpeningSession {
     fn drop(&mut self) {
-        // The sessions of a broken hub will all end.
-        if !self.opening.is_over() && !self.context.hub.is_broken() {
-            self.context.hub.borrow_mut().end_opening(self.id);
+        if let Some(id) = self.id() {
+            self.context.hub.borrow_mut().end_opening(id);
         }
     }
 }
@@ -87,8 +95,7 @@ pub(crate) struct Granted {
 impl Granted {
     /// The session, unless it has ended meanwhile.
     pub(super) fn session(&self) -> Option<SessionId> {
-        let is_there = !self.session.opening.is_over() && !self.session.context.hub.is_broken();
-        is_there.then_some(self.session.id)
+        self.session.id()
     }
 }
 
@@ -116,10 +123,7 @@ pub(super) async fn open(
         id,
         opening,
     };
-    let results = answer_to(&session).await.map_err(|refusal| StreamRefused {
-        response: refusal.into(),
-        counted: true,
-    })?;
+    let results = answer_to(&session).await?;
     let track = wanted
         .resumable
         .then(|| wanted.track(&context.directory, &results));
@@ -266,22 +270,34 @@ fn last_event_id<'r>(query: &'r Query, headers: &'r HeaderMap) -> Result<Option<
 
 /// The results of a session's subscription, when all of it is done.
 ///
-/// Fails with the first refusal if nothing was granted.
-async fn answer_to(session: &OpeningSession) -> Result<Vec<AckResult>, Refusal> {
-    let (hub, opening) = (&session.context.hub, &session.opening);
-    // After its shard has begun anew, the number may belong to another session.
-    while !opening.is_over() && (hub.is_broken() || hub.borrow_mut().go_on_sse(session.id)) {
-        tokio::task::yield_now().await;
-    }
-    let answer = match opening.is_over() {
-        true => None,
-        false => hub.borrow_mut().shard.take_answer(session.id),
+/// Fails with the first refusal if nothing was granted, or if the session ended before.
+async fn answer_to(session: &OpeningSession) -> Result<Vec<AckResult>, StreamRefused> {
+    let context = &session.context;
+    let refused = |refusal: Refusal, counted| StreamRefused {
+        response: match context.shutdown.is_draining() && refusal.code == ErrorCode::Internal {
+            true => ErrorResponse::draining(),
+            false => refusal.into(),
+        },
+        counted,
     };
-    let unanswered = || Refusal::new(ErrorCode::Internal, "the subscription was not answered");
-    let results = answer.ok_or_else(unanswered)??;
-    let refused = results.iter().all(|result| result.error.is_some());
+    let answer = loop {
+        let Some(id) = session.id() else {
+            let reason = "the session ended before its subscription was answered";
+            return Err(refused(Refusal::new(ErrorCode::Internal, reason), false));
+        };
+        let goes_on = context.hub.borrow_mut().go_on_sse(id);
+        if !goes_on {
+            break context.hub.borrow_mut().shard.take_answer(id);
+        }
+        tokio::task::yield_now().await;
+    };
+    let Some(answer) = answer else {
+        return Err(ErrorResponse::fault("a subscription was not answered").into());
+    };
+    let results = answer.map_err(|refusal| refused(refusal, true))?;
+    let all_refused = results.iter().all(|result| result.error.is_some());
     match results.iter().find_map(|result| result.error.clone()) {
-        Some(first) if refused => Err(first),
+        Some(first) if all_refused => Err(refused(first, true)),
         _ => Ok(results),
     }
 }
