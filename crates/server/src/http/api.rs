@@ -19,13 +19,16 @@ use super::routes::{Asked, Endpoint, nothing_at};
 use super::stream::{self, StreamRefused};
 use super::{ErrorResponse, Reply, body, coding, cors, gzip, reply};
 use crate::auth::Admission;
+use crate::hub::Opening;
 use crate::limits::AddressSlot;
+use crate::net::permit::SharedPermit;
 
-/// Answers a request to `endpoint`, other than a WebSocket handshake.
+/// Answers a request to `endpoint`, other than a WebSocket handshake, on the connection with this permit.
 pub(crate) async fn answer(
     context: &Rc<HttpContext>,
     endpoint: Endpoint,
     request: Request<Incoming>,
+    permit: &SharedPermit,
 ) -> Reply {
     let (head, mut body) = request.into_parts();
     let announced = body.size_hint().exact();
@@ -33,7 +36,7 @@ pub(crate) async fn answer(
         preflight(context, endpoint, &head).map_err(StreamRefused::from)
     } else {
         let asked = endpoint.asked(&head.method, &head.uri);
-        match Caller::enter(context, &asked, &head) {
+        match Caller::enter(context, permit, &asked, &head) {
             Ok(caller) => {
                 let topic = endpoint.topic_in(head.uri.path());
                 dispatch(context, caller, asked, (&head, topic), &mut body).await
@@ -77,13 +80,19 @@ pub(crate) async fn answer(
 struct Caller {
     arrival: Requester,
     admission: Admission,
+    permit: SharedPermit,
     /// The slot of a stream among those of its address, if the connection has none.
     place: Option<AddressSlot>,
 }
 
 impl Caller {
     /// Admits the client that makes the request with this head. The request is paid for before the token is verified.
-    fn enter(context: &HttpContext, asked: &Asked, head: &Parts) -> Result<Self, ErrorResponse> {
+    fn enter(
+        context: &HttpContext,
+        permit: &SharedPermit,
+        asked: &Asked,
+        head: &Parts,
+    ) -> Result<Self, ErrorResponse> {
         let arrival = Requester::of(&head.extensions)?;
         let address_limits = &context.address_limits;
         let place = match asked {
@@ -106,6 +115,7 @@ impl Caller {
         }
         Ok(Self {
             admission: admitted?,
+            permit: permit.clone(),
             arrival,
             place,
         })
@@ -186,8 +196,9 @@ async fn dispatch(
             caller.published(context, publication.await)
         }
         Asked::Events => {
-            let who = (caller.arrival, caller.place, caller.admission);
-            return stream::open(context, who, head).await;
+            let opening = Opening::new(caller.arrival.client, caller.permit, caller.place);
+            let who = (caller.arrival, caller.admission);
+            return stream::open(context, who, Rc::new(opening), head).await;
         }
         Asked::Methods(methods) => Ok(reply::options(methods)),
         Asked::Nothing(refused) => Err(refused),

@@ -28,7 +28,7 @@ use crate::http::{
 };
 use crate::hub::Stream;
 use crate::limits::Allowance;
-use crate::net::permit::ConnectionPermit;
+use crate::net::permit::{ConnectionPermit, SharedPermit};
 use crate::net::proxied::ClientAddr;
 use crate::net::tls::HttpStream;
 use crate::ws::handshake;
@@ -68,14 +68,27 @@ pub(crate) async fn serve(
             }
         },
     };
-    let place = Rc::new(RefCell::new(Some((permit, answering))));
-    speak(context, transport, client, place).await;
+    let counted = Rc::new(Counted {
+        permit: SharedPermit::new(permit),
+        answering: RefCell::new(Some(answering)),
+    });
+    speak(context, transport, client, counted).await;
 }
 
-/// The places that a connection takes, until it continues without hyper.
-type PermitSlot = RefCell<Option<(ConnectionPermit, Answering)>>;
+/// How a connection is counted until it continues without hyper.
+struct Counted {
+    permit: SharedPermit,
+    answering: RefCell<Option<Answering>>,
+}
 
-async fn speak(context: Rc<HttpContext>, transport: HttpStream, client: ClientAddr, place: Rc<PermitSlot>) {
+impl Counted {
+    /// Takes both for a connection that continues without hyper.
+    fn take(&self) -> Option<(ConnectionPermit, Answering)> {
+        self.permit.take().zip(self.answering.take())
+    }
+}
+
+async fn speak(context: Rc<HttpContext>, transport: HttpStream, client: ClientAddr, counted: Rc<Counted>) {
     let (exchange, smuggling) = (Exchange::default(), Smuggling::default());
     let transport =
         Progress::new(transport, context.limits.stall, exchange.clone()).telling(smuggling.clone());
@@ -84,7 +97,7 @@ async fn speak(context: Rc<HttpContext>, transport: HttpStream, client: ClientAd
     let service = hyper::service::service_fn(|request| {
         asked.set(true);
         exchange.set_answered(false);
-        let (context, place) = (context.clone(), place.clone());
+        let (context, counted) = (context.clone(), counted.clone());
         let (allowance, unclear) = (allowance.clone(), unclear(&request, &smuggling));
         let endpoint = Endpoint::of(request.uri().path());
         let (exchange, takeover) = (&exchange, &takeover);
@@ -93,7 +106,7 @@ async fn speak(context: Rc<HttpContext>, transport: HttpStream, client: ClientAd
                 Some(refused) => refuse_unclear(&context, endpoint, refused),
                 None => {
                     let request = identify::locate(&context, (client, allowance), request);
-                    answer_for_now(&context, endpoint, request, &place).await
+                    answer_for_now(&context, endpoint, request, &counted).await
                 }
             };
             exchange.set_answered(true);
@@ -139,7 +152,7 @@ async fn speak(context: Rc<HttpContext>, transport: HttpStream, client: ClientAd
         return;
     }
     if let Some(stream) = takeover.take()
-        && let (Some(parts), Some((permit, answering))) = (connection.into_parts(), place.take())
+        && let (Some(parts), Some((permit, answering))) = (connection.into_parts(), counted.take())
     {
         stream.begin(&context, parts.io, parts.read_buf.len(), permit);
         // A drain that begins meanwhile waits for the session.
@@ -190,7 +203,7 @@ async fn answer_for_now(
     context: &Rc<HttpContext>,
     endpoint: Endpoint,
     request: Request<Incoming>,
-    place: &PermitSlot,
+    counted: &Counted,
 ) -> Reply {
     let kept = context.kept.clone().filter(|_| is_kept(&request));
     let lasts = endpoint.is_websocket() || endpoint.is_event_stream();
@@ -200,13 +213,14 @@ async fn answer_for_now(
         endpoint.count(&context.metrics, refused.status());
         refused.map(Either::Left)
     } else {
-        answer(context, endpoint, request, place).await
+        answer(context, endpoint, request, counted).await
     };
     let is_whole = matches!(response.body(), Either::Left(_));
-    let is_last = place
+    let is_last = counted
+        .answering
         .borrow()
         .as_ref()
-        .is_some_and(|(_, answering)| answering.is_last());
+        .is_some_and(Answering::is_last);
     let headers = response.headers_mut();
     if is_last {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -230,18 +244,18 @@ async fn answer(
     context: &Rc<HttpContext>,
     endpoint: Endpoint,
     mut request: Request<Incoming>,
-    place: &PermitSlot,
+    counted: &Counted,
 ) -> Reply {
     let transport = match request.uri().path() {
         _ if request.method() == Method::OPTIONS => {
-            return http::answer(context, endpoint, request).await;
+            return http::answer(context, endpoint, request, &counted.permit).await;
         }
         ECHO_PATH if context.test.echo => Transport::Echo,
         PANIC_PATH if context.test.panic => panic!("test.panic: in the task of an HTTP connection"),
         _ if endpoint.is_websocket() => Transport::WebSocket,
-        _ => return http::answer(context, endpoint, request).await,
+        _ => return http::answer(context, endpoint, request, &counted.permit).await,
     };
-    let response = upgrade(context, &mut request, transport, place);
+    let response = upgrade(context, &mut request, transport, counted);
     endpoint.count(&context.metrics, response.status());
     response.map(Either::Left)
 }
@@ -251,7 +265,7 @@ fn upgrade(
     context: &Rc<HttpContext>,
     request: &mut Request<Incoming>,
     transport: Transport,
-    slot: &PermitSlot,
+    counted: &Counted,
 ) -> Response<Full<Bytes>> {
     let checked = Requester::of(request.extensions()).and_then(|arrival| {
         let place = arrival.connect(&context.address_limits)?;
@@ -269,7 +283,7 @@ fn upgrade(
         }
     };
     let on_upgrade = hyper::upgrade::on(request);
-    if let Some((mut permit, answering)) = slot.borrow_mut().take() {
+    if let Some((mut permit, answering)) = counted.take() {
         if arrival.proxied {
             permit.hand_to(arrival.client, place);
         }

@@ -88,11 +88,14 @@ pub(crate) struct Granted {
     pub(super) framing: Framing,
     pub(super) track: Option<Track>,
     pub(super) requester: Requester,
-    /// The client's place among those of its address, if the connection has none.
-    pub(super) place: Option<AddressSlot>,
 }
 
 impl Granted {
+    /// Takes the client's place among those of its address, if the connection has none.
+    pub(super) fn take_place(&self) -> Option<AddressSlot> {
+        self.session.opening.take_place()
+    }
+
     /// The session, unless it has ended meanwhile.
     pub(super) fn session(&self) -> Option<SessionId> {
         self.session.id()
@@ -102,7 +105,8 @@ impl Granted {
 /// Opens a stream for the request with this head. Its subscription may be much work, and is done a piece in each turn.
 pub(super) async fn open(
     context: &Rc<HttpContext>,
-    (requester, place, admission): (Requester, Option<AddressSlot>, Admission),
+    (requester, admission): (Requester, Admission),
+    opening: Rc<Opening>,
     head: &Parts,
 ) -> Result<Reply, StreamRefused> {
     let wanted = Wanted::read(head.uri.query(), &head.headers)?;
@@ -111,7 +115,6 @@ pub(super) async fn open(
         _ => Framing::Chunked,
     };
     let visits = context.address_limits.visits(requester.client.ip());
-    let opening = Rc::new(Opening::new(requester.client));
     let id =
         context
             .hub
@@ -132,7 +135,6 @@ pub(super) async fn open(
         framing,
         track,
         requester,
-        place,
     })));
     for (name, value) in [
         (CONTENT_TYPE, sse::CONTENT_TYPE),

@@ -85,7 +85,7 @@ impl GrantedStream {
             return Ok(()); // its session has ended, and ends it
         };
         if granted.requester.proxied {
-            permit.hand_to(granted.requester.client, granted.place.take());
+            permit.hand_to(granted.requester.client, granted.take_place());
         }
         let stream = Stream::of(transport.into_inner())?;
         let head = head_of(&parts, granted.framing);

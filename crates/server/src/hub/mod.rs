@@ -200,14 +200,89 @@ pub(crate) fn frame_limits(config: &Config) -> FrameLimits {
 mod tests {
     use std::net::IpAddr;
     use std::rc::Rc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use hyper::HeaderMap;
+    use tickwire_metrics::Catalogue;
+    use tickwire_router::{Directory, DirectoryLimits, Kinds, ShardId, ShardQueue};
+    use tickwire_wire::RequestId;
+    use tickwire_wire::message::{Subscribe, TopicRequest};
+    use tickwire_wire::sse::Framing;
 
     use super::*;
+    use crate::net::egress::PlainEgress;
+    use crate::net::permit::SharedPermit;
     use crate::net::proxied::ClientAddr;
+    use crate::ops::labels::LABELS;
+
+    /// A hub without sessions.
+    fn hub(directory: &Arc<Directory>) -> Hub {
+        let (config, clock) = (Config::default(), Clock::start());
+        let catalogue = Catalogue::new(1, "test", &LABELS).expect("a catalogue");
+        let access = Arc::new(Access::load(&config).expect("no files"));
+        Hub::new(HubParts {
+            shard: Shard::new(ShardId(0), directory.clone(), config.shard_settings()),
+            clock,
+            poller: Poller::new().expect("a poller").0,
+            egress: Box::new(PlainEgress::new()),
+            metrics: catalogue.local(),
+            frame_limits: frame_limits(&config),
+            piece_bytes: 2_048,
+            auth: AuthSessions::new(access, clock, catalogue),
+            wake: Arc::default(),
+            gate: Arc::new(Lifecycle::new(true)),
+            may_panic: false,
+        })
+    }
+
+    /// A stream that a client opens, whose connection counts in `count`.
+    fn opening(count: &Arc<AtomicUsize>) -> Rc<Opening> {
+        let client = ClientAddr::new(IpAddr::from([127, 0, 0, 1]), None);
+        let permit = SharedPermit::new(ConnectionPermit::take(count, client, None));
+        Rc::new(Opening::new(client, permit, None))
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_stream_that_was_dropped_while_opening_left_subscriptions_without_a_place() {
+        let queue = Arc::new(ShardQueue::new(1_024, Box::new(|| {})));
+        let limits = DirectoryLimits::default();
+        let directory = Directory::new("e".into(), Kinds::default(), limits, vec![queue]);
+        let directory = Arc::new(directory);
+        for number in 0..3_000 {
+            let topic = format!("t.{number}").parse().expect("a topic");
+            directory.open(&topic).expect("there is room");
+        }
+        let mut hub = hub(&directory);
+        let count = Arc::default();
+        let admission = hub
+            .auth()
+            .admit(&HeaderMap::new())
+            .expect("anybody may subscribe");
+        let opening = opening(&count);
+        let subscribe = Subscribe {
+            id: RequestId(0),
+            topics: vec![TopicRequest::Pattern("t.*".to_owned())],
+            mode: None,
+            conflate_ms: None,
+            snapshot: true,
+        };
+        let id = hub.open_sse(opening.clone(), (admission, None), Framing::Chunked, subscribe);
+        while hub.go_on_sse(id) {}
+        // The client closes its connection, and nothing else knows of it.
+        drop(opening);
+        hub.end_opening(id);
+        assert!(hub.shard.is_parting(id), "so many are not taken out at once");
+        assert_eq!(count.load(Ordering::Relaxed), 1);
+        while hub.shard.is_parting(id) {
+            hub.cycle();
+        }
+        assert_eq!(count.load(Ordering::Relaxed), 0);
+    }
 
     /// The number of a session is used again: what opens the stream would give its connection to another client's.
     #[test]
     fn an_opening_stream_ends_with_its_link_whatever_becomes_of_its_session() {
-        let opening = Rc::new(Opening::new(ClientAddr::new(IpAddr::from([127, 0, 0, 1]), None)));
+        let opening = opening(&Arc::default());
         drop(Link::Opening(opening.clone()));
         assert!(opening.is_over());
     }

@@ -1,6 +1,7 @@
 //! The connections of a shard: its sockets and what watches, writes, counts and admits them. The cycle runs over them.
 
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_metrics::{LocalMetrics, Metric, Transport as TransportLabel};
@@ -13,7 +14,7 @@ use tickwire_wire::{CloseCode, Micros};
 use tokio::sync::Notify;
 
 use super::event_stream::{EventStream, Pieces};
-use super::{Connection, Link, Stream};
+use super::{Connection, Link, Opening, Stream};
 use crate::auth::sessions::AuthSessions;
 use crate::config::test_only;
 use crate::net::egress::{BATCH, Egress};
@@ -41,14 +42,22 @@ pub(super) struct Sockets {
     /// Most bytes that a slow connection is written at a time.
     pub(super) piece_bytes: usize,
     pub(super) auth: AuthSessions,
-    /// Connections that have ended and whose subscriptions are being taken out. Their places are not free before: nobody leaves
-    /// more behind than connections may have.
-    pub(super) parting: Vec<(SessionId, ConnectionPermit)>,
+    /// Sessions that have ended and whose subscriptions are being taken out.
+    pub(super) parting: Vec<Parting>,
     pub(super) wake: Arc<Notify>,
     pub(super) gate: Arc<Lifecycle>,
     /// Whether clients may ask for a panic: `test.panic`.
     pub(super) may_panic: bool,
     pub(super) panics_later: bool,
+}
+
+/// A session that has ended, with the places of its connection. They are not free before its subscriptions are taken
+/// out, so nobody leaves more behind than connections may have.
+pub(super) struct Parting {
+    session: SessionId,
+    _permit: Option<ConnectionPermit>,
+    /// If it ended before its stream had a connection.
+    _opening: Option<Rc<Opening>>,
 }
 
 impl Sockets {
@@ -247,12 +256,18 @@ impl Connections for Sockets {
         }
         shard.remove(id);
         self.auth.forget(id);
+        if shard.is_parting(id) {
+            let (_permit, _opening) = match &mut link {
+                Link::Open(socket) => (socket.permit.take(), None),
+                Link::Opening(opening) => (None, Some(opening.clone())),
+            };
+            self.parting.push(Parting {
+                session: id,
+                _permit,
+                _opening,
+            });
+        }
         if let Link::Open(socket) = &mut link {
-            if shard.is_parting(id)
-                && let Some(permit) = socket.permit.take()
-            {
-                self.parting.push((id, permit));
-            }
             self.egress.remove(id);
             if let Err(error) = self.poller.remove(socket.stream.socket_mut()) {
                 tracing::debug!(session = id.0, %error, "the socket was not watched any more");
@@ -263,6 +278,6 @@ impl Connections for Sockets {
     }
 
     fn parted(&mut self, shard: &Shard) {
-        self.parting.retain(|(id, _)| shard.is_parting(*id));
+        self.parting.retain(|parting| shard.is_parting(parting.session));
     }
 }

@@ -1,6 +1,6 @@
 //! Streams of server-sent events: sessions like any other, on connections that have left hyper.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 
@@ -15,7 +15,8 @@ use tickwire_wire::{ClientMessage, Dialect, Micros};
 use super::sockets::{Sockets, open_of};
 use super::{EventStream, Hub, Link, Stream};
 use crate::auth::Admission;
-use crate::net::permit::ConnectionPermit;
+use crate::limits::AddressSlot;
+use crate::net::permit::{ConnectionPermit, SharedPermit};
 use crate::net::proxied::ClientAddr;
 
 /// A session whose stream has no connection yet. The number of a session is used again once it is gone, so whoever opens the stream
@@ -24,15 +25,26 @@ use crate::net::proxied::ClientAddr;
 pub(crate) struct Opening {
     over: Cell<bool>,
     client: ClientAddr,
+    /// The connection is counted as long as this is here, even if the client has closed it.
+    _permit: SharedPermit,
+    place: RefCell<Option<AddressSlot>>,
 }
 
 impl Opening {
-    /// That of `client`.
-    pub(crate) fn new(client: ClientAddr) -> Self {
+    /// That of `client`, on the connection with this permit. `place` is the client's place among those of its address,
+    /// if the connection has none.
+    pub(crate) fn new(client: ClientAddr, permit: SharedPermit, place: Option<AddressSlot>) -> Self {
         Self {
             over: Cell::new(false),
             client,
+            _permit: permit,
+            place: RefCell::new(place),
         }
+    }
+
+    /// Takes the client's place among those of its address, for the connection that the stream gets.
+    pub(crate) fn take_place(&self) -> Option<AddressSlot> {
+        self.place.take()
     }
 
     /// Whether the session is gone, or has its connection.

@@ -1,5 +1,7 @@
 //! Counts connections by one permit each, from accept to close. A permit names the client of its connection.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -41,5 +43,22 @@ impl ConnectionPermit {
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The permit of a connection that uses HTTP. Clones share it: the connection is counted until the last of them is
+/// dropped, or longer if the permit is taken for what the connection continues as.
+#[derive(Debug, Clone)]
+pub(crate) struct SharedPermit(Rc<RefCell<Option<ConnectionPermit>>>);
+
+impl SharedPermit {
+    /// Shares `permit`.
+    pub(crate) fn new(permit: ConnectionPermit) -> Self {
+        Self(Rc::new(RefCell::new(Some(permit))))
+    }
+
+    /// Takes the permit, once.
+    pub(crate) fn take(&self) -> Option<ConnectionPermit> {
+        self.0.borrow_mut().take()
     }
 }
