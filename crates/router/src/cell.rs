@@ -19,14 +19,13 @@ pub(crate) use self::entering::{Entered, Outlets};
 pub use self::sequencer::Numbered;
 use self::sequencer::Sequencer;
 use crate::book::Book;
-use crate::directory::ShardId;
 use crate::history::History;
 use crate::memory::Place;
 use crate::planted::{Fault, is_planted};
+use crate::positions::{LeftAt, Missed};
 use crate::publication::{Lineage, Publication, TopicId};
-use crate::queue::ShardQueue;
+use crate::queue::{ShardId, ShardQueue};
 use crate::replays::Replay;
-use crate::shard::{LeftAt, Missed};
 use crate::store::{Kept, Store};
 
 /// The place of a published message in its topic.

@@ -28,16 +28,12 @@ use crate::index::PatternIndex;
 use crate::kinds::Kinds;
 use crate::memory::Memory;
 use crate::publication::TopicId;
-use crate::queue::{Batch, ShardQueue};
+use crate::queue::{Batch, ShardId, ShardQueue};
 use crate::rights::Publisher;
 use crate::staleness::{StaleRule, Staleness};
 use crate::tree::TopicTree;
 pub use entering::PublishError;
 pub(crate) use search::Search;
-
-/// A shard's number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ShardId(pub u8);
 
 /// Most shards of a directory: interest is a 64-bit mask.
 pub const SHARDS_MAX: usize = 64;

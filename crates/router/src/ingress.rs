@@ -124,9 +124,9 @@ mod tests {
     use tickwire_wire::{Epoch, Micros};
 
     use super::*;
-    use crate::directory::{DirectoryLimits, ShardId};
+    use crate::directory::DirectoryLimits;
     use crate::kinds::Kinds;
-    use crate::queue::ShardQueue;
+    use crate::queue::{ShardId, ShardQueue};
 
     #[test]
     fn the_feed_waits_first_and_bulk_bodies_last() {

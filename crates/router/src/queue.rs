@@ -11,6 +11,10 @@ use tickwire_wire::Seq;
 
 use crate::publication::{Publication, TopicId};
 
+/// A shard's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShardId(pub u8);
+
 /// Wakes the thread that runs a shard. It is called from the publishing thread, at most once per batch.
 pub type WakeShard = Box<dyn Fn() + Send + Sync>;
 

@@ -18,7 +18,8 @@ use crate::outbox::Outbox;
 use crate::planted::{Fault, is_planted};
 use crate::publication::TopicId;
 use crate::rights::{Publisher, Rights};
-use crate::shard::{ShardSettings, Unfinished};
+use crate::settings::ShardSettings;
+use crate::shard::Unfinished;
 
 pub(crate) use allowance::{Allowance, TooFast};
 pub(crate) use patterns::{PatternSub, Patterns};

@@ -3,10 +3,11 @@
 
 use tickwire_wire::{ErrorCode, Payload, Refusal, Seq, market};
 
-use super::{Missed, Resume, State};
+use super::{Resume, State};
 use crate::book::Book;
 use crate::memory::{MESSAGE_OVERHEAD, Memory, Place};
 use crate::planted::{Fault, is_planted};
+use crate::positions::Missed;
 use crate::publication::Publication;
 use crate::replays::Pinned;
 use crate::store::Store;

@@ -11,12 +11,13 @@ use tickwire_wire::{
 };
 
 use crate::book::Book;
-use crate::directory::{Directory, DirectoryLimits, PublishError, ShardId};
+use crate::directory::{Directory, DirectoryLimits, PublishError};
 use crate::kinds::{KindRule, Kinds};
-use crate::queue::ShardQueue;
+use crate::queue::{ShardId, ShardQueue};
 use crate::rights::Rights;
 use crate::session::Transport;
-use crate::shard::{SessionLimits, Shard, ShardSettings};
+use crate::settings::{SessionLimits, ShardSettings};
+use crate::shard::Shard;
 
 #[test]
 fn a_book_that_a_panic_has_cost_is_refused_until_it_is_published_whole() {
@@ -214,7 +215,10 @@ fn a_book_that_a_panic_has_cost_went_on_counting_among_the_values() {
     book.lose();
     assert!(book.try_publish("2", false).is_err());
     let lost = book.directory.value_bytes();
-    assert!(lost + size_of::<Book>() <= whole, "{lost} of {whole} bytes are left");
+    assert!(
+        lost + size_of::<Book>() <= whole,
+        "{lost} of {whole} bytes are left"
+    );
     book.publish("1", true);
     assert!(book.try_publish("-1", false).is_err(), "a refused change");
     let back = book.directory.value_bytes();

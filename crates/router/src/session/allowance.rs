@@ -8,7 +8,7 @@ use tickwire_wire::{Micros, Refusal};
 
 use crate::bucket::{Bucket, Rate, SharedBucket};
 use crate::rights::PublishRate;
-use crate::shard::ShardSettings;
+use crate::settings::ShardSettings;
 
 /// The outcome of a request or publication that came too fast.
 #[derive(Debug, PartialEq, Eq)]

@@ -10,10 +10,10 @@ use tickwire_wire::{Micros, Pattern};
 
 use super::patterns::{PatternSub, Patterns};
 use crate::pace::{ClassCounts, Pace, RateClass};
+use crate::positions::{Missed, Places};
 use crate::publication::{Publication, TopicId};
 use crate::pulls::Pulls;
 use crate::replays::{Replay, Replays};
-use crate::shard::{Missed, Places};
 use crate::syncs::{Awaited, Syncs};
 use crate::topic_set::TopicSet;
 

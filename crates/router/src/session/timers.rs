@@ -5,7 +5,7 @@
 use tickwire_wire::{CloseCode, Micros};
 
 use super::Transport;
-use crate::shard::ShardSettings;
+use crate::settings::ShardSettings;
 
 /// The times of events on a connection.
 #[derive(Debug)]
@@ -135,7 +135,7 @@ mod tests {
     use tickwire_wire::message::AnnouncedLimits;
 
     use super::*;
-    use crate::shard::SessionLimits;
+    use crate::settings::SessionLimits;
 
     /// Times far enough apart that each can be told from the sum of others.
     fn settings() -> ShardSettings {

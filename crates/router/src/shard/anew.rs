@@ -6,8 +6,9 @@
 use tickwire_wire::CloseCode;
 use tickwire_wire::deflate::Settings as DeflateSettings;
 
-use super::{Shard, ShardSettings};
+use super::Shard;
 use crate::session::{Session, SessionId, Writing};
+use crate::settings::ShardSettings;
 
 impl Shard {
     /// Whether a close frame may be written to a session next, in place of its outbox. That is so if the session is open and

@@ -6,46 +6,13 @@
 //! pattern of a session covers all topics that it matches, or the session knows that it does not.
 
 use tickwire_wire::error::ErrorCode;
-use tickwire_wire::limits::{
-    PATTERN_TOKENS_MAX, RATE_LIMITED_MAX, REFUSALS_IN_A_ROW_MAX, REPLAY_BYTES_PER_CONNECTION_MAX, REPLAY_MS,
-    TOPICS_PER_CONNECTION_MAX,
-};
 use tickwire_wire::{Control, Pattern, Refusal};
 
-use super::{Shard, ShardSettings};
+use super::Shard;
 use crate::cell::TopicCell;
 use crate::publication::TopicId;
 use crate::session::{SessionId, Subscriptions};
-
-/// The limits of one connection that its `welcome` does not contain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SessionLimits {
-    /// Requests in a row, each refused whole for what it asks, after which the connection is closed; at least 1.
-    pub refusals_in_a_row: u32,
-    /// Requests that may be refused with `rate_limited` at once; they are forgiven as fast as requests are allowed.
-    pub rate_limited: u32,
-    /// Most topics that all its patterns match together.
-    pub topics: usize,
-    /// Most tokens of its patterns that the indexes hold.
-    pub pattern_tokens: usize,
-    /// Most bytes of messages that are kept for its promised replays.
-    pub replay_bytes: usize,
-    /// Time in milliseconds that such messages may wait.
-    pub replay_ms: u64,
-}
-
-impl Default for SessionLimits {
-    fn default() -> Self {
-        Self {
-            refusals_in_a_row: REFUSALS_IN_A_ROW_MAX,
-            rate_limited: RATE_LIMITED_MAX,
-            topics: TOPICS_PER_CONNECTION_MAX,
-            pattern_tokens: PATTERN_TOKENS_MAX,
-            replay_bytes: REPLAY_BYTES_PER_CONNECTION_MAX,
-            replay_ms: REPLAY_MS,
-        }
-    }
-}
+use crate::settings::{SessionLimits, ShardSettings};
 
 impl Subscriptions {
     /// Checks whether one more pattern may be entered, as far as possible without looking for its topics. If it names a

@@ -16,9 +16,10 @@ use tickwire_wire::message::{AckResult, GapReason};
 use tickwire_wire::{Micros, Seq};
 
 use super::session_mut::SessionMut;
-use super::{First, Missed, Shard};
+use super::{First, Shard};
 use crate::item::{self, Frame, Item, Sort, SourceState};
 use crate::planted::{Fault, is_planted};
+use crate::positions::Missed;
 use crate::publication::{Publication, TopicId};
 use crate::session::SessionId;
 

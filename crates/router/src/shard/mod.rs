@@ -20,12 +20,12 @@ mod publishing;
 mod pulled;
 mod pulling;
 mod rate;
+mod reconfigure;
 mod requests;
 mod resume;
 mod rights;
 mod session_mut;
 mod sessions;
-mod settings;
 mod slot;
 mod status;
 mod subscribe;
@@ -36,10 +36,8 @@ mod watching;
 mod wide;
 mod writing;
 
-pub use caps::SessionLimits;
 pub use drain::Drain;
 pub use rights::AuthRequest;
-pub use settings::ShardSettings;
 pub use watching::SessionLag;
 
 use std::cell::Cell;
@@ -53,7 +51,6 @@ use parting::Parting;
 use piecewise::Piece;
 pub(crate) use piecewise::Unfinished;
 use rate::RateTimers;
-pub(crate) use resume::{LeftAt, Missed, Places};
 use rustc_hash::FxHashMap;
 use sessions::Sessions;
 use slot::{First, Opening, Slot, Subscriber};
@@ -63,18 +60,19 @@ use tickwire_wire::{Control, Dialect, Micros, Pattern, Refusal, Seq};
 use writing::Rounds;
 
 use crate::counts::Counts;
-use crate::directory::{Directory, ShardId};
+use crate::directory::Directory;
 use crate::index::PatternIndex;
 use crate::ingress::Ingress;
 use crate::item::Reach;
 use crate::outbox::Outbox;
 use crate::pace::Pace;
 use crate::publication::{Publication, TopicId};
-use crate::queue::Batch;
+use crate::queue::{Batch, ShardId};
 use crate::rights::Rights;
 use crate::session::{
     Allowance, Phase, Reader, Session, SessionId, Subscriptions, Timers, Transport, Writing,
 };
+use crate::settings::ShardSettings;
 
 /// A session with a pattern that topics may join later.
 #[derive(Debug, Clone, Copy)]

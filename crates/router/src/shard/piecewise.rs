@@ -17,9 +17,9 @@ use tickwire_wire::{Control, ErrorCode, Micros, Pattern, Refusal, RequestId, Seq
 
 use super::Shard;
 use super::requests::Answer;
-use super::resume::{self, Places};
 use super::wide::Wide;
 use crate::planted::{Fault, is_planted};
+use crate::positions::{self, Places};
 use crate::publication::TopicId;
 use crate::session::{Session, SessionId};
 use crate::topic_set::TopicSet;
@@ -132,7 +132,7 @@ impl Unfinished {
             + self.answers.capacity() * size_of::<Answer>()
             + self.answer_bytes
             + self.wide.as_ref().map_or(0, Wide::memory_bytes)
-            + self.ahead.as_deref().map_or(0, resume::memory_bytes)
+            + self.ahead.as_deref().map_or(0, positions::memory_bytes)
             + tree_bytes::<TopicId>(self.repeats.len())
             + self.left.memory_bytes()
             + self.later.as_ref().map_or(0, |refusal| refusal.reason.len())

@@ -7,11 +7,12 @@
 use tickwire_wire::message::{AckResult, AnnouncedLimits};
 use tickwire_wire::{Control, Micros, Payload, Refusal, RequestId, Topic};
 
+use super::Shard;
 use super::subscribe::closing;
-use super::{Shard, ShardSettings};
 use crate::ingress::{Ingress, Origin, Submitted};
 use crate::rights::{PublishRate, Publisher, Rights};
 use crate::session::SessionId;
+use crate::settings::ShardSettings;
 
 impl Shard {
     /// The way in for the publications of its sessions.

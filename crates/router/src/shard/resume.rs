@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
 use tickwire_wire::error::ErrorCode;
 use tickwire_wire::message::{AckResult, GapReason, Mode, Position, Positions, Since};
 use tickwire_wire::{Control, Kind, Micros, Pattern, Refusal, RequestId, Seq};
@@ -16,43 +15,8 @@ use super::{Shard, Subscriber};
 use crate::cell::{Attached, Resume, TopicCell};
 use crate::pace::Pace;
 use crate::planted::{Fault, is_planted};
-use crate::publication::TopicId;
+use crate::positions::{LeftAt, Missed, Places};
 use crate::session::SessionId;
-
-/// The position in a topic that a client says it has reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LeftAt {
-    /// This message of the topic's lineage.
-    Message(Seq),
-    /// A position in another lineage.
-    Elsewhere,
-}
-
-/// The content of the `gap` of a topic that was not resumed: the messages from `from` up to where its subscription
-/// began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Missed {
-    pub(crate) from: Seq,
-    pub(crate) reason: GapReason,
-}
-
-impl Missed {
-    /// Messages after `since` are missing because the history no longer has all of them.
-    pub(crate) const fn since(since: Seq) -> Self {
-        Self {
-            from: since.next(),
-            reason: GapReason::History,
-        }
-    }
-}
-
-/// The positions that a client says it has reached, by topic. Only topics that exist are in it.
-pub(crate) type Places = FxHashMap<TopicId, LeftAt>;
-
-/// The bytes that positions hold. The table has a byte for each place beside it.
-pub(super) fn memory_bytes(places: &Places) -> usize {
-    places.capacity() * (size_of::<(TopicId, LeftAt)>() + 1)
-}
 
 /// How a subscription came to its topic. This decides how its client is told where it begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,12 +10,13 @@ use tickwire_wire::deflate::Deflater;
 
 use super::piecewise::Piece;
 use super::writing::Rounds;
-use super::{First, Shard, ShardSettings, Slot};
+use super::{First, Shard, Slot};
 use crate::cell::{Attached, TopicCell};
 use crate::counts::Counts;
-use crate::directory::ShardId;
 use crate::publication::{Publication, TopicId};
+use crate::queue::ShardId;
 use crate::session::{Session, SessionId};
+use crate::settings::ShardSettings;
 
 /// A session, and the parts of its shard that serve it.
 pub(super) struct SessionMut<'a> {

@@ -8,8 +8,8 @@ use std::ops::Bound;
 use tickwire_wire::{Codec, Micros};
 
 use super::Shard;
-use crate::directory::ShardId;
 use crate::publication::TopicId;
+use crate::queue::ShardId;
 use crate::session::{Session, SessionId, Transport};
 
 /// The number of lagging sessions that are observed for one export of their ages.

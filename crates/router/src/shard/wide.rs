@@ -18,11 +18,12 @@ use tickwire_wire::{Kind, Micros, Mode, Pattern, Refusal, Seq};
 use super::Shard;
 use super::piecewise::Step;
 use super::requests::Answer;
-use super::resume::{self, Named, Places};
+use super::resume::Named;
 use super::subscribe::{granted, not_conflated, wants_conflation};
 use crate::cell::TopicCell;
 use crate::directory::Search;
 use crate::pace::Pace;
+use crate::positions::{self, Places};
 use crate::publication::TopicId;
 use crate::session::{PatternSub, SessionId};
 use crate::topic_set::TopicSet;
@@ -110,7 +111,7 @@ impl Wide {
     /// The bytes that it holds beside itself.
     pub(super) fn memory_bytes(&self) -> usize {
         let own = match &self.wish {
-            Wish::Begin { own, .. } => own.as_ref().map_or(0, resume::memory_bytes),
+            Wish::Begin { own, .. } => own.as_ref().map_or(0, positions::memory_bytes),
             Wish::Change { .. } | Wish::Shoot | Wish::Leave => 0,
         };
         self.pattern.as_str().len() + self.found.memory_bytes() + own

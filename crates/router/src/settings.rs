@@ -1,9 +1,10 @@
-//! The settings of a shard, and how it takes other ones while it runs.
+//! The settings of a shard: the limits and times that it applies to its connections.
 
-use tickwire_wire::deflate::{Deflater, Settings as DeflateSettings};
+use tickwire_wire::limits::{
+    PATTERN_TOKENS_MAX, RATE_LIMITED_MAX, REFUSALS_IN_A_ROW_MAX, REPLAY_BYTES_PER_CONNECTION_MAX, REPLAY_MS,
+    TOPICS_PER_CONNECTION_MAX,
+};
 use tickwire_wire::message::AnnouncedLimits;
-
-use super::{SessionLimits, Shard};
 
 /// The limits and times that a shard applies to its connections.
 #[derive(Debug, Clone)]
@@ -34,26 +35,37 @@ pub struct ShardSettings {
 
 impl ShardSettings {
     /// The number of waiting live bytes from which on a session gets nothing more live.
-    pub(super) const fn live_bytes_end(&self) -> usize {
+    pub(crate) const fn live_bytes_end(&self) -> usize {
         self.outbox_bytes_max.saturating_add(1)
     }
 }
 
-impl Shard {
-    /// The same shard with these settings of compression in place of the defaults.
-    #[must_use]
-    pub fn with_compression(mut self, settings: DeflateSettings) -> Self {
-        self.deflater = Deflater::new(settings);
-        self
-    }
+/// The limits of one connection that its `welcome` does not contain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionLimits {
+    /// Requests in a row, each refused whole for what it asks, after which the connection is closed; at least 1.
+    pub refusals_in_a_row: u32,
+    /// Requests that may be refused with `rate_limited` at once; they are forgiven as fast as requests are allowed.
+    pub rate_limited: u32,
+    /// Most topics that all its patterns match together.
+    pub topics: usize,
+    /// Most tokens of its patterns that the indexes hold.
+    pub pattern_tokens: usize,
+    /// Most bytes of messages that are kept for its promised replays.
+    pub replay_bytes: usize,
+    /// Time in milliseconds that such messages may wait.
+    pub replay_ms: u64,
+}
 
-    /// Applies other settings from now on. Existing sessions get them at their next check; a limit may then differ from
-    /// the one in their `welcome`. Messages that are compressed already stay as they are.
-    pub fn reconfigure(&mut self, settings: ShardSettings, compression: DeflateSettings) {
-        self.settings = settings;
-        self.deflater = Deflater::new(compression);
-        for session in self.sessions.iter_mut() {
-            session.reader.limit(self.settings.live_bytes_end());
+impl Default for SessionLimits {
+    fn default() -> Self {
+        Self {
+            refusals_in_a_row: REFUSALS_IN_A_ROW_MAX,
+            rate_limited: RATE_LIMITED_MAX,
+            topics: TOPICS_PER_CONNECTION_MAX,
+            pattern_tokens: PATTERN_TOKENS_MAX,
+            replay_bytes: REPLAY_BYTES_PER_CONNECTION_MAX,
+            replay_ms: REPLAY_MS,
         }
     }
 }
