@@ -69,7 +69,7 @@ impl Label {
             Self::DeliveryOp => "`update`, `snapshot`, `gap`",
             Self::EncodeOp => "`update`, `snapshot`",
             Self::RequestOp => "the protocol's requests; `other` for unknown ones",
-            Self::Codec => "`json`, `msgpack`, `json-deflate`, `msgpack-deflate`",
+            Self::Codec => "`json`, `msgpack`, `json-deflate`, `msgpack-deflate`, `sse`",
             Self::ErrorCode => "the protocol's error codes",
             Self::CloseCode => "the protocol's close codes; `other`",
             Self::Transport => "`websocket`, `sse`",
