@@ -62,14 +62,11 @@ pub enum Offer {
 ///
 /// Nothing here waits. Each method is for the connection of `id`; where there is none, it does nothing.
 pub trait Connections {
-    /// What a stream of events has beside its session.
-    type Stream;
-
     /// The time now. It does not go backwards.
     fn now(&mut self) -> Micros;
 
     /// The cycle's state of a connection, if the session has one.
-    fn line(&mut self, id: SessionId) -> Option<&mut Line<Self::Stream>>;
+    fn line(&mut self, id: SessionId) -> Option<&mut Line>;
 
     /// Appends the connections that have become ready since the last call. Returns whether more may be ready at once. One that can be
     /// read need not be named again before it [was read](Self::read) to its end.

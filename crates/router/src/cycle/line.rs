@@ -1,30 +1,35 @@
 //! What the cycle knows of one connection beside its socket.
 
+use tickwire_wire::Micros;
 use tickwire_wire::frame::{Limits, Parser};
+
+use super::event_stream::{EventStream, Pieces, Taken};
+use crate::outbox::{Fanout, Overrun};
+use crate::session::SessionId;
+use crate::shard::Shard;
 
 /// What is spoken on a connection.
 #[derive(Debug)]
-pub enum Protocol<E> {
+pub enum Protocol {
     /// Frames, which this reads.
     WebSocket(Parser),
     /// Events. Boxed: most connections are no streams.
-    Sse(Box<Events<E>>),
+    Sse(Box<Events>),
 }
 
 /// A stream of events, whose client has nothing to say.
 #[derive(Debug)]
-pub struct Events<E> {
+pub struct Events {
     /// Bytes that its client may send yet.
     heard_left: usize,
-    /// What its owner has of it.
-    pub stream: E,
+    stream: EventStream,
 }
 
 /// The state of one connection.
 #[derive(Debug)]
-pub struct Line<E> {
+pub struct Line {
     /// What is spoken on it.
-    pub protocol: Protocol<E>,
+    pub protocol: Protocol,
     /// Bytes that came behind the handshake or a request that is not done, and were not looked at yet.
     #[expect(
         clippy::box_collection,
@@ -45,7 +50,7 @@ pub struct Line<E> {
     pub ended: bool,
 }
 
-impl<E> Line<E> {
+impl Line {
     /// A connection that speaks WebSocket, with the bytes that came behind its handshake. With some, it
     /// [is to be read](super::Turn::read_later).
     #[must_use]
@@ -58,14 +63,14 @@ impl<E> Line<E> {
 
     /// A stream of events whose client may send `heard_max` bytes, which mean nothing.
     #[must_use]
-    pub fn sse(stream: E, heard_max: usize) -> Self {
+    pub fn sse(stream: EventStream, heard_max: usize) -> Self {
         Self::new(Protocol::Sse(Box::new(Events {
             heard_left: heard_max,
             stream,
         })))
     }
 
-    fn new(protocol: Protocol<E>) -> Self {
+    fn new(protocol: Protocol) -> Self {
         Self {
             protocol,
             early: None,
@@ -84,21 +89,57 @@ impl<E> Line<E> {
         matches!(self.protocol, Protocol::Sse(_))
     }
 
-    /// What its owner has of it as a stream, if it is one.
-    #[must_use]
-    pub fn stream(&self) -> Option<&E> {
-        match &self.protocol {
-            Protocol::WebSocket(_) => None,
-            Protocol::Sse(events) => Some(&events.stream),
-        }
-    }
-
-    /// As [`Self::stream`].
-    pub fn stream_mut(&mut self) -> Option<&mut E> {
+    fn stream_mut(&mut self) -> Option<&mut EventStream> {
         match &mut self.protocol {
             Protocol::WebSocket(_) => None,
             Protocol::Sse(events) => Some(&mut events.stream),
         }
+    }
+
+    /// Puts at most `bytes_max` bytes of what waits for a stream with positions together, so that they are
+    /// [offered](Self::offered). Does nothing for another connection.
+    pub fn put_together(&mut self, shard: &Shard, id: SessionId, bytes_max: usize, pieces: &mut Pieces) {
+        if let (Some(stream), Some(outbox)) = (self.stream_mut(), shard.outbox(id)) {
+            stream.put_together(outbox, shard.directory(), bytes_max, pieces);
+        }
+    }
+
+    /// The bytes that its socket is offered in place of its outbox, if there are any.
+    #[must_use]
+    pub fn offered<'a>(&'a self, pieces: &'a Pieces) -> Option<&'a [u8]> {
+        match &self.protocol {
+            Protocol::WebSocket(_) => None,
+            Protocol::Sse(events) => events.stream.offered(pieces),
+        }
+    }
+
+    /// Its socket took `count` bytes of what it was offered: tells the shard, as [`Shard::wrote`] says.
+    ///
+    /// # Errors
+    /// When fewer bytes waited for it: the session cannot go on.
+    pub fn took(
+        &mut self,
+        shard: &mut Shard,
+        (id, count): (SessionId, usize),
+        pieces: &Pieces,
+        now: Micros,
+        done: impl FnMut(&Fanout),
+    ) -> Result<(), Overrun> {
+        let taken = match self.stream_mut() {
+            Some(stream) => stream.took(count, pieces),
+            None => Taken {
+                of_outbox: count,
+                has_begun: false,
+            },
+        };
+        shard.wrote(id, taken.of_outbox, now, done)?;
+        if taken.has_begun {
+            shard.front_begun(id);
+        }
+        if count > 0 && taken.of_outbox == 0 {
+            shard.progressed(id);
+        }
+        Ok(())
     }
 
     /// Whether nothing that its client sends is read any more.

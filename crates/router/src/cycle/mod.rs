@@ -5,10 +5,12 @@
 //! is bounded: one read buffer, a place in the queue of reading for each connection, and [`Budgets::parked_bytes_max`].
 
 mod connections;
+mod event_stream;
 mod line;
 mod messages;
 mod parked;
 mod reading;
+mod track;
 mod writing;
 
 use std::collections::VecDeque;
@@ -20,9 +22,11 @@ use tickwire_wire::deflate::Inflater;
 use crate::session::SessionId;
 use crate::shard::Shard;
 pub use connections::{Connections, Heard, Offer, Ready, Written, Wrote};
-pub use line::{Events, Line, Protocol};
+pub use event_stream::{EventStream, Mark, Pieces};
+pub use line::{Line, Protocol};
 use parked::ParkedSessions;
 use reading::UnderWay;
+pub use track::Track;
 
 /// Bytes of a shard's read buffer, shared by all its connections.
 const READ_BYTES: usize = 64 * 1024;

@@ -14,7 +14,7 @@ use crate::world::{START, Setup, World};
 const LOOK_US: u64 = 100;
 
 struct Wire {
-    line: Line<()>,
+    line: Line,
     sent: Vec<u8>,
 }
 
@@ -31,14 +31,12 @@ struct Wires {
 }
 
 impl Connections for Wires {
-    type Stream = ();
-
     fn now(&mut self) -> Micros {
         self.now = Micros(self.now.0 + LOOK_US);
         self.now
     }
 
-    fn line(&mut self, id: SessionId) -> Option<&mut Line<()>> {
+    fn line(&mut self, id: SessionId) -> Option<&mut Line> {
         self.wires.get_mut(&id).map(|wire| &mut wire.line)
     }
 

@@ -11,17 +11,18 @@ use hyper::Response;
 use hyper::Version;
 use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
-use tickwire_router::{Directory, SessionId};
+use tickwire_router::SessionId;
+use tickwire_router::cycle::Track;
 use tickwire_wire::limits::SSE_TOPICS_MAX;
-use tickwire_wire::message::{AckResult, Position, Since, Subscribe, TopicRequest};
+use tickwire_wire::message::{AckResult, Since, Subscribe, TopicRequest};
 use tickwire_wire::sse::{self, Cursor, Framing};
-use tickwire_wire::{ErrorCode, Kind, Mode, Refusal, RequestId, Seq, Topic};
+use tickwire_wire::{ErrorCode, Mode, Refusal, RequestId, Topic};
 
 use super::context::HttpContext;
 use super::requester::Requester;
 use super::{ErrorResponse, Query, Reply};
 use crate::auth::Admission;
-use crate::hub::{Opening, Track};
+use crate::hub::Opening;
 use crate::limits::AddressSlot;
 
 /// The request id of a stream's subscription, which is in its `ack`.
@@ -129,7 +130,7 @@ pub(super) async fn open(
     let results = answer_to(&session).await?;
     let track = wanted
         .resumable
-        .then(|| wanted.track(&context.directory, &results));
+        .then(|| Track::begin(wanted.resumed.as_ref(), &results, &context.directory));
     let mut response = Response::new(Either::Right(Box::new(Granted {
         session,
         framing,
@@ -209,31 +210,6 @@ impl Wanted {
             snapshot: true,
         }
     }
-
-    /// The position of the stream before its first data. A client that is cut off there can resume without a loss.
-    fn track(&self, directory: &Directory, results: &[AckResult]) -> Track {
-        let places = results.iter().enumerate().map(|(at, result)| {
-            let head = result.seq.unwrap_or_default();
-            let epoch = result.epoch.clone();
-            let epoch = epoch.unwrap_or_else(|| directory.epoch_of(&result.topic));
-            let resumed = self.resumed.as_ref().map(|cursor| &cursor.0[at]);
-            let seq = match resumed.filter(|resumed| resumed.epoch == epoch) {
-                Some(since) if result.error.is_some() || since.seq <= head => since.seq,
-                _ => before_snapshot(directory.kind_of(&result.topic), head),
-            };
-            Position { epoch, seq }
-        });
-        Track::new(self.topics.clone(), Cursor(places.collect()))
-    }
-}
-
-/// The position from which a client without the snapshot at `head` will get the same value.
-fn before_snapshot(kind: Kind, head: Seq) -> Seq {
-    match kind {
-        Kind::State | Kind::Event => Seq(head.0.saturating_sub(1)),
-        // A change is not a whole book. So the client gets everything from the beginning, or a snapshot.
-        Kind::Book => Seq::ZERO,
-    }
 }
 
 fn mode_of(text: &str) -> Result<Mode, ErrorResponse> {
@@ -306,64 +282,21 @@ async fn answer_to(session: &OpeningSession) -> Result<Vec<AckResult>, StreamRef
 
 #[cfg(test)]
 mod tests {
-    use tickwire_router::{DirectoryLimits, EpochRule, Kinds};
-    use tickwire_wire::Epoch;
+    use tickwire_wire::message::Position;
 
     use super::*;
 
-    /// A directory whose topics `chat.>` have the epoch `f`, and the others `e`.
-    fn directory() -> Directory {
-        let rule = EpochRule {
-            pattern: "chat.>".parse().expect("a pattern"),
-            epoch: Epoch::from("f"),
-        };
-        let limits = DirectoryLimits::default();
-        Directory::new("e".into(), Kinds::default(), limits, Vec::new()).with_epochs(vec![rule])
-    }
-
-    /// The answer to a subscription: the position of each topic, or `None` if it was refused.
-    fn results(topics: &[(&str, Option<(&str, u64)>)]) -> Vec<AckResult> {
-        let result = |(topic, at): &(&str, Option<(&str, u64)>)| AckResult {
-            topic: (*topic).to_owned(),
-            epoch: at.map(|(epoch, _)| Epoch::from(epoch)),
-            seq: at.map(|(_, seq)| Seq(seq)),
-            error: at.is_none().then(|| Refusal::bad_request("no")),
-            ..AckResult::default()
-        };
-        topics.iter().map(result).collect()
-    }
-
     #[test]
-    fn a_stream_of_topics_of_two_epochs_was_resumed_in_one_for_all() {
+    fn a_stream_asks_for_the_positions_that_it_came_back_with() {
         let query = "topic=trade.A&topic=chat.x&topic=chat.y&topic=book.B";
-        let answer = results(&[
-            ("trade.A", Some(("e", 5))),
-            ("chat.x", Some(("f", 7))),
-            ("chat.y", None),
-            ("book.B", Some(("e", 9))),
-        ]);
-        for (came_back_with, stands_at) in [
-            (None, "e:4;f:6,0;e:0"),
-            (Some("e:3;f:4,8;e:2"), "e:3;f:4,8;e:2"),
-            // A number that is not reached yet belongs to another lineage, and so does one with the other topic's
-            // epoch.
-            (Some("e:6;f:8,8;e:10"), "e:4;f:6,8;e:0"),
-            (Some("f:3;e:4,8;f:2"), "e:4;f:6,0;e:0"),
-            (Some("e:3,4,8,2"), "e:3;f:6,0;e:2"),
-        ] {
+        for came_back_with in [None, Some("e:3;f:4,8;e:2"), Some("e:3,4,8,2")] {
             let mut headers = HeaderMap::new();
             if let Some(id) = came_back_with {
                 headers.insert(LAST_EVENT_ID, HeaderValue::from_static(id));
             }
             let wanted = Wanted::read(Some(query), &headers).expect("a stream");
-            let track = wanted.track(&directory(), &answer);
-            assert_eq!(track.cursor().to_string(), stands_at, "{came_back_with:?}");
-            let since = wanted
-                .subscribe()
-                .topics
-                .into_iter()
-                .map(|topic| topic.position().cloned());
-            let since: Option<Vec<Position>> = since.collect();
+            let topics = wanted.subscribe().topics.into_iter();
+            let since: Option<Vec<Position>> = topics.map(|topic| topic.position().cloned()).collect();
             assert_eq!(
                 since.map(|places| Cursor(places).to_string()).as_deref(),
                 came_back_with

@@ -14,12 +14,13 @@ use std::time::SystemTime;
 
 use httpdate::HttpDate;
 use hyper::http::response::Parts;
+use tickwire_router::cycle::EventStream;
 use tickwire_wire::sse::Framing;
 
 use super::context::HttpContext;
 use super::progress::{Exchange, Progress};
 use super::stream::Granted;
-use crate::hub::{EventStream, Stream};
+use crate::hub::Stream;
 use crate::net::permit::ConnectionPermit;
 
 /// The stream that a connection will continue with, if there is one.

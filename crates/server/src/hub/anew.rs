@@ -10,10 +10,9 @@ use std::sync::Arc;
 use socket2::SockRef;
 use tickwire_metrics::{Metric, Transport};
 use tickwire_router::SessionId;
-use tickwire_router::cycle::{Budgets, Cycle};
+use tickwire_router::cycle::{Budgets, Cycle, Pieces};
 use tickwire_wire::{CloseCode, Codec, Dialect};
 
-use super::event_stream::Pieces;
 use super::{Connection, Hub, Link, Stream};
 use crate::auth::Access;
 use crate::config::Config;

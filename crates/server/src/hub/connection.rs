@@ -7,7 +7,7 @@ use tickwire_metrics::Transport as TransportLabel;
 use tickwire_router::SessionId;
 use tickwire_router::cycle::Line;
 
-use super::{EventStream, Hub, Opening, Stream};
+use super::{Hub, Opening, Stream};
 use crate::net::egress::BYTES_PER_WRITE;
 use crate::net::permit::ConnectionPermit;
 
@@ -32,7 +32,7 @@ impl Drop for Link {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) stream: Stream,
-    pub(super) line: Line<EventStream>,
+    pub(super) line: Line,
     /// Frees the connection's place among those that the broker may have, and tells whose it is. None once the connection has ended.
     pub(super) permit: Option<ConnectionPermit>,
 }
@@ -62,7 +62,7 @@ impl Hub {
         id: SessionId,
         mut stream: Stream,
         permit: ConnectionPermit,
-        line: Line<EventStream>,
+        line: Line,
     ) -> io::Result<()> {
         if let Err(error) = self.sockets.poller.add(stream.socket_mut(), id) {
             self.shard.remove(id);

@@ -5,7 +5,6 @@
 
 mod anew;
 mod connection;
-mod event_stream;
 mod export;
 mod inspection;
 mod secured;
@@ -13,14 +12,13 @@ mod shared;
 mod sockets;
 mod sse;
 mod stream;
-mod track;
 mod writing;
 
 use std::io;
 use std::sync::Arc;
 
 use tickwire_metrics::{LocalMetrics, Metric, Transport as TransportLabel};
-use tickwire_router::cycle::{Budgets, Cycle, Line, Turn};
+use tickwire_router::cycle::{Budgets, Cycle, Line, Pieces, Turn};
 use tickwire_router::{Counts, SessionId, Shard, Transport};
 use tickwire_wire::frame::Limits as FrameLimits;
 use tickwire_wire::{Micros, Variant};
@@ -36,13 +34,10 @@ use crate::run::clock::Clock;
 use crate::run::lifecycle::Lifecycle;
 pub(crate) use anew::Anew;
 use connection::{Connection, Link};
-pub(crate) use event_stream::EventStream;
-use event_stream::Pieces;
 pub(crate) use shared::{HubCell, SharedHub};
 use sockets::Sockets;
 pub(crate) use sse::Opening;
 pub(crate) use stream::Stream;
-pub(crate) use track::Track;
 
 /// Microseconds between two flushes of the counters.
 const FLUSH_US: u64 = 250_000;

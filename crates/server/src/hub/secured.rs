@@ -98,7 +98,7 @@ impl Sockets {
         let (Stream::Tls(secured), Some(outbox)) = (stream, shard.outbox(id)) else {
             return Ok((0, Flushed::default()));
         };
-        let piece = match line.stream().and_then(|stream| stream.offered(&self.pieces)) {
+        let piece = match line.offered(&self.pieces) {
             Some(offered) => &offered[..offered.len().min(record_bytes)],
             None => match single(outbox, record_bytes) {
                 Some(frame) => frame,

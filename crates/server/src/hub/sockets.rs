@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_metrics::{LocalMetrics, Metric, Transport as TransportLabel};
-use tickwire_router::cycle::{Connections, Heard, Line, Offer, Protocol, Ready, Written};
+use tickwire_router::cycle::{Connections, Heard, Line, Offer, Pieces, Protocol, Ready, Written};
 use tickwire_router::{Outbox, SessionId, Shard};
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::frame::Event;
@@ -13,7 +13,6 @@ use tickwire_wire::limits::SSE_HEARD_BYTES_MAX;
 use tickwire_wire::{CloseCode, Micros};
 use tokio::sync::Notify;
 
-use super::event_stream::{EventStream, Pieces};
 use super::{Connection, Link, Opening, Stream};
 use crate::auth::sessions::AuthSessions;
 use crate::config::test_only;
@@ -92,19 +91,22 @@ impl Sockets {
         self.metrics.sub(Metric::Connections, &[transport as usize], 1);
     }
 
-    /// Takes note that `count` bytes have left the outbox of a session.
+    /// Tells the shard that `count` bytes of what a session was offered are taken.
     ///
     /// # Errors
     /// When fewer bytes waited for it: the session cannot go on.
-    pub(super) fn left_outbox(
+    pub(super) fn settle(
         &mut self,
         shard: &mut Shard,
         id: SessionId,
         count: usize,
         now: Micros,
     ) -> io::Result<()> {
-        let metrics = &mut self.metrics;
-        let wrote = shard.wrote(id, count, now, |fanout| {
+        let Some(socket) = open_of(&mut self.links, id) else {
+            return Ok(());
+        };
+        let (pieces, metrics) = (&self.pieces, &mut self.metrics);
+        let wrote = socket.line.took(shard, (id, count), pieces, now, |fanout| {
             if fanout.op == DataOp::Update {
                 metrics.observe(Metric::DeliveryLatency, now.since(fanout.publication.ts));
             }
@@ -126,13 +128,11 @@ pub(super) fn open_of(links: &mut [Option<Link>], id: SessionId) -> Option<&mut 
 }
 
 impl Connections for Sockets {
-    type Stream = EventStream;
-
     fn now(&mut self) -> Micros {
         self.clock.now()
     }
 
-    fn line(&mut self, id: SessionId) -> Option<&mut Line<EventStream>> {
+    fn line(&mut self, id: SessionId) -> Option<&mut Line> {
         self.open_mut(id).map(|socket| &mut socket.line)
     }
 
@@ -173,7 +173,7 @@ impl Connections for Sockets {
     }
 
     fn has_room(&self, count: usize) -> bool {
-        count < BATCH && self.pieces.len() < PIECES_BYTES
+        count < BATCH && self.pieces.bytes_len() < PIECES_BYTES
     }
 
     fn offer(&mut self, shard: &mut Shard, id: SessionId, _now: Micros) -> io::Result<Offer> {

@@ -5,15 +5,15 @@ use std::io;
 use std::rc::Rc;
 
 use tickwire_metrics::Transport as TransportLabel;
-use tickwire_router::cycle::Line;
+use tickwire_router::cycle::{EventStream, Line};
 use tickwire_router::{SessionId, Shard, SharedBucket, Transport};
 use tickwire_wire::limits::SSE_HEARD_BYTES_MAX;
 use tickwire_wire::message::Subscribe;
 use tickwire_wire::sse::Framing;
-use tickwire_wire::{ClientMessage, Dialect, Micros};
+use tickwire_wire::{ClientMessage, Dialect};
 
 use super::sockets::{Sockets, open_of};
-use super::{EventStream, Hub, Link, Stream};
+use super::{Hub, Link, Stream};
 use crate::auth::Admission;
 use crate::limits::AddressSlot;
 use crate::net::permit::{ConnectionPermit, SharedPermit};
@@ -120,35 +120,8 @@ impl Hub {
 impl Sockets {
     /// Puts what waits for a stream with positions together, at most `bytes_max` bytes of it.
     pub(super) fn put_together(&mut self, shard: &Shard, id: SessionId, bytes_max: usize) {
-        let stream = open_of(&mut self.links, id).and_then(|socket| socket.line.stream_mut());
-        if let (Some(stream), Some(outbox)) = (stream, shard.outbox(id)) {
-            stream.put_together(outbox, shard.directory(), bytes_max, &mut self.pieces);
+        if let Some(socket) = open_of(&mut self.links, id) {
+            socket.line.put_together(shard, id, bytes_max, &mut self.pieces);
         }
-    }
-
-    /// Tells the shard that `count` bytes of what a session was offered are taken.
-    ///
-    /// # Errors
-    /// If fewer bytes waited for it: the session cannot continue.
-    pub(super) fn settle(
-        &mut self,
-        shard: &mut Shard,
-        id: SessionId,
-        count: usize,
-        now: Micros,
-    ) -> io::Result<()> {
-        let stream = open_of(&mut self.links, id).and_then(|socket| socket.line.stream_mut());
-        let Some(stream) = stream else {
-            return self.left_outbox(shard, id, count, now);
-        };
-        let taken = stream.took(count, &self.pieces);
-        self.left_outbox(shard, id, taken.of_outbox, now)?;
-        if taken.has_begun {
-            shard.front_begun(id);
-        }
-        if count > 0 && taken.of_outbox == 0 {
-            shard.progressed(id);
-        }
-        Ok(())
     }
 }

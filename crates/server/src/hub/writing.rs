@@ -31,10 +31,7 @@ impl Sockets {
                 session: *id,
                 stream,
                 outbox,
-                own: socket
-                    .line
-                    .stream()
-                    .and_then(|stream| stream.offered(&self.pieces)),
+                own: socket.line.offered(&self.pieces),
                 bytes_max: socket.bytes_max(self.piece_bytes),
             })
         });

@@ -11,17 +11,18 @@
 
 use std::ops::Range;
 
-use tickwire_router::{Directory, Outbox};
 use tickwire_wire::sse::{self, Framing};
 
 use super::track::{Step, Track};
+use crate::directory::Directory;
+use crate::outbox::Outbox;
 
 /// Time that a client is asked to wait before it connects again, in milliseconds.
 const RETRY_MS: u64 = 2_000;
 
 /// What a stream has beside its socket.
 #[derive(Debug)]
-pub(crate) struct EventStream {
+pub struct EventStream {
     /// Its own bytes that wait for its socket, which takes them next.
     own: Vec<u8>,
     /// What its socket is offered in this batch, if it has positions.
@@ -40,7 +41,7 @@ struct Piece {
 
 /// The pieces of a batch of writing.
 #[derive(Debug, Default)]
-pub(super) struct Pieces {
+pub struct Pieces {
     bytes: Vec<u8>,
     messages: Vec<Message>,
 }
@@ -56,7 +57,7 @@ struct Message {
 
 /// The ends of the pieces that were put together before some moment.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Mark {
+pub struct Mark {
     bytes: usize,
     messages: usize,
 }
@@ -72,12 +73,14 @@ pub(super) struct Taken {
 
 impl Pieces {
     /// The number of bytes.
-    pub(super) fn len(&self) -> usize {
+    #[must_use]
+    pub fn bytes_len(&self) -> usize {
         self.bytes.len()
     }
 
     /// The ends of the pieces so far.
-    pub(super) fn mark(&self) -> Mark {
+    #[must_use]
+    pub fn mark(&self) -> Mark {
         Mark {
             bytes: self.bytes.len(),
             messages: self.messages.len(),
@@ -85,19 +88,19 @@ impl Pieces {
     }
 
     /// Drops the pieces that were put together after `mark`.
-    pub(super) fn truncate(&mut self, mark: Mark) {
+    pub fn truncate(&mut self, mark: Mark) {
         self.bytes.truncate(mark.bytes);
         self.messages.truncate(mark.messages);
     }
 
     /// Drops all pieces.
-    pub(super) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.bytes.clear();
         self.messages.clear();
     }
 
     /// Frees the memory of pieces beyond `bytes_max` bytes.
-    pub(super) fn shrink_to(&mut self, bytes_max: usize) {
+    pub fn shrink_to(&mut self, bytes_max: usize) {
         self.bytes.shrink_to(bytes_max);
         self.messages.shrink_to(bytes_max / size_of::<Message>());
     }
@@ -105,7 +108,8 @@ impl Pieces {
 
 impl EventStream {
     /// A stream that begins with `head`. The first message in its outbox has begun with that.
-    pub(crate) fn new(framing: Framing, head: Vec<u8>, track: Option<Track>) -> Self {
+    #[must_use]
+    pub fn new(framing: Framing, head: Vec<u8>, track: Option<Track>) -> Self {
         let mut own = head;
         framing.append(&mut own, |out| sse::write_retry(RETRY_MS, out));
         Self {

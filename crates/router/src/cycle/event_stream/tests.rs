@@ -5,15 +5,20 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use serde_json::Value;
-use tickwire_router::{
-    Directory, Ledger, Origin, Rights, SessionId, Shard, ShardId, ShardQueue, ShardSettings, Transport,
-};
-use tickwire_wire::message::{Position, Subscribe, TopicRequest};
-use tickwire_wire::sse::Cursor;
-use tickwire_wire::{ClientMessage, Dialect, Epoch, Micros, Payload, RequestId, Seq};
+use tickwire_wire::limits::STALL_MS;
+use tickwire_wire::message::{AnnouncedLimits, Subscribe, TopicRequest};
+use tickwire_wire::{ClientMessage, Dialect, Micros, Payload, RequestId};
 
 use super::*;
-use crate::config::Config;
+use crate::directory::DirectoryLimits;
+use crate::ingress::Origin;
+use crate::kinds::Kinds;
+use crate::ledger::Ledger;
+use crate::queue::{ShardId, ShardQueue};
+use crate::rights::Rights;
+use crate::session::{SessionId, Transport};
+use crate::settings::{SessionLimits, ShardSettings};
+use crate::shard::Shard;
 
 /// The topics of the stream, in the order of its request: one of each kind whose messages are small.
 const TOPICS: [&str; 2] = ["trade.X", "ticker.X"];
@@ -30,13 +35,28 @@ struct World {
 
 impl World {
     fn new(outbox_bytes_max: usize) -> Self {
-        let config = Config::default();
         let queue = Arc::new(ShardQueue::new(1_024, Box::new(|| {})));
-        let kinds = tickwire_router::Kinds::default();
-        let directory = Directory::new("e".into(), kinds, config.directory_limits(), vec![queue]);
+        let limits = DirectoryLimits::default();
+        let directory = Directory::new("e".into(), Kinds::default(), limits, vec![queue]);
         let settings = ShardSettings {
+            server: "test".to_owned(),
+            limits: AnnouncedLimits {
+                subscriptions: 8,
+                message_bytes: 65_536,
+                ops_per_s: 1_000,
+                ops_burst: 1_000,
+                publishes_per_s: 1_000,
+                publishes_burst: 1_000,
+            },
+            session_limits: SessionLimits::default(),
+            topics_at_once: usize::MAX,
             outbox_bytes_max,
-            ..config.shard_settings()
+            stall_ms: STALL_MS,
+            heartbeat_ms: 15_000,
+            ping_after_ms: 20_000,
+            pong_timeout_ms: 20_000,
+            first_request_ms: 10_000,
+            close_timeout_ms: 5_000,
         };
         let mut shard = Shard::new(ShardId(0), Arc::new(directory), settings);
         let rights = Rc::new(Rights::open([">".parse().expect("a pattern")]));
@@ -53,12 +73,8 @@ impl World {
             snapshot: true,
         };
         shard.request(id, Ok(ClientMessage::Subscribe(subscribe)), Micros(0));
-        let position = Position {
-            epoch: Epoch::from("e"),
-            seq: Seq::ZERO,
-        };
-        let cursor = Cursor(vec![position; TOPICS.len()]);
-        let track = Track::new(TOPICS.map(str::to_owned).into(), cursor);
+        let answer = shard.take_answer(id).expect("it is answered");
+        let track = Track::begin(None, &answer.expect("it is granted"), shard.directory());
         shard.front_begun(id);
         Self {
             shard,
@@ -169,7 +185,7 @@ fn a_large_event_was_kept_as_bytes_of_the_streams_own() {
     let before = world.got.len();
     while world.write(8_192, 5_000) {
         let taken = world.got.len() - before;
-        let held = world.pieces.len() + world.stream.own.capacity();
+        let held = world.pieces.bytes_len() + world.stream.own.capacity();
         assert!(held <= 8_192 + 64, "{held} bytes are held");
         let waiting = world.shard.waiting_bytes();
         assert!(

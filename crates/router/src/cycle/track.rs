@@ -1,0 +1,179 @@
+//! The positions of a stream of server-sent events in its topics, none of which is a wildcard.
+
+use tickwire_wire::message::{AckResult, Position};
+use tickwire_wire::sse::Cursor;
+use tickwire_wire::{Epoch, Kind, Seq};
+
+use crate::directory::Directory;
+use crate::item::Reach;
+use crate::outbox::Waiting;
+use crate::publication::TopicId;
+
+/// A topic of a stream.
+#[derive(Debug)]
+enum Tracked {
+    /// A topic by its name in the request, as long as no message of it has come.
+    Named(Box<str>),
+    Known(TopicId),
+}
+
+/// The positions of a stream.
+#[derive(Debug)]
+pub struct Track {
+    topics: Vec<Tracked>,
+    cursor: Cursor,
+}
+
+/// A move of a stream from one position to the next.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Step {
+    /// The topic, by its place in the request.
+    at: usize,
+    before: Seq,
+}
+
+impl Track {
+    /// The track of a stream before its first data, whose subscription has these results, one for each topic. `resumed`
+    /// has the positions that were asked for. A client that is cut off there can resume without a loss.
+    #[must_use]
+    pub fn begin(resumed: Option<&Cursor>, results: &[AckResult], directory: &Directory) -> Self {
+        let positions = results.iter().enumerate().map(|(at, result)| {
+            let epoch = result.epoch.clone();
+            let epoch = epoch.unwrap_or_else(|| directory.epoch_of(&result.topic));
+            let asked = resumed.map(|cursor| &cursor.0[at]);
+            let seq = begin_at(result, asked, &epoch, directory.kind_of(&result.topic));
+            Position { epoch, seq }
+        });
+        let cursor = Cursor(positions.collect());
+        let topics = results
+            .iter()
+            .map(|result| Tracked::Named(result.topic.as_str().into()));
+        Self {
+            topics: topics.collect(),
+            cursor,
+        }
+    }
+
+    /// The position of the stream.
+    #[must_use]
+    pub fn cursor(&self) -> &Cursor {
+        &self.cursor
+    }
+
+    /// Moves the stream to its position after the waiting message. `None` if the message has no position.
+    pub(super) fn follow(&mut self, waiting: &Waiting<'_>, directory: &Directory) -> Option<Step> {
+        let (topic, seq) = match (waiting.fanout, waiting.reach) {
+            (Some(fanout), _) => (fanout.publication.lineage.id, fanout.publication.seq),
+            (None, Reach::To(topic, seq)) => (topic, seq),
+            // It says where the stream is already.
+            (None, Reach::Begins) => return Some(self.step(0)),
+            (None, Reach::Nowhere) => return None,
+        };
+        self.advance(topic, seq, directory)
+    }
+
+    /// Takes a step back. Of several, the last one is taken back first.
+    pub(super) fn take_back(&mut self, step: Step) {
+        self.cursor.0[step.at].seq = step.before;
+    }
+
+    /// The step from the position in the topic with this place in the request.
+    fn step(&self, at: usize) -> Step {
+        let before = self.cursor.0[at].seq;
+        Step { at, before }
+    }
+
+    fn advance(&mut self, topic: TopicId, seq: Seq, directory: &Directory) -> Option<Step> {
+        let is_known = |tracked: &Tracked| matches!(tracked, Tracked::Known(known) if *known == topic);
+        let at = match self.topics.iter().position(is_known) {
+            Some(at) => at,
+            None => self.learn(topic, directory)?,
+        };
+        let step = self.step(at);
+        self.cursor.0[at].seq = seq;
+        Some(step)
+    }
+
+    /// Finds the index of a topic by its name.
+    fn learn(&mut self, topic: TopicId, directory: &Directory) -> Option<usize> {
+        let cell = directory.get(topic)?;
+        let name = cell.topic().as_str();
+        let is_named = |tracked: &Tracked| matches!(tracked, Tracked::Named(named) if **named == *name);
+        let at = self.topics.iter().position(is_named)?;
+        self.topics[at] = Tracked::Known(topic);
+        Some(at)
+    }
+}
+
+/// The position in a topic of the epoch `epoch` before the first data of its subscription, which asked to be resumed from
+/// `asked`.
+fn begin_at(result: &AckResult, asked: Option<&Position>, epoch: &Epoch, kind: Kind) -> Seq {
+    let head = result.seq.unwrap_or_default();
+    match asked {
+        Some(since) if since.epoch == *epoch && (result.error.is_some() || since.seq <= head) => since.seq,
+        _ => before_snapshot(kind, head),
+    }
+}
+
+/// The position from which a client without the snapshot at `head` will get the same value.
+fn before_snapshot(kind: Kind, head: Seq) -> Seq {
+    match kind {
+        Kind::State | Kind::Event => Seq(head.0.saturating_sub(1)),
+        // A change is not a whole book. So the client gets everything from the beginning, or a snapshot.
+        Kind::Book => Seq::ZERO,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::DirectoryLimits;
+    use crate::epochs::EpochRule;
+    use crate::kinds::Kinds;
+    use tickwire_wire::Refusal;
+
+    /// A directory whose topics `chat.>` have the epoch `f`, and the others `e`.
+    fn directory() -> Directory {
+        let rule = EpochRule {
+            pattern: "chat.>".parse().expect("a pattern"),
+            epoch: Epoch::from("f"),
+        };
+        let limits = DirectoryLimits::default();
+        Directory::new("e".into(), Kinds::default(), limits, Vec::new()).with_epochs(vec![rule])
+    }
+
+    /// The answer to a subscription: the position of each topic, or `None` if it was refused.
+    fn results(topics: &[(&str, Option<(&str, u64)>)]) -> Vec<AckResult> {
+        let result = |(topic, at): &(&str, Option<(&str, u64)>)| AckResult {
+            topic: (*topic).to_owned(),
+            epoch: at.map(|(epoch, _)| Epoch::from(epoch)),
+            seq: at.map(|(_, seq)| Seq(seq)),
+            error: at.is_none().then(|| Refusal::bad_request("no")),
+            ..AckResult::default()
+        };
+        topics.iter().map(result).collect()
+    }
+
+    #[test]
+    fn a_stream_of_topics_of_two_epochs_was_resumed_in_one_for_all() {
+        let answer = results(&[
+            ("trade.A", Some(("e", 5))),
+            ("chat.x", Some(("f", 7))),
+            ("chat.y", None),
+            ("book.B", Some(("e", 9))),
+        ]);
+        for (came_back_with, stands_at) in [
+            (None, "e:4;f:6,0;e:0"),
+            (Some("e:3;f:4,8;e:2"), "e:3;f:4,8;e:2"),
+            // A number that is not reached yet belongs to another lineage, and so does one with the other topic's
+            // epoch.
+            (Some("e:6;f:8,8;e:10"), "e:4;f:6,8;e:0"),
+            (Some("f:3;e:4,8;f:2"), "e:4;f:6,0;e:0"),
+            (Some("e:3,4,8,2"), "e:3;f:6,0;e:2"),
+        ] {
+            let resumed = came_back_with.map(|id| id.parse().expect("an id"));
+            let track = Track::begin(resumed.as_ref(), &answer, &directory());
+            assert_eq!(track.cursor().to_string(), stands_at, "{came_back_with:?}");
+        }
+    }
+}
