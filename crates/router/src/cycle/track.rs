@@ -111,6 +111,8 @@ fn begin_at(result: &AckResult, asked: Option<&Position>, epoch: &Epoch, kind: K
     let head = result.seq.unwrap_or_default();
     match asked {
         Some(since) if since.epoch == *epoch && (result.error.is_some() || since.seq <= head) => since.seq,
+        // A gap from the first message is next, which the client must get.
+        Some(_) if kind == Kind::Event => Seq::ZERO,
         _ => before_snapshot(kind, head),
     }
 }
@@ -167,13 +169,23 @@ mod tests {
             (Some("e:3;f:4,8;e:2"), "e:3;f:4,8;e:2"),
             // A number that is not reached yet belongs to another lineage, and so does one with the other topic's
             // epoch.
-            (Some("e:6;f:8,8;e:10"), "e:4;f:6,8;e:0"),
-            (Some("f:3;e:4,8;f:2"), "e:4;f:6,0;e:0"),
-            (Some("e:3,4,8,2"), "e:3;f:6,0;e:2"),
+            (Some("e:6;f:8,8;e:10"), "e:0;f:0,8;e:0"),
+            (Some("f:3;e:4,8;f:2"), "e:0;f:0,0;e:0"),
+            (Some("e:3,4,8,2"), "e:3;f:0,0;e:2"),
         ] {
             let resumed = came_back_with.map(|id| id.parse().expect("an id"));
             let track = Track::begin(resumed.as_ref(), &answer, &directory());
             assert_eq!(track.cursor().to_string(), stands_at, "{came_back_with:?}");
         }
+    }
+
+    /// The client got the `ack` and was cut off before the gap. It came back to the message before the newest and was
+    /// told that it had missed nothing.
+    #[test]
+    fn a_stream_that_was_cut_off_before_the_gap_of_another_lineage_never_got_it() {
+        let answer = results(&[("trade.A", Some(("e", 5))), ("ticker.A", Some(("e", 5)))]);
+        let resumed = "gone:2,2".parse().expect("an id");
+        let track = Track::begin(Some(&resumed), &answer, &directory());
+        assert_eq!(track.cursor().to_string(), "e:0,4");
     }
 }
