@@ -61,6 +61,8 @@ faults! {
     InterestLostEarly = "a shard loses its interest with its first subscriber, not its last",
     TakenBackTooFar = "what is taken back of a slow reader moves its cursor one message too far",
     AckNotRewound = "an ack among the data tells where its subscription stood before it was taken back",
+    #[seeds = 20_000]
+    AckOfDropped = "an ack tells of messages that a drain has dropped",
     PromiseForgotten = "the promised rest of a replay is forgotten when it is taken back",
     PullsForgotten = "what a slow reader has yet to get is forgotten when it begins to lag",
     #[seeds = 20_000]
@@ -78,6 +80,8 @@ faults! {
     PatternAtHead = "a pattern goes on at the head of a topic that it was to resume",
     MissedNotTold = "what a pattern could not resume is not told",
     PingReadEarlier = "a pong says that its ping was read earlier than it was",
+    IdTooFar = "the id of an event names one message that did not come",
+    SnapshotTaken = "the id of a stream that begins names the snapshot that did not come",
     AckOfPublicationPlaces = "the ack of a publication tells where a subscription stood",
     ParkedForgotten = "a request that is not done is not gone on with",
     RestForgotten = "what the time did not suffice for is not handled",

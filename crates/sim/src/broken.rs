@@ -31,6 +31,8 @@ pub enum Rule {
     Lineage,
     /// The `synced` of a request comes once, after everything that the request brings.
     Synced,
+    /// The id of an event names the position from which its stream goes on.
+    Ids,
     /// Requests are answered in time.
     Answers,
     /// Answers do not wait behind market data.
@@ -59,6 +61,7 @@ impl fmt::Display for Rule {
             Self::Subscriptions => "subscriptions",
             Self::Lineage => "lineage",
             Self::Synced => "synced",
+            Self::Ids => "ids",
             Self::Answers => "answers",
             Self::ControlFirst => "control first",
             Self::Closes => "closes",

@@ -6,12 +6,13 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tickwire_router::cycle::{Budgets, Cycle};
+use tickwire_router::cycle::{Budgets, Cycle, Line, Pieces};
 use tickwire_router::{
     Directory, DirectoryLimits, Drain, EpochRule, KindRule, Kinds, Rights, SessionLimits, Shard, ShardId,
     ShardQueue, ShardSettings, Transport,
 };
 use tickwire_wire::deflate;
+use tickwire_wire::frame::Limits;
 use tickwire_wire::limits::OUTBOX_REFILL_BYTES;
 use tickwire_wire::message::AnnouncedLimits;
 use tickwire_wire::{Epoch, Kind, Micros, Pattern};
@@ -47,7 +48,7 @@ pub(crate) struct Broker {
     /// The connection of each client, if it has one.
     pub(crate) links: Vec<Option<Link>>,
     rights: Rc<Rights>,
-    setup: Rc<Setup>,
+    pub(crate) setup: Rc<Setup>,
     /// The most bytes that the settings since the start let wait for one connection.
     outbox_bytes: usize,
     /// What happened since the start, without what the shards count.
@@ -104,13 +105,19 @@ impl Broker {
 
     /// Accepts a connection from a client that has none.
     pub(crate) fn accept(&mut self, client: usize, now: Micros) {
-        let it = &self.setup.clients[client];
-        let session =
-            self.shards[it.shard].open(it.variant(), Transport::WebSocket, self.rights.clone(), now);
-        self.tally.connections += 1;
-        let mut link = Link::new(it.shard, it.codec, session, it.socket_bytes, now);
-        link.drained = self.shards[it.shard].is_draining();
+        let mut link = self.open(client, Transport::WebSocket, now);
+        link.line = Some(Line::websocket(Limits::default(), Vec::new()));
         self.links[client] = Some(link);
+    }
+
+    /// Opens a session for a client.
+    pub(crate) fn open(&mut self, client: usize, transport: Transport, now: Micros) -> Link {
+        let it = &self.setup.clients[client];
+        let session = self.shards[it.shard].open(it.dialect, transport, self.rights.clone(), now);
+        self.tally.connections += 1;
+        let mut link = Link::new(it.shard, it.dialect.codec(), session, it.socket_bytes, now);
+        link.drained = self.shards[it.shard].is_draining();
+        link
     }
 
     /// Breaks the connection of a client. The bytes that the socket took are still in `down`.
@@ -184,6 +191,7 @@ impl Broker {
             began: now,
             now,
             offered: Vec::new(),
+            pieces: Pieces::default(),
             moved: false,
             broken: None,
         };
@@ -209,6 +217,7 @@ impl Broker {
         for link in self.links.iter_mut().flatten().filter(|link| link.shard == shard) {
             link.was_open = link.session.is_some_and(|id| self.shards[shard].is_open(id));
         }
+        let opened = self.go_on_streams(shard, *now, trace);
         let budgets = Budgets {
             deliveries: budget,
             ..self.setup.budgets
@@ -228,7 +237,7 @@ impl Broker {
         }
         self.check(shard, *now)?;
         Ledger::after_step(&self.shards[shard])?;
-        Ok(moved || turned.more || queued)
+        Ok(opened || moved || turned.more || queued)
     }
 
     /// Counts `bytes` of a published message that must reach a client.
@@ -248,7 +257,7 @@ impl Broker {
             // The owed bytes are counted uncompressed. Compressed, they may be far fewer.
             let link = link
                 .as_mut()
-                .filter(|link| !client.deflate && link.shard == shard);
+                .filter(|link| client.dialect.window().is_none() && link.shard == shard);
             if let Some(link) = link.filter(|link| link.owed > full) {
                 link.full_since.get_or_insert(now);
             }

@@ -1,21 +1,26 @@
 //! A client: its subscriptions, its requests, how it reads, and everything that it checks.
 //!
-//! It parses the bytes frame by frame. It hands each message to the checks of the client library and to the [`Oracle`].
-//! It outlives its connections: on the next one it resumes from its positions, as the client library does.
+//! It parses the bytes frame by frame, or event by event. It hands each message to the checks of the client library and
+//! to the [`Oracle`]. It outlives its connections: on the next one it resumes from its positions, as the client library
+//! does, or from the id of the last event, as browsers do.
+
+mod events;
+mod frames;
 
 use std::collections::BTreeMap;
 
 use tickwire_client::promise::Checker;
 use tickwire_wire::deflate::Inflater;
-use tickwire_wire::frame::{Opcode, client_frame, header_len, is_deflated, payload_of};
+use tickwire_wire::frame::{Opcode, client_frame};
 use tickwire_wire::limits::REPLAY_MS;
 use tickwire_wire::message::{Position, Since, Subscribe, TopicRequest};
 use tickwire_wire::{
-    ClientMessage, CloseCode, Codec, Control, Kind, Micros, Payload, RequestId, ServerMessage, Variant,
+    ClientMessage, CloseCode, Codec, Control, Dialect, Kind, Micros, Payload, RequestId, ServerMessage,
 };
 
+use self::events::Events;
+pub(crate) use self::events::StreamRequest;
 use crate::broken::{Broken, Rule, ensure};
-use crate::describe::describe;
 use crate::ledger::Got;
 use crate::link::{Due, Link};
 use crate::op::Pace;
@@ -27,13 +32,11 @@ use crate::topics;
 use crate::trace::Trace;
 use crate::truth::{Truth, padded};
 
-/// Larger than any inflated message, in bytes.
-const INFLATED_BYTES_MAX: usize = 1 << 24;
-
 /// A client, connected or not.
 #[derive(Debug)]
 pub(crate) struct Client {
     index: usize,
+    dialect: Dialect,
     codec: Codec,
     /// Inflates compressed messages, if the client negotiated compression.
     inflater: Option<Inflater>,
@@ -45,8 +48,10 @@ pub(crate) struct Client {
     /// The subscriptions, over all connections.
     wanted: BTreeMap<usize, Wanted>,
     next_id: u64,
-    /// The bytes of a frame that is not complete yet.
+    /// The bytes of a frame, or of a chunk of events, that is not complete yet.
     bytes: Vec<u8>,
+    /// What it knows as a client of streams.
+    events: Events,
     /// How many bytes of this connection were parsed.
     parsed: u64,
     /// The code of the close frame, if one came.
@@ -54,11 +59,12 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(index: usize, variant: Variant) -> Self {
+    pub(crate) fn new(index: usize, dialect: Dialect) -> Self {
         Self {
             index,
-            codec: variant.codec(),
-            inflater: variant.window().map(|_| Inflater::new()),
+            dialect,
+            codec: dialect.codec(),
+            inflater: dialect.window().map(|_| Inflater::new()),
             pace: Pace::Eager,
             mute: false,
             checker: Checker::new(),
@@ -66,6 +72,7 @@ impl Client {
             wanted: BTreeMap::new(),
             next_id: 0,
             bytes: Vec::new(),
+            events: Events::default(),
             parsed: 0,
             closed: None,
         }
@@ -80,10 +87,7 @@ impl Client {
             self.checker = Checker::new();
             self.wanted.clear();
         }
-        self.oracle = Oracle::default();
-        self.bytes.clear();
-        self.parsed = 0;
-        self.closed = None;
+        self.begin_connection();
         let left = self.checker.left_off();
         let left = left.filter_map(|left| Some((topics::find(left.topic)?, left.position?)));
         let mut left: BTreeMap<usize, Position> = left.collect();
@@ -108,12 +112,27 @@ impl Client {
         }
     }
 
+    /// Forgets what it knew of the connection before.
+    fn begin_connection(&mut self) {
+        self.oracle = Oracle::default();
+        self.bytes.clear();
+        self.events.begin_connection();
+        self.parsed = 0;
+        self.closed = None;
+    }
+
     /// Ends the connection.
     pub(crate) fn disconnected(&mut self) {
         let had: Vec<_> = self.oracle.patterns().collect();
         self.wanted.extend(had);
         self.oracle = Oracle::default();
         self.bytes.clear();
+        self.events.begin_connection();
+    }
+
+    /// Whether it reads streams of events.
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self.dialect, Dialect::Sse(_))
     }
 
     /// The client's position in a topic, over all connections.
@@ -256,91 +275,39 @@ impl Client {
             return Ok(0);
         }
         self.bytes.extend(at.link.down.drain(..count));
-        let mut begin = 0;
-        while let Some(length) = frame_length(&self.bytes[begin..])? {
-            let frame = self.bytes[begin..begin + length].to_vec();
-            self.frame(&frame, at)?;
-            begin += length;
-            self.parsed += length as u64;
+        match self.dialect {
+            Dialect::WebSocket(_) => self.read_frames(at)?,
+            Dialect::Sse(framing) => self.read_events(framing, at)?,
         }
-        self.bytes.drain(..begin);
         Ok(count)
     }
 
-    fn frame(&mut self, frame: &[u8], at: &mut Reading<'_>) -> Result<(), Broken> {
-        let broken = |what: String| Broken::new(Rule::Framing, what);
-        if let Some(code) = self.closed {
-            return Err(broken(format!("a frame came after the close frame with {code}")));
-        }
-        let inflated;
-        let mut payload = payload_of(frame);
-        if is_deflated(frame) {
-            let inflater = self.inflater.as_mut();
-            let inflater = inflater.ok_or_else(|| broken("compression was not agreed on".to_owned()))?;
-            let bytes = inflater.inflate(payload, INFLATED_BYTES_MAX);
-            inflated = bytes.map_err(|error| broken(error.to_string()))?.to_vec();
-            payload = &inflated;
-        }
-        at.trace.number(u64::from(frame[0]) << 32 | frame.len() as u64);
-        match Opcode::from_bits(frame[0] & 0xf) {
-            Some(opcode) if opcode == self.codec.opcode() => {
-                let message = self
-                    .codec
-                    .decode_server(payload)
-                    .map_err(|error| broken(error.to_string()))?;
-                at.trace.line(|line| {
-                    use std::fmt::Write as _;
-                    write!(line, "    client {} gets {}", self.index, describe(&message))
-                });
-                self.message(&message, at)
-            }
-            Some(Opcode::Ping) => {
-                if !self.mute {
-                    self.send_frame(Opcode::Pong, payload, at.link);
-                }
-                Ok(())
-            }
-            Some(Opcode::Pong) => {
-                let id = payload.try_into().map_or(0, u64::from_be_bytes);
-                self.in_time(id, &mut at.link.due)
-            }
-            Some(Opcode::Close) => {
-                let code = payload
-                    .first_chunk()
-                    .map(|code| CloseCode(u16::from_be_bytes(*code)));
-                self.close(code.unwrap_or(CloseCode::NORMAL), payload, at)
-            }
-            _ => Err(broken(format!("a frame begins with {:#x}", frame[0]))),
-        }
-    }
-
-    fn close(&mut self, code: CloseCode, payload: &[u8], at: &mut Reading<'_>) -> Result<(), Broken> {
+    /// Checks that the connection is closed for a reason.
+    fn closed(&mut self, code: CloseCode, why: &str, at: &mut Reading<'_>) -> Result<(), Broken> {
         self.closed = Some(code);
-        let why = String::from_utf8_lossy(payload.get(2..).unwrap_or_default()).into_owned();
         at.trace.line(|line| {
             use std::fmt::Write as _;
             write!(line, "    client {} is closed with {code} {why}", self.index)
         });
-        let (setup, link) = (at.setup, &*at.link);
+        let (setup, link, speaks) = (at.setup, &*at.link, !self.is_stream());
         let ms = |since: Micros| at.now.since(since) / 1_000;
         let due = match code {
-            CloseCode::NORMAL => true, // its own close frame, answered
+            CloseCode::NORMAL => speaks, // its own close frame, answered
             // The client takes nothing, or takes long for a promised replay.
             CloseCode::SLOW => {
                 let promised = self.oracle.is_promised_more() && ms(link.opened_at) >= REPLAY_MS;
                 promised || ms(link.taken_before_close) >= setup.stall_ms
             }
-            CloseCode::NO_PONG => ms(link.heard_before_close) >= setup.pong_timeout_ms,
-            CloseCode::NO_REQUEST => !link.requested && ms(link.opened_at) >= setup.first_request_ms,
+            CloseCode::NO_PONG => speaks && ms(link.heard_before_close) >= setup.pong_timeout_ms,
+            CloseCode::NO_REQUEST => {
+                speaks && !link.requested && ms(link.opened_at) >= setup.first_request_ms
+            }
             CloseCode::DRAIN => link.drained,
             _ => false,
         };
         ensure(due, Rule::Closes, || {
             format!("client {} was closed with {code} {why}", self.index)
-        })?;
-        self.send_frame(Opcode::Close, &code.0.to_be_bytes(), at.link);
-        at.link.end();
-        Ok(())
+        })
     }
 
     /// Checks that the answer which begins here did not wait behind market data.
@@ -446,14 +413,14 @@ impl Client {
         self.oracle.covers(topic) && self.oracle.wants_every(topic) && !self.oracle.is_leaving(topic)
     }
 
-    /// Whether a close frame came.
+    /// Whether it was told that the connection is closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.is_some()
     }
 
-    /// Whether a part of a frame came.
+    /// Whether a part of a frame or of an event came.
     pub(crate) fn has_part(&self) -> bool {
-        !self.bytes.is_empty()
+        !self.bytes.is_empty() || self.events.has_part()
     }
 }
 
@@ -466,28 +433,4 @@ pub(crate) struct Reading<'a> {
     pub(crate) tally: &'a mut Tally,
     pub(crate) trace: &'a mut Trace,
     pub(crate) now: Micros,
-}
-
-/// The length of the first frame, if the whole frame is there. A frame of the server is final, has no reserved bit but
-/// RSV1, and is not masked (RFC 6455 §5.1, §5.2).
-fn frame_length(bytes: &[u8]) -> Result<Option<usize>, Broken> {
-    let (Some(&first), Some(&second)) = (bytes.first(), bytes.get(1)) else {
-        return Ok(None);
-    };
-    // FIN must be set. RSV1 may be, for a compressed message.
-    ensure(first & 0xb0 == 0x80 && second & 0x80 == 0, Rule::Framing, || {
-        format!("a frame begins with {first:#x} {second:#x}")
-    })?;
-    let payload = match second {
-        126 => bytes
-            .get(2..4)
-            .map(|length| u64::from(u16::from_be_bytes([length[0], length[1]]))),
-        127 => bytes
-            .get(2..10)
-            .and_then(|length| Some(u64::from_be_bytes(length.try_into().ok()?))),
-        short => Some(u64::from(short)),
-    };
-    let Some(payload) = payload else { return Ok(None) };
-    let length = header_len(bytes).saturating_add(usize::try_from(payload).unwrap_or(usize::MAX));
-    Ok((bytes.len() >= length).then_some(length))
 }

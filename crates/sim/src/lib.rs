@@ -22,6 +22,7 @@ mod request;
 mod run;
 mod shrink;
 mod sockets;
+mod streams;
 mod tally;
 mod topics;
 mod trace;

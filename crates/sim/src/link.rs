@@ -5,9 +5,9 @@
 
 use tickwire_router::SessionId;
 use tickwire_router::cycle::Line;
-use tickwire_wire::frame::Limits;
 use tickwire_wire::{Codec, Micros};
 
+use crate::client::StreamRequest;
 use crate::topics::NAMES;
 
 /// A request, or a piece of one, that the broker handled, and the newest numbers at that time.
@@ -55,8 +55,10 @@ pub(crate) struct Link {
     pub(crate) codec: Codec,
     /// The session; `None` once the broker has dropped it.
     pub(crate) session: Option<SessionId>,
-    /// What the broker's cycle knows of it.
-    pub(crate) line: Line<()>,
+    /// The stream that its client asked for, while the broker does not have the answer.
+    pub(crate) opening: Option<StreamRequest>,
+    /// What the broker's cycle knows of it, once it does.
+    pub(crate) line: Option<Line>,
     /// The bytes from the client to the broker.
     pub(crate) up: Vec<u8>,
     /// Whether the client sends no more.
@@ -109,7 +111,8 @@ impl Link {
             shard,
             codec,
             session: Some(session),
-            line: Line::websocket(Limits::default(), Vec::new()),
+            opening: None,
+            line: None,
             news: false,
             drained: false,
             was_open: true,
@@ -151,7 +154,7 @@ impl Link {
 
     /// Whether the socket was full and takes bytes again.
     pub(crate) fn goes_on(&self) -> bool {
-        self.line.blocked && self.room() > 0
+        self.line.as_ref().is_some_and(|line| line.blocked) && self.room() > 0
     }
 
     /// How many bytes the socket takes now.

@@ -4,7 +4,8 @@
 
 use tickwire_router::cycle::Budgets;
 use tickwire_wire::deflate::WindowBits;
-use tickwire_wire::{Codec, Mode, Variant};
+use tickwire_wire::sse::Framing;
+use tickwire_wire::{Codec, Dialect, Mode, Variant};
 
 use crate::chance::Chance;
 use crate::op::{Op, Pace, Since};
@@ -20,24 +21,10 @@ const TOPICS_AT_ONCE: [usize; 4] = [1, 2, 1_000, 1_000];
 pub struct ClientSetup {
     /// The shard that the client connects to.
     pub shard: usize,
-    /// The codec of its messages.
-    pub codec: Codec,
-    /// Whether it takes compressed messages.
-    pub deflate: bool,
+    /// What it speaks.
+    pub dialect: Dialect,
     /// How many bytes the socket between the broker and the client holds.
     pub socket_bytes: usize,
-}
-
-impl ClientSetup {
-    /// How data messages are encoded for the client.
-    #[must_use]
-    pub fn variant(&self) -> Variant {
-        if self.deflate {
-            Variant::deflated(self.codec, WindowBits::MAX)
-        } else {
-            Variant::plain(self.codec)
-        }
-    }
 }
 
 /// The limits of a world.
@@ -75,6 +62,8 @@ pub struct Setup {
     pub topics_at_once: usize,
     /// How many connections are written in one batch.
     pub batch: usize,
+    /// The most bytes that a connection which was full is written at a time.
+    pub piece_bytes: usize,
     /// How many microseconds pass between two looks at the clock.
     pub look_us: u64,
     /// How much a shard does in one round.
@@ -125,8 +114,7 @@ fn setup(chance: &mut Chance) -> Setup {
     let shards = chance.pick(&[1, 1, 2, 3]);
     let clients = (0..chance.between(1, 7)).map(|index| ClientSetup {
         shard: chance.below(shards),
-        codec: chance.pick(&Codec::ALL),
-        deflate: index % 3 == 1,
+        dialect: dialect(index, chance),
         socket_bytes: chance.pick(&[1, 7, 64, 300, 1_500, 16_384, 16_384, 100_000]),
     });
     let clients = clients.collect();
@@ -147,6 +135,7 @@ fn setup(chance: &mut Chance) -> Setup {
         subscriptions: if chance.percent(10) { 3 } else { 64 },
         topics_at_once: chance.pick(&TOPICS_AT_ONCE),
         batch: chance.pick(&[1, 2, 64, 64]),
+        piece_bytes: chance.pick(&[50, 1_000, 16_384]),
         look_us: chance.pick(&[0, 0, 1, 20, 120, 400]),
         budgets: Budgets {
             parked_bytes_max: chance.pick(&[0, 200, 1 << 24]),
@@ -154,6 +143,19 @@ fn setup(chance: &mut Chance) -> Setup {
         },
         clients,
     }
+}
+
+/// What the client with this number speaks.
+fn dialect(index: usize, chance: &mut Chance) -> Dialect {
+    if chance.percent(20) {
+        return Dialect::Sse(chance.pick(&[Framing::Chunked, Framing::Chunked, Framing::Bare]));
+    }
+    let codec = chance.pick(&Codec::ALL);
+    let variant = match index % 3 {
+        1 => Variant::deflated(codec, WindowBits::MAX),
+        _ => Variant::plain(codec),
+    };
+    variant.into()
 }
 
 /// Writes the operations of a plan.

@@ -4,7 +4,7 @@
 
 use std::io;
 
-use tickwire_router::cycle::{Connections, Heard, Line, Offer, Ready, Written, Wrote};
+use tickwire_router::cycle::{Connections, Heard, Line, Offer, Pieces, Ready, Written, Wrote};
 use tickwire_router::{SessionId, Shard};
 use tickwire_wire::Micros;
 use tickwire_wire::codec::DataOp;
@@ -40,6 +40,8 @@ pub(crate) struct Sockets<'a> {
     pub(crate) now: Micros,
     /// Who was offered in this batch.
     pub(crate) offered: Vec<SessionId>,
+    /// What the streams of this batch are offered.
+    pub(crate) pieces: Pieces,
     /// Whether anything was read, written or removed.
     pub(crate) moved: bool,
     /// The first promise that was broken.
@@ -101,15 +103,18 @@ impl Sockets<'_> {
 
     /// Puts as many waiting bytes into a client's socket as it takes.
     fn put(&mut self, shard: &Shard, id: SessionId) -> Wrote {
-        let (Some(link), Some(outbox)) = (self.link(id), shard.outbox(id)) else {
+        let link = self.find(id).and_then(|client| self.links[client].as_mut());
+        let (Some(link), Some(outbox)) = (link, shard.outbox(id)) else {
             return Wrote::All(0);
         };
-        let (mut offered, mut room, before) = (BYTES_PER_WRITE, link.room(), link.down.len());
+        let (mut offered, mut room, before) = (bytes_max(link, self.setup), link.room(), link.down.len());
+        let own = link.line.as_ref().and_then(|line| line.offered(&self.pieces));
+        let waiting = outbox.waiting().map(|waiting| waiting.bytes);
         let mut is_part = false;
-        for waiting in outbox.waiting() {
-            let count = waiting.bytes.len().min(offered);
+        for bytes in own.into_iter().chain(waiting.filter(|_| own.is_none())) {
+            let count = bytes.len().min(offered);
             let taken = count.min(room);
-            link.down.extend_from_slice(&waiting.bytes[..taken]);
+            link.down.extend_from_slice(&bytes[..taken]);
             offered -= count;
             room -= taken;
             is_part = taken < count;
@@ -127,9 +132,15 @@ impl Sockets<'_> {
     }
 }
 
-impl Connections for Sockets<'_> {
-    type Stream = ();
+/// The most bytes that a connection is written at a time.
+fn bytes_max(link: &Link, setup: &Setup) -> usize {
+    match &link.line {
+        Some(line) if line.slow => setup.piece_bytes,
+        _ => BYTES_PER_WRITE,
+    }
+}
 
+impl Connections for Sockets<'_> {
     fn now(&mut self) -> Micros {
         let now = self.now;
         // What the cycle does takes time, or else its budgets would never be used up.
@@ -137,8 +148,8 @@ impl Connections for Sockets<'_> {
         now
     }
 
-    fn line(&mut self, id: SessionId) -> Option<&mut Line<()>> {
-        self.link(id).map(|link| &mut link.line)
+    fn line(&mut self, id: SessionId) -> Option<&mut Line> {
+        self.link(id)?.line.as_mut()
     }
 
     fn take_ready(&mut self, ready: &mut Vec<Ready>) -> bool {
@@ -196,6 +207,7 @@ impl Connections for Sockets<'_> {
 
     fn begin_batch(&mut self) {
         self.offered.clear();
+        self.pieces.clear();
     }
 
     fn has_room(&self, count: usize) -> bool {
@@ -208,6 +220,14 @@ impl Connections for Sockets<'_> {
         }
         self.offered.push(id);
         self.check_news(shard, id);
+        if let Some(client) = self.find(id)
+            && let Some(link) = &mut self.links[client]
+        {
+            let bytes_max = bytes_max(link, self.setup);
+            if let Some(line) = &mut link.line {
+                line.put_together(shard, id, bytes_max, &mut self.pieces);
+            }
+        }
         Ok(Offer::Batched)
     }
 
@@ -220,21 +240,25 @@ impl Connections for Sockets<'_> {
     }
 
     fn took(&mut self, shard: &mut Shard, id: SessionId, count: usize, now: Micros) -> io::Result<()> {
-        let Some(client) = self.find(id).filter(|_| count > 0) else {
+        let Some(client) = self.find(id) else {
             return Ok(());
         };
         let Some(link) = &mut self.links[client] else {
             return Ok(());
         };
-        self.trace.number(client as u64);
-        self.trace.bytes(&link.down[link.down.len() - count..]);
-        link.sent += count as u64;
-        if shard.is_open(id) {
-            link.taken_before_close = now;
+        if count > 0 {
+            self.trace.number(client as u64);
+            self.trace.bytes(&link.down[link.down.len() - count..]);
+            link.sent += count as u64;
+            if shard.is_open(id) {
+                link.taken_before_close = now;
+            }
+            link.owed = 0;
+            link.full_since = None;
         }
-        link.owed = 0;
-        link.full_since = None;
-        shard.wrote(id, count, now, |_| {}).map_err(|overrun| {
+        let Some(line) = &mut link.line else { return Ok(()) };
+        let took = line.took(shard, (id, count), &self.pieces, now, |_| {});
+        took.map_err(|overrun| {
             self.breaks(Rule::Batches, || format!("client {client}: {overrun}"));
             io::Error::other(overrun)
         })

@@ -13,6 +13,10 @@ pub struct Tally {
     pub starts: u64,
     /// Connections that clients opened.
     pub connections: u64,
+    /// Streams of events that were granted.
+    pub streams: u64,
+    /// Streams that were asked for with an id.
+    pub streams_again: u64,
     /// Writes that the socket took only in part.
     pub partial_writes: u64,
     /// Rounds after which something was still to be read.
@@ -82,11 +86,13 @@ impl Tally {
         }
     }
 
-    fn fields(&mut self) -> [&mut u64; 22] {
+    fn fields(&mut self) -> [&mut u64; 24] {
         [
             &mut self.steps,
             &mut self.starts,
             &mut self.connections,
+            &mut self.streams,
+            &mut self.streams_again,
             &mut self.partial_writes,
             &mut self.behind,
             &mut self.parked,
@@ -111,11 +117,13 @@ impl Tally {
 
     /// The sums with their names.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 22] {
+    pub fn named(&self) -> [(&'static str, u64); 24] {
         [
             ("steps", self.steps),
             ("broker starts", self.starts),
             ("connections", self.connections),
+            ("streams of events", self.streams),
+            ("streams asked for with an id", self.streams_again),
             ("partial writes", self.partial_writes),
             ("rounds with something left to read", self.behind),
             ("rounds with a request left", self.parked),

@@ -49,7 +49,7 @@ impl World {
             generation: 0,
             before: Tally::default(),
             clients: clients
-                .map(|(index, it)| Client::new(index, it.variant()))
+                .map(|(index, it)| Client::new(index, it.dialect))
                 .collect(),
             now: START,
             trace: Trace::new(with_lines),
@@ -106,9 +106,9 @@ impl World {
                 client,
                 resume,
                 ahead,
-            } => self.connect(*client, *resume, *ahead),
+            } => self.connect(*client, *resume, *ahead)?,
             Op::Lose { client, drained } => self.lose(*client, *drained)?,
-            _ => self.request(op),
+            _ => self.request(op)?,
         }
         self.read_all()?;
         Ok(())
@@ -141,14 +141,19 @@ impl World {
             .cycle(shard, budget, read, &mut self.now, &mut self.trace)
     }
 
-    fn connect(&mut self, client: usize, resume: bool, ahead: bool) {
+    fn connect(&mut self, client: usize, resume: bool, ahead: bool) -> Result<(), Broken> {
         if self.broker.links[client].is_some() {
-            return;
+            return Ok(());
+        }
+        if self.clients[client].is_stream() {
+            let again = self.clients[client].ask_again(resume);
+            return again.map_or(Ok(()), |asked| self.broker.open_stream(client, asked, self.now));
         }
         self.broker.accept(client, self.now);
         if let Some(link) = &mut self.broker.links[client] {
             self.clients[client].connected(resume, ahead, link);
         }
+        Ok(())
     }
 
     fn lose(&mut self, client: usize, drained: bool) -> Result<(), Broken> {
@@ -171,8 +176,51 @@ impl World {
         self.clients[client].disconnected();
     }
 
+    /// What a client of streams does in place of a request. It can ask for a stream, if it has none.
+    fn act(&mut self, client: usize, op: &Op) -> Result<(), Broken> {
+        let it = &mut self.clients[client];
+        match (op, &mut self.broker.links[client]) {
+            (Op::Leave { .. }, Some(link)) => link.end(),
+            (Op::Junk { .. }, Some(link)) if !link.up_ended => link.send(b"?"),
+            (
+                Op::Subscribe {
+                    topics,
+                    mode,
+                    conflate_ms,
+                    snapshot,
+                    ..
+                },
+                None,
+            ) => {
+                let wanted = Wanted {
+                    mode: *mode,
+                    conflate_ms: *conflate_ms,
+                    snapshot: *snapshot,
+                };
+                let truth = &self.broker.truth;
+                let resumes = topics.iter().any(|(_, since)| since.is_some());
+                let patterns: Vec<usize> = topics.iter().map(|(pattern, _)| *pattern).collect();
+                let plain = !patterns.iter().any(|pattern| topics::is_wildcard(*pattern));
+                let positions = (resumes && plain).then(|| {
+                    let at = |(topic, since): &(usize, Option<Since>)| {
+                        let known = since.and_then(|since| position(truth, it, *topic, since));
+                        known.unwrap_or_else(|| Position {
+                            epoch: truth.epoch(*topic).clone(),
+                            seq: Seq::ZERO,
+                        })
+                    };
+                    topics.iter().map(at).collect()
+                });
+                let asked = it.ask_stream(patterns, positions, wanted);
+                self.broker.open_stream(client, asked, self.now)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     /// Sends a request of a client, if it is connected.
-    fn request(&mut self, op: &Op) {
+    fn request(&mut self, op: &Op) -> Result<(), Broken> {
         let (Op::Leave { client }
         | Op::Subscribe { client, .. }
         | Op::Positions { client, .. }
@@ -182,14 +230,17 @@ impl World {
         | Op::Junk { client }
         | Op::Say { client, .. }) = op
         else {
-            return;
+            return Ok(());
         };
+        if self.clients[*client].is_stream() {
+            return self.act(*client, op);
+        }
         let it = &mut self.clients[*client];
         let Some(link) = self.broker.links[*client]
             .as_mut()
             .filter(|link| !link.up_ended && !it.is_closed())
         else {
-            return;
+            return Ok(());
         };
         match op {
             Op::Leave { .. } => {
@@ -228,6 +279,7 @@ impl World {
             Op::Say { topic, size, .. } => it.publish(*topic, *size, link),
             _ => {}
         }
+        Ok(())
     }
 
     /// Lets a client read. Returns how many bytes it read.

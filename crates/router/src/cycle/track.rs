@@ -7,6 +7,7 @@ use tickwire_wire::{Epoch, Kind, Seq};
 use crate::directory::Directory;
 use crate::item::Reach;
 use crate::outbox::Waiting;
+use crate::planted::{Fault, is_planted};
 use crate::publication::TopicId;
 
 /// A topic of a stream.
@@ -90,7 +91,7 @@ impl Track {
             None => self.learn(topic, directory)?,
         };
         let step = self.step(at);
-        self.cursor.0[at].seq = seq;
+        self.cursor.0[at].seq = Seq(seq.0 + u64::from(is_planted(Fault::IdTooFar)));
         Some(step)
     }
 
@@ -119,6 +120,9 @@ fn begin_at(result: &AckResult, asked: Option<&Position>, epoch: &Epoch, kind: K
 
 /// The position from which a client without the snapshot at `head` will get the same value.
 fn before_snapshot(kind: Kind, head: Seq) -> Seq {
+    if is_planted(Fault::SnapshotTaken) {
+        return head;
+    }
     match kind {
         Kind::State | Kind::Event => Seq(head.0.saturating_sub(1)),
         // A change is not a whole book. So the client gets everything from the beginning, or a snapshot.

@@ -17,6 +17,7 @@ use tickwire_wire::{CloseCode, Control, Micros};
 use super::Shard;
 use super::lagging::move_back;
 use crate::item::Item;
+use crate::planted::{Fault, is_planted};
 use crate::session::{Phase, SessionId};
 
 /// The reason in the close frames of a drain.
@@ -180,9 +181,11 @@ impl Shard {
             !matches!(item, Item::Answer(_) | Item::Placing(_))
         });
         // An ack that stood behind them must not tell its client that it has them.
-        session.outbox.correct_answers(|_, results| {
-            move_back(results, |topic| stood.get(&directory.find(topic)?.id()).copied())
-        });
+        if !is_planted(Fault::AckOfDropped) {
+            session.outbox.correct_answers(|_, results| {
+                move_back(results, |topic| stood.get(&directory.find(topic)?.id()).copied())
+            });
+        }
         let entry = Reverse((deadline, id, session.generation));
         self.counts.ledger.dropped += dropped;
         self.deadlines.push(entry);

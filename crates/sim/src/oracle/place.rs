@@ -16,6 +16,8 @@ const EMPTY_BOOK: &str = r#"{"symbol":"S","bids":[],"asks":[],"checksum":0,"time
 pub(super) struct Place {
     /// The last message that the client has, or knows to be missing.
     pub(super) at: u64,
+    /// Where the subscription began.
+    began: u64,
     /// Whether every message was asked for at any time. Messages that wait may date from then.
     pub(super) ever_every: bool,
     pub(super) snapshot_due: bool,
@@ -49,6 +51,7 @@ impl Place {
     pub(super) fn begin(truth: &Truth, topic: usize, head: u64, snapshot: bool) -> Self {
         let mut place = Self {
             at: head,
+            began: head,
             snapshot_due: snapshot && head > 0,
             ..Self::default()
         };
@@ -77,6 +80,13 @@ impl Place {
     /// Whether the topic may be at `seq`, as far as is known.
     pub(super) fn stands_at(&self, seq: u64) -> bool {
         seq == self.standing() || self.either == Some(seq)
+    }
+
+    /// Whether a stream that is resumed from `seq` gets everything that is still to come of the topic, and nothing twice.
+    pub(super) fn goes_on_from(&self, seq: u64) -> bool {
+        // Without the snapshot it has not got the value at its position.
+        let lacks = self.snapshot_due && self.at == self.began || self.after_gap.is_some();
+        if lacks { seq < self.at } else { seq == self.at }
     }
 
     /// Whether everything that requests bring has come.

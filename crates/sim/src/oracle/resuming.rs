@@ -1,9 +1,10 @@
-//! Patterns that resume their topics, `joined`, and the `synced` of a request.
+//! Patterns that resume their topics, `joined`, the `synced` of a request, and the ids of events.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tickwire_wire::Epoch;
 use tickwire_wire::message::Position;
+use tickwire_wire::sse::Cursor;
 
 use super::{From, Granted, Oracle};
 use crate::broken::{Broken, Rule, ensure};
@@ -172,6 +173,24 @@ impl Oracle {
                 certain,
                 undecided,
             });
+        }
+        Ok(())
+    }
+
+    /// Checks the id of an event, which names a position in each topic of its stream.
+    pub(crate) fn told_id(&self, stream: &[usize], id: &Cursor, truth: &Truth) -> Result<(), Broken> {
+        ensure(id.0.len() == stream.len(), Rule::Ids, || {
+            format!("the id {id} does not name {} topics", stream.len())
+        })?;
+        for (topic, at) in stream.iter().zip(&id.0) {
+            let is_right = self
+                .places
+                .get(topic)
+                .is_none_or(|place| place.goes_on_from(at.seq.0));
+            ensure(is_right && at.epoch == *truth.epoch(*topic), Rule::Ids, || {
+                let (name, place) = (topics::name(*topic), self.places.get(topic));
+                format!("the id {id} names another position of {name} than {place:?}")
+            })?;
         }
         Ok(())
     }
