@@ -224,15 +224,7 @@ impl fmt::Display for Op {
                     topics::name(*topic)
                 )
             }
-            Self::Publish {
-                topic,
-                times,
-                level,
-                size,
-            } => match topics::kind(*topic) {
-                Kind::Book => write!(f, "{times} × publish {} from level {level}", topics::name(*topic)),
-                _ => write!(f, "{times} × publish {size} B to {}", topics::name(*topic)),
-            },
+            Self::Publish { .. } => self.describe_publish(f),
             Self::Cycle { shard, budget, read } => {
                 write!(f, "shard {shard} cycles, budget {budget}, reads {read} B")
             }
@@ -246,6 +238,41 @@ impl fmt::Display for Op {
                 )
             }
             Self::Wait { ms } => write!(f, "{ms} ms pass"),
+            Self::Drain { .. } | Self::Reload { .. } => self.describe_operator(f),
+            Self::Restart => f.write_str("the broker restarts"),
+            Self::Settle => f.write_str("everything settles"),
+        }
+    }
+}
+
+fn describe_positions(f: &mut fmt::Formatter<'_>, client: usize, topics: &[(usize, Since)]) -> fmt::Result {
+    write!(f, "client {client} sends positions of")?;
+    topics
+        .iter()
+        .try_for_each(|(topic, since)| write!(f, " {}@{since:?}", topics::name(*topic)))
+}
+
+impl Op {
+    fn describe_publish(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Publish {
+            topic,
+            times,
+            level,
+            size,
+        } = self
+        else {
+            return Ok(());
+        };
+        let name = topics::name(*topic);
+        match topics::kind(*topic) {
+            Kind::Book => write!(f, "{times} × publish {name} from level {level}"),
+            Kind::State | Kind::Event => write!(f, "{times} × publish {size} B to {name}"),
+        }
+    }
+
+    /// Describes what an operator does.
+    fn describe_operator(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Self::Drain {
                 shard,
                 window_ms,
@@ -261,20 +288,10 @@ impl fmt::Display for Op {
                 f,
                 "the settings are now {outbox_bytes} B, {topics_at_once} topics at once"
             ),
-            Self::Restart => f.write_str("the broker restarts"),
-            Self::Settle => f.write_str("everything settles"),
+            _ => Ok(()),
         }
     }
-}
 
-fn describe_positions(f: &mut fmt::Formatter<'_>, client: usize, topics: &[(usize, Since)]) -> fmt::Result {
-    write!(f, "client {client} sends positions of")?;
-    topics
-        .iter()
-        .try_for_each(|(topic, since)| write!(f, " {}@{since:?}", topics::name(*topic)))
-}
-
-impl Op {
     fn describe_subscribe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self::Subscribe {
             client,

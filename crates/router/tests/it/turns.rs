@@ -167,7 +167,7 @@ fn what_one_session_of_a_batch_was_written_counted_for_another_one() {
     let mut cycle = Cycle::new(Budgets::default());
     wires.lost = Some(ids[0]);
     let waiting = |shard: &Shard| {
-        let bytes = |id: &SessionId| shard.outbox(*id).map(|outbox| outbox.control_bytes());
+        let bytes = |id: &SessionId| shard.outbox(*id).map(tickwire_router::Outbox::control_bytes);
         ids.iter().map(bytes).collect::<Vec<_>>()
     };
     let before = waiting(&shard);

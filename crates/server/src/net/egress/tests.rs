@@ -269,7 +269,7 @@ fn a_streams_own_bytes_were_written_beyond_what_may_be_written_at_a_time() {
                 other => panic!("{other:?}"),
             }
         }
-        assert_eq!(received(&mut world), [own.clone()]);
+        assert_eq!(received(&mut world), std::slice::from_ref(&own));
     });
 }
 
