@@ -282,9 +282,20 @@ async fn answer_to(session: &OpeningSession) -> Result<Vec<AckResult>, StreamRef
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use tickwire_metrics::Catalogue;
+    use tickwire_router::Drain;
     use tickwire_wire::message::Position;
 
     use super::*;
+    use crate::config::Config;
+    use crate::http::shutdown::HttpShutdown;
+    use crate::hub::HubCell;
+    use crate::hub::tests::{hub, many_topics, open_many, opening};
+    use crate::limits::{AddressLimits, LimitRules};
+    use crate::ops::labels::LABELS;
+    use crate::run::clock::Clock;
 
     #[test]
     fn a_stream_asks_for_the_positions_that_it_came_back_with() {
@@ -301,6 +312,72 @@ mod tests {
                 since.map(|places| Cursor(places).to_string()).as_deref(),
                 came_back_with
             );
+        }
+    }
+
+    /// The context of a shard whose directory has many topics.
+    fn context() -> Rc<HttpContext> {
+        let config = Config::default();
+        let catalogue = Catalogue::new(1, "test", &LABELS).expect("a catalogue");
+        let rules = LimitRules::of(&config, 100);
+        let limits = AddressLimits::new(rules, Clock::start(), catalogue.clone());
+        let hub = Rc::new(HubCell::new(hub(&many_topics())));
+        let shutdown = Rc::new(HttpShutdown::new(Arc::default()));
+        Rc::new(HttpContext::new(
+            hub,
+            &config,
+            catalogue,
+            Arc::new(limits),
+            shutdown,
+        ))
+    }
+
+    /// The status of a refusal, and whether the shard has counted it.
+    type Refused = (u16, bool);
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_stream_whose_session_ended_while_opening_got_500_and_was_not_counted() {
+        type End = fn(&HttpContext, SessionId);
+        let ends: [(End, Refused); 4] = [
+            (
+                |context, id| {
+                    let mut hub = context.hub.borrow_mut();
+                    let now = hub.clock.now();
+                    hub.shard.withdraw(id, "the key was withdrawn", now);
+                },
+                (401, true),
+            ),
+            (
+                |context, _| {
+                    let mut hub = context.hub.borrow_mut();
+                    let now = hub.clock.now();
+                    let drain = Drain {
+                        window_ms: 0,
+                        deadline_ms: 1_000,
+                        patience_ms: 1_000,
+                        seed: 1,
+                    };
+                    context.shutdown.drain();
+                    hub.shard.begin_drain(drain, now);
+                    hub.shard.on_timeout(now);
+                },
+                (503, true),
+            ),
+            (
+                |context, id| context.hub.borrow_mut().end_opening(id),
+                (500, false),
+            ),
+            // The stream waited for the hub to begin anew, and kept its thread busy.
+            (|context, _| context.hub.break_off(), (500, false)),
+        ];
+        for (end, expected) in ends {
+            let (context, opening) = (context(), opening(&Arc::default()));
+            let id = open_many(&mut context.hub.borrow_mut(), opening.clone());
+            end(&context, id);
+            let session = OpeningSession { context, id, opening };
+            let refused = answer_to(&session).await.expect_err("nothing was granted");
+            let is = (refused.response.status.as_u16(), refused.counted);
+            assert_eq!(is, expected, "{}", refused.response);
         }
     }
 }

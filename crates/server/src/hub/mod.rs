@@ -192,7 +192,7 @@ pub(crate) fn frame_limits(config: &Config) -> FrameLimits {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::net::IpAddr;
     use std::rc::Rc;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -211,7 +211,7 @@ mod tests {
     use crate::ops::labels::LABELS;
 
     /// A hub without sessions.
-    fn hub(directory: &Arc<Directory>) -> Hub {
+    pub(crate) fn hub(directory: &Arc<Directory>) -> Hub {
         let (config, clock) = (Config::default(), Clock::start());
         let catalogue = Catalogue::new(1, "test", &LABELS).expect("a catalogue");
         let access = Arc::new(Access::load(&config).expect("no files"));
@@ -231,29 +231,28 @@ mod tests {
     }
 
     /// A stream that a client opens, whose connection counts in `count`.
-    fn opening(count: &Arc<AtomicUsize>) -> Rc<Opening> {
+    pub(crate) fn opening(count: &Arc<AtomicUsize>) -> Rc<Opening> {
         let client = ClientAddr::new(IpAddr::from([127, 0, 0, 1]), None);
         let permit = SharedPermit::new(ConnectionPermit::take(count, client, None));
         Rc::new(Opening::new(client, permit, None))
     }
 
-    #[tokio::test(flavor = "current_thread")]
-    async fn a_stream_that_was_dropped_while_opening_left_subscriptions_without_a_place() {
+    /// A directory with so many topics `t.0`, `t.1` and so on that a subscription to all of them is done in pieces.
+    pub(crate) fn many_topics() -> Arc<Directory> {
         let queue = Arc::new(ShardQueue::new(1_024, Box::new(|| {})));
         let limits = DirectoryLimits::default();
         let directory = Directory::new("e".into(), Kinds::default(), limits, vec![queue]);
-        let directory = Arc::new(directory);
         for number in 0..3_000 {
             let topic = format!("t.{number}").parse().expect("a topic");
             directory.open(&topic).expect("there is room");
         }
-        let mut hub = hub(&directory);
-        let count = Arc::default();
-        let admission = hub
-            .auth()
-            .admit(&HeaderMap::new())
-            .expect("anybody may subscribe");
-        let opening = opening(&count);
+        Arc::new(directory)
+    }
+
+    /// Begins a stream of these topics.
+    pub(crate) fn open_many(hub: &mut Hub, opening: Rc<Opening>) -> SessionId {
+        let admission = hub.auth().admit(&HeaderMap::new());
+        let admission = admission.expect("anybody may subscribe");
         let subscribe = Subscribe {
             id: RequestId(0),
             topics: vec![TopicRequest::Pattern("t.*".to_owned())],
@@ -261,7 +260,14 @@ mod tests {
             conflate_ms: None,
             snapshot: true,
         };
-        let id = hub.open_sse(opening.clone(), (admission, None), Framing::Chunked, subscribe);
+        hub.open_sse(opening, (admission, None), Framing::Chunked, subscribe)
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_stream_that_was_dropped_while_opening_left_subscriptions_without_a_place() {
+        let (mut hub, count) = (hub(&many_topics()), Arc::default());
+        let opening = opening(&count);
+        let id = open_many(&mut hub, opening.clone());
         while hub.go_on_sse(id) {}
         // The client closes its connection, and nothing else knows of it.
         drop(opening);
