@@ -374,3 +374,35 @@ impl Item {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tickwire_wire::sse::Framing;
+    use tickwire_wire::{Codec, Epoch, Micros, Payload};
+
+    use super::*;
+    use crate::memory::Memory;
+    use crate::publication::Lineage;
+
+    /// Its outbox would go on with the next message at a wrong place.
+    #[test]
+    #[should_panic(expected = "the length of the bytes that were made of it")]
+    fn a_message_was_written_in_other_bytes_than_those_that_it_was_counted_with() {
+        let lineage = Arc::new(Lineage {
+            id: TopicId(0),
+            topic: "trade.A".parse().expect("a topic"),
+            kind: Kind::Event,
+            epoch: Epoch::from("e"),
+            memory: Arc::new(Memory::new(0, 0, 0)),
+        });
+        let payload = Payload::from_json(b"1").expect("JSON");
+        let publication = Arc::new(Publication::new(lineage, Seq(1), Micros(0), payload));
+        let counted = length(publication.frame(Codec::Json, DataOp::Update).0);
+        let frame = Frame::of(publication, DataOp::Update, counted, Sort::Live, 0);
+        let bytes = Item::Frame(frame).bytes(Dialect::Sse(Framing::Chunked)).len();
+        assert_eq!(
+            bytes, counted as usize,
+            "an event has another length than a frame"
+        );
+    }
+}
