@@ -1,7 +1,7 @@
 //! One publication on its way into the outboxes of its subscribers: number, last value, queue, encoding, and an entry
 //! in each outbox.
 
-use tickwire_router::{Origin, Published, Submitted};
+use tickwire_router::{Origin, Published};
 use tickwire_wire::{Codec, Payload};
 
 use crate::case::HotPath;
@@ -40,8 +40,8 @@ impl HotPath for FanOut {
     fn run(&mut self) -> Published {
         let payload = self.next.take().expect("prepare was called");
         let Audience { shard, topic, .. } = &mut self.audience;
-        let submitted = shard.ingress().submit(Origin::Feed, topic, payload, NOW);
-        let Submitted::Now(published) = submitted.expect("a ticker");
+        let published = shard.ingress().submit(Origin::Feed, topic, payload, NOW);
+        let published = published.expect("a ticker");
         while shard.drain(usize::MAX, NOW) {}
         published
     }

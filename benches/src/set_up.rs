@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tickwire_router::{
     Directory, DirectoryLimits, Kinds, Origin, Rights, SessionId, SessionLimits, Shard, ShardId, ShardQueue,
-    ShardSettings, Submitted, Transport,
+    ShardSettings, Transport,
 };
 use tickwire_wire::limits::{
     FIRST_REQUEST_MS, HEARTBEAT_MS, MESSAGE_BYTES_MAX, OPS_BURST, OPS_PER_S, OUTBOX_BYTES_MAX, PING_AFTER_MS,
@@ -284,8 +284,8 @@ impl Audience {
     /// When `payload` is a book.
     pub fn publish(&mut self, payload: Payload) {
         let ingress = self.shard.ingress();
-        let submitted = ingress.submit(Origin::Feed, &self.topic, payload, NOW);
-        let Submitted::Now(_) = submitted.expect("any message that is no book");
+        let published = ingress.submit(Origin::Feed, &self.topic, payload, NOW);
+        published.expect("any message that is no book");
         while self.shard.drain(usize::MAX, NOW) {}
     }
 

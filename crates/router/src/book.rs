@@ -111,6 +111,13 @@ pub(crate) fn check_symbol(topic: &str, book: &market::Book) -> Result<(), Refus
     Err(Refusal::bad_request(reason))
 }
 
+/// The refusal of a message to the book `topic` that is no book message.
+pub(crate) fn not_a_book(topic: &str) -> Refusal {
+    Refusal::bad_request(format!(
+        "{topic} is a book; only book messages can be published to it"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;

@@ -15,7 +15,6 @@ use tickwire_wire::message::{GapReason, StaleReason};
 use tickwire_wire::{Epoch, Kind, Micros, Payload, Seq, Topic};
 
 pub use self::entering::NotEntered;
-pub(crate) use self::entering::{Entered, Outlets};
 pub use self::sequencer::Numbered;
 use self::sequencer::Sequencer;
 use crate::book::Book;
@@ -26,9 +25,8 @@ use crate::positions::{LeftAt, Missed};
 use crate::publication::{Lineage, Publication, TopicId};
 use crate::queue::{ShardId, ShardQueue};
 use crate::replays::Replay;
-use crate::store::{Kept, Store};
 
-/// The place of a published message in its topic.
+/// The place of a published message in its topic, and its effects outside of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
     /// The topic's lineage.
@@ -37,6 +35,12 @@ pub struct Published {
     pub seq: Seq,
     /// The topic's kind.
     pub kind: Kind,
+    /// Whether it took all histories together over their budget.
+    pub(crate) over_budget: bool,
+    /// Whether the book became crossed by it.
+    pub(crate) crossed: bool,
+    /// Whether the topic was stale.
+    pub(crate) came_back: bool,
 }
 
 struct State {
@@ -245,15 +249,13 @@ impl TopicCell {
         state.interested |= 1 << shard.0;
         let resume = match left_at {
             LeftAt::Message(since) if since <= state.head() => {
-                match state.history.kept(since, state.head()) {
-                    Kept::From(_) => Resume::Unreachable(Missed::since(since)),
-                    Kept::All => match most {
-                        Some(most) => state.promise(since, most),
-                        None => {
-                            let messages = Replay::new();
-                            Resume::Replay { since, messages }
-                        }
-                    },
+                match (state.history.gone_before(since, state.head()), most) {
+                    (Some(_), _) => Resume::Unreachable(Missed::since(since)),
+                    (None, Some(most)) => state.promise(since, most),
+                    (None, None) => {
+                        let messages = Replay::new();
+                        Resume::Replay { since, messages }
+                    }
                 }
             }
             LeftAt::Message(_) | LeftAt::Elsewhere => Resume::Unreachable(Missed {
@@ -315,13 +317,9 @@ impl TopicCell {
     /// them.
     pub fn read_after(&self, after: Seq, max: usize, out: &mut Vec<Arc<Publication>>) -> Catchup {
         let state = self.lock();
-        let gap = match state.history.kept(after, state.head()) {
-            Kept::All => None,
-            Kept::From(first) => Some((
-                after.next(),
-                Seq(first.0 - u64::from(!is_planted(Fault::GapNamesHeld))),
-            )),
-        };
+        let gone_before = state.history.gone_before(after, state.head());
+        let last = |first: Seq| Seq(first.0 - u64::from(!is_planted(Fault::GapNamesHeld)));
+        let gap = gone_before.map(|first| (after.next(), last(first)));
         let rest = state.history.read(after);
         let at_head = rest.len() <= max;
         out.extend(rest.take(max).cloned());

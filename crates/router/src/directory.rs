@@ -5,7 +5,6 @@
 //! Locks, outermost first: the list of topics, then the interests. A topic's lock is taken with neither held, except
 //! for a topic that is being made. Only the lock of a shard's queue is taken within it.
 
-mod entering;
 mod health;
 mod making;
 mod reconfigure;
@@ -32,7 +31,7 @@ use crate::queue::{Batch, ShardId, ShardQueue};
 use crate::rights::Publisher;
 use crate::staleness::{StaleRule, Staleness};
 use crate::tree::TopicTree;
-pub use entering::PublishError;
+pub use making::PublishError;
 pub(crate) use search::Search;
 
 /// Most shards of a directory: interest is a 64-bit mask.
@@ -327,6 +326,11 @@ impl Directory {
             cells.iter().for_each(|cell| cell.detach(shard));
         }
         self.queue(shard).take(&mut Batch::default());
+    }
+
+    /// The queues of all shards.
+    pub(crate) fn queues(&self) -> &[Arc<ShardQueue>] {
+        &self.queues
     }
 
     /// The queue of `shard`.

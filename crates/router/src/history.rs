@@ -13,7 +13,6 @@ use tickwire_wire::Seq;
 use crate::memory::{Memory, Place};
 use crate::planted::{Fault, is_planted};
 use crate::publication::Publication;
-use crate::store::{Kept, Store};
 
 /// A topic's history. The newest message is the topic's value.
 #[derive(Debug)]
@@ -90,21 +89,17 @@ impl History {
         let index = seq.0.checked_sub(self.oldest_seq()?.0)?;
         self.messages.get(usize::try_from(index).ok()?)
     }
-}
 
-impl Store for History {
-    fn kept(&self, after: Seq, head: Seq) -> Kept {
-        let first = after
-            .0
-            .saturating_add(1 + u64::from(is_planted(Fault::HistoryReachesTooFar)));
-        match self.oldest_seq() {
-            _ if after >= head => Kept::All,
-            Some(oldest) if oldest.0 <= first => Kept::All,
-            oldest => Kept::From(oldest.unwrap_or(head.next())),
-        }
+    /// If messages after `after` are gone, the number of the first one that is not. `head` is the newest number of the
+    /// topic.
+    pub(crate) fn gone_before(&self, after: Seq, head: Seq) -> Option<Seq> {
+        let first = Seq(after.0.saturating_add(1 + u64::from(is_planted(Fault::HistoryReachesTooFar))));
+        let oldest = self.oldest_seq().unwrap_or(head.next());
+        (after < head && oldest > first).then_some(oldest)
     }
 
-    fn read(&self, after: Seq) -> impl ExactSizeIterator<Item = &Arc<Publication>> {
+    /// The messages after `after` that it holds, oldest first.
+    pub(crate) fn read(&self, after: Seq) -> impl ExactSizeIterator<Item = &Arc<Publication>> {
         let oldest = self.oldest_seq().unwrap_or(Seq::ZERO);
         let skip = after.0.saturating_add(1).saturating_sub(oldest.0);
         let skip = skip.saturating_add(u64::from(is_planted(Fault::HistoryReadTooLate)));

@@ -6,9 +6,10 @@
 use std::sync::Arc;
 
 use tickwire_wire::limits::SHARD_QUEUE_MAX;
-use tickwire_wire::{Micros, Payload, Topic};
+use tickwire_wire::{Kind, Micros, Payload, Refusal, Topic, market};
 
-use crate::cell::{Published, TopicCell};
+use crate::book::{check_symbol, not_a_book};
+use crate::cell::{NotEntered, Numbered, Published, TopicCell};
 use crate::directory::{Directory, PublishError};
 use crate::rights::Publisher;
 
@@ -44,14 +45,6 @@ impl Origin {
             Self::Bulk(publisher) => Some(publisher),
         }
     }
-}
-
-/// The answer to an accepted message: its place in its topic.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use]
-pub enum Submitted {
-    /// The broker has numbered the message itself.
-    Now(Published),
 }
 
 /// The way into all topics of a directory. Clones share one directory.
@@ -90,9 +83,16 @@ impl Ingress {
         topic: &Topic,
         payload: Payload,
         now: Micros,
-    ) -> Result<Submitted, PublishError> {
-        let published = self.directory.publish(origin.publisher(), topic, payload, now);
-        published.map(Submitted::Now)
+    ) -> Result<Published, PublishError> {
+        let name = topic.as_str();
+        match self.directory.find(name) {
+            Some(cell) => self.submit_to(&cell, fit(cell.kind(), name, payload)?, now),
+            None => {
+                let payload = fit(self.directory.kind_of(name), name, payload)?;
+                self.directory
+                    .publish_first(origin.publisher(), topic, payload, now)
+            }
+        }
     }
 
     /// Publishes to an open topic, which saves the look-up by name. The payload must have the form that [`Self::check`]
@@ -105,8 +105,21 @@ impl Ingress {
         cell: &TopicCell,
         payload: Payload,
         now: Micros,
-    ) -> Result<Submitted, PublishError> {
-        self.directory.publish_to(cell, payload, now).map(Submitted::Now)
+    ) -> Result<Published, PublishError> {
+        let published = cell.publish(payload, now, self.directory.queues())?;
+        self.directory.entered(&published);
+        Ok(published)
+    }
+
+    /// Enters a message that was numbered elsewhere, in the topic's epoch, into an open topic. `now` is the time of its
+    /// arrival here.
+    ///
+    /// # Errors
+    /// If it is not the topic's next message, or does not fit what the topic holds.
+    pub fn apply(&self, cell: &TopicCell, numbered: Numbered, now: Micros) -> Result<Published, NotEntered> {
+        let published = cell.apply(numbered, now, self.directory.queues())?;
+        self.directory.entered(&published);
+        Ok(published)
     }
 
     /// Converts `payload` into the form that topics of the kind of `topic` hold. A book is parsed here once. Handing it
@@ -115,8 +128,22 @@ impl Ingress {
     /// # Errors
     /// If the topic is a book, and the payload is not one or is of another symbol.
     pub fn check(&self, topic: &str, payload: Payload) -> Result<Payload, PublishError> {
-        self.directory.check(topic, payload)
+        Ok(fit(self.directory.kind_of(topic), topic, payload)?)
     }
+}
+
+/// `payload` in the form that the topic `topic` of `kind` holds.
+fn fit(kind: Kind, topic: &str, payload: Payload) -> Result<Payload, Refusal> {
+    let book = match (kind, payload) {
+        (Kind::State | Kind::Event, payload) => return Ok(payload),
+        (Kind::Book, Payload::Book(book)) => book,
+        (Kind::Book, Payload::Json(text)) => serde_json::from_str::<market::Book>(text.as_str())
+            .map(Box::new)
+            .map_err(|error| Refusal::bad_request(format!("not a book message: {error}")))?,
+        (Kind::Book, _) => return Err(not_a_book(topic)),
+    };
+    check_symbol(topic, &book)?;
+    Ok(Payload::Book(book))
 }
 
 #[cfg(test)]

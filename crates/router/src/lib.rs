@@ -37,7 +37,6 @@ mod session;
 mod settings;
 mod shard;
 mod staleness;
-mod store;
 mod syncs;
 mod topic_set;
 mod tree;
@@ -50,7 +49,7 @@ pub use directory::{Directory, DirectoryLimits, PublishError, SHARDS_MAX, TopicI
 pub use epochs::EpochRule;
 pub use hot_topic::HotTopic;
 pub use index::PatternIndex;
-pub use ingress::{Ingress, Origin, Submitted};
+pub use ingress::{Ingress, Origin};
 pub use item::Reach;
 pub use kinds::{KindRule, Kinds};
 pub use ledger::{Audit, Ledger};

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tickwire_client::book::L2Book;
-use tickwire_router::{Directory, Ingress, Origin, Published, Submitted};
+use tickwire_router::{Directory, Ingress, Origin, Published};
 use tickwire_wire::{Epoch, Kind, Micros, Payload, Seq};
 
 use crate::broken::{Broken, Rule, ensure};
@@ -90,7 +90,7 @@ impl Truth {
         let payload = payload.map_err(|refusal| Broken::new(Rule::Content, refusal.to_string()))?;
         let ingress = Ingress::new(self.directory.clone());
         let submitted = ingress.submit(Origin::Feed, topics::topic(topic), payload, now);
-        let Submitted::Now(Published { seq: got, epoch, .. }) = submitted.map_err(|error| {
+        let Published { seq: got, epoch, .. } = submitted.map_err(|error| {
             let what = format!("publishing to {} failed: {error}", topics::name(topic));
             Broken::new(Rule::Content, what)
         })?;

@@ -11,20 +11,8 @@ use tickwire_wire::{Micros, Payload, Refusal, Seq};
 
 use super::holding::check_room;
 use super::{Numbered, Published, State, TopicCell};
-use crate::memory::Memory;
 use crate::publication::Publication;
 use crate::queue::ShardQueue;
-
-/// The effects of a message that has entered.
-pub(crate) struct Entered {
-    pub(crate) published: Published,
-    /// Whether it took all histories together over their budget.
-    pub(crate) over_budget: bool,
-    /// Whether the book became crossed by it.
-    pub(crate) crossed: bool,
-    /// Whether the topic was stale.
-    pub(crate) came_back: bool,
-}
 
 /// Why a message that was numbered elsewhere did not enter.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -41,26 +29,23 @@ pub enum NotEntered {
     Refused(Refusal),
 }
 
-/// The places that a message which enters is handed to.
-#[derive(Clone, Copy)]
-pub(crate) struct Outlets<'d> {
-    /// The queues of all shards.
-    pub(crate) queues: &'d [Arc<ShardQueue>],
-    /// The accounts of memory.
-    pub(crate) memory: &'d Memory,
-}
-
 impl TopicCell {
-    /// Gives `payload` the next number and enters it.
-    pub(crate) fn publish(&self, payload: Payload, now: Micros, to: Outlets<'_>) -> Result<Entered, Refusal> {
+    /// Gives `payload` the next number and enters it. Afterwards the caller calls
+    /// [`Directory::entered`](crate::Directory::entered).
+    pub(crate) fn publish(
+        &self,
+        payload: Payload,
+        now: Micros,
+        queues: &[Arc<ShardQueue>],
+    ) -> Result<Published, Refusal> {
         let mut guard = self.lock();
         let state = &mut *guard;
         let before = state.history.newest().map_or(0, |newest| newest.data_bytes());
-        check_room(to.memory, before, &payload, state.book_bytes)?;
+        check_room(&state.lineage.memory, before, &payload, state.book_bytes)?;
         match state.sequencer.number(payload, now, &self.topic) {
-            Ok((numbered, crossed)) => Ok(self.enter(state, numbered, crossed, now, to)),
+            Ok((numbered, crossed)) => Ok(self.enter(state, numbered, crossed, now, queues)),
             Err(refusal) => {
-                state.count_if_lost(to.memory);
+                state.count_if_lost();
                 Err(refusal)
             }
         }
@@ -74,8 +59,8 @@ impl TopicCell {
         &self,
         numbered: Numbered,
         now: Micros,
-        to: Outlets<'_>,
-    ) -> Result<Entered, NotEntered> {
+        queues: &[Arc<ShardQueue>],
+    ) -> Result<Published, NotEntered> {
         let mut guard = self.lock();
         let state = &mut *guard;
         let head = state.head();
@@ -86,9 +71,9 @@ impl TopicCell {
             return Err(NotEntered::Hole(head));
         }
         match state.sequencer.follow(numbered, &self.topic) {
-            Ok((numbered, crossed)) => Ok(self.enter(state, numbered, crossed, now, to)),
+            Ok((numbered, crossed)) => Ok(self.enter(state, numbered, crossed, now, queues)),
             Err(refusal) => {
-                state.count_if_lost(to.memory);
+                state.count_if_lost();
                 Err(NotEntered::Refused(refusal))
             }
         }
@@ -101,8 +86,8 @@ impl TopicCell {
         numbered: Numbered,
         crossed: bool,
         now: Micros,
-        to: Outlets<'_>,
-    ) -> Entered {
+        queues: &[Arc<ShardQueue>],
+    ) -> Published {
         let begins_anew = numbered.begins_anew();
         let Numbered {
             seq,
@@ -114,7 +99,7 @@ impl TopicCell {
         self.doubted.store(doubt.is_some(), Ordering::Relaxed);
         let publication = Publication::new(state.lineage.clone(), seq, ts, payload);
         let publication = Arc::new(publication.doubted(doubt));
-        state.count_book(to.memory);
+        state.count_book();
         state.heard = now;
         let came_back = self.stale_since().is_some();
         if came_back {
@@ -124,18 +109,16 @@ impl TopicCell {
         while interested != 0 {
             let shard = interested.trailing_zeros() as usize;
             interested &= interested - 1;
-            to.queues[shard].push(&publication);
+            queues[shard].push(&publication);
         }
-        let over_budget = state.history.push(publication, to.memory);
+        let over_budget = state.history.push(publication, &state.lineage.memory);
         if begins_anew {
             state.history.begin_with_newest();
         }
-        Entered {
-            published: Published {
-                epoch: state.lineage.epoch.clone(),
-                seq,
-                kind: self.kind,
-            },
+        Published {
+            epoch: state.lineage.epoch.clone(),
+            seq,
+            kind: self.kind,
             over_budget,
             crossed,
             came_back,

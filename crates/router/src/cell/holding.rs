@@ -10,7 +10,6 @@ use crate::planted::{Fault, is_planted};
 use crate::positions::Missed;
 use crate::publication::Publication;
 use crate::replays::Pinned;
-use crate::store::Store;
 
 impl State {
     /// Keeps the messages after `since`, which all exist, for a session that may have `most` bytes of them kept. Stops
@@ -34,19 +33,19 @@ impl State {
     }
 
     /// Counts the book as it is now, and drops the old snapshot. Does nothing for a topic that never had a book.
-    pub(super) fn count_book(&mut self, memory: &Memory) {
+    pub(super) fn count_book(&mut self) {
         let bytes = self.book().map_or(0, Book::memory_bytes);
         let before = std::mem::replace(&mut self.book_bytes, bytes);
         if before > 0 || bytes > 0 {
-            memory.values.change(before, bytes);
+            self.lineage.memory.values.change(before, bytes);
             self.drop_snapshot();
         }
     }
 
     /// Counts no book any more if it is lost. A message that is refused shows that.
-    pub(super) fn count_if_lost(&mut self, memory: &Memory) {
+    pub(super) fn count_if_lost(&mut self) {
         if self.book().is_none() {
-            self.count_book(memory);
+            self.count_book();
         }
     }
 

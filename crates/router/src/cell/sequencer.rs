@@ -6,7 +6,7 @@
 use tickwire_wire::message::StaleReason;
 use tickwire_wire::{ErrorCode, Kind, Micros, Payload, Refusal, Seq, Topic, market};
 
-use crate::book::Book;
+use crate::book::{Book, not_a_book};
 
 /// A message with its number. It is the same at every broker that has the topic.
 #[derive(Debug, Clone)]
@@ -104,7 +104,7 @@ impl Sequencer {
                 crossed = became_crossed;
                 Payload::Book(Box::new(update))
             }
-            (Kind::Book, _) => return Err(not_a_book(topic)),
+            (Kind::Book, _) => return Err(not_a_book(topic.as_str())),
             (Kind::State | Kind::Event, payload) => payload,
         };
         self.seq = seq;
@@ -152,7 +152,7 @@ impl Sequencer {
                     }
                 }
             }
-            (Kind::Book, _) => return Err(not_a_book(topic)),
+            (Kind::Book, _) => return Err(not_a_book(topic.as_str())),
             (Kind::State | Kind::Event, payload) => payload,
         };
         self.seq = numbered.seq;
@@ -182,11 +182,6 @@ impl Sequencer {
         }
         Ok((update, is_crossed && !was_crossed))
     }
-}
-
-fn not_a_book(topic: &Topic) -> Refusal {
-    let reason = format!("{topic} is a book; only book messages can be published to it");
-    Refusal::bad_request(reason)
 }
 
 fn lost_book(topic: &Topic) -> Refusal {

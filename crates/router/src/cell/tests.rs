@@ -12,6 +12,7 @@ use tickwire_wire::{
 
 use crate::book::Book;
 use crate::directory::{Directory, DirectoryLimits, PublishError};
+use crate::ingress::{Ingress, Origin};
 use crate::kinds::{KindRule, Kinds};
 use crate::queue::{ShardId, ShardQueue};
 use crate::rights::Rights;
@@ -28,12 +29,13 @@ fn a_book_that_a_panic_has_cost_is_refused_until_it_is_published_whole() {
         value_bytes_max: 1 << 20,
         replay_bytes_max: 1 << 20,
     };
-    let directory = Directory::new("e".into(), Kinds::default(), limits, Vec::new());
+    let directory = Arc::new(Directory::new("e".into(), Kinds::default(), limits, Vec::new()));
+    let ingress = Ingress::new(directory.clone());
     let topic = "book.A".parse().expect("a topic");
     let publish = |replace: bool| {
         let text = format!(r#"{{"symbol":"A","bids":[["1","2"]],"asks":[],"replace":{replace},"time":1}}"#);
         let payload = Payload::from_json(text.as_bytes()).expect("JSON");
-        directory.publish(None, &topic, payload, Micros(1))
+        ingress.submit(Origin::Feed, &topic, payload, Micros(1))
     };
     publish(false).expect("it is a change");
     let cell = directory.find("book.A").expect("it was made");
@@ -83,7 +85,8 @@ impl Lossy {
         let text =
             format!(r#"{{"symbol":"A","bids":[["{bid}","2"]],"asks":[],"replace":{replace},"time":1}}"#);
         let payload = Payload::from_json(text.as_bytes()).expect("JSON");
-        let published = self.directory.publish(None, &self.topic, payload, Micros(1))?;
+        let ingress = Ingress::new(self.directory.clone());
+        let published = ingress.submit(Origin::Feed, &self.topic, payload, Micros(1))?;
         Ok(published.seq.0)
     }
 

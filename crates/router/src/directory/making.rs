@@ -6,12 +6,48 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLockWriteGuard};
 
-use tickwire_wire::{Micros, Payload, Topic};
+use thiserror::Error;
+use tickwire_wire::error::ErrorCode;
+use tickwire_wire::{Micros, Payload, Refusal, Topic};
 
-use super::{Directory, PublishError, Topics};
+use super::{Directory, Topics};
 use crate::cell::{Published, TopicCell};
 use crate::publication::{Lineage, TopicId};
 use crate::rights::Publisher;
+
+/// Why a message was not published.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PublishError {
+    /// The broker holds as many topics as it may.
+    #[error("the broker holds its most topics ({0}); publish to an existing one or raise limits.topics")]
+    TooManyTopics(usize),
+    /// The publisher has made as many topics as it may.
+    #[error(
+        "whoever publishes this has made as many topics as one key, subject or address may ({0}); publish to an existing one \
+         or raise limits.topics_per_key"
+    )]
+    TooManyTopicsOfKey(usize),
+    /// The message does not fit the topic's kind.
+    #[error("{}", .0.reason)]
+    Refused(Refusal),
+}
+
+impl From<Refusal> for PublishError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<PublishError> for Refusal {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Refused(refusal) => refusal,
+            PublishError::TooManyTopics(_) | PublishError::TooManyTopicsOfKey(_) => {
+                Self::new(ErrorCode::LimitExceeded, error.to_string())
+            }
+        }
+    }
+}
 
 impl Directory {
     /// Checks that `more` topics may still be made. If `publisher` is given, its quota is checked, too.
@@ -43,7 +79,7 @@ impl Directory {
     ///
     /// # Errors
     /// If there are too many topics, or the payload does not fit the topic's kind. Then the topic is not made.
-    pub(super) fn publish_first(
+    pub(crate) fn publish_first(
         &self,
         publisher: Option<Publisher>,
         topic: &Topic,
@@ -51,18 +87,35 @@ impl Directory {
         now: Micros,
     ) -> Result<Published, PublishError> {
         let mut topics = self.topics_write();
-        if let Some(cell) = self.find(topic.as_str()) {
+        let published = if let Some(cell) = self.find(topic.as_str()) {
             drop(topics);
-            return self.publish_to(&cell, payload, now); // another thread was faster
+            cell.publish(payload, now, &self.queues)? // another thread was faster
+        } else {
+            let cell = self.next_cell(&topics, publisher, topic)?;
+            // No other thread has the cell yet. A shard that finds the message in its queue before the topic can be
+            // found waits for the list of topics.
+            let published = cell.publish(payload, now, &self.queues)?;
+            self.enter(&mut topics, publisher, &cell);
+            drop(topics);
+            published
+        };
+        self.entered(&published);
+        Ok(published)
+    }
+
+    /// Handles the effects outside its topic of a message that has entered.
+    pub(crate) fn entered(&self, published: &Published) {
+        if published.over_budget
+            && let Some(cell) = self.next_in_turn()
+        {
+            cell.shorten();
         }
-        let cell = self.next_cell(&topics, publisher, topic)?;
-        // No other thread has the cell yet. A shard that finds the message in its queue before the topic can be found
-        // waits for the list of topics.
-        let entered = cell.publish(payload, now, self.outlets());
-        let entered = entered.map_err(PublishError::Refused)?;
-        self.enter(&mut topics, publisher, &cell);
-        drop(topics);
-        Ok(self.settle(entered))
+        if published.crossed {
+            self.crossed_books.fetch_add(1, Ordering::Relaxed);
+        }
+        if published.came_back {
+            self.staleness.came_back();
+        }
     }
 
     /// A new cell for a topic that will be the next in the list.

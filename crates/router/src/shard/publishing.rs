@@ -9,7 +9,7 @@ use tickwire_wire::{Control, Micros, Payload, Refusal, RequestId, Topic};
 
 use super::Shard;
 use super::subscribe::closing;
-use crate::ingress::{Ingress, Origin, Submitted};
+use crate::ingress::{Ingress, Origin};
 use crate::rights::{PublishRate, Publisher, Rights};
 use crate::session::SessionId;
 use crate::settings::ShardSettings;
@@ -74,7 +74,7 @@ impl Shard {
                     self.refuse(id, request, refusal, now);
                 }
             }
-            Ok(Submitted::Now(published)) => {
+            Ok(published) => {
                 self.counts.published[published.kind as usize] += 1;
                 self.counts.published_bytes += bytes;
                 if let Some(session) = self.sessions.open(id) {

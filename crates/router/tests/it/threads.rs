@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use tickwire_router::{
     Directory, DirectoryLimits, Ingress, Kinds, Origin, Rights, SessionId, Shard, ShardId, ShardQueue,
-    Submitted, Transport,
+    Transport,
 };
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::message::{Subscribe, TopicRequest};
@@ -43,9 +43,8 @@ fn directory(shards: usize, queue: usize) -> (Arc<Directory>, Vec<mpsc::Receiver
 fn publish(directory: &Arc<Directory>, topic: &str) -> Seq {
     let topic = topic.parse().expect("a topic");
     let payload = Payload::from_json(b"1").expect("JSON");
-    let submitted = Ingress::new(directory.clone()).submit(Origin::Feed, &topic, payload, NOW);
-    let Submitted::Now(published) = submitted.expect("published");
-    published.seq
+    let published = Ingress::new(directory.clone()).submit(Origin::Feed, &topic, payload, NOW);
+    published.expect("published").seq
 }
 
 /// A shard with one session that writes everything at once.

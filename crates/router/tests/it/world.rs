@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tickwire_router::{
     Directory, DirectoryLimits, EpochRule, Ingress, KindRule, Kinds, Origin, Outbox, PublishError, Published,
-    Rights, SessionId, SessionLimits, Shard, ShardId, ShardQueue, ShardSettings, StaleRule, Submitted,
+    Rights, SessionId, SessionLimits, Shard, ShardId, ShardQueue, ShardSettings, StaleRule,
     Transport,
 };
 use tickwire_wire::deflate::{Inflater, Settings as DeflateSettings, WindowBits};
@@ -321,8 +321,7 @@ impl World {
         payload: Payload,
     ) -> Result<Published, PublishError> {
         let ingress = Ingress::new(self.directory.clone());
-        let Submitted::Now(published) = ingress.submit(origin, topic, payload, self.now)?;
-        Ok(published)
+        ingress.submit(origin, topic, payload, self.now)
     }
 
     pub(crate) fn drain(&mut self, shard: usize, budget: usize) -> bool {

@@ -23,7 +23,7 @@ use hyper::StatusCode;
 use hyper::body::Incoming;
 use serde::Serialize;
 use tickwire_metrics::{Catalogue, Metric};
-use tickwire_router::{Ingress, Origin, PublishError, Publisher, Rights, Submitted};
+use tickwire_router::{Ingress, Origin, PublishError, Publisher, Rights};
 use tickwire_wire::limits::BULK_BODY_BYTES_MAX;
 use tickwire_wire::{ErrorCode, Payload, Refusal, Topic};
 
@@ -254,7 +254,7 @@ impl Bulk {
             };
             let (origin, now) = (Origin::Bulk(self.publisher), self.clock.now());
             match self.ingress.submit(origin, &topic, payload, now) {
-                Ok(Submitted::Now(place)) => {
+                Ok(place) => {
                     self.metrics.add(Metric::Publications, &[place.kind as usize], 1);
                     self.metrics.add(Metric::PublishedBytes, &[], bytes);
                 }

@@ -3,7 +3,7 @@
 use hyper::body::Incoming;
 use serde::Serialize;
 use tickwire_metrics::Metric;
-use tickwire_router::{Origin, Submitted};
+use tickwire_router::Origin;
 use tickwire_wire::{Epoch, Payload, Refusal, Seq};
 
 use super::coding::Coding;
@@ -35,7 +35,7 @@ pub(super) async fn message(
     // The body took its time, so the rights are checked again.
     context.still(admission)?.check_publish(topic.as_str())?;
     let origin = Origin::Client(Some(admission.publisher(arrival.client.ip())));
-    let Submitted::Now(published) = context
+    let published = context
         .ingress
         .submit(origin, &topic, payload, context.clock.now())
         .map_err(Refusal::from)?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tickwire_feed::{FaultKind, Feed, FeedStats, Tick};
 use tickwire_metrics::{LocalMetrics, Metric};
-use tickwire_router::{Ingress, Origin, PublishError, Published, Submitted, TopicCell};
+use tickwire_router::{Ingress, Origin, PublishError, Published, TopicCell};
 use tickwire_wire::message::StaleReason;
 use tickwire_wire::{Kind, Micros};
 
@@ -178,17 +178,13 @@ impl FeedPlan {
         if let Some(reason) = tick.doubt {
             cell.doubt(reason);
         }
-        match self.ingress.submit_to(cell, tick.payload, now) {
-            Ok(Submitted::Now(published)) => Ok(published),
-            Err(error) => {
-                if cell.kind() == Kind::Book {
-                    // The refused change is missing in the book.
-                    cell.doubt(StaleReason::Hole);
-                    self.count(FaultKind::FullBook, 1);
-                }
-                Err(error)
-            }
+        let published = self.ingress.submit_to(cell, tick.payload, now);
+        if published.is_err() && cell.kind() == Kind::Book {
+            // The refused change is missing in the book.
+            cell.doubt(StaleReason::Hole);
+            self.count(FaultKind::FullBook, 1);
         }
+        published
     }
 
     /// Counts `more` faulty lines of a recording.

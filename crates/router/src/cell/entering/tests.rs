@@ -13,6 +13,7 @@ use super::{NotEntered, Numbered};
 use crate::cell::TopicCell;
 use crate::directory::{Directory, DirectoryLimits};
 use crate::epochs::EpochRule;
+use crate::ingress::{Ingress, Origin};
 use crate::kinds::{KindRule, Kinds};
 use crate::publication::Publication;
 use crate::staleness::StaleRule;
@@ -35,9 +36,13 @@ fn directory() -> Directory {
     Directory::new("e".into(), kinds, limits, Vec::new()).with_epochs(vec![other])
 }
 
-fn open(directory: &Directory, topic: &str) -> Arc<TopicCell> {
+fn ingress() -> Ingress {
+    Ingress::new(Arc::new(directory()))
+}
+
+fn open(ingress: &Ingress, topic: &str) -> Arc<TopicCell> {
     let topic: Topic = topic.parse().expect("a topic");
-    directory.open(&topic).expect("there is room")
+    ingress.directory().open(&topic).expect("there is room")
 }
 
 fn json(text: &str) -> Payload {
@@ -57,8 +62,8 @@ fn numbered(after: u64, seq: u64, ts: Micros) -> Numbered {
 
 #[test]
 fn a_message_enters_once_and_behind_the_one_before_it() {
-    let directory = directory();
-    let cell = open(&directory, "trade.A");
+    let ingress = ingress();
+    let cell = open(&ingress, "trade.A");
     let hole = |head| Err(NotEntered::Hole(Seq(head)));
     for (step, (after, seq, expected)) in [
         (1, 2, hole(0)),
@@ -79,7 +84,7 @@ fn a_message_enters_once_and_behind_the_one_before_it() {
     .enumerate()
     {
         let before = cell.position().seq;
-        let got = directory.apply(&cell, numbered(after, seq, Micros(7)), Micros(9));
+        let got = ingress.apply(&cell, numbered(after, seq, Micros(7)), Micros(9));
         assert_eq!(got.map(|place| place.seq.0), expected, "step {step}");
         let head = expected.map_or(before, Seq);
         assert_eq!(cell.position().seq, head, "step {step}");
@@ -91,11 +96,11 @@ fn a_message_enters_once_and_behind_the_one_before_it() {
 
 #[test]
 fn a_book_that_a_refused_change_had_cost_never_came_back() {
-    let (there, here) = (directory(), directory());
+    let (there, here) = (ingress(), ingress());
     let (source, cell) = (open(&there, "book.A"), open(&here, "book.A"));
     let pass_on = |seq: u64, data: &str, spoil: bool| {
         let before = source.position().seq;
-        let published = there.publish(None, source.topic(), json(data), Micros(seq));
+        let published = there.submit(Origin::Feed, source.topic(), json(data), Micros(seq));
         published.expect("it is a book");
         let mut next = as_numbered(&source.newest().expect("it was published"), before);
         if let (true, Payload::Book(change)) = (spoil, &mut next.payload) {
@@ -132,7 +137,7 @@ fn a_book_that_a_refused_change_had_cost_never_came_back() {
     assert_eq!(book(&cell), book(&source));
     // A broker that has its book may leave messages out, too.
     for seq in [6, 7] {
-        let published = there.publish(None, source.topic(), json(&change(seq)), Micros(seq));
+        let published = there.submit(Origin::Feed, source.topic(), json(&change(seq)), Micros(seq));
         published.expect("it is a book");
     }
     assert_eq!((whole(6), book(&cell)), (Ok(7), book(&source)));
@@ -146,10 +151,11 @@ fn silence_was_counted_from_when_a_message_was_numbered_elsewhere() {
             pattern: ">".parse().expect("a pattern"),
             after_ms: 100,
         };
-        let directory = directory().with_stale_rules(vec![rule]);
-        let cell = open(&directory, "trade.A");
+        let directory = Arc::new(directory().with_stale_rules(vec![rule]));
+        let ingress = Ingress::new(directory.clone());
+        let cell = open(&ingress, "trade.A");
         let arrived = Micros(1_000_000);
-        let place = directory.apply(&cell, numbered(0, 1, ts), arrived);
+        let place = ingress.apply(&cell, numbered(0, 1, ts), arrived);
         assert!(place.is_ok(), "{place:?}");
         for (ms, stale) in [(0, 0), (99, 0), (100, 1)] {
             directory.look_for_stale(arrived.plus_ms(ms));
@@ -233,7 +239,7 @@ fn data(topic: &str, level: u8, whole: bool, now: Micros) -> Payload {
 proptest! {
     #[test]
     fn what_one_directory_numbers_is_seen_the_same_at_another(ops in ops()) {
-        let (there, here) = (directory(), directory());
+        let (there, here) = (ingress(), ingress());
         let sources = TOPICS.map(|topic| open(&there, topic));
         let cells = TOPICS.map(|topic| open(&here, topic));
         let mut log: Vec<(usize, Numbered)> = Vec::new();
@@ -245,11 +251,11 @@ proptest! {
                     let cell = &sources[topic];
                     let before = cell.position().seq;
                     let payload = data(TOPICS[topic], level, whole, now);
-                    if there.publish(None, cell.topic(), payload, now).is_ok() {
+                    if there.submit(Origin::Feed, cell.topic(), payload, now).is_ok() {
                         let newest = cell.newest().expect("it was published");
                         log.push((topic, as_numbered(&newest, before)));
                     }
-                    prop_assert_eq!(cell.position().epoch, there.epoch_of(TOPICS[topic]));
+                    prop_assert_eq!(cell.position().epoch, there.directory().epoch_of(TOPICS[topic]));
                 }
                 Op::Doubt(reason) => sources[2].doubt(reason),
                 Op::LoseBook => {
@@ -265,7 +271,7 @@ proptest! {
                             prop_assert_eq!(entered, Err(NotEntered::Known));
                         } else {
                             let place = entered.expect("it is the next");
-                            prop_assert_eq!((place.seq, place.epoch), (next.seq, here.epoch_of(TOPICS[*topic])));
+                            prop_assert_eq!((place.seq, place.epoch), (next.seq, here.directory().epoch_of(TOPICS[*topic])));
                         }
                     }
                     followed = log.len();
