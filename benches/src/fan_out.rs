@@ -53,8 +53,8 @@ impl HotPath for FanOut {
             let outbox = shard.outbox(*id).expect("an open session");
             let waiting: Vec<_> = outbox.waiting().collect();
             assert_eq!(waiting.len(), 1);
-            let fanout = waiting[0].fanout.expect("an update");
-            assert_eq!(fanout.publication.seq, published.seq);
+            let delivery = waiting[0].delivery.expect("an update");
+            assert_eq!(delivery.publication().seq, published.seq);
         }
         let encodes: u64 = shard.counts().encodes.iter().flatten().sum();
         assert_eq!(encodes, published.seq.0 * self.codecs as u64, "once per codec");

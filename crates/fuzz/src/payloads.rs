@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tickwire_router::{Directory, DirectoryLimits, Ingress, Kinds, Origin, Publication};
+use tickwire_router::{Counts, Directory, DirectoryLimits, Ingress, Kinds, Origin, Publication};
 use tickwire_server::http::parse_line;
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::deflate::Deflater;
@@ -101,7 +101,8 @@ fn reads_as(publication: &Publication, op: DataOp, json: &str, packed: &Node) {
     assert_eq!(data_of(Codec::Json, text), json);
 
     let events = Dialect::Sse(Framing::Bare);
-    let event = publication.frame_for(events, op, &mut Deflater::default()).bytes;
+    publication.encode(events, op, &mut Deflater::default(), &mut Counts::default());
+    let event = publication.encoded(events, op).expect("it was made");
     let event = std::str::from_utf8(event).expect("JSON is UTF-8");
     let lines: Vec<&str> = event
         .split('\n')

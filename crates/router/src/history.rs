@@ -93,7 +93,9 @@ impl History {
     /// If messages after `after` are gone, the number of the first one that is not. `head` is the newest number of the
     /// topic.
     pub(crate) fn gone_before(&self, after: Seq, head: Seq) -> Option<Seq> {
-        let first = Seq(after.0.saturating_add(1 + u64::from(is_planted(Fault::HistoryReachesTooFar))));
+        let first = Seq(after
+            .0
+            .saturating_add(1 + u64::from(is_planted(Fault::HistoryReachesTooFar))));
         let oldest = self.oldest_seq().unwrap_or(head.next());
         (after < head && oldest > first).then_some(oldest)
     }

@@ -1,8 +1,17 @@
 //! The messages that wait for one connection, with their bytes: control before data, and each lane in the order of
 //! arrival.
 //!
-//! The bytes of data are shared and never copied in here. The bytes are bounded by the callers: before or after a push
-//! they check how many wait. A partly written frame is always finished before anything else.
+//! The control lane has control messages. The data lane has publications, and the [notices](notices) that keep their
+//! place among them. Each item holds its bytes, made by the session's dialect, and the values that the router needs from
+//! the message. So it can be [taken back](taking_back) and counted without a look elsewhere: it says which
+//! subscription's messages it stands for, and how many.
+//!
+//! The bytes of publications are shared and never copied in here. The bytes are bounded by the callers: before or after
+//! a push they check how many wait. A partly written frame is always finished before anything else.
+
+mod memory;
+mod notices;
+mod taking_back;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -10,27 +19,177 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_wire::codec::DataOp;
-use tickwire_wire::message::AckResult;
-use tickwire_wire::{CloseCode, Dialect};
+use tickwire_wire::{CloseCode, Dialect, Seq};
 
-use crate::item::{
-    Answer, ControlBytes, Frame, Gap, Item, Joined, Placing, Reach, Sort, Status, Synced, Told,
-};
 use crate::ledger::Settled;
 use crate::planted::{Fault, is_planted};
-use crate::publication::Publication;
+use crate::publication::{Publication, TopicId};
+pub use notices::Reach;
+pub(crate) use notices::{Answer, Gap, Joined, SourceState, Status, Synced};
+use notices::{ControlBytes, Urgent};
 
-/// An empty data lane of a connection in use keeps memory for this many items: allocating it anew for each round of
-/// writing costs more than the rest of a delivery.
-const KEPT_ITEMS: usize = 128;
+/// How a publication came into an outbox. This decides which messages it stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sort {
+    /// An update that was delivered live.
+    Live,
+    /// An update that was pulled from the directory because there was room.
+    Pulled,
+    /// An update of a promised replay. It is kept until it is written.
+    Promised,
+    /// A snapshot of a message that its subscription had not reached.
+    Newer,
+    /// A snapshot of the message that its subscription had reached already.
+    Repeat,
+    /// The snapshot of a book after a gap. It ends the gap.
+    Recovery,
+    /// A snapshot without a subscription.
+    OneShot,
+}
 
-/// A publication on its way from one shard to its subscribers. It is counted without atomics.
-#[derive(Debug)]
-pub struct Fanout {
-    /// The publication that is sent.
-    pub publication: Arc<Publication>,
+impl Sort {
     /// The form in which it is sent.
-    pub op: DataOp,
+    #[inline]
+    pub(crate) const fn op(self) -> DataOp {
+        match self {
+            Self::Live | Self::Pulled | Self::Promised => DataOp::Update,
+            Self::Newer | Self::Repeat | Self::Recovery | Self::OneShot => DataOp::Snapshot,
+        }
+    }
+
+    /// Whether it is a message that its subscription was owed.
+    #[inline]
+    const fn is_owed(self) -> bool {
+        matches!(self, Self::Live | Self::Pulled | Self::Promised | Self::Newer)
+    }
+}
+
+/// A publication in an outbox.
+#[derive(Debug)]
+pub struct Delivery {
+    /// All deliveries that a shard makes of a live publication share it, so that they are counted without atomics.
+    publication: Rc<Arc<Publication>>,
+    /// The number of messages before it that its subscription is not sent because of it.
+    pub(crate) skips: u64,
+    /// The length of its frame in bytes.
+    len: u32,
+    pub(crate) sort: Sort,
+    /// Whether it is the message that tells the client the topic's lineage for its subscription.
+    pub(crate) introduces: bool,
+}
+
+impl Delivery {
+    /// A publication whose frame has `len` bytes. It was made for the dialect of the outbox.
+    #[inline]
+    pub(crate) fn new(publication: Rc<Arc<Publication>>, len: u32, sort: Sort, skips: u64) -> Self {
+        Self {
+            publication,
+            skips,
+            len,
+            sort,
+            introduces: false,
+        }
+    }
+
+    /// The publication.
+    #[inline]
+    #[must_use]
+    pub fn publication(&self) -> &Arc<Publication> {
+        &self.publication
+    }
+
+    /// The form in which it is sent.
+    #[inline]
+    #[must_use]
+    pub fn op(&self) -> DataOp {
+        self.sort.op()
+    }
+
+    /// The owed messages that are settled once it is written.
+    #[inline]
+    fn settles(&self) -> Settled {
+        Settled {
+            delivered: u64::from(self.sort.is_owed()),
+            conflated: self.skips,
+            gapped: 0,
+        }
+    }
+
+    /// The position of its subscription before it.
+    pub(crate) fn before(&self) -> Seq {
+        Seq(self.publication.seq.0 - self.skips - u64::from(self.sort.is_owed()))
+    }
+
+    pub(crate) fn topic(&self) -> TopicId {
+        self.publication.lineage.id
+    }
+
+    /// The bytes, for a connection of `dialect`.
+    fn bytes(&self, dialect: Dialect) -> &[u8] {
+        let encoded = self.publication.encoded(dialect, self.op());
+        encoded.expect("a publication waits with the length of the bytes that were made of it")
+    }
+}
+
+/// A message in the data lane.
+#[derive(Debug)]
+pub(crate) enum Item {
+    Delivery(Delivery),
+    Gap(Box<Gap>),
+    Joined(Box<Joined>),
+    Status(Box<Status>),
+    Synced(Box<Synced>),
+    Answer(Box<Answer>),
+}
+
+// One item is written and read per delivery.
+const _: () = assert!(size_of::<Item>() <= 24);
+
+impl Item {
+    /// The bytes, for a connection of `dialect`.
+    fn bytes(&self, dialect: Dialect) -> &[u8] {
+        match self {
+            Self::Delivery(delivery) => delivery.bytes(dialect),
+            Self::Gap(gap) => &gap.bytes,
+            Self::Joined(joined) => &joined.bytes,
+            Self::Status(status) => &status.bytes,
+            Self::Synced(synced) => &synced.bytes,
+            Self::Answer(answer) => &answer.bytes,
+        }
+    }
+
+    /// The length of the bytes. That of a publication is stored, because it is needed once more per delivery.
+    fn len(&self) -> usize {
+        match self {
+            Self::Delivery(delivery) => delivery.len as usize,
+            Self::Gap(gap) => gap.bytes.len(),
+            Self::Joined(joined) => joined.bytes.len(),
+            Self::Status(status) => status.bytes.len(),
+            Self::Synced(synced) => synced.bytes.len(),
+            Self::Answer(answer) => answer.bytes.len(),
+        }
+    }
+
+    fn delivery(&self) -> Option<&Delivery> {
+        match self {
+            Self::Delivery(delivery) => Some(delivery),
+            _ => None,
+        }
+    }
+
+    /// What it is, with its bytes for a connection of `dialect`.
+    fn waiting(&self, dialect: Dialect) -> Waiting<'_> {
+        let reach = match self {
+            Self::Gap(gap) => gap.reach(),
+            Self::Answer(answer) => answer.reach,
+            Self::Delivery(_) | Self::Joined(_) | Self::Status(_) | Self::Synced(_) => Reach::Nowhere,
+        };
+        Waiting {
+            bytes: self.bytes(dialect),
+            delivery: self.delivery(),
+            reach,
+        }
+    }
 }
 
 /// More bytes were written for a connection than waited for it: the client has got some of them twice.
@@ -61,10 +220,19 @@ impl Bytes {
     #[inline]
     fn of(&mut self, item: &Item) -> &mut usize {
         match item {
-            Item::Frame(Frame { sort: Sort::Live, .. }) | Item::Status(_) => &mut self.live,
+            Item::Delivery(delivery) => self.of_sort(delivery.sort),
             Item::Joined(joined) if joined.live => &mut self.live,
-            Item::Frame(_) | Item::Gap(_) | Item::Joined(_) | Item::Synced(_) => &mut self.pulled,
-            Item::Answer(_) | Item::Placing(_) => &mut self.answers,
+            Item::Status(_) => &mut self.live,
+            Item::Gap(_) | Item::Joined(_) | Item::Synced(_) => &mut self.pulled,
+            Item::Answer(_) => &mut self.answers,
+        }
+    }
+
+    #[inline]
+    fn of_sort(&mut self, sort: Sort) -> &mut usize {
+        match sort {
+            Sort::Live => &mut self.live,
+            _ => &mut self.pulled,
         }
     }
 }
@@ -83,7 +251,7 @@ pub struct Waiting<'a> {
     /// The bytes that are still to be written.
     pub bytes: &'a [u8],
     /// The publication, if it is one.
-    pub fanout: Option<&'a Fanout>,
+    pub delivery: Option<&'a Delivery>,
     /// The position to which it brings its reader, if it is not a publication.
     pub reach: Reach,
 }
@@ -97,7 +265,7 @@ pub struct Outbox {
     written: usize,
     control_bytes: usize,
     bytes: Bytes,
-    control: VecDeque<Told>,
+    control: VecDeque<Urgent>,
     data: VecDeque<Item>,
     /// The code with which the connection is closed, once the close is on its way.
     closed: Option<CloseCode>,
@@ -198,17 +366,20 @@ impl Outbox {
 
     /// Appends a control message.
     pub(crate) fn push_control(&mut self, reach: Reach, bytes: Box<[u8]>) {
-        self.tell(ControlBytes::Own(bytes), true, reach);
+        let (bytes, speaks) = (ControlBytes::Own(bytes), true);
+        self.push_urgent(Urgent { bytes, speaks, reach });
     }
 
     /// Appends a ping or pong.
     pub(crate) fn push_signal(&mut self, bytes: Box<[u8]>) {
-        self.tell(ControlBytes::Own(bytes), false, Reach::Nowhere);
+        let (bytes, speaks, reach) = (ControlBytes::Own(bytes), false, Reach::Nowhere);
+        self.push_urgent(Urgent { bytes, speaks, reach });
     }
 
     /// Appends a control message whose bytes are shared with other connections.
     pub(crate) fn push_shared(&mut self, bytes: Rc<[u8]>) {
-        self.tell(ControlBytes::Shared(bytes), true, Reach::Nowhere);
+        let (bytes, speaks, reach) = (ControlBytes::Shared(bytes), true, Reach::Nowhere);
+        self.push_urgent(Urgent { bytes, speaks, reach });
     }
 
     /// Appends the close with `code`, before the data that waits.
@@ -220,179 +391,66 @@ impl Outbox {
     /// Appends the close with `code`, behind the data that waits.
     pub(crate) fn push_close_behind(&mut self, code: CloseCode, bytes: Box<[u8]>) {
         self.closed = Some(code);
-        self.push_answer(Reach::Nowhere, bytes);
+        self.push_answer(Answer::new(Reach::Nowhere, bytes));
     }
 
-    fn tell(&mut self, bytes: ControlBytes, speaks: bool, reach: Reach) {
-        let told = Told { bytes, speaks, reach };
+    fn push_urgent(&mut self, urgent: Urgent) {
         if is_planted(Fault::AnswersBehindData) {
-            return self.push_answer(reach, told.bytes().into());
+            return self.push_answer(Answer::new(urgent.reach, urgent.bytes().into()));
         }
-        self.control_bytes += told.bytes().len();
-        self.control.push_back(told);
+        self.control_bytes += urgent.bytes().len();
+        self.control.push_back(urgent);
         self.count();
     }
 
     /// Appends an answer that must keep its place among the data.
-    pub(crate) fn push_answer(&mut self, reach: Reach, bytes: Box<[u8]>) {
-        self.push(Item::Answer(Box::new(Answer { reach, bytes })));
+    pub(crate) fn push_answer(&mut self, answer: Answer) {
+        self.push(Item::Answer(Box::new(answer)));
     }
 
-    /// Appends an answer with the positions of subscriptions.
-    pub(crate) fn push_placing(&mut self, placing: Placing) {
-        self.push(Item::Placing(Box::new(placing)));
-    }
-
-    /// Appends a publication.
+    /// Appends a message to the data lane.
     #[inline]
-    pub(crate) fn push_frame(&mut self, frame: Frame) {
-        self.push(Item::Frame(frame));
-    }
-
-    pub(crate) fn push_gap(&mut self, gap: Gap) {
-        self.push(Item::Gap(Box::new(gap)));
-    }
-
-    pub(crate) fn push_joined(&mut self, joined: Joined) {
-        self.push(Item::Joined(Box::new(joined)));
-    }
-
-    pub(crate) fn push_synced(&mut self, synced: Synced) {
-        self.push(Item::Synced(Box::new(synced)));
-    }
-
-    pub(crate) fn push_status(&mut self, status: Status) {
-        self.push(Item::Status(Box::new(status)));
-    }
-
-    #[inline]
-    fn push(&mut self, item: Item) {
+    pub(crate) fn push(&mut self, item: Item) {
         *self.bytes.of(&item) += item.len();
         self.data.push_back(item);
         self.count();
     }
 
-    /// Takes out the publications and gaps that `chosen` selects, except a partly written one, and returns them in
-    /// their order. Answers stay.
-    pub(crate) fn take_back(&mut self, mut chosen: impl FnMut(&Item) -> bool) -> Vec<Item> {
-        let begun = usize::from(self.partial == Partial::Data);
-        let mut taken = Vec::new();
-        let mut kept = VecDeque::new();
-        for (index, item) in std::mem::take(&mut self.data).into_iter().enumerate() {
-            if index < begun || matches!(item, Item::Answer(_) | Item::Placing(_)) || !chosen(&item) {
-                kept.push_back(item);
-            } else {
-                *self.bytes.of(&item) -= item.len();
-                taken.push(item);
-            }
-        }
-        self.data = kept;
-        self.count();
-        taken
-    }
-
-    /// Drops the data frames that `gone` selects, except a partly written one. Returns how many owed messages they
-    /// stood for.
-    pub(crate) fn purge(&mut self, mut gone: impl FnMut(&Item) -> bool) -> u64 {
-        let mut keep_first = self.partial == Partial::Data;
-        let (bytes, mut dropped) = (&mut self.bytes, 0);
-        self.data.retain(|item| {
-            if std::mem::take(&mut keep_first) || !gone(item) {
-                return true;
-            }
-            *bytes.of(item) -= item.len();
-            dropped += item.settles().sum();
-            false
-        });
-        self.count();
-        dropped
-    }
-
-    /// The number of owed messages that the waiting ones stand for, including a partly written one. Looks at everything
-    /// that waits.
-    pub(crate) fn stands_for(&self) -> u64 {
-        self.data.iter().map(|item| item.settles().sum()).sum()
-    }
-
-    /// Replaces each frame of which nothing was written by the result of `newer`, if there is one. `newer` sees the
-    /// last frame first, because a frame that is kept must not follow a newer one.
-    pub(crate) fn refresh(&mut self, mut newer: impl FnMut(&Frame) -> Option<Frame>) {
-        let begun = usize::from(self.partial == Partial::Data);
-        for item in self.data.iter_mut().skip(begun).rev() {
-            if let Item::Frame(frame) = item
-                && let Some(new) = newer(frame)
-            {
-                *self.bytes.of(item) -= item.len();
-                *item = Item::Frame(new);
-                *self.bytes.of(item) += item.len();
-            }
-        }
-        self.count();
-    }
-
-    /// Lets `correct` change the results of each answer of which nothing was written. `correct` gets the answer's
-    /// number, and returns whether it has changed the results.
-    pub(crate) fn correct_answers(&mut self, mut correct: impl FnMut(u32, &mut [AckResult]) -> bool) {
-        let begun = usize::from(self.partial == Partial::Data);
-        for item in self.data.iter_mut().skip(begun) {
-            if let Item::Placing(placing) = item {
-                self.bytes.answers -= placing.len();
-                let number = placing.number;
-                placing.correct(self.dialect, |results| correct(number, results));
-                self.bytes.answers += placing.len();
-            }
-        }
-        self.count();
-    }
-
     /// The oldest waiting publication.
     pub(crate) fn oldest(&self) -> Option<&Publication> {
-        let fanout = self.data.iter().find_map(Item::fanout);
-        fanout.map(|fanout| &*fanout.publication)
+        self.data
+            .iter()
+            .find_map(Item::delivery)
+            .map(|it| &**it.publication)
     }
 
-    /// Bytes of memory that the lanes hold, used or not, without memory that is shared with other connections.
-    #[must_use]
-    pub fn memory_bytes(&self) -> usize {
-        let answers = self.data.iter().filter(|item| item.fanout().is_none());
-        self.data.capacity() * size_of::<Item>()
-            + self.control.capacity() * size_of::<Told>()
-            + self.control_bytes
-            + answers.map(Item::len).sum::<usize>()
+    /// The number of items of the data lane that are partly written: 0 or 1.
+    fn begun(&self) -> usize {
+        usize::from(self.partial == Partial::Data)
     }
 
     /// The waiting messages in the order they must be written.
     pub fn waiting(&self) -> impl Iterator<Item = Waiting<'_>> {
-        let begun = usize::from(self.partial == Partial::Data);
-        let dialect = self.dialect;
-        let first = self
-            .data
-            .range(..begun)
-            .map(move |item| waiting_data(item, dialect));
-        let control = self.control.iter().map(|told| Waiting {
-            bytes: told.bytes(),
-            fanout: None,
-            reach: told.reach,
+        let (begun, dialect) = (self.begun(), self.dialect);
+        let control = self.control.iter().map(|urgent| Waiting {
+            bytes: urgent.bytes(),
+            delivery: None,
+            reach: urgent.reach,
         });
-        let rest = self
-            .data
-            .range(begun..)
-            .map(move |item| waiting_data(item, dialect));
-        first
-            .chain(control)
-            .chain(rest)
-            .enumerate()
-            .map(|(index, mut waiting)| {
-                if index == 0 {
-                    waiting.bytes = &waiting.bytes[self.written..];
-                }
-                waiting
-            })
+        let first = self.data.range(..begun).map(move |item| item.waiting(dialect));
+        let rest = self.data.range(begun..).map(move |item| item.waiting(dialect));
+        let all = first.chain(control).chain(rest).enumerate();
+        all.map(|(index, mut waiting)| {
+            if index == 0 {
+                waiting.bytes = &waiting.bytes[self.written..];
+            }
+            waiting
+        })
     }
 
     /// Records that `count` bytes of those that [`Self::waiting`] gave were written. Calls `done` with each publication
     /// whose last byte was among them.
-    pub(crate) fn advance(&mut self, count: usize, mut done: impl FnMut(&Fanout)) -> Advance {
+    pub(crate) fn advance(&mut self, count: usize, mut done: impl FnMut(&Delivery)) -> Advance {
         let (mut count, mut spoke) = (count + self.written, false);
         let (mut settled, mut excess) = (Settled::default(), 0);
         loop {
@@ -406,25 +464,13 @@ impl Outbox {
                 if count >= len {
                     spoke = true;
                     // The item is looked at once only, as this is done once per delivery.
-                    match item {
-                        Item::Frame(frame) => {
-                            done(&frame.fanout);
-                            settled.delivered += u64::from(frame.delivers());
-                            settled.conflated += frame.skips;
-                            if frame.sort == Sort::Live {
-                                self.bytes.live -= len;
-                            } else {
-                                self.bytes.pulled -= len;
-                            }
-                        }
-                        Item::Gap(gap) => {
-                            settled.gapped += gap.gaps();
-                            self.bytes.pulled -= len;
-                        }
-                        Item::Joined(joined) if joined.live => self.bytes.live -= len,
-                        Item::Joined(_) | Item::Synced(_) => self.bytes.pulled -= len,
-                        Item::Status(_) => self.bytes.live -= len,
-                        Item::Answer(_) | Item::Placing(_) => self.bytes.answers -= len,
+                    if let Item::Delivery(delivery) = item {
+                        done(delivery);
+                        settled += delivery.settles();
+                        *self.bytes.of_sort(delivery.sort) -= len;
+                    } else {
+                        settled.gapped += item.stands_for();
+                        *self.bytes.of(item) -= len;
                     }
                     self.data.pop_front();
                 }
@@ -461,31 +507,5 @@ impl Outbox {
             settled,
             excess,
         }
-    }
-
-    /// Frees memory that an empty lane no longer needs. Call this now and then, so that an idle connection keeps no
-    /// memory.
-    pub(crate) fn rest(&mut self) {
-        if self.data.is_empty() {
-            self.data = VecDeque::new();
-        }
-    }
-
-    /// Frees the memory of a burst.
-    fn shrink(&mut self) {
-        if self.data.is_empty() && self.data.capacity() > KEPT_ITEMS {
-            self.data = VecDeque::new();
-        }
-        if self.control.is_empty() && self.control.capacity() > 0 {
-            self.control = VecDeque::new();
-        }
-    }
-}
-
-fn waiting_data(item: &Item, dialect: Dialect) -> Waiting<'_> {
-    Waiting {
-        bytes: item.bytes(dialect),
-        fanout: item.fanout(),
-        reach: item.reach(),
     }
 }

@@ -11,6 +11,7 @@ use tickwire_wire::frame::{Frames, Shared, payload_of};
 use tickwire_wire::message::StaleReason;
 use tickwire_wire::{Codec, Dialect, Epoch, Kind, Micros, Payload, Seq, Topic};
 
+use crate::counts::Counts;
 use crate::memory::{Held, MESSAGE_OVERHEAD, Memory, Place};
 
 /// A topic's number in its directory: dense, from 0, never used again for another topic.
@@ -83,7 +84,7 @@ impl Publication {
     /// The whole plain frame, including its header, for readers of `codec`. Also returns whether this call encoded it.
     pub fn frame(&self, codec: Codec, op: DataOp) -> (&[u8], bool) {
         let frames = self.frames(op);
-        if let Some(bytes) = frames.peek(codec.into()) {
+        if let Some(bytes) = frames.encoded(codec.into()) {
             return (bytes, false); // as for all readers but the first
         }
         let (bytes, encoded) = frames.get(codec, op, self.stamp(), &self.payload);
@@ -98,20 +99,21 @@ impl Publication {
         payload_of(self.frame(Codec::Json, op).0)
     }
 
-    /// The whole frame or event, including its header, for subscribers of `dialect`. `deflater` compresses it if the
-    /// dialect needs that and it was not compressed before.
-    pub fn frame_for(&self, dialect: Dialect, op: DataOp, deflater: &mut Deflater) -> Shared<'_> {
+    /// Makes the whole frame or event, including its header, for subscribers of `dialect`, unless it was made before.
+    /// What is made is counted in `counts`. `deflater` compresses it if the dialect needs that. Returns its length.
+    pub fn encode(&self, dialect: Dialect, op: DataOp, deflater: &mut Deflater, counts: &mut Counts) -> u32 {
         let frames = self.frames(op);
-        if let Some(bytes) = frames.peek(dialect) {
-            // This is so for all readers but the first.
-            return Shared {
-                bytes,
-                encoded: [None; 2],
-            };
-        }
-        let shared = frames.get_for(dialect, op, self.stamp(), &self.payload, deflater);
-        self.count(&shared);
-        shared
+        let bytes = match frames.encoded(dialect) {
+            Some(bytes) => bytes, // as for all receivers but the first
+            None => {
+                let shared = frames.encode(dialect, op, self.stamp(), &self.payload, deflater);
+                self.count(&shared);
+                counts.encoded(op, &shared);
+                shared.bytes
+            }
+        };
+        // Books are the longest, and are bounded far below 4 GiB.
+        u32::try_from(bytes.len()).unwrap_or(u32::MAX)
     }
 
     /// Counts the memory of new encodings.
@@ -122,15 +124,15 @@ impl Publication {
         }
     }
 
-    /// The result of [`Self::frame_for`], if it was called before.
+    /// The bytes that [`Self::encode`] has made.
     #[inline]
     #[must_use]
-    pub fn made(&self, dialect: Dialect, op: DataOp) -> Option<&[u8]> {
+    pub fn encoded(&self, dialect: Dialect, op: DataOp) -> Option<&[u8]> {
         let frames = match op {
             DataOp::Update => &self.update,
             DataOp::Snapshot => &**self.snapshot.get()?,
         };
-        frames.peek(dialect)
+        frames.encoded(dialect)
     }
 
     fn frames(&self, op: DataOp) -> &Frames {
@@ -208,16 +210,16 @@ mod tests {
             threshold_bytes: 0,
         });
         let plain = Codec::ALL.map(|codec| publication.frame(codec, DataOp::Update).0.len());
+        let mut encode = |dialect| {
+            publication.encode(dialect, DataOp::Update, &mut deflater, &mut Counts::default());
+            publication.encoded(dialect, DataOp::Update).expect("it was made")
+        };
         let deflated = Codec::ALL.map(|codec| {
-            let variant = Variant::deflated(codec, WindowBits::MAX);
-            let frame = publication
-                .frame_for(variant.into(), DataOp::Update, &mut deflater)
-                .bytes;
+            let frame = encode(Variant::deflated(codec, WindowBits::MAX).into());
             if is_deflated(frame) { frame.len() } else { 0 }
         });
-        let events = Dialect::Sse(Framing::Chunked);
-        let event = publication.frame_for(events, DataOp::Update, &mut deflater);
-        let frames = plain.into_iter().chain(deflated).chain([event.bytes.len()]);
+        let event = encode(Dialect::Sse(Framing::Chunked));
+        let frames = plain.into_iter().chain(deflated).chain([event.len()]);
         size_of::<Publication>() + publication.payload.heap_bytes() + frames.sum::<usize>()
     }
 

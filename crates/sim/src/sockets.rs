@@ -80,10 +80,10 @@ impl Sockets<'_> {
             return;
         };
         let mut last = [0; NAMES.len()];
-        for fanout in outbox.waiting().skip(1).filter_map(|waiting| waiting.fanout) {
-            let publication = &fanout.publication;
+        for delivery in outbox.waiting().skip(1).filter_map(|waiting| waiting.delivery) {
+            let publication = delivery.publication();
             if let Some(topic) = topics::find(publication.lineage.topic.as_str())
-                && fanout.op == DataOp::Update
+                && delivery.op() == DataOp::Update
             {
                 last[topic] = publication.seq.0;
             }

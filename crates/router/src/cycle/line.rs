@@ -4,7 +4,7 @@ use tickwire_wire::Micros;
 use tickwire_wire::frame::{Limits, Parser};
 
 use super::event_stream::{EventStream, Pieces, Taken};
-use crate::outbox::{Fanout, Overrun};
+use crate::outbox::{Delivery, Overrun};
 use crate::session::SessionId;
 use crate::shard::Shard;
 
@@ -123,7 +123,7 @@ impl Line {
         (id, count): (SessionId, usize),
         pieces: &Pieces,
         now: Micros,
-        done: impl FnMut(&Fanout),
+        done: impl FnMut(&Delivery),
     ) -> Result<(), Overrun> {
         let taken = match self.stream_mut() {
             Some(stream) => stream.took(count, pieces),

@@ -7,7 +7,6 @@
 mod connections;
 mod event_stream;
 mod line;
-mod messages;
 mod parked;
 mod reading;
 mod track;

@@ -11,14 +11,14 @@
 use std::io;
 use std::ops::Range;
 
-use tickwire_wire::frame::Parser;
-use tickwire_wire::{Dialect, Micros};
+use tickwire_wire::frame::{Event, Opcode, Parser};
+use tickwire_wire::{Codec, Dialect, Micros, Refusal};
 
-use super::messages::handle_event;
 use super::{Connections, Heard, Protocol, Turn};
 use crate::ingress::Origin;
 use crate::planted::{Fault, is_planted};
 use crate::session::SessionId;
+use crate::shard::Shard;
 
 /// Reads of one connection in a row before the others get their turn.
 const READS_IN_A_ROW: usize = 4;
@@ -254,5 +254,29 @@ impl<C: Connections> Turn<'_, C> {
             }
         }
         self.cycle.scratch = scratch;
+    }
+}
+
+/// Handles one frame or message of a client.
+fn handle_event(shard: &mut Shard, id: SessionId, codec: Codec, event: Event<'_>, now: Micros) {
+    match event {
+        Event::Message { opcode, payload } if shard.echoes(id) => shard.echo(id, opcode, payload),
+        Event::Message { opcode, payload } if opcode == codec.opcode() => {
+            shard.request(id, codec.decode_request(payload), now);
+        }
+        Event::Message { .. } => {
+            let wanted = if codec.opcode() == Opcode::Text {
+                "text"
+            } else {
+                "binary"
+            };
+            let name = codec.subprotocol();
+            let refusal =
+                Refusal::bad_request(format!("this connection speaks {name}: send {wanted} messages"));
+            shard.refuse(id, None, refusal, now);
+        }
+        Event::Ping(payload) => shard.ping(id, payload, now),
+        Event::Pong(_) => shard.pong(id, now),
+        Event::Close { code, .. } => shard.close_received(id, code, now),
     }
 }

@@ -5,7 +5,7 @@ use tickwire_wire::sse::Cursor;
 use tickwire_wire::{Epoch, Kind, Seq};
 
 use crate::directory::Directory;
-use crate::item::Reach;
+use crate::outbox::Reach;
 use crate::outbox::Waiting;
 use crate::planted::{Fault, is_planted};
 use crate::publication::TopicId;
@@ -63,8 +63,8 @@ impl Track {
 
     /// Moves the stream to its position after the waiting message. `None` if the message has no position.
     pub(super) fn follow(&mut self, waiting: &Waiting<'_>, directory: &Directory) -> Option<Step> {
-        let (topic, seq) = match (waiting.fanout, waiting.reach) {
-            (Some(fanout), _) => (fanout.publication.lineage.id, fanout.publication.seq),
+        let (topic, seq) = match (waiting.delivery, waiting.reach) {
+            (Some(delivery), _) => (delivery.publication().lineage.id, delivery.publication().seq),
             (None, Reach::To(topic, seq)) => (topic, seq),
             // It says where the stream is already.
             (None, Reach::Begins) => return Some(self.step(0)),

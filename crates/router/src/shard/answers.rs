@@ -8,7 +8,7 @@ use tickwire_wire::message::AckResult;
 use tickwire_wire::{CloseCode, Control, ErrorCode, Kind, Refusal};
 
 use super::Shard;
-use crate::item::Reach;
+use crate::outbox::Reach;
 use crate::session::{SessionId, Transport};
 
 impl Shard {
@@ -56,7 +56,8 @@ impl Shard {
         answer: impl FnOnce() -> Result<Vec<AckResult>, Refusal>,
     ) {
         if self
-            .session(id)
+            .sessions
+            .get_mut(id)
             .is_some_and(|session| session.transport == Transport::Sse)
         {
             self.answered.entry(id).or_insert_with(answer);

@@ -24,7 +24,7 @@ impl Shard {
 
     /// Hands a session out as gone, once.
     pub(super) fn give_up(&mut self, id: SessionId) {
-        if let Some(session) = self.session(id)
+        if let Some(session) = self.sessions.get_mut(id)
             && matches!(session.phase, Phase::Leaving(_) | Phase::Closing(_))
         {
             session.phase = Phase::GivenUp;
@@ -35,7 +35,7 @@ impl Shard {
 
     /// Ends a session with a close. The data that waits for it is dropped, except a partly written frame.
     pub fn close(&mut self, id: SessionId, code: CloseCode, reason: &str, now: Micros) {
-        if self.open_session(id).is_none() {
+        if self.sessions.open(id).is_none() {
             return;
         }
         self.counts.closed(code);
@@ -43,7 +43,9 @@ impl Shard {
         self.expires_never(id);
         self.unsubscribe_all(id);
         let deadline = now.plus_ms(self.settings.close_timeout_ms);
-        let Some(session) = self.session(id) else { return };
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
         session.phase = Phase::Closing(deadline);
         let dropped = session.outbox.purge(|_| true);
         let bytes = session.dialect.close(code, reason);
@@ -64,7 +66,7 @@ impl Shard {
 
     /// Ends a session whose client does not read the answers to its requests.
     pub(super) fn close_if_drowning(&mut self, id: SessionId, now: Micros) {
-        let drowning = self.open_session(id).is_some_and(|session| {
+        let drowning = self.sessions.open(id).is_some_and(|session| {
             session.transport != Transport::Echo
                 && session.outbox.control_bytes()
                     + session.outbox.answer_bytes()

@@ -3,14 +3,12 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tickwire_wire::codec::DataOp;
 use tickwire_wire::{Dialect, Micros};
 
 use super::Shard;
 use super::joined::joined_bytes;
 use super::status::StatusBytes;
-use crate::item::{self, Frame, Joined, Sort};
-use crate::outbox::Fanout;
+use crate::outbox::{Delivery, Item, Joined, Sort};
 use crate::planted::{Fault, is_planted};
 use crate::publication::{Publication, TopicId};
 
@@ -86,15 +84,13 @@ impl Shard {
     /// continues from the directory later. Returns how many subscribers got it. The caller then calls
     /// [`Self::lag_overfull`].
     pub(super) fn hand_all(&mut self, publication: &Arc<Publication>, rated: Option<usize>) -> usize {
-        let (topic, op) = (publication.lineage.id, DataOp::Update);
+        let topic = publication.lineage.id;
         let slot = &mut self.slots[topic.index()];
         let subscribers = match rated {
             None => &mut slot.subscribers,
             Some(index) => &mut slot.rated[index].subscribers,
         };
-        let publication = publication.clone();
-        let fanout = Rc::new(Fanout { publication, op });
-        let publication = &fanout.publication;
+        let publication = Rc::new(publication.clone());
         // The lengths of its frames by dialect; 0 where not known yet.
         let mut lengths = [0; Dialect::COUNT];
         let (mut statuses, mut handed) = (StatusBytes::default(), 0);
@@ -126,23 +122,24 @@ impl Shard {
                 let dialect = session.dialect;
                 let bytes = joined_bytes(cell, &mut slot.announcement, dialect, subscriber.after);
                 let live = true;
-                session.outbox.push_joined(Joined { topic, live, bytes });
+                session
+                    .outbox
+                    .push(Item::Joined(Box::new(Joined { topic, live, bytes })));
                 subscriber.opening.introduce();
             }
             subscriber.after = publication.seq;
             if subscriber.told.doubt() != publication.doubt {
-                statuses.push(session, subscriber, publication);
+                statuses.push(session, subscriber, &publication);
             }
             let length = &mut lengths[session.dialect.index()];
             if *length == 0 {
-                let shared = publication.frame_for(session.dialect, op, &mut self.deflater);
-                *length = item::length(shared.bytes);
-                self.counts.encoded(op, &shared);
+                let op = Sort::Live.op();
+                *length = publication.encode(session.dialect, op, &mut self.deflater, &mut self.counts);
             }
-            let frame = |sort, skips| Frame::new(fanout.clone(), *length, sort, skips);
-            session.outbox.push_frame(frame(Sort::Live, skips));
+            let delivery = |skips| Delivery::new(publication.clone(), *length, Sort::Live, skips);
+            session.outbox.push(Item::Delivery(delivery(skips)));
             if is_planted(Fault::QueuedTwice) && publication.seq.0 % 16 == 7 {
-                session.outbox.push_frame(frame(Sort::Repeat, 0));
+                session.outbox.push(Item::Delivery(delivery(0)));
             }
             self.pressed |= session.reader.presses(session.outbox.live_bytes());
             handed += 1;

@@ -16,7 +16,7 @@ use tickwire_wire::{CloseCode, Control, Micros};
 
 use super::Shard;
 use super::lagging::move_back;
-use crate::item::Item;
+use crate::outbox::Item;
 use crate::planted::{Fault, is_planted};
 use crate::session::{Phase, SessionId};
 
@@ -134,7 +134,7 @@ impl Shard {
         };
         self.send_control(id, &message);
         let at = Micros(now.0.saturating_add(after_us));
-        if let Some(session) = self.session(id) {
+        if let Some(session) = self.sessions.get_mut(id) {
             session.timers.leave_at(at);
             let entry = Reverse((at, id, session.generation));
             self.deadlines.push(entry);
@@ -143,7 +143,7 @@ impl Shard {
 
     /// Ends a session with 4000 behind the data that waits for it.
     pub(super) fn depart(&mut self, id: SessionId, now: Micros) {
-        if self.open_session(id).is_none() {
+        if self.sessions.open(id).is_none() {
             return;
         }
         self.counts.closed(CloseCode::DRAIN);
@@ -153,7 +153,9 @@ impl Shard {
             .draining
             .as_ref()
             .map_or(0, |draining| draining.plan.patience_ms);
-        let Some(session) = self.session(id) else { return };
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
         let until = now.plus_ms(patience_ms);
         session.phase = Phase::Leaving(until);
         let bytes = session.dialect.close(CloseCode::DRAIN, REASON);
@@ -178,7 +180,7 @@ impl Shard {
             if let Some((topic, before)) = item.stood_before() {
                 stood.entry(topic).or_insert(before);
             }
-            !matches!(item, Item::Answer(_) | Item::Placing(_))
+            !matches!(item, Item::Answer(_))
         });
         // An ack that stood behind them must not tell its client that it has them.
         if !is_planted(Fault::AckOfDropped) {

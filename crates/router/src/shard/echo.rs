@@ -8,7 +8,7 @@
 use tickwire_wire::frame::Opcode;
 
 use super::Shard;
-use crate::item::Reach;
+use crate::outbox::Reach;
 use crate::session::{Session, SessionId, Transport};
 
 impl Shard {

@@ -13,7 +13,7 @@ use tickwire_wire::{Control, Dialect, Seq};
 use super::Subscriber;
 use super::session_mut::SessionMut;
 use crate::cell::TopicCell;
-use crate::item::Joined;
+use crate::outbox::{Item, Joined};
 use crate::planted::{Fault, is_planted};
 use crate::publication::TopicId;
 
@@ -78,7 +78,9 @@ impl SessionMut<'_> {
         {
             let bytes = joined_bytes(cell, &mut slot.announcement, self.session.dialect, after);
             let live = false;
-            self.session.outbox.push_joined(Joined { topic, live, bytes });
+            self.session
+                .outbox
+                .push(Item::Joined(Box::new(Joined { topic, live, bytes })));
             subscriber.opening.introduce();
         }
     }

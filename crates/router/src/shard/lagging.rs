@@ -17,7 +17,7 @@ use tickwire_wire::{Micros, Seq};
 
 use super::session_mut::SessionMut;
 use super::{First, Shard};
-use crate::item::{self, Frame, Item, Sort, SourceState};
+use crate::outbox::{Delivery, Item, Sort, SourceState};
 use crate::planted::{Fault, is_planted};
 use crate::positions::Missed;
 use crate::publication::{Publication, TopicId};
@@ -127,7 +127,7 @@ impl SessionMut<'_> {
                 session.subscriptions.syncs.take_back(synced.request);
             }
             let Some(topic) = item.topic() else { continue };
-            if matches!(&item, Item::Frame(frame) if frame.sort == Sort::OneShot) {
+            if matches!(&item, Item::Delivery(delivery) if delivery.sort == Sort::OneShot) {
                 session.subscriptions.shoot_again(topic);
                 continue;
             }
@@ -140,7 +140,7 @@ impl SessionMut<'_> {
                 session.subscriptions.syncs.bring_again(&mut subscription.awaited);
             }
             match item {
-                Item::Answer(_) | Item::Placing(_) | Item::Synced(_) => {}
+                Item::Answer(_) | Item::Synced(_) => {}
                 Item::Joined(_) => subscriber.opening.take_back(!is_planted(Fault::LineageTakenBack)),
                 Item::Status(status) => subscriber.told = status.before,
                 Item::Gap(gap) if gap.reason != GapReason::Slow => {
@@ -160,16 +160,16 @@ impl SessionMut<'_> {
                         subscriber.opening.set_first(First::Nothing);
                     }
                 }
-                Item::Frame(frame) => {
-                    let too_far = is_planted(Fault::TakenBackTooFar) && frame.sort == Sort::Live;
-                    subscriber.after = Seq(frame.before().0 + u64::from(too_far));
-                    subscriber.opening.take_back(frame.introduces);
-                    match frame.sort {
+                Item::Delivery(delivery) => {
+                    let too_far = is_planted(Fault::TakenBackTooFar) && delivery.sort == Sort::Live;
+                    subscriber.after = Seq(delivery.before().0 + u64::from(too_far));
+                    subscriber.opening.take_back(delivery.introduces);
+                    match delivery.sort {
                         Sort::Newer | Sort::Repeat => subscriber.opening.set_first(First::Snapshot),
                         Sort::Recovery => subscriber.opening.set_first(First::Recovery),
                         Sort::Promised if is_planted(Fault::PromiseForgotten) => {}
                         Sort::Promised => {
-                            session.subscriptions.promise_again(&frame.fanout.publication);
+                            session.subscriptions.promise_again(delivery.publication());
                         }
                         Sort::Live | Sort::Pulled | Sort::OneShot => {}
                     }
@@ -194,17 +194,16 @@ impl SessionMut<'_> {
         // The newest message may change meanwhile: whether a topic's last frame is replaced is decided once.
         let mut decided = FxHashSet::default();
         let (counts, deflater) = (&mut *self.counts, &mut *self.deflater);
-        session.outbox.refresh(|frame| {
-            if matches!(frame.sort, Sort::OneShot) {
+        session.outbox.refresh(|waiting| {
+            if waiting.sort == Sort::OneShot {
                 return None;
             }
-            let topic = frame.topic();
+            let topic = waiting.topic();
             let slot = &mut slots[topic.index()];
             let place = subscriptions.place_of(topic)?;
             let subscriber = slot.at(place);
-            let publication = &frame.fanout.publication;
             let newer_may_wait = subscriber.behind || place.class.is_limited();
-            if subscriber.every || !newer_may_wait || subscriber.after != publication.seq {
+            if subscriber.every || !newer_may_wait || subscriber.after != waiting.publication().seq {
                 return None;
             }
             if subscriber.told == SourceState::Silent {
@@ -218,18 +217,18 @@ impl SessionMut<'_> {
                 return None; // older ones, the snapshot or a kept frame come behind it
             }
             let newest: Arc<Publication> = slot.cell.as_ref()?.newest()?;
-            let skips = newest.seq.0.checked_sub(frame.before().0 + 1)?;
+            let skips = newest.seq.0.checked_sub(waiting.before().0 + 1)?;
             slot.at_mut(place).after = newest.seq;
             learnt.push((topic, newest.seq));
-            let op = frame.fanout.op;
+            let op = waiting.op();
             let sort = match op {
                 DataOp::Update => Sort::Pulled,
                 DataOp::Snapshot => Sort::Newer,
             };
-            let shared = newest.frame_for(dialect, op, deflater);
-            let length = item::length(shared.bytes);
-            counts.encoded(op, &shared);
-            Some(Frame::of(newest, op, length, sort, skips).introducing(frame.introduces))
+            let len = newest.encode(dialect, op, deflater, counts);
+            let mut newer = Delivery::new(newest.into(), len, sort, skips);
+            newer.introduces = waiting.introduces;
+            Some(newer)
         });
         session.reader.set_superseded(may_be_again);
         for (topic, seq) in learnt {
@@ -259,11 +258,11 @@ pub(super) fn move_back(results: &mut [AckResult], standing: impl Fn(&str) -> Op
 /// asked for since.
 fn begins(item: &Item) -> bool {
     match item {
-        Item::Frame(frame) => match frame.sort {
+        Item::Delivery(delivery) => match delivery.sort {
             Sort::Newer | Sort::Repeat | Sort::Recovery | Sort::Promised | Sort::Pulled => true,
             Sort::Live | Sort::OneShot => false,
         },
         Item::Gap(gap) => gap.reason != GapReason::Slow,
-        Item::Joined(_) | Item::Status(_) | Item::Synced(_) | Item::Answer(_) | Item::Placing(_) => false,
+        Item::Joined(_) | Item::Status(_) | Item::Synced(_) | Item::Answer(_) => false,
     }
 }

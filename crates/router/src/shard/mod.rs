@@ -63,8 +63,7 @@ use crate::counts::Counts;
 use crate::directory::Directory;
 use crate::index::PatternIndex;
 use crate::ingress::Ingress;
-use crate::item::Reach;
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, Reach};
 use crate::pace::Pace;
 use crate::publication::{Publication, TopicId};
 use crate::queue::{Batch, ShardId};
@@ -111,8 +110,7 @@ struct Expectations {
 ///    [`remove`](Self::remove) for each, as for one whose connection has ended by itself, and does not use the number again until
 ///    `open` returns it. [`part`](Self::part) takes out subscriptions of sessions that have ended until it returns `false`.
 ///
-/// There is more to do at once if `drain` or `part` say so, or if [`dirty_count`](Self::dirty_count) is not 0. An owner whose
-/// connections ask for bytes calls [`refill`](Self::refill) in place of `next_dirty` and `writable`.
+/// There is more to do at once if `drain` or `part` say so, or if [`dirty_count`](Self::dirty_count) is not 0.
 ///
 /// ```
 /// use tickwire_router::{SessionId, Shard};
@@ -314,25 +312,16 @@ impl Shard {
         format!("{}-{generation:x}", self.id.0)
     }
 
-    fn session(&mut self, id: SessionId) -> Option<&mut Session> {
-        self.sessions.get_mut(id)
-    }
-
-    /// The session `id`, if it is neither closing nor gone.
-    fn open_session(&mut self, id: SessionId) -> Option<&mut Session> {
-        self.session(id).filter(|session| session.is_open())
-    }
-
     fn send_control(&mut self, id: SessionId, message: &Control) {
         let reach = self.reach_of(message);
-        if let Some(session) = self.open_session(id) {
+        if let Some(session) = self.sessions.open(id) {
             let bytes = session.dialect.control(message);
             self.send_bytes(id, reach, bytes);
         }
     }
 
     fn send_bytes(&mut self, id: SessionId, reach: Reach, bytes: Box<[u8]>) {
-        if let Some(session) = self.open_session(id) {
+        if let Some(session) = self.sessions.open(id) {
             session.outbox.push_control(reach, bytes);
             self.mark_dirty(id);
         }
@@ -369,7 +358,8 @@ impl Shard {
         while let Some((id, generation)) = self.gone.pop_front() {
             // The number of a session that was removed meanwhile may belong to another session now.
             if self
-                .session(id)
+                .sessions
+                .get_mut(id)
                 .is_some_and(|session| session.generation == generation && session.phase == Phase::GivenUp)
             {
                 return Some(id);

@@ -16,7 +16,7 @@ use tickwire_wire::message::{AckResult, Positions, Since, Subscribe, TopicReques
 use tickwire_wire::{Control, ErrorCode, Micros, Pattern, Refusal, RequestId, Seq};
 
 use super::Shard;
-use super::requests::Answer;
+use super::requests::TopicAnswer;
 use super::wide::Wide;
 use crate::planted::{Fault, is_planted};
 use crate::positions::{self, Places};
@@ -105,7 +105,7 @@ pub(crate) struct Unfinished {
     /// The bytes that the answers hold beside their places.
     answer_bytes: usize,
     /// The answers to its first names, in their order.
-    answers: Vec<Answer>,
+    answers: Vec<TopicAnswer>,
     /// The next name, if it is a wildcard that was begun.
     wide: Option<Wide>,
     /// Positions that were sent before it.
@@ -129,7 +129,7 @@ impl Unfinished {
     fn memory_bytes(&self) -> usize {
         size_of::<Self>()
             + self.request_bytes
-            + self.answers.capacity() * size_of::<Answer>()
+            + self.answers.capacity() * size_of::<TopicAnswer>()
             + self.answer_bytes
             + self.wide.as_ref().map_or(0, Wide::memory_bytes)
             + self.ahead.as_deref().map_or(0, positions::memory_bytes)
@@ -146,7 +146,7 @@ impl Unfinished {
 
 /// The state of a name after a piece.
 pub(super) enum Step {
-    Done(Answer),
+    Done(TopicAnswer),
     /// The name is a wildcard, and some of its topics are still to be found or handled.
     Wide(Wide),
 }
@@ -212,7 +212,7 @@ impl Shard {
 
     /// Does one more piece of a session's request under way. Returns whether there was one.
     pub fn go_on(&mut self, id: SessionId, now: Micros) -> bool {
-        let session = self.open_session(id);
+        let session = self.sessions.open(id);
         let unfinished = session.and_then(|session| session.unfinished.take());
         match unfinished {
             Some(unfinished) => {
@@ -236,7 +236,7 @@ impl Shard {
         }
         let answers = Vec::with_capacity(request.names());
         let mut ahead = None;
-        if let Some(session) = self.open_session(id)
+        if let Some(session) = self.sessions.open(id)
             && let Naming::Subscribe(request) = &request
         {
             ahead = session.subscriptions.positions.take();
@@ -343,7 +343,7 @@ impl Shard {
                 return;
             }
             Ok(Step::Done(answer)) => answer,
-            Err(refusal) => Answer::refused(name, refusal),
+            Err(refusal) => TopicAnswer::refused(name, refusal),
         };
         self.piece.names += 1;
         unfinished.answer_bytes += answer.heap_bytes();
@@ -355,7 +355,7 @@ impl Shard {
     fn unsubscribe_one(&mut self, id: SessionId, topic: &str, now: Micros) -> Result<Step, Refusal> {
         let pattern: Pattern = topic.parse()?;
         let is_there = |session: &mut Session| session.subscriptions.patterns.has(&pattern);
-        if !self.open_session(id).is_some_and(is_there) {
+        if !self.sessions.open(id).is_some_and(is_there) {
             let reason = "no subscription of this connection has this name";
             return Err(Refusal::new(ErrorCode::NotSubscribed, reason));
         }
@@ -366,7 +366,7 @@ impl Shard {
         let left = self.unsubscribe(id, &pattern);
         self.piece.visited += 1;
         self.piece.left.extend(left);
-        Ok(Step::Done(Answer::new(AckResult {
+        Ok(Step::Done(TopicAnswer::new(AckResult {
             topic: topic.to_owned(),
             ..AckResult::default()
         })))

@@ -10,7 +10,7 @@ use super::Subscriber;
 use super::session_mut::SessionMut;
 use super::status::StatusBytes;
 use crate::cell::TopicCell;
-use crate::item::{self, Frame, Gap, Sort};
+use crate::outbox::{Delivery, Gap, Item, Sort};
 use crate::planted::{Fault, is_planted};
 use crate::publication::Publication;
 
@@ -55,19 +55,15 @@ impl SessionMut<'_> {
         skips: u64,
         introduces: bool,
     ) {
-        let op = match sort {
-            Sort::Live | Sort::Pulled | Sort::Promised => DataOp::Update,
-            Sort::Newer | Sort::Repeat | Sort::Recovery | Sort::OneShot => DataOp::Snapshot,
-        };
-        let shared = publication.frame_for(self.session.dialect, op, self.deflater);
-        let length = item::length(shared.bytes);
-        self.counts.encoded(op, &shared);
+        let (dialect, op) = (self.session.dialect, sort.op());
+        let len = publication.encode(dialect, op, self.deflater, self.counts);
         match op {
             DataOp::Update => self.counts.updates += 1,
             DataOp::Snapshot => self.counts.snapshots += 1,
         }
-        let frame = Frame::of(publication, op, length, sort, skips).introducing(introduces);
-        self.session.outbox.push_frame(frame);
+        let mut delivery = Delivery::new(publication.into(), len, sort, skips);
+        delivery.introduces = introduces;
+        self.session.outbox.push(Item::Delivery(delivery));
     }
 
     /// Tells a subscription that messages `from` to `to` will not come. The subscription continues after them.
@@ -98,7 +94,7 @@ impl SessionMut<'_> {
             bytes: self.session.dialect.control(&gap),
         };
         if !(is_planted(Fault::GapNotSent) && from.0 % 8 == 3) {
-            self.session.outbox.push_gap(gap);
+            self.session.outbox.push(Item::Gap(Box::new(gap)));
         }
         subscriber.after = to;
         subscriber.opening.introduce();

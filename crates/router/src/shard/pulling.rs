@@ -9,7 +9,7 @@ use tickwire_wire::message::GapReason;
 use super::session_mut::SessionMut;
 use super::{First, Shard, Subscriber};
 use crate::cell::TopicCell;
-use crate::item::Sort;
+use crate::outbox::Sort;
 use crate::planted::{Fault, is_planted};
 use crate::publication::{Publication, TopicId};
 use crate::pulls::Pull;

@@ -12,13 +12,13 @@ use super::Shard;
 use super::piecewise::Naming;
 use crate::bucket::SharedBucket;
 use crate::counts::Op;
-use crate::item::Placing;
+use crate::outbox::Answer;
 use crate::planted::{Fault, is_planted};
 use crate::session::{Session, SessionId, TooFast};
 
 /// The answer to one topic of a request, and what follows it.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct TopicAnswer {
     pub(super) result: AckResult,
     /// A gap that is sent right after the ack.
     pub(super) gap: Option<Control>,
@@ -26,7 +26,7 @@ pub(crate) struct Answer {
     pub(super) in_order: bool,
 }
 
-impl Answer {
+impl TopicAnswer {
     pub(super) fn new(result: AckResult) -> Self {
         Self {
             result,
@@ -147,7 +147,7 @@ impl Shard {
 
     /// Makes a session share the looks at topics of its address. The session may have ended as soon as it was opened.
     pub fn shares(&mut self, id: SessionId, visits: SharedBucket) {
-        if let Some(session) = self.session(id) {
+        if let Some(session) = self.sessions.get_mut(id) {
             session.allowance.share(visits);
         }
     }
@@ -187,13 +187,13 @@ impl Shard {
     }
 
     pub(super) fn accepted(&mut self, id: SessionId) {
-        if let Some(session) = self.open_session(id) {
+        if let Some(session) = self.sessions.open(id) {
             session.allowance.accepted();
         }
     }
 
     /// Sends an ack and what follows it, and counts the refusals in it.
-    pub(super) fn ack(&mut self, id: SessionId, request: RequestId, answers: Vec<Answer>, now: Micros) {
+    pub(super) fn ack(&mut self, id: SessionId, request: RequestId, answers: Vec<TopicAnswer>, now: Micros) {
         let in_order = self.answers_keep_their_place(id) || answers.iter().any(|answer| answer.in_order);
         let mut results = Vec::with_capacity(answers.len());
         let mut gaps = Vec::new();
@@ -209,11 +209,11 @@ impl Shard {
             results.push(answer.result);
             gaps.extend(answer.gap);
         }
-        let session = self.open_session(id);
+        let session = self.sessions.open(id);
         let number = session.map_or(0, |session| session.subscriptions.next_ack());
         self.keep_answer(id, || Ok(results.clone()));
         if in_order {
-            self.send_placing(id, number, request, results);
+            self.send_ack_in_order(id, number, request, results);
         } else {
             self.send_control(id, &Control::Ack { id: request, results });
         }
@@ -239,7 +239,8 @@ impl Shard {
     /// one that keeps its place, all others do as well. A one-shot snapshot must not be taken for a message of a
     /// subscription that begins now.
     pub(super) fn answers_keep_their_place(&mut self, id: SessionId) -> bool {
-        self.open_session(id)
+        self.sessions
+            .open(id)
             .is_some_and(|session| session.outbox.answer_bytes() > 0 || session.subscriptions.one_shot_waits)
     }
 
@@ -247,7 +248,8 @@ impl Shard {
     /// answers in the order of the requests.
     pub(super) fn send_answer(&mut self, id: SessionId, message: &Control) {
         let behind_another = self
-            .open_session(id)
+            .sessions
+            .open(id)
             .is_some_and(|session| session.outbox.answer_bytes() > 0);
         if behind_another {
             self.send_in_order(id, message);
@@ -259,25 +261,25 @@ impl Shard {
     /// Sends a control message behind the data that waits.
     pub(super) fn send_in_order(&mut self, id: SessionId, message: &Control) {
         let reach = self.reach_of(message);
-        if let Some(session) = self.open_session(id) {
+        if let Some(session) = self.sessions.open(id) {
             if is_planted(Fault::AckOfPublicationPlaces)
                 && let Control::Ack { id: request, results } = message
             {
                 let number = session.subscriptions.acks;
-                return self.send_placing(id, number, *request, results.clone());
+                return self.send_ack_in_order(id, number, *request, results.clone());
             }
             let bytes = session.dialect.control(message);
-            session.outbox.push_answer(reach, bytes);
+            session.outbox.push_answer(Answer::new(reach, bytes));
             self.mark_dirty(id);
         }
     }
 
     /// Sends an answer with the positions of subscriptions behind the data that waits: ack number `number` of the
     /// session.
-    fn send_placing(&mut self, id: SessionId, number: u32, request: RequestId, results: Vec<AckResult>) {
-        if let Some(session) = self.open_session(id) {
-            let placing = Placing::new(number, request, results, session.dialect);
-            session.outbox.push_placing(placing);
+    fn send_ack_in_order(&mut self, id: SessionId, number: u32, request: RequestId, results: Vec<AckResult>) {
+        if let Some(session) = self.sessions.open(id) {
+            let ack = Answer::ack(number, request, results, session.dialect);
+            session.outbox.push_answer(ack);
             self.mark_dirty(id);
         }
     }
@@ -297,7 +299,7 @@ impl Shard {
                 })
             }
             None => {
-                let session = self.open_session(id);
+                let session = self.sessions.open(id);
                 let covers = |session: &mut Session| {
                     let mut patterns = session.subscriptions.patterns.iter();
                     patterns.any(|(pattern, _)| pattern.matches(&topic))
@@ -317,9 +319,9 @@ impl Shard {
             seq: Some(at.seq),
             ..AckResult::default()
         };
-        let answer = Answer {
+        let answer = TopicAnswer {
             in_order: true,
-            ..Answer::new(result)
+            ..TopicAnswer::new(result)
         };
         self.ack(id, request, vec![answer], now);
         if let Some(cell) = cell

@@ -9,7 +9,7 @@ use tickwire_wire::error::ErrorCode;
 use tickwire_wire::message::{AckResult, GapReason, Mode, Position, Positions, Since};
 use tickwire_wire::{Control, Kind, Micros, Pattern, Refusal, RequestId, Seq};
 
-use super::requests::Answer;
+use super::requests::TopicAnswer;
 use super::session_mut::SessionMut;
 use super::{Shard, Subscriber};
 use crate::cell::{Attached, Resume, TopicCell};
@@ -65,7 +65,7 @@ impl Shard {
     ) {
         let most = self.settings.session_limits.topics;
         let more = self.resolve(id, since, now);
-        let Some(session) = self.open_session(id) else {
+        let Some(session) = self.sessions.open(id) else {
             return;
         };
         let kept = session.subscriptions.positions.get_or_insert_default();
@@ -116,7 +116,7 @@ impl SessionMut<'_> {
         since: Option<&Position>,
         wanted: (Pace, bool),
         result: AckResult,
-    ) -> Answer {
+    ) -> TopicAnswer {
         let left_at = since.map(|since| cell.left_at(&since.epoch, since.seq));
         let Begun {
             at,
@@ -136,9 +136,9 @@ impl SessionMut<'_> {
             recovered: since.map(|_| recovered),
             ..result
         };
-        Answer {
+        TopicAnswer {
             gap,
-            ..Answer::new(result)
+            ..TopicAnswer::new(result)
         }
     }
 

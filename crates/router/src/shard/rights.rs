@@ -159,8 +159,8 @@ impl Shard {
             }
         }
         for waiting in session.outbox.waiting() {
-            if let Some(fanout) = waiting.fanout {
-                let lineage = &fanout.publication.lineage;
+            if let Some(delivery) = waiting.delivery {
+                let lineage = &delivery.publication().lineage;
                 if !rights.subscribe.has(lineage.topic.as_str()) {
                     left.insert(lineage.id);
                 }
@@ -188,7 +188,9 @@ impl Shard {
             && at <= now
         {
             self.expiries.pop_first();
-            let Some(session) = self.session(id) else { continue };
+            let Some(session) = self.sessions.get_mut(id) else {
+                continue;
+            };
             session.timers.expire_at(None);
             let reason = "the token has expired";
             if session.transport == Transport::Sse {

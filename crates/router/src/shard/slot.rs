@@ -10,8 +10,8 @@ use tickwire_wire::Seq;
 use super::joined::Announcement;
 use super::rate::RateList;
 use crate::cell::TopicCell;
-use crate::item::SourceState;
 use crate::ledger::Ledger;
+use crate::outbox::SourceState;
 use crate::pace::RateClass;
 use crate::session::{Place, SessionId};
 

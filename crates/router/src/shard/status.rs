@@ -16,7 +16,7 @@ use tickwire_wire::{Control, Dialect, Micros, Seq, Topic};
 use super::session_mut::SessionMut;
 use super::{Shard, Subscriber};
 use crate::cell::TopicCell;
-use crate::item::{SourceState, Status};
+use crate::outbox::{Item, SourceState, Status};
 use crate::publication::{Publication, TopicId};
 use crate::session::Session;
 
@@ -43,7 +43,9 @@ impl StatusBytes {
         let bytes = self.get(session.dialect, &publication.lineage.topic, state);
         let before = std::mem::replace(&mut subscriber.told, state);
         let topic = publication.lineage.id;
-        session.outbox.push_status(Status { topic, before, bytes });
+        session
+            .outbox
+            .push(Item::Status(Box::new(Status { topic, before, bytes })));
     }
 }
 
@@ -104,7 +106,9 @@ impl Shard {
             if session.reader.takes(session.outbox.live_bytes()) {
                 let bytes = bytes.get(session.dialect, cell.topic(), state);
                 let before = std::mem::replace(&mut subscriber.told, state);
-                session.outbox.push_status(Status { topic, before, bytes });
+                session
+                    .outbox
+                    .push(Item::Status(Box::new(Status { topic, before, bytes })));
             } else {
                 subscriber.behind = true;
                 session.fall_behind(topic, subscriber.every);
@@ -151,7 +155,9 @@ impl SessionMut<'_> {
     fn tell_one(&mut self, cell: &TopicCell, subscriber: &mut Subscriber, state: SourceState) {
         let bytes = status_bytes(self.session.dialect, cell.topic(), state);
         let (topic, before) = (cell.id(), std::mem::replace(&mut subscriber.told, state));
-        self.session.outbox.push_status(Status { topic, before, bytes });
+        self.session
+            .outbox
+            .push(Item::Status(Box::new(Status { topic, before, bytes })));
     }
 }
 

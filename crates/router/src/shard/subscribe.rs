@@ -9,7 +9,7 @@ use tickwire_wire::{Kind, Micros, Mode, Pattern, Refusal, Seq, Topic};
 
 use super::Shard;
 use super::piecewise::Step;
-use super::requests::Answer;
+use super::requests::TopicAnswer;
 use super::resume::check_since;
 use super::session_mut::SessionMut;
 use super::wide::Wide;
@@ -86,7 +86,7 @@ impl Shard {
     }
 
     /// Sends the value of one topic, once.
-    fn one_shot(&mut self, id: SessionId, pattern: &Pattern, now: Micros) -> Result<Answer, Refusal> {
+    fn one_shot(&mut self, id: SessionId, pattern: &Pattern, now: Micros) -> Result<TopicAnswer, Refusal> {
         let cell = self.directory.find(pattern.as_str());
         self.charge(id, 1, now);
         self.piece.visited += 1;
@@ -108,9 +108,9 @@ impl Shard {
             seq: Some(at.seq),
             ..AckResult::default()
         };
-        Ok(Answer {
+        Ok(TopicAnswer {
             in_order,
-            ..Answer::new(result)
+            ..TopicAnswer::new(result)
         })
     }
 
@@ -122,7 +122,7 @@ impl Shard {
         since: Option<&Position>,
         pace: Pace,
         snapshot: bool,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<TopicAnswer, Refusal> {
         let session = self.sessions.open(id).ok_or_else(closing)?;
         let known = session.subscriptions.patterns.has(pattern);
         let mut cell = self.directory.find(topic.as_str());
@@ -158,7 +158,10 @@ impl Shard {
         };
         let Some(cell) = cell else {
             let pace = pace.on(self.directory.kind_of(topic.as_str()));
-            return Ok(Answer::new(granted(self.subscribe_unknown(since, result), pace)));
+            return Ok(TopicAnswer::new(granted(
+                self.subscribe_unknown(since, result),
+                pace,
+            )));
         };
         // This is the pace that this subscription asks for. If another one asks for more, that has precedence until it
         // ends.
@@ -202,16 +205,16 @@ impl SessionMut<'_> {
     }
 
     /// The answer for a topic that this connection gets already, by this name or by a wildcard.
-    fn subscribe_again(&self, cell: &TopicCell, result: AckResult) -> Answer {
+    fn subscribe_again(&self, cell: &TopicCell, result: AckResult) -> TopicAnswer {
         let at = self.standing(cell).unwrap_or_else(|| cell.position());
         let result = AckResult {
             epoch: Some(at.epoch),
             seq: Some(at.seq),
             ..result
         };
-        Answer {
+        TopicAnswer {
             in_order: true,
-            ..Answer::new(result)
+            ..TopicAnswer::new(result)
         }
     }
 }

@@ -8,7 +8,7 @@ use tickwire_wire::{Pattern, Seq};
 use super::session_mut::SessionMut;
 use super::{Expectations, Expecting, Opening, Shard, Slot, Subscriber};
 use crate::cell::TopicCell;
-use crate::item::{Item, SourceState};
+use crate::outbox::{Item, SourceState};
 use crate::pace::Pace;
 use crate::planted::{Fault, is_planted};
 use crate::publication::TopicId;
@@ -106,7 +106,7 @@ impl Shard {
     /// Changes what a pattern of a session asks for. Returns what it asked for before, if that was different. Then the
     /// caller [changes](Self::repace) the topics that the session has by it.
     pub(super) fn switch_pace(&mut self, id: SessionId, pattern: &Pattern, pace: Pace) -> Option<Pace> {
-        let sub = self.open_session(id)?.subscriptions.patterns.get_mut(pattern)?;
+        let sub = self.sessions.open(id)?.subscriptions.patterns.get_mut(pattern)?;
         let before = std::mem::replace(&mut sub.pace, pace);
         if pace == before {
             return None;
@@ -202,7 +202,7 @@ impl Shard {
     /// Removes a pattern from those of a session. No topic joins by it any more. The caller makes the session
     /// [leave](Self::leave) those that have joined.
     pub(super) fn take_pattern(&mut self, id: SessionId, pattern: &Pattern) -> Option<PatternSub> {
-        let removed = self.open_session(id)?.subscriptions.remove(pattern)?;
+        let removed = self.sessions.open(id)?.subscriptions.remove(pattern)?;
         if removed.indexed {
             self.unexpect(id, pattern);
         }

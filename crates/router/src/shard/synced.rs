@@ -9,7 +9,7 @@ use tickwire_wire::Control;
 
 use super::session_mut::SessionMut;
 use super::{First, Shard, Subscriber};
-use crate::item::Synced;
+use crate::outbox::{Item, Synced};
 use crate::planted::{Fault, is_planted};
 use crate::publication::TopicId;
 use crate::session::{SessionId, Subscriptions};
@@ -65,7 +65,9 @@ impl SessionMut<'_> {
         }
         while let Some(request) = session.subscriptions.syncs.next_due() {
             let bytes = session.dialect.control(&Control::Synced { id: request });
-            session.outbox.push_synced(Synced { request, bytes });
+            session
+                .outbox
+                .push(Item::Synced(Box::new(Synced { request, bytes })));
         }
         if !session.outbox.is_empty() {
             self.rounds.enter(session);
@@ -76,7 +78,7 @@ impl SessionMut<'_> {
 impl Shard {
     /// Records that the request under way is answered. If it brought nothing, its `synced` is sent at once.
     pub(super) fn brought(&mut self, id: SessionId) {
-        let session = self.open_session(id);
+        let session = self.sessions.open(id);
         if let Some(request) = session.and_then(|session| session.subscriptions.syncs.answered()) {
             let synced = Control::Synced { id: request };
             if self.answers_keep_their_place(id) {

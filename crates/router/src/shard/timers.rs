@@ -67,7 +67,8 @@ impl Shard {
             }
             self.deadlines.pop();
             if self
-                .session(id)
+                .sessions
+                .get_mut(id)
                 .is_some_and(|session| session.generation == generation)
             {
                 self.expire(id, now);
@@ -111,7 +112,7 @@ impl Shard {
 
     /// Sends a ping or pong, if the session's dialect has them.
     fn send_signal(&mut self, id: SessionId, bytes: impl FnOnce(Dialect) -> Option<Box<[u8]>>) {
-        if let Some(session) = self.open_session(id)
+        if let Some(session) = self.sessions.open(id)
             && let Some(bytes) = bytes(session.dialect)
         {
             session.outbox.push_signal(bytes);

@@ -17,7 +17,7 @@ use tickwire_wire::{Kind, Micros, Mode, Pattern, Refusal, Seq};
 
 use super::Shard;
 use super::piecewise::Step;
-use super::requests::Answer;
+use super::requests::TopicAnswer;
 use super::resume::Named;
 use super::subscribe::{granted, not_conflated, wants_conflation};
 use crate::cell::TopicCell;
@@ -135,7 +135,8 @@ impl Shard {
         now: Micros,
     ) -> Result<Wide, Refusal> {
         let known = self
-            .open_session(id)
+            .sessions
+            .open(id)
             .is_some_and(|session| session.subscriptions.patterns.has(&pattern));
         if known && own {
             let reason = "this connection has the pattern already; \"since\" is for a new subscription";
@@ -277,7 +278,7 @@ impl Shard {
         match wide.wish {
             Wish::Begin { pace, .. } => {
                 self.add_pattern(id, &wide.pattern, PatternSub { pace, indexed: true });
-                if let Some(session) = self.open_session(id) {
+                if let Some(session) = self.sessions.open(id) {
                     session.subscriptions.reserve(wide.new);
                 }
                 pace
@@ -355,7 +356,7 @@ impl Shard {
     }
 
     /// The answer to a wildcard that is done.
-    fn answer_wide(&self, wide: Wide) -> Answer {
+    fn answer_wide(&self, wide: Wide) -> TopicAnswer {
         let result = AckResult {
             topic: wide.pattern.to_string(),
             matched: Some(wide.found.len()),
@@ -376,9 +377,9 @@ impl Shard {
                 ..result
             },
         };
-        Answer {
+        TopicAnswer {
             in_order: wide.in_order,
-            ..Answer::new(result)
+            ..TopicAnswer::new(result)
         }
     }
 

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use tickwire_wire::Micros;
 
 use super::Shard;
-use crate::outbox::{Fanout, Outbox, Overrun};
+use crate::outbox::{Delivery, Outbox, Overrun};
 use crate::planted::{Fault, is_planted};
 use crate::session::{Session, SessionId, Writing};
 
@@ -69,8 +69,7 @@ impl Shard {
     /// room. `None` ends the round; the next call begins another one with the sessions that are dirty by then.
     ///
     /// A session that was handed out is not handed out again before [`Self::wrote`] has emptied its outbox, or
-    /// [`Self::writable`] or [`Self::refill`] was called for it. So a caller that collects a batch has each session
-    /// once.
+    /// [`Self::writable`] was called for it. So a caller that collects a batch has each session once.
     pub fn next_dirty(&mut self) -> Option<SessionId> {
         while let Some(id) = self.rounds.next() {
             if self.offer(id) {
@@ -112,18 +111,6 @@ impl Shard {
         }
     }
 
-    /// Pulls messages into a session's outbox. A caller that reads the outbox itself and does not use
-    /// [`Self::next_dirty`] calls this in place of [`Self::writable`].
-    pub fn refill(&mut self, id: SessionId) {
-        if let Some(session) = self.sessions.known(id) {
-            session.take_back_offer();
-            self.bring_up_to_date(id);
-        }
-        if let Some(session) = self.sessions.get_mut(id) {
-            self.rounds.pull_later(session);
-        }
-    }
-
     /// The outbox of a session.
     #[must_use]
     pub fn outbox(&self, id: SessionId) -> Option<&Outbox> {
@@ -147,7 +134,7 @@ impl Shard {
         id: SessionId,
         count: usize,
         now: Micros,
-        done: impl FnMut(&Fanout),
+        done: impl FnMut(&Delivery),
     ) -> Result<(), Overrun> {
         let Some(session) = self.sessions.known(id).filter(|_| count > 0) else {
             return Ok(());

@@ -48,8 +48,10 @@ fn begin(world: &mut World, dialect: Dialect, topics: &[&str], since: Option<&Po
 
 /// The messages that wait for a session, each as `look` sees it.
 fn waiting<T>(world: &mut World, id: SessionId, look: impl Fn(Waiting<'_>) -> T) -> Vec<T> {
-    world.shards[0].refill(id);
-    let outbox = world.shards[0].outbox(id).expect("it is there");
+    let shard = &mut world.shards[0];
+    shard.writable(id);
+    while shard.next_dirty().is_some() {}
+    let outbox = shard.outbox(id).expect("it is there");
     outbox.waiting().map(look).collect()
 }
 
@@ -76,7 +78,7 @@ fn an_event_is_made_once_for_all_streams() {
         waiting(&mut world, id, |waiting| {
             assert_eq!(waiting.reach, Reach::Nowhere, "the publication says it");
             waiting
-                .fanout
+                .delivery
                 .map(|_| (waiting.bytes.as_ptr() as usize, waiting.bytes.to_vec()))
         })
     });
@@ -108,7 +110,7 @@ fn a_stream_is_told_what_brings_it_where() {
     };
     let id = open(&mut world, CHUNKED, &["trade.X"], Some(&gone));
     let reaches = waiting(&mut world, id, |waiting| {
-        (waiting.fanout.is_some(), waiting.reach)
+        (waiting.delivery.is_some(), waiting.reach)
     });
     let expected = [
         Reach::Nowhere, // the welcome
@@ -136,7 +138,7 @@ fn a_gap_of_a_book_brought_a_stream_beyond_the_book_that_follows_it() {
         let text = String::from_utf8_lossy(waiting.bytes).into_owned();
         (
             text.contains("event: gap"),
-            waiting.fanout.map(|fanout| fanout.op),
+            waiting.delivery.map(|delivery| delivery.op()),
             waiting.reach,
         )
     });

@@ -94,12 +94,12 @@ impl Reading {
             let outbox = self.shard.outbox(id).expect("a session");
             let count = outbox.waiting().map(|waiting| waiting.bytes.len()).sum();
             let at = &mut self.at;
-            let wrote = self.shard.wrote(id, count, NOW, |fanout| {
-                let publication = &fanout.publication;
+            let wrote = self.shard.wrote(id, count, NOW, |delivery| {
+                let publication = delivery.publication();
                 let topic = publication.lineage.topic.to_string();
                 if let Some(before) = at.insert(topic, publication.seq) {
                     assert_eq!(publication.seq, before.next(), "{:?}", publication.lineage.topic);
-                } else if fanout.op == DataOp::Update {
+                } else if delivery.op() == DataOp::Update {
                     assert_eq!(publication.seq, Seq(1), "{:?}", publication.lineage.topic);
                 }
             });

@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use tickwire_router::{
     Directory, DirectoryLimits, EpochRule, Ingress, KindRule, Kinds, Origin, Outbox, PublishError, Published,
-    Rights, SessionId, SessionLimits, Shard, ShardId, ShardQueue, ShardSettings, StaleRule,
-    Transport,
+    Rights, SessionId, SessionLimits, Shard, ShardId, ShardQueue, ShardSettings, StaleRule, Transport,
 };
 use tickwire_wire::deflate::{Inflater, Settings as DeflateSettings, WindowBits};
 use tickwire_wire::frame::{Opcode, header_len, is_deflated};

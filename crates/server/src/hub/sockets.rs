@@ -106,9 +106,9 @@ impl Sockets {
             return Ok(());
         };
         let (pieces, metrics) = (&self.pieces, &mut self.metrics);
-        let wrote = socket.line.took(shard, (id, count), pieces, now, |fanout| {
-            if fanout.op == DataOp::Update {
-                metrics.observe(Metric::DeliveryLatency, now.since(fanout.publication.ts));
+        let wrote = socket.line.took(shard, (id, count), pieces, now, |delivery| {
+            if delivery.op() == DataOp::Update {
+                metrics.observe(Metric::DeliveryLatency, now.since(delivery.publication().ts));
             }
         });
         wrote.map_err(|overrun| {

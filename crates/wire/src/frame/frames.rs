@@ -109,7 +109,7 @@ impl Frames {
     }
 
     /// The bytes for receivers of `dialect`, and the encodings that this call made.
-    pub fn get_for(
+    pub fn encode(
         &self,
         dialect: Dialect,
         op: DataOp,
@@ -176,7 +176,7 @@ impl Frames {
     /// The bytes for receivers of `dialect`, if they were made before.
     #[inline]
     #[must_use]
-    pub fn peek(&self, dialect: Dialect) -> Option<&[u8]> {
+    pub fn encoded(&self, dialect: Dialect) -> Option<&[u8]> {
         let variant = match dialect {
             Dialect::WebSocket(variant) => variant,
             Dialect::Sse(framing) => {
