@@ -95,7 +95,7 @@ fn is_read(payload: Payload, json: &str, packed: &Node) {
 
 /// Checks that every frame of `publication` holds what was published, for clients of this project and for others.
 fn reads_as(publication: &Publication, op: DataOp, json: &str, packed: &Node) {
-    let text = payload_of(publication.frame(Codec::Json, op).0);
+    let text = payload_of(publication.frame(Codec::Json, op));
     let ending = format!("\"data\":{json}}}");
     assert!(text.ends_with(ending.as_bytes()), "{json} is not in {text:?}");
     assert_eq!(data_of(Codec::Json, text), json);
@@ -114,7 +114,7 @@ fn reads_as(publication: &Publication, op: DataOp, json: &str, packed: &Node) {
     );
     assert_eq!(&told.expect("an event holds JSON"), packed);
 
-    let bytes = payload_of(publication.frame(Codec::MessagePack, op).0);
+    let bytes = payload_of(publication.frame(Codec::MessagePack, op));
     let Ok(Node::Array(fields)) = Node::of_msgpack(bytes) else {
         panic!("{bytes:02x?} is no array");
     };

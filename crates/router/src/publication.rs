@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use tickwire_wire::codec::{DataOp, Stamp};
 use tickwire_wire::deflate::Deflater;
-use tickwire_wire::frame::{Frames, Shared, payload_of};
+use tickwire_wire::frame::{DataMessage, Frames, Shared, payload_of};
 use tickwire_wire::message::StaleReason;
 use tickwire_wire::{Codec, Dialect, Epoch, Kind, Micros, Payload, Seq, Topic};
 
@@ -81,22 +81,16 @@ impl Publication {
         Self { doubt, ..self }
     }
 
-    /// The whole plain frame, including its header, for readers of `codec`. Also returns whether this call encoded it.
-    pub fn frame(&self, codec: Codec, op: DataOp) -> (&[u8], bool) {
-        let frames = self.frames(op);
-        if let Some(bytes) = frames.encoded(codec.into()) {
-            return (bytes, false); // as for all readers but the first
-        }
-        let (bytes, encoded) = frames.get(codec, op, self.stamp(), &self.payload);
-        if encoded {
-            self.held.frame_made(bytes.len(), &self.lineage.memory);
-        }
-        (bytes, encoded)
+    /// The whole plain frame, including its header, for readers of `codec`.
+    pub fn frame(&self, codec: Codec, op: DataOp) -> &[u8] {
+        let shared = self.frames(op).plain(codec, self.message(op));
+        self.count(&shared);
+        shared.bytes
     }
 
     /// The message as JSON. Frames and events both contain this text.
     pub fn json(&self, op: DataOp) -> &[u8] {
-        payload_of(self.frame(Codec::Json, op).0)
+        payload_of(self.frame(Codec::Json, op))
     }
 
     /// Makes the whole frame or event, including its header, for subscribers of `dialect`, unless it was made before.
@@ -106,7 +100,7 @@ impl Publication {
         let bytes = match frames.encoded(dialect) {
             Some(bytes) => bytes, // as for all receivers but the first
             None => {
-                let shared = frames.encode(dialect, op, self.stamp(), &self.payload, deflater);
+                let shared = frames.encode(dialect, self.message(op), deflater);
                 self.count(&shared);
                 counts.encoded(op, &shared);
                 shared.bytes
@@ -142,13 +136,15 @@ impl Publication {
         }
     }
 
-    fn stamp(&self) -> Stamp<'_> {
-        Stamp {
+    fn message(&self, op: DataOp) -> DataMessage<'_> {
+        let stamp = Stamp {
             topic: self.lineage.topic.as_str(),
             epoch: &self.lineage.epoch,
             seq: self.seq,
             ts: self.ts,
-        }
+        };
+        let payload = &self.payload;
+        DataMessage { op, stamp, payload }
     }
 
     /// Bytes of memory that it holds, without its frames.
@@ -209,7 +205,7 @@ mod tests {
             level: 1,
             threshold_bytes: 0,
         });
-        let plain = Codec::ALL.map(|codec| publication.frame(codec, DataOp::Update).0.len());
+        let plain = Codec::ALL.map(|codec| publication.frame(codec, DataOp::Update).len());
         let mut encode = |dialect| {
             publication.encode(dialect, DataOp::Update, &mut deflater, &mut Counts::default());
             publication.encoded(dialect, DataOp::Update).expect("it was made")

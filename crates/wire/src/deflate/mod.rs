@@ -11,7 +11,6 @@ mod tests;
 mod variant;
 mod window;
 
-pub(crate) use deflater::Made;
 pub use deflater::{Deflater, Settings};
 pub use inflater::{BadDeflate, Inflater};
 pub use variant::{Encoding, Variant};

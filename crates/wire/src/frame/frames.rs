@@ -9,10 +9,27 @@ use std::sync::OnceLock;
 use super::build::frame;
 use super::payload_of;
 use crate::codec::{Codec, DataOp, Stamp};
-use crate::deflate::{Deflater, Encoding, Made, Variant, WindowBits};
+use crate::deflate::{Deflater, Encoding, Variant, WindowBits};
 use crate::dialect::Dialect;
 use crate::message::Payload;
 use crate::sse::{self, Framing};
+
+/// A data message that is to be encoded.
+#[derive(Debug, Clone, Copy)]
+pub struct DataMessage<'a> {
+    /// Its form.
+    pub op: DataOp,
+    /// Its place in its topic.
+    pub stamp: Stamp<'a>,
+    /// Its content.
+    pub payload: &'a Payload,
+}
+
+impl DataMessage<'_> {
+    fn encode(self, codec: Codec, out: &mut Vec<u8>) {
+        codec.encode_data(self.op, self.stamp, self.payload, out);
+    }
+}
 
 /// One data message's frames and events.
 #[derive(Debug, Default)]
@@ -70,76 +87,37 @@ pub struct Encoded {
 }
 
 impl Frames {
-    /// The plain frame for receivers of `codec`. Also returns whether this call encoded it.
-    pub fn get(&self, codec: Codec, op: DataOp, stamp: Stamp<'_>, payload: &Payload) -> (&[u8], bool) {
-        let mut encoded = false;
-        let bytes = self.plain[codec as usize].get_or_init(|| {
-            encoded = true;
-            frame(codec.opcode(), |out| codec.encode_data(op, stamp, payload, out))
-        });
-        (bytes, encoded)
-    }
-
-    /// The event, as a chunk of an HTTP body, and the encodings that this call made.
-    fn event(&self, op: DataOp, stamp: Stamp<'_>, payload: &Payload) -> Shared<'_> {
+    /// The plain frame of `message` for receivers of `codec`, and the encoding if this call made it.
+    pub fn plain(&self, codec: Codec, message: DataMessage<'_>) -> Shared<'_> {
         let mut encoded = None;
-        let bytes = self.others().event.get_or_init(|| {
-            let mut payload_bytes = 0;
-            let chunk = Framing::Chunked.make(|out| {
-                sse::write_data(op, out, |out| {
-                    let start = out.len();
-                    match self.plain[Codec::Json as usize].get() {
-                        Some(plain) => out.extend_from_slice(payload_of(plain)),
-                        None => Codec::Json.encode_data(op, stamp, payload, out),
-                    }
-                    payload_bytes = out.len() - start;
-                });
-            });
+        let bytes = self.plain[codec as usize].get_or_init(|| {
+            let frame = frame(codec.opcode(), |out| message.encode(codec, out));
+            let payload_bytes = payload_of(&frame).len();
             encoded = Some(Encoded {
-                encoding: Encoding::Event,
+                encoding: Encoding::of(codec, false),
                 payload_bytes,
-                frame_payload_bytes: chunk.len(),
+                frame_payload_bytes: payload_bytes,
             });
-            chunk.into_boxed_slice()
+            frame
         });
-        Shared {
-            bytes,
-            encoded: [encoded, None],
-        }
+        let encoded = [encoded, None];
+        Shared { bytes, encoded }
     }
 
-    /// The bytes for receivers of `dialect`, and the encodings that this call made.
-    pub fn encode(
-        &self,
-        dialect: Dialect,
-        op: DataOp,
-        stamp: Stamp<'_>,
-        payload: &Payload,
-        deflater: &mut Deflater,
-    ) -> Shared<'_> {
+    /// The bytes of `message` for receivers of `dialect`, and the encodings that this call made.
+    pub fn encode(&self, dialect: Dialect, message: DataMessage<'_>, deflater: &mut Deflater) -> Shared<'_> {
         match dialect {
-            Dialect::WebSocket(variant) => self.frame_for(variant, op, stamp, payload, deflater),
-            Dialect::Sse(framing) => {
-                let Shared { bytes, encoded } = self.event(op, stamp, payload);
-                let bytes = framing.of_chunk(bytes);
-                Shared { bytes, encoded }
-            }
+            Dialect::WebSocket(variant) => self.frame(variant, message, deflater),
+            Dialect::Sse(framing) => self.event(framing, message),
         }
     }
 
-    fn frame_for(
-        &self,
-        variant: Variant,
-        op: DataOp,
-        stamp: Stamp<'_>,
-        payload: &Payload,
-        deflater: &mut Deflater,
-    ) -> Shared<'_> {
+    fn frame(&self, variant: Variant, message: DataMessage<'_>, deflater: &mut Deflater) -> Shared<'_> {
         let codec = variant.codec();
         let mut deflated_now = None;
         if let Some(window) = variant.window() {
             let deflated = self.others().deflated[codec as usize].get_or_init(|| {
-                let made = self.deflate(codec, op, stamp, payload, deflater);
+                let made = deflater.frame_of(codec.opcode(), |out| self.write(codec, message, out));
                 deflated_now = Some(Encoded {
                     encoding: Encoding::of(codec, made.deflated),
                     payload_bytes: made.payload_len,
@@ -158,15 +136,39 @@ impl Frames {
                 return Shared { bytes, encoded };
             }
         }
-        let (bytes, plain_now) = self.get(codec, op, stamp, payload);
-        let payload_bytes = payload_of(bytes).len();
-        let plain_now = plain_now.then_some(Encoded {
-            encoding: Encoding::of(codec, false),
-            payload_bytes,
-            frame_payload_bytes: payload_bytes,
-        });
-        let encoded = [deflated_now, plain_now];
+        let Shared { bytes, encoded } = self.plain(codec, message);
+        let encoded = [deflated_now, encoded[0]];
         Shared { bytes, encoded }
+    }
+
+    fn event(&self, framing: Framing, message: DataMessage<'_>) -> Shared<'_> {
+        let mut encoded = None;
+        let bytes = self.others().event.get_or_init(|| {
+            let mut payload_bytes = 0;
+            let chunk = Framing::Chunked.make(|out| {
+                sse::write_data(message.op, out, |out| {
+                    let start = out.len();
+                    self.write(Codec::Json, message, out);
+                    payload_bytes = out.len() - start;
+                });
+            });
+            encoded = Some(Encoded {
+                encoding: Encoding::Event,
+                payload_bytes,
+                frame_payload_bytes: chunk.len(),
+            });
+            chunk.into_boxed_slice()
+        });
+        let (bytes, encoded) = (framing.of_chunk(bytes), [encoded, None]);
+        Shared { bytes, encoded }
+    }
+
+    /// Appends the encoded message: from its plain frame, or encoded now if there is none.
+    fn write(&self, codec: Codec, message: DataMessage<'_>, out: &mut Vec<u8>) {
+        match self.plain[codec as usize].get() {
+            Some(plain) => out.extend_from_slice(payload_of(plain)),
+            None => message.encode(codec, out),
+        }
     }
 
     fn others(&self) -> &Others {
@@ -192,21 +194,5 @@ impl Frames {
             }
         }
         self.plain[codec].get().map(AsRef::as_ref)
-    }
-
-    /// Compresses the message from its plain frame, or encodes it if there is none.
-    fn deflate(
-        &self,
-        codec: Codec,
-        op: DataOp,
-        stamp: Stamp<'_>,
-        payload: &Payload,
-        deflater: &mut Deflater,
-    ) -> Made {
-        let plain = self.plain[codec as usize].get();
-        deflater.frame_of(codec.opcode(), |out| match plain {
-            Some(plain) => out.extend_from_slice(payload_of(plain)),
-            None => codec.encode_data(op, stamp, payload, out),
-        })
     }
 }

@@ -11,7 +11,7 @@ use std::fmt;
 pub use build::{close_frame, frame, header_len, is_deflated, payload_of};
 pub(crate) use build::{cut_reason, deflated_frame};
 pub use client::{client_frame, deflated_client_frame};
-pub use frames::{Encoded, Frames, Shared};
+pub use frames::{DataMessage, Encoded, Frames, Shared};
 pub use parse::{Event, Limits, Parser, Violation};
 
 /// A frame's opcode (RFC 6455 §5.2).

@@ -178,7 +178,7 @@ fn as_numbered(publication: &Publication, after: Seq) -> Numbered {
 /// Everything that readers can see of a topic.
 fn visible(cell: &TopicCell) -> String {
     let text = |publication: &Publication, op| {
-        let frame = publication.frame(Codec::Json, op).0;
+        let frame = publication.frame(Codec::Json, op);
         let text = String::from_utf8_lossy(payload_of(frame)).into_owned();
         (text, publication.doubt)
     };
