@@ -76,14 +76,14 @@ impl Pulls {
     }
 
     /// Gives a one-shot the next turn of its lane in this round.
-    pub(crate) fn shoot_next(&mut self, topic: TopicId) {
+    pub(crate) fn one_shot_next(&mut self, topic: TopicId) {
         let lane = self.lane(true);
         lane.waiting.push_front(Pull::OneShot(topic));
         lane.left += 1;
     }
 
     /// Gives a one-shot a turn in the next round.
-    pub(crate) fn shoot_later(&mut self, topic: TopicId) {
+    pub(crate) fn one_shot_later(&mut self, topic: TopicId) {
         self.lane(true).waiting.push_back(Pull::OneShot(topic));
     }
 

@@ -21,7 +21,7 @@ impl Outbox {
 
     /// Frees memory that an empty lane no longer needs. Call this now and then, so that an idle connection keeps no
     /// memory.
-    pub(crate) fn rest(&mut self) {
+    pub(crate) fn free_idle(&mut self) {
         if self.data.is_empty() {
             self.data = VecDeque::new();
         }

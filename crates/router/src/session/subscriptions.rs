@@ -198,17 +198,17 @@ impl Subscriptions {
     }
 
     /// Pulls the value of a topic once. The request under way waits for it.
-    pub(crate) fn shoot(&mut self, topic: TopicId) {
+    pub(crate) fn one_shot(&mut self, topic: TopicId) {
         if !self.one_shots.contains_key(&topic) {
-            self.pulls.shoot_later(topic);
+            self.pulls.one_shot_later(topic);
         }
         self.syncs.bring(self.one_shots.entry(topic).or_default());
     }
 
     /// Pulls a value once more that was taken back.
-    pub(crate) fn shoot_again(&mut self, topic: TopicId) {
+    pub(crate) fn one_shot_again(&mut self, topic: TopicId) {
         if !self.one_shots.contains_key(&topic) {
-            self.pulls.shoot_next(topic);
+            self.pulls.one_shot_next(topic);
         }
         self.syncs.bring_again(self.one_shots.entry(topic).or_default());
     }

@@ -65,7 +65,7 @@ impl Shard {
             let Some(cell) = self.directory.get(topic) else {
                 return 0;
             };
-            self.meet(&cell);
+            self.make_known(&cell);
         }
         if self.is_unwanted(topic) {
             return 0;
@@ -90,7 +90,7 @@ impl Shard {
             None => &mut slot.subscribers,
             Some(index) => &mut slot.rated[index].subscribers,
         };
-        let publication = Rc::new(publication.clone());
+        let shared = Rc::new(publication.clone());
         // The lengths of its frames by dialect; 0 where not known yet.
         let mut lengths = [0; Dialect::COUNT];
         let (mut statuses, mut handed) = (StatusBytes::default(), 0);
@@ -105,7 +105,7 @@ impl Shard {
             if full && !session.is_open() {
                 continue;
             }
-            self.rounds.enter(session);
+            self.rounds.mark(session);
             // Messages are missing before this one though every one counts: the queue was full.
             let skips = publication.seq.0 - subscriber.after.0 - 1;
             if full || (subscriber.every && skips != 0) {
@@ -116,7 +116,7 @@ impl Shard {
                 }
                 continue;
             }
-            if !subscriber.opening.introduced()
+            if !subscriber.prelude.introduced()
                 && let Some(cell) = &slot.cell
             {
                 let dialect = session.dialect;
@@ -125,18 +125,18 @@ impl Shard {
                 session
                     .outbox
                     .push(Item::Joined(Box::new(Joined { topic, live, bytes })));
-                subscriber.opening.introduce();
+                subscriber.prelude.introduce();
             }
             subscriber.after = publication.seq;
             if subscriber.told.doubt() != publication.doubt {
-                statuses.push(session, subscriber, &publication);
+                statuses.push(session, subscriber, publication);
             }
             let length = &mut lengths[session.dialect.index()];
             if *length == 0 {
-                let op = Sort::Live.op();
-                *length = publication.encode(session.dialect, op, &mut self.deflater, &mut self.counts);
+                let (dialect, op) = (session.dialect, Sort::Live.op());
+                *length = publication.encode(dialect, op, &mut self.deflater, &mut self.counts);
             }
-            let delivery = |skips| Delivery::new(publication.clone(), *length, Sort::Live, skips);
+            let delivery = |skips| Delivery::new(shared.clone(), *length, Sort::Live, skips);
             session.outbox.push(Item::Delivery(delivery(skips)));
             if is_planted(Fault::QueuedTwice) && publication.seq.0 % 16 == 7 {
                 session.outbox.push(Item::Delivery(delivery(0)));
@@ -164,7 +164,7 @@ impl Shard {
         let Some(cell) = self.directory.get(topic) else {
             return 0;
         };
-        self.meet(&cell);
+        self.make_known(&cell);
         if self.is_unwanted(topic) {
             return 0;
         }
@@ -177,7 +177,7 @@ impl Shard {
                 && let Some(session) = self.sessions.open(subscriber.session)
             {
                 session.fall_behind(topic, subscriber.every);
-                self.rounds.enter(session);
+                self.rounds.mark(session);
             }
         }
         if let Some(newest) = cell.newest() {

@@ -63,7 +63,7 @@ impl SessionMut<'_> {
     /// Records that an answer behind the waiting data tells the client the lineage of a topic.
     pub(super) fn lineage_told(&mut self, topic: TopicId) {
         if let Some(place) = self.session.subscriptions.place_of(topic) {
-            self.slots[topic.index()].at_mut(place).opening.acked();
+            self.slots[topic.index()].at_mut(place).prelude.acked();
         }
     }
 
@@ -72,7 +72,7 @@ impl SessionMut<'_> {
     pub(super) fn introduce(&mut self, topic: TopicId, subscriber: &mut Subscriber, after: Seq) {
         let says_nothing = is_planted(Fault::LineageNotTold) && topic.index().is_multiple_of(2);
         let slot = &mut self.slots[topic.index()];
-        if !subscriber.opening.introduced()
+        if !subscriber.prelude.introduced()
             && !says_nothing
             && let Some(cell) = slot.cell.as_deref()
         {
@@ -81,7 +81,7 @@ impl SessionMut<'_> {
             self.session
                 .outbox
                 .push(Item::Joined(Box::new(Joined { topic, live, bytes })));
-            subscriber.opening.introduce();
+            subscriber.prelude.introduce();
         }
     }
 }

@@ -53,7 +53,7 @@ impl Shard {
             *pulls = crate::pulls::Pulls::default();
         }
         pulls.restart();
-        it.rounds.enter(it.session);
+        it.rounds.mark(it.session);
     }
 
     /// Makes a lagging session live again if nothing is left to be pulled in.
@@ -128,7 +128,7 @@ impl SessionMut<'_> {
             }
             let Some(topic) = item.topic() else { continue };
             if matches!(&item, Item::Delivery(delivery) if delivery.sort == Sort::OneShot) {
-                session.subscriptions.shoot_again(topic);
+                session.subscriptions.one_shot_again(topic);
                 continue;
             }
             let Some(subscription) = session.subscriptions.topics.get_mut(&topic) else {
@@ -141,32 +141,32 @@ impl SessionMut<'_> {
             }
             match item {
                 Item::Answer(_) | Item::Synced(_) => {}
-                Item::Joined(_) => subscriber.opening.take_back(!is_planted(Fault::LineageTakenBack)),
+                Item::Joined(_) => subscriber.prelude.take_back(!is_planted(Fault::LineageTakenBack)),
                 Item::Status(status) => subscriber.told = status.before,
                 Item::Gap(gap) if gap.reason != GapReason::Slow => {
                     subscriber.after = gap.to;
-                    subscriber.opening.take_back(gap.introduces);
+                    subscriber.prelude.take_back(gap.introduces);
                     let (from, reason) = (gap.from, gap.reason);
                     session.subscriptions.miss(topic, Missed { from, reason });
                 }
                 Item::Gap(gap) => {
                     subscriber.after = Seq(gap.from.0 - 1);
-                    subscriber.opening.take_back(gap.introduces);
+                    subscriber.prelude.take_back(gap.introduces);
                     // The gap of a book brings its snapshot again, unless the client has got an earlier gap that waits
                     // for a snapshot.
                     if gap.goes_on {
-                        subscriber.opening.set_first(First::Recovery);
-                    } else if subscriber.opening.first() == First::Recovery {
-                        subscriber.opening.set_first(First::Nothing);
+                        subscriber.prelude.set_first(First::Recovery);
+                    } else if subscriber.prelude.first() == First::Recovery {
+                        subscriber.prelude.set_first(First::Nothing);
                     }
                 }
                 Item::Delivery(delivery) => {
                     let too_far = is_planted(Fault::TakenBackTooFar) && delivery.sort == Sort::Live;
                     subscriber.after = Seq(delivery.before().0 + u64::from(too_far));
-                    subscriber.opening.take_back(delivery.introduces);
+                    subscriber.prelude.take_back(delivery.introduces);
                     match delivery.sort {
-                        Sort::Newer | Sort::Repeat => subscriber.opening.set_first(First::Snapshot),
-                        Sort::Recovery => subscriber.opening.set_first(First::Recovery),
+                        Sort::Newer | Sort::Repeat => subscriber.prelude.set_first(First::Snapshot),
+                        Sort::Recovery => subscriber.prelude.set_first(First::Recovery),
                         Sort::Promised if is_planted(Fault::PromiseForgotten) => {}
                         Sort::Promised => {
                             session.subscriptions.promise_again(delivery.publication());
@@ -212,7 +212,7 @@ impl SessionMut<'_> {
             // The session is not told when a subscription that is behind gets a newer message.
             may_be_again = true;
             let is_promised_more = subscriptions.replays(topic);
-            let snapshot_is_due = subscriber.opening.first() != First::Nothing;
+            let snapshot_is_due = subscriber.prelude.first() != First::Nothing;
             if is_promised_more || snapshot_is_due || !decided.insert(topic) {
                 return None; // older ones, the snapshot or a kept frame come behind it
             }

@@ -53,7 +53,7 @@ pub(crate) use piecewise::Unfinished;
 use rate::RateTimers;
 use rustc_hash::FxHashMap;
 use sessions::Sessions;
-use slot::{First, Opening, Slot, Subscriber};
+use slot::{First, Prelude, Slot, Subscriber};
 use tickwire_wire::deflate::Deflater;
 use tickwire_wire::message::AckResult;
 use tickwire_wire::{Control, Dialect, Micros, Pattern, Refusal, Seq};

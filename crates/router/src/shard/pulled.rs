@@ -26,9 +26,9 @@ impl SessionMut<'_> {
         skips: u64,
     ) {
         let is_snapshot = matches!(sort, Sort::Newer | Sort::Repeat | Sort::Recovery);
-        let introduces = is_snapshot && !subscriber.opening.introduced();
+        let introduces = is_snapshot && !subscriber.prelude.introduced();
         if is_snapshot {
-            subscriber.opening.introduce();
+            subscriber.prelude.introduce();
         } else {
             let before = Seq(publication.seq.0 - skips - 1);
             self.introduce(publication.lineage.id, subscriber, before);
@@ -89,7 +89,7 @@ impl SessionMut<'_> {
             from,
             to,
             reason,
-            introduces: !subscriber.opening.introduced(),
+            introduces: !subscriber.prelude.introduced(),
             goes_on,
             bytes: self.session.dialect.control(&gap),
         };
@@ -97,6 +97,6 @@ impl SessionMut<'_> {
             self.session.outbox.push(Item::Gap(Box::new(gap)));
         }
         subscriber.after = to;
-        subscriber.opening.introduce();
+        subscriber.prelude.introduce();
     }
 }

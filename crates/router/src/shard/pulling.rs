@@ -23,7 +23,7 @@ const PULLS_AT_ONCE: usize = 1_024;
 
 /// When a subscription that is still behind has its next turn.
 #[derive(PartialEq, Eq)]
-enum Turn {
+enum NextTurn {
     /// At once: it has not reached the end of its promised replay.
     GoesOn,
     /// After the session's others: it may never reach the head of a busy topic.
@@ -47,7 +47,7 @@ impl Shard {
     fn one_shot_now(&mut self, id: SessionId, topic: TopicId) {
         let cell = self.directory.get(topic);
         if let Some(cell) = &cell {
-            self.meet(cell);
+            self.make_known(cell);
         }
         let Some(mut it) = self.session_mut(id) else {
             return;
@@ -106,13 +106,13 @@ impl SessionMut<'_> {
         if subscriber.behind {
             let pulls = &mut self.session.subscriptions.pulls;
             match turn {
-                Turn::GoesOn => pulls.follow_next(topic, subscriber.every),
-                Turn::Passes => pulls.follow_later(topic, subscriber.every),
+                NextTurn::GoesOn => pulls.follow_next(topic, subscriber.every),
+                NextTurn::Passes => pulls.follow_later(topic, subscriber.every),
             }
         }
     }
 
-    fn step(&mut self, cell: &Arc<TopicCell>, subscriber: &mut Subscriber) -> Turn {
+    fn step(&mut self, cell: &Arc<TopicCell>, subscriber: &mut Subscriber) -> NextTurn {
         for _ in 0..CHUNK {
             let Some(publication) = self.session.subscriptions.next_of_replay(cell.id()) else {
                 break;
@@ -125,13 +125,13 @@ impl SessionMut<'_> {
         }
         // The replay may have taken the room of the messages after it.
         if self.session.subscriptions.replays(cell.id()) || !self.has_room() {
-            return Turn::Passes;
+            return NextTurn::Passes;
         }
         if self.tell_missed(cell, subscriber) {
-            return Turn::GoesOn;
+            return NextTurn::GoesOn;
         }
-        let first = subscriber.opening.first();
-        subscriber.opening.set_first(First::Nothing);
+        let first = subscriber.prelude.first();
+        subscriber.prelude.set_first(First::Nothing);
         if first != First::Nothing {
             // In an event topic this is the message at the subscription's position: later messages must follow one by
             // one.
@@ -145,25 +145,25 @@ impl SessionMut<'_> {
             let Some(snapshot) = snapshot else {
                 // After a panic has cost the book, the snapshot stays due. The next message is a whole book that does
                 // not follow on the last one, and so causes this again.
-                subscriber.opening.set_first(first);
+                subscriber.prelude.set_first(first);
                 subscriber.behind = false;
-                return Turn::Passes;
+                return NextTurn::Passes;
             };
             if !self.has_room() {
                 // The message that the subscription moved to took the room: the snapshot stays due.
-                subscriber.opening.set_first(first);
-                return Turn::GoesOn;
+                subscriber.prelude.set_first(first);
+                return NextTurn::GoesOn;
             }
             if first == First::Recovery {
                 self.push_recovery(cell, subscriber, snapshot, true);
             } else {
                 self.push_snapshot(subscriber, snapshot);
             }
-            return Turn::GoesOn;
+            return NextTurn::GoesOn;
         }
         if subscriber.every {
             self.step_every(cell, subscriber);
-            return Turn::Passes;
+            return NextTurn::Passes;
         }
         subscriber.behind = false;
         let from = subscriber.after.0 + u64::from(is_planted(Fault::NewestDropped));
@@ -175,7 +175,7 @@ impl SessionMut<'_> {
             subscriber.after = newest.seq;
             self.push_told(subscriber, newest, Sort::Pulled, skips);
         }
-        Turn::Passes
+        NextTurn::Passes
     }
 
     /// Sends a snapshot to a subscription, which continues from there.

@@ -292,7 +292,7 @@ impl Shard {
         let cell = self.directory.find(single.as_str());
         let standing = match &cell {
             Some(cell) => {
-                self.meet(cell);
+                self.make_known(cell);
                 self.session_mut(id).and_then(|mut it| {
                     it.lineage_told(cell.id());
                     it.standing(cell)

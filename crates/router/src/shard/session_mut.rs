@@ -67,9 +67,9 @@ impl SessionMut<'_> {
         if let Some(place) = self.session.subscriptions.place_of(cell.id())
             && cell.position().seq > Seq::ZERO
         {
-            let opening = &mut self.slots[cell.id().index()].at_mut(place).opening;
-            if opening.first() == First::Nothing {
-                opening.set_first(First::Snapshot);
+            let prelude = &mut self.slots[cell.id().index()].at_mut(place).prelude;
+            if prelude.first() == First::Nothing {
+                prelude.set_first(First::Snapshot);
             }
             self.bring(cell.id());
         }
@@ -89,7 +89,7 @@ impl SessionMut<'_> {
         let subscriber = self.slots[topic.index()].at_mut(place);
         if !std::mem::replace(&mut subscriber.behind, true) {
             self.session.fall_behind(topic, subscriber.every);
-            self.rounds.enter(self.session);
+            self.rounds.mark(self.session);
         }
     }
 }

@@ -28,14 +28,14 @@ pub(super) enum First {
 /// How a subscription continues: what it is to be sent first, and whether its client knows the topic's lineage. It
 /// takes one byte, as there is one per subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Opening(u8);
+pub(super) struct Prelude(u8);
 
-impl Opening {
+impl Prelude {
     const FIRST: u8 = 0b0011;
     const INTRODUCED: u8 = 0b0100;
     const ACKED: u8 = 0b1000;
 
-    /// An opening with nothing to send first.
+    /// A prelude with nothing to send first.
     pub(super) const fn new(introduced: bool) -> Self {
         Self(if introduced { Self::INTRODUCED } else { 0 })
     }
@@ -85,7 +85,7 @@ pub(super) struct Subscriber {
     /// Whether it is behind: it continues from the directory, and until it has reached the head it gets nothing live.
     pub(super) behind: bool,
     /// How it continues.
-    pub(super) opening: Opening,
+    pub(super) prelude: Prelude,
     /// What it was last told about the topic's source.
     pub(super) told: SourceState,
     /// The last message in its outbox, or the position at which its subscription began.

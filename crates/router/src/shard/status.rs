@@ -59,12 +59,12 @@ impl Shard {
         if cell.stale_since() != Some(newest) {
             return 0;
         }
-        self.meet(&cell);
+        self.make_known(&cell);
         if self.is_unwanted(topic) {
             return 0;
         }
         self.slots[topic.index()].stale_since = Some(newest);
-        self.tell(&cell, true, newest, now);
+        self.tell_all(&cell, SourceState::Silent, newest, now);
         self.slots[topic.index()].len()
     }
 
@@ -76,18 +76,20 @@ impl Shard {
             && let Some(cell) = slot.cell.clone()
         {
             // A subscriber that continued from the directory may know this message, and a silence behind it.
-            let known = self.tell(&cell, false, seq, now);
+            let known = self.tell_all(&cell, SourceState::Live, seq, now);
             self.slots[topic.index()].stale_since = known.then_some(seq);
         }
     }
 
-    /// Tells the subscribers of a topic whose last status was a different one. The end of a silence is told only to
-    /// those that do not have message `seq` yet. Returns whether others know of a later silence.
-    fn tell(&mut self, cell: &Arc<TopicCell>, stale: bool, seq: Seq, now: Micros) -> bool {
+    /// Tells the subscribers of a topic that its source is silent, or live again, if their last status was the opposite.
+    /// The end of a silence is told only to those that do not have message `seq` yet. Returns whether others know of a
+    /// later silence.
+    fn tell_all(&mut self, cell: &Arc<TopicCell>, state: SourceState, seq: Seq, now: Micros) -> bool {
         let (topic, mut bytes, mut known) = (cell.id(), StatusBytes::default(), false);
-        let (told, state) = match stale {
-            true => (SourceState::Live, SourceState::Silent),
-            false => (SourceState::Silent, SourceState::Live),
+        let comes_back = state == SourceState::Live;
+        let told = match comes_back {
+            true => SourceState::Silent,
+            false => SourceState::Live,
         };
         for subscriber in self.slots[topic.index()].lists_mut().flatten() {
             // A subscriber that knows of a doubt knows that the topic is stale. One that is behind is told on its way
@@ -95,14 +97,14 @@ impl Shard {
             if subscriber.told != told || subscriber.behind {
                 continue;
             }
-            if !stale && subscriber.after >= seq {
+            if comes_back && subscriber.after >= seq {
                 known = true;
                 continue;
             }
             let Some(session) = self.sessions.open(subscriber.session) else {
                 continue;
             };
-            self.rounds.enter(session);
+            self.rounds.mark(session);
             if session.reader.takes(session.outbox.live_bytes()) {
                 let bytes = bytes.get(session.dialect, cell.topic(), state);
                 let before = std::mem::replace(&mut subscriber.told, state);

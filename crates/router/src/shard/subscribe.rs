@@ -94,11 +94,11 @@ impl Shard {
         let (found, limits) = (usize::from(cell.is_some()), &self.settings.session_limits);
         session.subscriptions.check_one_shots(pattern, found, limits)?;
         if let Some(cell) = &cell {
-            self.meet(cell);
+            self.make_known(cell);
         }
         let mut it = self.session_mut(id).ok_or_else(closing)?;
-        let in_order = cell.as_ref().is_some_and(|cell| it.shoot(cell.id()));
-        it.rounds.enter(it.session);
+        let in_order = cell.as_ref().is_some_and(|cell| it.await_value(cell.id()));
+        it.rounds.mark(it.session);
         let at = cell.map(|cell| it.standing(&cell).unwrap_or_else(|| cell.position()));
         let at = at.unwrap_or_else(|| self.directory.before_first(pattern.as_str()));
         let result = AckResult {
@@ -134,7 +134,7 @@ impl Shard {
             }
         }
         if let Some(cell) = &cell {
-            self.meet(cell);
+            self.make_known(cell);
         }
         let flows = cell
             .as_ref()
@@ -193,13 +193,13 @@ impl Shard {
 
 impl SessionMut<'_> {
     /// Waits for the value of a topic that the shard knows. Returns whether the topic is live already.
-    pub(super) fn shoot(&mut self, topic: TopicId) -> bool {
+    pub(super) fn await_value(&mut self, topic: TopicId) -> bool {
         let flows = self.session.subscriptions.has(topic);
         if flows {
             // Its snapshot keeps its place among the topic's messages.
             self.piece.repeats.push(topic);
         } else {
-            self.session.subscriptions.shoot(topic);
+            self.session.subscriptions.one_shot(topic);
         }
         flows
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tickwire_wire::{Pattern, Seq};
 
 use super::session_mut::SessionMut;
-use super::{Expectations, Expecting, Opening, Shard, Slot, Subscriber};
+use super::{Expectations, Expecting, Prelude, Shard, Slot, Subscriber};
 use crate::cell::TopicCell;
 use crate::outbox::{Item, SourceState};
 use crate::pace::Pace;
@@ -19,7 +19,7 @@ use crate::topic_set::TopicSet;
 impl Shard {
     /// Makes the topic known to the shard: every session with a pattern that matches joins it. They have missed
     /// nothing, since the directory has known their patterns for longer than the topic.
-    pub(super) fn meet(&mut self, cell: &Arc<TopicCell>) {
+    pub(super) fn make_known(&mut self, cell: &Arc<TopicCell>) {
         let index = cell.id().index();
         if self.slots.len() <= index {
             self.slots.resize_with(index + 1, Slot::default);
@@ -271,7 +271,7 @@ impl SessionMut<'_> {
             session: self.session.id,
             every: pace.is_every(),
             behind: false,
-            opening: Opening::new(told),
+            prelude: Prelude::new(told),
             told: SourceState::Live,
             after,
         };

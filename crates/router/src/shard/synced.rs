@@ -18,7 +18,7 @@ use crate::syncs::Awaited;
 impl Subscriptions {
     /// Whether the beginning of a subscription is still to be sent.
     fn begins_yet(&self, topic: TopicId, subscriber: &Subscriber) -> bool {
-        subscriber.opening.first() != First::Nothing
+        subscriber.prelude.first() != First::Nothing
             || (subscriber.behind && !subscriber.every)
             || (self.replays(topic) && !is_planted(Fault::SyncedEarly))
             || self.misses(topic)
@@ -70,7 +70,7 @@ impl SessionMut<'_> {
                 .push(Item::Synced(Box::new(Synced { request, bytes })));
         }
         if !session.outbox.is_empty() {
-            self.rounds.enter(session);
+            self.rounds.mark(session);
         }
     }
 }

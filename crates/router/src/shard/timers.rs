@@ -93,7 +93,7 @@ impl Shard {
         if let Some((code, reason)) = session.overdue(settings, now) {
             return self.close(id, code, &reason, now);
         }
-        session.outbox.rest();
+        session.outbox.free_idle();
         let transport = session.transport;
         let ping = session.timers.ping_is_due(transport, settings, now);
         if ping {

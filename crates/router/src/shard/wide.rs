@@ -41,7 +41,7 @@ enum Wish {
     /// Another pace for an existing subscription.
     Change { pace: Pace },
     /// The values of the topics, once.
-    Shoot,
+    OneShot,
     /// The end of a subscription.
     Leave,
 }
@@ -92,7 +92,7 @@ impl Wide {
 
     /// A wildcard that asks for the values of its topics, once.
     pub(super) fn one_shot(pattern: Pattern) -> Self {
-        Self::new(pattern, Wish::Shoot)
+        Self::new(pattern, Wish::OneShot)
     }
 
     /// A wildcard that ends the session's subscription to the pattern.
@@ -240,7 +240,7 @@ impl Shard {
         wide.new += new;
         for cell in &unknown {
             let had = self.place_of(id, cell.id()).is_some();
-            self.meet(cell);
+            self.make_known(cell);
             // The session has the topic by another pattern.
             wide.new -= usize::from(!had && self.place_of(id, cell.id()).is_some());
         }
@@ -258,7 +258,7 @@ impl Shard {
                     .check_topics(pattern, found, wide.new, limits)?;
             }
             Wish::Change { .. } if is_all => self.check_fit(wide)?,
-            Wish::Shoot => session.subscriptions.check_one_shots(pattern, found, limits)?,
+            Wish::OneShot => session.subscriptions.check_one_shots(pattern, found, limits)?,
             Wish::Begin { .. } | Wish::Change { .. } | Wish::Leave => {}
         }
         Ok(is_all)
@@ -284,7 +284,7 @@ impl Shard {
                 pace
             }
             Wish::Change { pace } => self.switch_pace(id, &wide.pattern, pace).unwrap_or(pace),
-            Wish::Shoot => Pace::Every,
+            Wish::OneShot => Pace::Every,
             Wish::Leave => {
                 let removed = self.take_pattern(id, &wide.pattern);
                 removed.map_or(Pace::Every, |removed| removed.pace)
@@ -310,7 +310,7 @@ impl Shard {
             next = wide.found.next(from);
         }
         wide.stage = Stage::SeeingTo(from, before);
-        if next.is_none() && matches!(wide.wish, Wish::Shoot) {
+        if next.is_none() && matches!(wide.wish, Wish::OneShot) {
             self.mark_dirty(id);
         }
         next.is_none()
@@ -346,7 +346,7 @@ impl Shard {
                 }
             }
             Wish::Change { pace } => self.repace(id, cell, before, *pace),
-            Wish::Shoot => wide.in_order |= it.shoot(topic),
+            Wish::OneShot => wide.in_order |= it.await_value(topic),
             Wish::Leave => {
                 if self.leave(id, cell, before) {
                     self.piece.left.push(topic);
@@ -368,7 +368,7 @@ impl Shard {
             Wish::Begin { pace, .. } | Wish::Change { pace } => {
                 self.granted_to_all(result, &wide.pattern, pace, wide.kinds)
             }
-            Wish::Shoot => AckResult {
+            Wish::OneShot => AckResult {
                 mode: Some(Mode::Snapshot),
                 ..result
             },

@@ -20,10 +20,10 @@ pub(super) struct Rounds {
 }
 
 impl Rounds {
-    /// Enters a session that has something to write, or to pull in first. A session that was handed out is checked
+    /// Marks a session as dirty: it has something to write, or to pull in first. A session that was handed out is checked
     /// again when it is known how much its socket took.
     #[inline]
-    pub(super) fn enter(&mut self, session: &mut Session) {
+    pub(super) fn mark(&mut self, session: &mut Session) {
         if session.writing == Writing::Idle
             || (is_planted(Fault::OfferedTwice) && session.writing == Writing::Offered)
         {
@@ -37,7 +37,7 @@ impl Rounds {
     fn pull_later(&mut self, session: &mut Session) {
         let pulls = !session.subscriptions.pulls.is_empty() && session.unfinished.is_none();
         if pulls && session.outbox.is_empty() {
-            self.enter(session);
+            self.mark(session);
         }
     }
 
@@ -52,10 +52,10 @@ impl Rounds {
 }
 
 impl Shard {
-    /// Does the same as [`Rounds::enter`].
+    /// Does the same as [`Rounds::mark`].
     pub(super) fn mark_dirty(&mut self, id: SessionId) {
         if let Some(session) = self.sessions.get_mut(id) {
-            self.rounds.enter(session);
+            self.rounds.mark(session);
         }
     }
 
@@ -107,7 +107,7 @@ impl Shard {
     pub fn writable(&mut self, id: SessionId) {
         if let Some(session) = self.sessions.get_mut(id) {
             session.take_back_offer();
-            self.rounds.enter(session);
+            self.rounds.mark(session);
         }
     }
 
@@ -149,7 +149,7 @@ impl Shard {
             session.take_back_offer();
         }
         if !session.subscriptions.pulls.is_empty() {
-            self.rounds.enter(session);
+            self.rounds.mark(session);
         }
         self.counts.ledger.settle(advance.settled);
         match advance.excess {
