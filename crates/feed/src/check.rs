@@ -11,11 +11,11 @@ use tickwire_wire::market::{Book, Level};
 use tickwire_wire::{Decimal, Micros, Payload, Symbol};
 
 use crate::replay::FaultLog;
-use crate::{Fault, FaultCounts, FaultKind, Replay, ReplayError, Tick};
+use crate::{FaultCounts, FaultKind, RecordingFault, Replay, ReplayError, Tick};
 
 /// What a recording holds for one symbol.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Held {
+pub struct SymbolCounts {
     /// Trades that the replay accepts.
     pub trades: u64,
     /// Best quotes that the replay accepts.
@@ -71,7 +71,7 @@ impl Sides {
 #[derive(Debug)]
 pub struct Check {
     replay: Replay,
-    symbols: BTreeMap<Symbol, Held>,
+    symbols: BTreeMap<Symbol, SymbolCounts>,
     books: BTreeMap<Symbol, Sides>,
     /// The faults that the replay itself does not find.
     found: FaultLog,
@@ -123,7 +123,7 @@ impl Check {
         }
     }
 
-    fn held(&mut self, symbol: &Symbol) -> &mut Held {
+    fn held(&mut self, symbol: &Symbol) -> &mut SymbolCounts {
         self.symbols.entry(symbol.clone()).or_default()
     }
 
@@ -160,7 +160,7 @@ impl Check {
     }
 
     /// Each symbol so far, with what the recording holds for it.
-    pub fn symbols(&self) -> impl Iterator<Item = (&Symbol, &Held)> {
+    pub fn symbols(&self) -> impl Iterator<Item = (&Symbol, &SymbolCounts)> {
         self.symbols.iter()
     }
 
@@ -176,8 +176,8 @@ impl Check {
 
     /// The kept faults, the first of each kind, ordered by kind.
     #[must_use]
-    pub fn faults(&self) -> Vec<&Fault> {
-        let mut faults: Vec<&Fault> = self.replay.faults().iter().chain(self.found.kept()).collect();
+    pub fn faults(&self) -> Vec<&RecordingFault> {
+        let mut faults: Vec<&RecordingFault> = self.replay.faults().iter().chain(self.found.kept()).collect();
         faults.sort_by_key(|fault| fault.kind);
         faults
     }

@@ -16,7 +16,7 @@ use tickwire_wire::message::StaleReason;
 use tickwire_wire::{Micros, Payload, Topic};
 
 pub use check::Check;
-pub use replay::{Fault, FaultCounts, FaultKind, Replay, ReplayError};
+pub use replay::{FaultCounts, FaultKind, RecordingFault, Replay, ReplayError};
 pub use sim::{Sim, SimConfig, SimError};
 
 /// Most symbols of one feed, simulated or replayed.
@@ -124,7 +124,7 @@ impl Feed {
     /// The first [`replay::FAULTS_MAX`] faults of each kind in the recordings, in the order in which they were found.
     /// The simulated market has none.
     #[must_use]
-    pub fn faults(&self) -> &[Fault] {
+    pub fn faults(&self) -> &[RecordingFault] {
         match self {
             Self::Sim(_) => &[],
             Self::Replay(replay) => replay.faults(),

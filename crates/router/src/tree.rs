@@ -34,13 +34,13 @@ pub(crate) struct TopicTree {
 
 /// Where a search continues.
 #[derive(Debug, Default)]
-pub(crate) struct Cursor {
+pub(crate) struct TreeCursor {
     /// For each node on the way down from the root, the branch that is looked at next.
     next: Vec<usize>,
     is_done: bool,
 }
 
-impl Cursor {
+impl TreeCursor {
     /// Whether the search is complete.
     pub(crate) const fn is_done(&self) -> bool {
         self.is_done
@@ -84,7 +84,7 @@ impl TopicTree {
     pub(crate) fn select(&self, pattern: &Pattern) -> Selected {
         let mut selected = Selected::default();
         let Selected { topics, visited } = &mut selected;
-        *visited = self.search(pattern, &mut Cursor::default(), usize::MAX, |topic| {
+        *visited = self.search(pattern, &mut TreeCursor::default(), usize::MAX, |topic| {
             topics.push(topic);
         });
         // Branches are not in the order of topics, and callers must not depend on their order.
@@ -97,7 +97,7 @@ impl TopicTree {
     pub(crate) fn search(
         &self,
         pattern: &Pattern,
-        cursor: &mut Cursor,
+        cursor: &mut TreeCursor,
         most: usize,
         mut found: impl FnMut(TopicId),
     ) -> usize {
@@ -236,7 +236,7 @@ mod tests {
             let topics: Vec<Topic> = topics.iter().map(|text| text.parse().expect("a topic")).collect();
             let pattern: Pattern = pattern.parse().expect("a pattern");
             let (before, mut after) = topics.split_at(topics.len().saturating_sub(later).max(1));
-            let (mut tree, mut cursor) = (tree(before), Cursor::default());
+            let (mut tree, mut cursor) = (tree(before), TreeCursor::default());
             let all = tree.select(&pattern);
             let (mut found, mut visited) = (Vec::new(), 0);
             for most in pieces.iter().cycle() {

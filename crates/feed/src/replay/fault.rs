@@ -130,7 +130,7 @@ impl FaultCounts {
 
 /// What is wrong with a line of a recording, or the place where a file broke off.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct RecordingFault {
     /// The kind of fault.
     pub kind: FaultKind,
     /// The file, with the name that the replay was opened with.
@@ -141,7 +141,7 @@ pub struct Fault {
     pub reason: String,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for RecordingFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}: {}", self.file.display(), self.line, self.reason)
     }
@@ -157,7 +157,7 @@ pub(crate) struct Spot<'a> {
 /// The faults found so far.
 #[derive(Debug, Default)]
 pub(crate) struct FaultLog {
-    kept: Vec<Fault>,
+    kept: Vec<RecordingFault>,
     counts: FaultCounts,
 }
 
@@ -171,7 +171,7 @@ impl FaultLog {
                 reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX - "…".len()));
                 reason.push('…');
             }
-            self.kept.push(Fault {
+            self.kept.push(RecordingFault {
                 kind,
                 file: at.file.clone(),
                 line: at.line,
@@ -181,7 +181,7 @@ impl FaultLog {
     }
 
     /// The kept faults, in the order in which they were found.
-    pub(crate) fn kept(&self) -> &[Fault] {
+    pub(crate) fn kept(&self) -> &[RecordingFault] {
         &self.kept
     }
 

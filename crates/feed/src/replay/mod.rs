@@ -26,7 +26,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use tickwire_wire::{Micros, Topic};
 
-pub use fault::{FAULTS_MAX, Fault, FaultCounts, FaultKind, REASON_BYTES_MAX};
+pub use fault::{FAULTS_MAX, FaultCounts, FaultKind, REASON_BYTES_MAX, RecordingFault};
 pub(crate) use fault::{FaultLog, Spot};
 pub use lines::LINE_BYTES_MAX;
 use markets::Markets;
@@ -144,7 +144,7 @@ impl Replay {
 
     /// The first [`FAULTS_MAX`] faults of each kind, in the order in which they were found.
     #[must_use]
-    pub fn faults(&self) -> &[Fault] {
+    pub fn faults(&self) -> &[RecordingFault] {
         self.markets.faults().kept()
     }
 

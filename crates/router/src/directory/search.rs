@@ -6,12 +6,12 @@ use tickwire_wire::Pattern;
 
 use super::Directory;
 use crate::cell::TopicCell;
-use crate::tree::Cursor;
+use crate::tree::TreeCursor;
 
 /// A search that is done in pieces. It finds each topic that exists when it ends, and some of them more than once.
 #[derive(Debug, Default)]
 pub(crate) struct Search {
-    cursor: Cursor,
+    cursor: TreeCursor,
     /// The next place of the list of topics to look at, after the tree. It starts at the number of topics when the
     /// search began, since the tree may lack later ones. `None` before the search has begun.
     listed: Option<usize>,

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 /// The origin of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub enum ValueOrigin {
     /// A flag of the command line, with its dashes.
     Flag(&'static str),
     /// An environment variable.
@@ -19,7 +19,7 @@ pub enum Origin {
     Default,
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for ValueOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Flag(name) => f.write_str(name),
@@ -55,7 +55,7 @@ pub enum ConfigError {
         /// The key, with its table.
         key: String,
         /// The origin of the key.
-        origin: Origin,
+        origin: ValueOrigin,
         /// The most similar known key.
         nearest: String,
     },
@@ -83,7 +83,7 @@ pub enum ConfigError {
         /// The value as it was written.
         value: String,
         /// The origin of the value.
-        origin: Origin,
+        origin: ValueOrigin,
         /// What is allowed: "must be …".
         rule: String,
     },
@@ -93,7 +93,7 @@ pub enum ConfigError {
         /// The recording.
         path: PathBuf,
         /// The origin of its name.
-        origin: Origin,
+        origin: ValueOrigin,
         /// What the system said.
         source: io::Error,
     },

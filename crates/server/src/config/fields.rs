@@ -9,7 +9,7 @@ use figment::value::{Dict, Value};
 use tickwire_wire::Pattern;
 
 use super::credentials::Credentials;
-use super::error::{ConfigError, Origin};
+use super::error::{ConfigError, ValueOrigin};
 use super::nearest::nearest;
 use super::settings::{HIDDEN, Settings, integer_in, show};
 
@@ -53,7 +53,7 @@ impl Form {
     pub(super) fn fields<'a>(
         &self,
         place: String,
-        origin: Origin,
+        origin: ValueOrigin,
         item: &'a Value,
     ) -> Result<Fields<'a>, ConfigError> {
         let hidden = self.hidden;
@@ -89,7 +89,7 @@ impl Form {
 pub(super) struct Fields<'a> {
     /// Its name in errors, such as `auth.keys[2]`.
     place: String,
-    origin: Origin,
+    origin: ValueOrigin,
     item: &'a Value,
     fields: &'a Dict,
     /// The field whose value is never shown.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use figment::value::{Dict, Value};
 
-use super::error::{ConfigError, Origin};
+use super::error::{ConfigError, ValueOrigin};
 use super::key::{self, Key, Preset, Shape};
 use super::nearest::nearest;
 use super::settings::{Settings, show};
@@ -38,7 +38,7 @@ impl Settings {
                 Preset::List(texts) => Value::from(texts.to_vec()),
                 Preset::Unset(..) => continue,
             };
-            self.put(key.path, value, Origin::Default);
+            self.put(key.path, value, ValueOrigin::Default);
         }
     }
 
@@ -57,11 +57,11 @@ impl Settings {
             path: path.to_owned(),
             message: on_one_line(text, e.span(), e.message()),
         })?;
-        self.put_table(values, "", &Origin::File(path.to_owned()))
+        self.put_table(values, "", &ValueOrigin::File(path.to_owned()))
     }
 
     /// Puts in `values` of the table `table`. Refuses the first that is neither a setting nor a table of settings.
-    fn put_table(&mut self, values: Dict, table: &str, origin: &Origin) -> Result<(), ConfigError> {
+    fn put_table(&mut self, values: Dict, table: &str, origin: &ValueOrigin) -> Result<(), ConfigError> {
         for (name, value) in values {
             // A quoted key with a dot looks like a path but is not one.
             let dotted = name.contains('.');
@@ -107,7 +107,7 @@ impl Settings {
                 continue;
             }
             match key::all().find(|key| key.variable().as_ref() == Some(name)) {
-                Some(key) => self.put_text(key, text, &Origin::Variable(name.clone())),
+                Some(key) => self.put_text(key, text, &ValueOrigin::Variable(name.clone())),
                 None => return Err(unknown_variable(name.clone())),
             }
         }
@@ -119,11 +119,15 @@ impl Settings {
         for (flag, text) in &given.0 {
             let mut keys = key::all();
             let key = keys.find(|key| key.flag.is_some_and(|(name, _)| name == *flag));
-            self.put_text(key.expect("every flag has its key"), text, &Origin::Flag(flag));
+            self.put_text(
+                key.expect("every flag has its key"),
+                text,
+                &ValueOrigin::Flag(flag),
+            );
         }
     }
 
-    fn put_text(&mut self, key: &Key, text: &str, origin: &Origin) {
+    fn put_text(&mut self, key: &Key, text: &str, origin: &ValueOrigin) {
         let value = match key.shape {
             // The text is `none`, `sim`, `replay:FILE,FILE` or, with the files of a weaker layer, `replay`.
             _ if key.path == "feed.kind" => {
@@ -206,7 +210,7 @@ fn on_one_line(text: &str, span: Option<std::ops::Range<usize>>, message: &str) 
     format!("line {line}, column {column}: {what}")
 }
 
-fn not_a_table(table: String, value: &Value, origin: &Origin) -> ConfigError {
+fn not_a_table(table: String, value: &Value, origin: &ValueOrigin) -> ConfigError {
     let known: Vec<&str> = key::all()
         .filter(|key| key.table() == table)
         .map(Key::name)

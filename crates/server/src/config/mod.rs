@@ -32,7 +32,7 @@ pub use self::auth::{AuthKey, Jwt, JwtAlgorithm};
 pub use self::choices::{EgressKind, FeedStart, LogFormat, LogLevel, ProxyProtocol};
 use self::credentials::Credentials;
 pub use self::docs::Flag;
-pub use self::error::{ConfigError, Origin};
+pub use self::error::{ConfigError, ValueOrigin};
 pub use self::feed::FeedSource;
 use self::key::Table as _;
 pub use self::key_hash::KeyHash;
@@ -40,7 +40,8 @@ pub use self::layers::Overrides;
 pub use self::origin::{OriginRule, WebOrigin};
 use self::settings::Settings;
 pub use self::table::{
-    Auth, Compression, Config, Drain, Feed, Heartbeat, Limits, Log, Proxy, Socket, TestOnly,
+    AuthSettings, CompressionSettings, Config, DrainSettings, FeedSettings, HeartbeatSettings, LimitSettings,
+    LogSettings, ProxySettings, SocketSettings, TestOnly,
 };
 pub use self::tls::{Tls, TlsClients};
 

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use tickwire_wire::Pattern;
 
 use super::credentials::Credentials;
-use super::error::{ConfigError, Origin};
+use super::error::{ConfigError, ValueOrigin};
 use super::key::{self, Key, Setting, Shape};
 
 /// Shown in place of a value that may be a secret.
@@ -21,7 +21,7 @@ pub(super) const HIDDEN: &str = "(not shown)";
 /// The value and origin of each key, from the strongest layer.
 #[derive(Default)]
 pub(super) struct Settings {
-    values: BTreeMap<&'static str, (Value, Origin)>,
+    values: BTreeMap<&'static str, (Value, ValueOrigin)>,
     credentials: Credentials,
 }
 
@@ -35,7 +35,7 @@ impl Settings {
     }
 
     /// Sets the key at `path`, in place of its earlier value.
-    pub(super) fn put(&mut self, path: &'static str, value: Value, origin: Origin) {
+    pub(super) fn put(&mut self, path: &'static str, value: Value, origin: ValueOrigin) {
         self.values.insert(path, (value, origin));
     }
 
@@ -50,10 +50,10 @@ impl Settings {
     }
 
     /// The origin of the value at `path`.
-    pub(super) fn origin(&self, path: &str) -> Origin {
+    pub(super) fn origin(&self, path: &str) -> ValueOrigin {
         self.values
             .get(path)
-            .map_or(Origin::Default, |(_, origin)| origin.clone())
+            .map_or(ValueOrigin::Default, |(_, origin)| origin.clone())
     }
 
     /// The refusal of the value at `path` because of `rule`.

@@ -36,16 +36,16 @@ const AFTER_WINDOW_MS: u64 = 1_000;
 pub(super) const TOP: &[Key] = Config::KEYS;
 /// The keys of all tables, in the order of the documentation.
 pub(super) const TABLES: &[&[Key]] = &[
-    Log::KEYS,
-    Limits::KEYS,
-    Heartbeat::KEYS,
-    Drain::KEYS,
-    Socket::KEYS,
+    LogSettings::KEYS,
+    LimitSettings::KEYS,
+    HeartbeatSettings::KEYS,
+    DrainSettings::KEYS,
+    SocketSettings::KEYS,
     TlsSettings::KEYS,
-    Proxy::KEYS,
-    Auth::KEYS,
-    Feed::KEYS,
-    Compression::KEYS,
+    ProxySettings::KEYS,
+    AuthSettings::KEYS,
+    FeedSettings::KEYS,
+    CompressionSettings::KEYS,
     TestOnly::KEYS,
 ];
 
@@ -67,25 +67,25 @@ rows! {
     }
     tables {
         /// The log.
-        log: Log,
+        log: LogSettings,
         /// Limits on clients and memory.
-        limits: Limits,
+        limits: LimitSettings,
         /// How silent connections are kept alive and dead ones detected.
-        heartbeat: Heartbeat,
+        heartbeat: HeartbeatSettings,
         /// How the broker stops.
-        drain: Drain,
+        drain: DrainSettings,
         /// Options of the clients' sockets.
-        socket: Socket,
+        socket: SocketSettings,
         /// How clients' connections are encrypted. `None` if they are not.
         tls: Option<Tls>,
         /// Proxies in front of the broker.
-        proxy: Proxy,
+        proxy: ProxySettings,
         /// What clients may do.
-        auth: Auth,
+        auth: AuthSettings,
         /// The source of market data.
-        feed: Feed,
+        feed: FeedSettings,
         /// How messages are compressed.
-        compression: Compression,
+        compression: CompressionSettings,
         /// Switches for tests of the broker itself.
         test: TestOnly,
     }
@@ -94,7 +94,7 @@ rows! {
 rows! {
     /// The key table `[log]`.
     #[derive(Copy, Eq)]
-    pub struct Log in "log." {
+    pub struct LogSettings in "log." {
         format: LogFormat = text("text").flag("--log-format", "FORMAT").restart(),
             "How log lines are written";
         level: LogLevel = text("info").flag("--log-level", "LEVEL"),
@@ -105,7 +105,7 @@ rows! {
 rows! {
     /// The key table `[limits]`: limits on clients and memory.
     #[derive(Eq)]
-    pub struct Limits in "limits." checked limits_fit {
+    pub struct LimitSettings in "limits." checked limits_fit {
         message_bytes: usize = int(limits::MESSAGE_BYTES_MAX as u64).between(128, limits::BULK_BODY_BYTES_MAX as u64),
             "Longest message of a client in bytes, all its fragments together; one byte more closes with 1009";
         fragments: u32 = int(limits::MESSAGE_FRAGMENTS_MAX as u64).between(1, 1_000_000),
@@ -175,7 +175,7 @@ rows! {
 rows! {
     /// The key table `[heartbeat]`.
     #[derive(Copy, Eq)]
-    pub struct Heartbeat in "heartbeat." checked finds_the_vanished {
+    pub struct HeartbeatSettings in "heartbeat." checked finds_the_vanished {
         heartbeat_ms: u64 = int(limits::HEARTBEAT_MS).between(100, 60 * MINUTE_MS),
             "Quiet time after which the broker sends a heartbeat on a connection";
         ping_after_ms: u64 = int(limits::PING_AFTER_MS).between(100, 10 * MINUTE_MS),
@@ -188,7 +188,7 @@ rows! {
 rows! {
     /// The key table `[drain]`: how a broker stops.
     #[derive(Copy, Eq)]
-    pub struct Drain in "drain." checked drains_in_time {
+    pub struct DrainSettings in "drain." checked drains_in_time {
         delay_ms: u64 = int(0).between(0, 10 * MINUTE_MS),
             "Time for which a stopping broker still accepts connections while /readyz already fails; the window and the deadline begin after it";
         window_ms: u64 = int(30_000).between(0, 60 * MINUTE_MS),
@@ -201,7 +201,7 @@ rows! {
 rows! {
     /// The key table `[socket]`.
     #[derive(Copy, Eq)]
-    pub struct Socket in "socket." {
+    pub struct SocketSettings in "socket." {
         egress: EgressKind = text("auto").restart(),
             "How bytes are handed to the kernel: one write per connection, or batches by io_uring; auto uses io_uring if the kernel offers it";
         notsent_lowat_bytes: u32 = int(16 * KIB).between(KIB, 16 * MIB).restart(),
@@ -234,7 +234,7 @@ rows! {
 rows! {
     /// The key table `[proxy]`: proxies whose statements about their clients are trusted.
     #[derive(Eq)]
-    pub struct Proxy in "proxy." checked proxies_are_named {
+    pub struct ProxySettings in "proxy." checked proxies_are_named {
         trusted: Vec<IpNet> = list(&[]),
             "Networks of proxies that are trusted to name their clients' addresses (X-Forwarded-For, PROXY protocol)";
         proxy_protocol: ProxyProtocol = text("off"),
@@ -245,7 +245,7 @@ rows! {
 rows! {
     /// The key table `[auth]`.
     #[expect(rustdoc::bare_urls, reason = "what is written of origins is for the configuration's page too")]
-    pub struct Auth in "auth." checked someone_may_connect {
+    pub struct AuthSettings in "auth." checked someone_may_connect {
         required: bool = truth(false),
             "Whether every request needs a token: without one, it is refused with 401";
         anonymous_subscribe: Vec<Pattern> = list(&[">"]),
@@ -261,7 +261,7 @@ rows! {
 
 rows! {
     /// The key table `[feed]`: the source of market data.
-    pub struct Feed in "feed." {
+    pub struct FeedSettings in "feed." {
         source as "kind": FeedSource = text("sim").flag("--feed", "FEED").restart(),
             "Source of market data. The flag and the variable accept `none`, `sim` or `replay:FILE,FILE…`";
         + list(&[]).file_only().restart().named("feed.files", Shape::Texts("readable files"),
@@ -284,7 +284,7 @@ rows! {
 rows! {
     /// The key table `[compression]`.
     #[derive(Copy, Eq)]
-    pub struct Compression in "compression." {
+    pub struct CompressionSettings in "compression." {
         enabled: bool = truth(true),
             "Whether permessage-deflate is agreed to if a client offers it, and whether gzip is accepted and sent over HTTP";
         level: u8 = int(limits::DEFLATE_LEVEL as u64).between(1, 9),
@@ -316,7 +316,7 @@ fn apart(config: &Config, settings: &Settings) -> Result<(), ConfigError> {
 }
 
 /// An accepted message must fit in an outbox, and a burst must be at least one second's worth.
-fn limits_fit(limits: &Limits, settings: &Settings) -> Result<(), ConfigError> {
+fn limits_fit(limits: &LimitSettings, settings: &Settings) -> Result<(), ConfigError> {
     for (exceeds, path, other) in [
         (
             limits.publishes_per_s > limits.publishes_burst,
@@ -339,7 +339,7 @@ fn limits_fit(limits: &Limits, settings: &Settings) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn finds_the_vanished(heartbeat: &Heartbeat, settings: &Settings) -> Result<(), ConfigError> {
+fn finds_the_vanished(heartbeat: &HeartbeatSettings, settings: &Settings) -> Result<(), ConfigError> {
     let late = heartbeat.ping_after_ms + heartbeat.pong_timeout_ms > HALF_OPEN_MS_MAX;
     let rule = format!("must find a vanished client within {HALF_OPEN_MS_MAX} ms together with");
     settings.refuse_beside_if(
@@ -350,14 +350,14 @@ fn finds_the_vanished(heartbeat: &Heartbeat, settings: &Settings) -> Result<(), 
     )
 }
 
-fn drains_in_time(drain: &Drain, settings: &Settings) -> Result<(), ConfigError> {
+fn drains_in_time(drain: &DrainSettings, settings: &Settings) -> Result<(), ConfigError> {
     let early = drain.window_ms + AFTER_WINDOW_MS > drain.deadline_ms;
     let rule = format!("must be at least {AFTER_WINDOW_MS} more than");
     settings.refuse_beside_if(early, "drain.deadline_ms", &rule, "drain.window_ms")
 }
 
 /// Headers are accepted only from trusted proxies. Without any proxy no connection would have one.
-fn proxies_are_named(proxy: &Proxy, settings: &Settings) -> Result<(), ConfigError> {
+fn proxies_are_named(proxy: &ProxySettings, settings: &Settings) -> Result<(), ConfigError> {
     let unnamed = proxy.proxy_protocol == ProxyProtocol::V2 && proxy.trusted.is_empty();
     settings.refuse_beside_if(
         unnamed,
@@ -367,7 +367,7 @@ fn proxies_are_named(proxy: &Proxy, settings: &Settings) -> Result<(), ConfigErr
     )
 }
 
-fn someone_may_connect(auth: &Auth, settings: &Settings) -> Result<(), ConfigError> {
+fn someone_may_connect(auth: &AuthSettings, settings: &Settings) -> Result<(), ConfigError> {
     if auth.required && auth.keys.is_empty() && auth.jwt.is_none() {
         let rule = "nobody could connect: set auth.keys or auth.jwt, so that there are tokens to show";
         return Err(settings.refuse("auth.required", rule));
@@ -378,7 +378,7 @@ fn someone_may_connect(auth: &Auth, settings: &Settings) -> Result<(), ConfigErr
 /// The number of file descriptors that connections may not use: for listeners, pollers, recordings, the log.
 const OPEN_FILES_RESERVED: u64 = 256;
 
-impl Limits {
+impl LimitSettings {
     /// The most connections of a process that may have `open_files_max` files open. That is the setting, if there is
     /// one, but never more than the open files allow, of which some are kept for the broker itself. At least 1.
     #[must_use]
@@ -414,7 +414,7 @@ impl Limits {
     }
 }
 
-impl Compression {
+impl CompressionSettings {
     /// The settings of a compressor.
     #[must_use]
     pub const fn settings(self) -> deflate::Settings {

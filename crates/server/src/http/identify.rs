@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::http::{HttpContext, Requester};
-use crate::limits::{Allowance, TurnedAway};
+use crate::limits::{HttpAllowance, TurnedAway};
 use crate::net::permit::ConnectionPermit;
 use crate::net::proxied::{self, ClientAddr, HeaderError, Source};
 
@@ -74,7 +74,7 @@ fn tell(stream: &TcpStream, answer: &[u8]) {
 /// Stores the client of a request in it, for a connection from `peer` with this allowance.
 pub(crate) fn locate<B>(
     context: &HttpContext,
-    (peer, allowance): (ClientAddr, Allowance),
+    (peer, allowance): (ClientAddr, HttpAllowance),
     mut request: Request<B>,
 ) -> Request<B> {
     let trust = &context.address_limits.rules().trust;

@@ -6,7 +6,7 @@ use hyper::http::Extensions;
 
 use super::ErrorResponse;
 use crate::auth::{Admission, Holder};
-use crate::limits::{AddressLimits, AddressSlot, Allowance, HttpPublisher, TurnedAway, WaitingAnswer};
+use crate::limits::{AddressLimits, AddressSlot, HttpAllowance, HttpPublisher, TurnedAway, WaitingAnswer};
 use crate::net::proxied::ClientAddr;
 
 /// Bytes of gzip that cost as much as a look at one topic. So a quarter of a megabyte costs as much as a request.
@@ -19,7 +19,7 @@ pub(crate) struct Requester {
     /// Whether the connection belongs to a trusted proxy. Then its clients are counted one by one.
     pub(crate) proxied: bool,
     /// The allowance of the connection.
-    pub(crate) allowance: Allowance,
+    pub(crate) allowance: HttpAllowance,
 }
 
 impl Requester {
@@ -119,7 +119,7 @@ impl Requester {
     }
 
     /// The allowance of the connection itself. A proxy's connection has none, since it has many clients.
-    fn own(&self) -> Option<&Allowance> {
+    fn own(&self) -> Option<&HttpAllowance> {
         (!self.proxied).then_some(&self.allowance)
     }
 

@@ -92,11 +92,11 @@ enum Get {
     WebSocket,
 }
 
-type Answer<'c> = LocalBoxFuture<'c, Result<Reply, ErrorResponse>>;
+type FutureReply<'c> = LocalBoxFuture<'c, Result<Reply, ErrorResponse>>;
 /// A function that answers with a value.
-pub(super) type Read = for<'c> fn(Call<'c>) -> Answer<'c>;
+pub(super) type Read = for<'c> fn(Call<'c>) -> FutureReply<'c>;
 /// A function that publishes a body.
-pub(super) type Publish = for<'c> fn(Call<'c>, (&'c mut Incoming, Coding)) -> Answer<'c>;
+pub(super) type Publish = for<'c> fn(Call<'c>, (&'c mut Incoming, Coding)) -> FutureReply<'c>;
 
 /// What a request asks of its endpoint. This decides its price.
 pub(super) enum Asked {

@@ -27,7 +27,7 @@ use crate::http::{
     self, Endpoint, ErrorResponse, Exchange, HttpContext, Progress, Reply, Requester, Smuggling, Takeover,
 };
 use crate::hub::Stream;
-use crate::limits::Allowance;
+use crate::limits::HttpAllowance;
 use crate::net::permit::{ConnectionPermit, SharedPermit};
 use crate::net::proxied::ClientAddr;
 use crate::net::tls::HttpStream;
@@ -92,7 +92,7 @@ async fn speak(context: Rc<HttpContext>, transport: HttpStream, client: ClientAd
     let (exchange, smuggling) = (Exchange::default(), Smuggling::default());
     let transport =
         Progress::new(transport, context.limits.stall, exchange.clone()).telling(smuggling.clone());
-    let (asked, allowance) = (Cell::new(false), Allowance::default());
+    let (asked, allowance) = (Cell::new(false), HttpAllowance::default());
     let takeover = Takeover::default();
     let service = hyper::service::service_fn(|request| {
         asked.set(true);

@@ -20,9 +20,9 @@ struct Spent {
 /// The allowance of a connection. Clones share one allowance.
 // It is shared within one thread, but hyper requires extensions of a request that can be sent to another one.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Allowance(Arc<Mutex<Spent>>);
+pub(crate) struct HttpAllowance(Arc<Mutex<Spent>>);
 
-impl Allowance {
+impl HttpAllowance {
     /// Takes one request of the connection.
     ///
     /// # Errors

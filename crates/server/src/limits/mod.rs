@@ -21,7 +21,7 @@ use tickwire_wire::limits::SMALL_ANSWER_BYTES_MAX;
 
 pub(crate) use self::addresses::{AddressKey, AddressSlot, WaitingAnswer};
 use self::addresses::{Addresses, Refused};
-pub(crate) use self::allowance::Allowance;
+pub(crate) use self::allowance::HttpAllowance;
 use self::holders::Holders;
 pub(crate) use self::turned_away::TurnedAway;
 use crate::config::{Config, ProxyProtocol};
@@ -199,7 +199,7 @@ impl AddressLimits {
     }
 
     /// Admits one more handshake of `ip` on an existing connection. The first one was paid for with the connection.
-    pub(crate) fn admit_handshake(&self, ip: IpAddr, own: &Allowance) -> Result<(), TurnedAway> {
+    pub(crate) fn admit_handshake(&self, ip: IpAddr, own: &HttpAllowance) -> Result<(), TurnedAway> {
         let (rules, now) = (self.rules(), self.clock.now());
         if rules.is_exempt(ip) {
             return Ok(());
@@ -214,7 +214,7 @@ impl AddressLimits {
 
     /// Takes one HTTP request from the rate of `ip`, and from that of the connection if it has an allowance of its
     /// `own`.
-    pub(crate) fn ask(&self, ip: IpAddr, own: Option<&Allowance>) -> Result<(), TurnedAway> {
+    pub(crate) fn ask(&self, ip: IpAddr, own: Option<&HttpAllowance>) -> Result<(), TurnedAway> {
         let (rules, now) = (self.rules(), self.clock.now());
         if rules.is_exempt(ip) {
             return Ok(());
@@ -224,13 +224,13 @@ impl AddressLimits {
         spent.map_err(|us| self.turned_away(TurnedAway::AddressRequests(us)))
     }
 
-    fn ask_connection(&self, own: &Allowance, rules: &LimitRules, now: Micros) -> Result<(), TurnedAway> {
+    fn ask_connection(&self, own: &HttpAllowance, rules: &LimitRules, now: Micros) -> Result<(), TurnedAway> {
         let spent = own.ask(rules.requests, now);
         spent.map_err(|us| self.turned_away(TurnedAway::ConnectionRequests(us)))
     }
 
     /// Charges `ip` and its connection for an HTTP request that looks at `visits` topics.
-    pub(crate) fn charge_visits(&self, ip: IpAddr, own: Option<&Allowance>, visits: usize) {
+    pub(crate) fn charge_visits(&self, ip: IpAddr, own: Option<&HttpAllowance>, visits: usize) {
         let (rules, now) = (self.rules(), self.clock.now());
         if rules.is_exempt(ip) {
             return;
@@ -264,7 +264,7 @@ impl AddressLimits {
     }
 
     /// Whether a connection has sent too many requests after refusals because of its rate.
-    pub(crate) fn is_worn_out_by(&self, own: &Allowance) -> bool {
+    pub(crate) fn is_worn_out_by(&self, own: &HttpAllowance) -> bool {
         !own.forgives(self.rules().patience, self.clock.now())
     }
 
@@ -393,14 +393,14 @@ mod tests {
         let limits = address_limits(rules("[limits]\nops_per_s = 1\nops_burst = 3\n"));
         let client = ip("2001:db8::1");
         let spent = (0..4).filter(|_| {
-            let own = Allowance::default();
+            let own = HttpAllowance::default();
             limits.ask(client, Some(&own)).is_ok()
         });
         assert_eq!(spent.count(), 3, "another connection does not help");
         let refused = limits.ask(ip("2001:db8::2"), None);
         assert!(matches!(refused, Err(TurnedAway::AddressRequests(_))));
         // The connection is charged as well, whatever the address; an address that is not counted has no rates.
-        let own = Allowance::default();
+        let own = HttpAllowance::default();
         let all = (1..=4).map(|host| limits.ask(ip(&format!("192.0.2.{host}")), Some(&own)));
         assert_eq!(all.filter(Result::is_ok).count(), 3);
         assert!(matches!(
@@ -414,14 +414,14 @@ mod tests {
     fn a_look_at_many_topics_costs_the_connection_and_the_address() {
         let limits = address_limits(rules("[limits]\nops_per_s = 1\nops_burst = 3\n"));
         for (address, charged) in [("192.0.2.1", true), ("127.0.0.1", false)] {
-            let own = Allowance::default();
+            let own = HttpAllowance::default();
             assert!(limits.ask(ip(address), Some(&own)).is_ok());
             limits.charge_visits(ip(address), Some(&own), 2_000);
             let refused = limits.ask(ip(address), Some(&own)).is_err();
             assert_eq!(refused, charged, "{address}");
         }
         assert!(limits.ask(ip("192.0.2.1"), None).is_err());
-        let own = Allowance::default();
+        let own = HttpAllowance::default();
         limits.charge_visits(ip("192.0.2.2"), Some(&own), 3_000);
         assert!(limits.ask(ip("192.0.2.3"), Some(&own)).is_err(), "the connection");
     }
@@ -431,7 +431,7 @@ mod tests {
         let limits = address_limits(rules("[limits]\nhandshake_burst_per_address = 2\n"));
         let client = ip("192.0.2.1");
         let _place = limits.connect(client).expect("the first");
-        let own = Allowance::default();
+        let own = HttpAllowance::default();
         assert!(limits.admit_handshake(client, &own).is_ok(), "paid for");
         assert!(limits.admit_handshake(client, &own).is_ok(), "the second of two");
         assert!(matches!(
@@ -456,7 +456,7 @@ mod tests {
     #[test]
     fn patience_with_a_connection_ends() {
         let limits = address_limits(rules("[limits]\nops_per_s = 1\nrate_limited = 3\n"));
-        let own = Allowance::default();
+        let own = HttpAllowance::default();
         let worn_out: Vec<bool> = (0..5).map(|_| limits.is_worn_out_by(&own)).collect();
         assert_eq!(worn_out, [false, false, false, true, true]);
     }

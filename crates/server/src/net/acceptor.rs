@@ -55,7 +55,7 @@ impl ShardHandle {
 pub(crate) struct Acceptor {
     pub(crate) handles: Vec<ShardHandle>,
     pub(crate) address_limits: Arc<AddressLimits>,
-    pub(crate) socket: config::Socket,
+    pub(crate) socket: config::SocketSettings,
     /// Whether clients use TLS.
     pub(crate) secured: bool,
 }

@@ -50,7 +50,7 @@ const HEADERS_WITHIN: Duration = Duration::from_secs(30);
 /// The pause after an error of accepting.
 const PAUSE: Duration = Duration::from_millis(50);
 
-type Answer = Result<Response<Full<Bytes>>, ErrorResponse>;
+type OpsReply = Result<Response<Full<Bytes>>, ErrorResponse>;
 
 /// A page. Everything about pages follows from the rows of [`PAGES`].
 struct Page {
@@ -58,7 +58,7 @@ struct Page {
     /// Whether it is served on the further connections, too.
     is_probe: bool,
     /// Answers a request with this query.
-    answer: for<'a> fn(&'a Ops, Option<&'a str>) -> LocalBoxFuture<'a, Answer>,
+    answer: for<'a> fn(&'a Ops, Option<&'a str>) -> LocalBoxFuture<'a, OpsReply>,
 }
 
 const PAGES: &[Page] = &[

@@ -72,7 +72,7 @@ pub(crate) struct Leave {
 
 impl Leave {
     /// The drain of a broker with `connections` connections. `seed` is the seed of their times.
-    pub(crate) fn new(settings: config::Drain, connections: usize, seed: u64) -> Self {
+    pub(crate) fn new(settings: config::DrainSettings, connections: usize, seed: u64) -> Self {
         let window_ms = (connections as u64)
             .saturating_mul(MS_PER_CONNECTION)
             .min(settings.window_ms);
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     fn leave(connections: usize, window_ms: u64, deadline_ms: u64) -> Leave {
-        let settings = config::Drain {
+        let settings = config::DrainSettings {
             delay_ms: 0,
             window_ms,
             deadline_ms,

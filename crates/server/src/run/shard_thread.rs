@@ -246,7 +246,7 @@ impl Running {
 
 /// The most bytes that a slow connection is written at a time: about as many as the kernel then takes before it has
 /// enough.
-fn piece_bytes(socket: &config::Socket) -> usize {
+fn piece_bytes(socket: &config::SocketSettings) -> usize {
     let half = usize::try_from(socket.notsent_lowat_bytes / 2).unwrap_or(BYTES_PER_WRITE);
     half.clamp(PIECE_BYTES_MIN, BYTES_PER_WRITE)
 }

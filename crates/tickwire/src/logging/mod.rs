@@ -19,7 +19,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use tickwire_server::config::{Log as LogSettings, LogFormat, LogLevel};
+use tickwire_server::config::{LogFormat, LogLevel, LogSettings};
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;

@@ -6,7 +6,7 @@ use super::number::{self, Equal, equal};
 use super::scan::{Scanner, Token};
 use super::{JsonText, Malformed};
 use crate::limits::NESTING_MAX;
-use crate::msgpack::read::{Input, Item, utf8};
+use crate::msgpack::read::{Input, PackedItem, utf8};
 use crate::msgpack::write::{self, Head};
 
 impl JsonText {
@@ -39,31 +39,31 @@ impl JsonText {
             }
             let at = input.at();
             match input.item()? {
-                Item::String(bytes) => push_string(utf8(bytes, at)?, &mut text),
+                PackedItem::String(bytes) => push_string(utf8(bytes, at)?, &mut text),
                 _ if is_key => return Err(Malformed::KeyNotString(at)),
-                Item::Nil => text.push_str("null"),
-                Item::Bool(true) => text.push_str("true"),
-                Item::Bool(false) => text.push_str("false"),
-                Item::Unsigned(number) => text.push_str(itoa::Buffer::new().format(number)),
-                Item::Signed(number) => text.push_str(itoa::Buffer::new().format(number)),
-                Item::Float(number) => {
+                PackedItem::Nil => text.push_str("null"),
+                PackedItem::Bool(true) => text.push_str("true"),
+                PackedItem::Bool(false) => text.push_str("false"),
+                PackedItem::Unsigned(number) => text.push_str(itoa::Buffer::new().format(number)),
+                PackedItem::Signed(number) => text.push_str(itoa::Buffer::new().format(number)),
+                PackedItem::Float(number) => {
                     let mut buffer = zmij::Buffer::new();
                     let number = number::text_of(number, &mut buffer);
                     text.push_str(number.ok_or(Malformed::NotFinite(at))?);
                 }
-                Item::Binary(_) => return Err(Malformed::NotJson { at, kind: "binary" }),
-                Item::Extension(_) => {
+                PackedItem::Binary(_) => return Err(Malformed::NotJson { at, kind: "binary" }),
+                PackedItem::Extension(_) => {
                     let kind = "extension type";
                     return Err(Malformed::NotJson { at, kind });
                 }
-                Item::Array(_) | Item::Map(_) if open.len() == NESTING_MAX => {
+                PackedItem::Array(_) | PackedItem::Map(_) if open.len() == NESTING_MAX => {
                     return Err(Malformed::TooDeep(NESTING_MAX));
                 }
-                Item::Array(len) => {
+                PackedItem::Array(len) => {
                     text.push('[');
                     open.push(Unwritten::new(len.into(), false));
                 }
-                Item::Map(pairs) => {
+                PackedItem::Map(pairs) => {
                     text.push('{');
                     open.push(Unwritten::new(u64::from(pairs) * 2, true));
                 }

@@ -53,7 +53,7 @@ pub enum Malformed {
 
 /// A value, or the head of a container, whose values follow.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Item<'a> {
+pub(crate) enum PackedItem<'a> {
     Nil,
     Bool(bool),
     Unsigned(u64),
@@ -112,8 +112,8 @@ impl<'a> Input<'a> {
             values -= 1;
             // This cannot overflow: a head promises no more values than there are bytes left.
             values += match self.item()? {
-                Item::Array(len) => len.into(),
-                Item::Map(pairs) => u64::from(pairs) * 2,
+                PackedItem::Array(len) => len.into(),
+                PackedItem::Map(pairs) => u64::from(pairs) * 2,
                 _ => 0,
             };
         }
@@ -121,32 +121,32 @@ impl<'a> Input<'a> {
     }
 
     /// The next value, or the head of a container.
-    pub(crate) fn item(&mut self) -> Result<Item<'a>, Malformed> {
+    pub(crate) fn item(&mut self) -> Result<PackedItem<'a>, Malformed> {
         let at = self.at;
         let [first] = self.array()?;
         Ok(match Marker::from_u8(first) {
-            Marker::Null => Item::Nil,
-            Marker::True => Item::Bool(true),
-            Marker::False => Item::Bool(false),
-            Marker::FixPos(number) => Item::Unsigned(number.into()),
-            Marker::FixNeg(number) => Item::Signed(number.into()),
-            Marker::U8 => Item::Unsigned(u8::from_be_bytes(self.array()?).into()),
-            Marker::U16 => Item::Unsigned(u16::from_be_bytes(self.array()?).into()),
-            Marker::U32 => Item::Unsigned(u32::from_be_bytes(self.array()?).into()),
-            Marker::U64 => Item::Unsigned(u64::from_be_bytes(self.array()?)),
-            Marker::I8 => Item::Signed(i8::from_be_bytes(self.array()?).into()),
-            Marker::I16 => Item::Signed(i16::from_be_bytes(self.array()?).into()),
-            Marker::I32 => Item::Signed(i32::from_be_bytes(self.array()?).into()),
-            Marker::I64 => Item::Signed(i64::from_be_bytes(self.array()?)),
-            Marker::F32 => Item::Float(f32::from_be_bytes(self.array()?).into()),
-            Marker::F64 => Item::Float(f64::from_be_bytes(self.array()?)),
-            Marker::FixStr(len) => Item::String(self.take(len.into())?),
-            Marker::Str8 => Item::String(self.sized(1)?),
-            Marker::Str16 => Item::String(self.sized(2)?),
-            Marker::Str32 => Item::String(self.sized(4)?),
-            Marker::Bin8 => Item::Binary(self.sized(1)?),
-            Marker::Bin16 => Item::Binary(self.sized(2)?),
-            Marker::Bin32 => Item::Binary(self.sized(4)?),
+            Marker::Null => PackedItem::Nil,
+            Marker::True => PackedItem::Bool(true),
+            Marker::False => PackedItem::Bool(false),
+            Marker::FixPos(number) => PackedItem::Unsigned(number.into()),
+            Marker::FixNeg(number) => PackedItem::Signed(number.into()),
+            Marker::U8 => PackedItem::Unsigned(u8::from_be_bytes(self.array()?).into()),
+            Marker::U16 => PackedItem::Unsigned(u16::from_be_bytes(self.array()?).into()),
+            Marker::U32 => PackedItem::Unsigned(u32::from_be_bytes(self.array()?).into()),
+            Marker::U64 => PackedItem::Unsigned(u64::from_be_bytes(self.array()?)),
+            Marker::I8 => PackedItem::Signed(i8::from_be_bytes(self.array()?).into()),
+            Marker::I16 => PackedItem::Signed(i16::from_be_bytes(self.array()?).into()),
+            Marker::I32 => PackedItem::Signed(i32::from_be_bytes(self.array()?).into()),
+            Marker::I64 => PackedItem::Signed(i64::from_be_bytes(self.array()?)),
+            Marker::F32 => PackedItem::Float(f32::from_be_bytes(self.array()?).into()),
+            Marker::F64 => PackedItem::Float(f64::from_be_bytes(self.array()?)),
+            Marker::FixStr(len) => PackedItem::String(self.take(len.into())?),
+            Marker::Str8 => PackedItem::String(self.sized(1)?),
+            Marker::Str16 => PackedItem::String(self.sized(2)?),
+            Marker::Str32 => PackedItem::String(self.sized(4)?),
+            Marker::Bin8 => PackedItem::Binary(self.sized(1)?),
+            Marker::Bin16 => PackedItem::Binary(self.sized(2)?),
+            Marker::Bin32 => PackedItem::Binary(self.sized(4)?),
             Marker::FixExt1 => self.extension(1)?,
             Marker::FixExt2 => self.extension(2)?,
             Marker::FixExt4 => self.extension(4)?,
@@ -155,12 +155,12 @@ impl<'a> Input<'a> {
             Marker::Ext8 => self.sized_extension(1)?,
             Marker::Ext16 => self.sized_extension(2)?,
             Marker::Ext32 => self.sized_extension(4)?,
-            Marker::FixArray(len) => self.container(at, Item::Array(len.into()))?,
-            Marker::Array16 => self.sized_container(at, 2, Item::Array)?,
-            Marker::Array32 => self.sized_container(at, 4, Item::Array)?,
-            Marker::FixMap(pairs) => self.container(at, Item::Map(pairs.into()))?,
-            Marker::Map16 => self.sized_container(at, 2, Item::Map)?,
-            Marker::Map32 => self.sized_container(at, 4, Item::Map)?,
+            Marker::FixArray(len) => self.container(at, PackedItem::Array(len.into()))?,
+            Marker::Array16 => self.sized_container(at, 2, PackedItem::Array)?,
+            Marker::Array32 => self.sized_container(at, 4, PackedItem::Array)?,
+            Marker::FixMap(pairs) => self.container(at, PackedItem::Map(pairs.into()))?,
+            Marker::Map16 => self.sized_container(at, 2, PackedItem::Map)?,
+            Marker::Map32 => self.sized_container(at, 4, PackedItem::Map)?,
             Marker::Reserved => return Err(Malformed::Reserved(at)),
         })
     }
@@ -197,12 +197,12 @@ impl<'a> Input<'a> {
         self.take(len)
     }
 
-    fn extension(&mut self, len: u32) -> Result<Item<'a>, Malformed> {
+    fn extension(&mut self, len: u32) -> Result<PackedItem<'a>, Malformed> {
         self.take(1)?; // its type
-        self.take(len).map(Item::Extension)
+        self.take(len).map(PackedItem::Extension)
     }
 
-    fn sized_extension(&mut self, size: u32) -> Result<Item<'a>, Malformed> {
+    fn sized_extension(&mut self, size: u32) -> Result<PackedItem<'a>, Malformed> {
         let len = self.number(size)?;
         self.extension(len)
     }
@@ -211,17 +211,17 @@ impl<'a> Input<'a> {
         &mut self,
         at: usize,
         size: u32,
-        of: impl FnOnce(u32) -> Item<'a>,
-    ) -> Result<Item<'a>, Malformed> {
+        of: impl FnOnce(u32) -> PackedItem<'a>,
+    ) -> Result<PackedItem<'a>, Malformed> {
         let len = self.number(size)?;
         self.container(at, of(len))
     }
 
     /// Checks that there is a byte for each value that `head` promises, and returns `head`.
-    fn container(&self, at: usize, head: Item<'a>) -> Result<Item<'a>, Malformed> {
+    fn container(&self, at: usize, head: PackedItem<'a>) -> Result<PackedItem<'a>, Malformed> {
         let values = match head {
-            Item::Array(len) => u64::from(len),
-            Item::Map(pairs) => u64::from(pairs) * 2,
+            PackedItem::Array(len) => u64::from(len),
+            PackedItem::Map(pairs) => u64::from(pairs) * 2,
             _ => 0,
         };
         let left = self.left();
@@ -243,29 +243,32 @@ mod tests {
 
     #[test]
     fn every_kind_of_item_is_read_and_skipped_by_the_same_bytes() {
-        let cases: [(&[u8], Item<'_>); 22] = [
-            (b"\xc0", Item::Nil),
-            (b"\xc2", Item::Bool(false)),
-            (b"\xc3", Item::Bool(true)),
-            (b"\x7f", Item::Unsigned(127)),
-            (b"\xe0", Item::Signed(-32)),
-            (b"\xcc\xff", Item::Unsigned(255)),
-            (b"\xcd\x01\x00", Item::Unsigned(256)),
-            (b"\xce\x00\x01\x00\x00", Item::Unsigned(65_536)),
-            (b"\xcf\xff\xff\xff\xff\xff\xff\xff\xff", Item::Unsigned(u64::MAX)),
-            (b"\xd0\x80", Item::Signed(-128)),
-            (b"\xd1\x80\x00", Item::Signed(-32_768)),
-            (b"\xd2\x80\x00\x00\x00", Item::Signed(i32::MIN.into())),
-            (b"\xd3\x80\0\0\0\0\0\0\0", Item::Signed(i64::MIN)),
-            (b"\xca\x3f\x80\x00\x00", Item::Float(1.0)),
-            (b"\xcb\x3f\xf8\0\0\0\0\0\0", Item::Float(1.5)),
-            (b"\xa2hi", Item::String(b"hi")),
-            (b"\xda\x00\x02hi", Item::String(b"hi")),
-            (b"\xc5\x00\x01\xff", Item::Binary(b"\xff")),
-            (b"\xd4\x00\x00", Item::Extension(b"\0")),
-            (b"\xd7\xff\0\0\0\0\0\0\0\0", Item::Extension(&[0; 8])),
-            (b"\xc7\x00\x05", Item::Extension(b"")),
-            (b"\xc8\x00\x01\x05\x07", Item::Extension(b"\x07")),
+        let cases: [(&[u8], PackedItem<'_>); 22] = [
+            (b"\xc0", PackedItem::Nil),
+            (b"\xc2", PackedItem::Bool(false)),
+            (b"\xc3", PackedItem::Bool(true)),
+            (b"\x7f", PackedItem::Unsigned(127)),
+            (b"\xe0", PackedItem::Signed(-32)),
+            (b"\xcc\xff", PackedItem::Unsigned(255)),
+            (b"\xcd\x01\x00", PackedItem::Unsigned(256)),
+            (b"\xce\x00\x01\x00\x00", PackedItem::Unsigned(65_536)),
+            (
+                b"\xcf\xff\xff\xff\xff\xff\xff\xff\xff",
+                PackedItem::Unsigned(u64::MAX),
+            ),
+            (b"\xd0\x80", PackedItem::Signed(-128)),
+            (b"\xd1\x80\x00", PackedItem::Signed(-32_768)),
+            (b"\xd2\x80\x00\x00\x00", PackedItem::Signed(i32::MIN.into())),
+            (b"\xd3\x80\0\0\0\0\0\0\0", PackedItem::Signed(i64::MIN)),
+            (b"\xca\x3f\x80\x00\x00", PackedItem::Float(1.0)),
+            (b"\xcb\x3f\xf8\0\0\0\0\0\0", PackedItem::Float(1.5)),
+            (b"\xa2hi", PackedItem::String(b"hi")),
+            (b"\xda\x00\x02hi", PackedItem::String(b"hi")),
+            (b"\xc5\x00\x01\xff", PackedItem::Binary(b"\xff")),
+            (b"\xd4\x00\x00", PackedItem::Extension(b"\0")),
+            (b"\xd7\xff\0\0\0\0\0\0\0\0", PackedItem::Extension(&[0; 8])),
+            (b"\xc7\x00\x05", PackedItem::Extension(b"")),
+            (b"\xc8\x00\x01\x05\x07", PackedItem::Extension(b"\x07")),
         ];
         for (bytes, expected) in cases {
             let mut input = Input::new(bytes);

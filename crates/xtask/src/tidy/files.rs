@@ -87,7 +87,7 @@ fn check_file(file: &TextFile) -> Vec<Fault> {
 
 /// The index of the line at which a Rust file's tests begin: 0 for a file of tests, the line of a test module at the
 /// end, or the number of lines if there are no tests.
-fn tests_begin(path: &str, lines: &[&str]) -> usize {
+pub(super) fn tests_begin(path: &str, lines: &[&str]) -> usize {
     let mut folders = path.split('/').rev();
     let name = folders.next();
     if name == Some("tests.rs") || folders.any(|folder| matches!(folder, "tests" | "benches" | "fuzz")) {

@@ -5,6 +5,7 @@
 mod files;
 mod links;
 mod manifests;
+mod names;
 
 use std::fmt;
 
@@ -48,6 +49,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
     let mut faults = manifests::check(&workspace.members, &files);
     faults.extend(files::check(&files));
     faults.extend(links::check(&files));
+    faults.extend(names::check(&files));
     faults.sort();
     for fault in &faults {
         println!("{fault}");

@@ -111,11 +111,11 @@ fn every_flag_reaches_its_field() {
         ops: "[::1]:81".parse().unwrap(),
         shards: Some(3),
         anonymous_publish: ["chat.>", "a.*", "b"].map(|p| p.parse().unwrap()).to_vec(),
-        log: Log {
+        log: LogSettings {
             format: LogFormat::Json,
             level: LogLevel::Debug,
         },
-        feed: Feed {
+        feed: FeedSettings {
             source: FeedSource::Sim,
             symbols: 200,
             rate: 12,
@@ -303,7 +303,7 @@ fn every_word_of_the_list_is_known_to_its_field() {
 
 #[test]
 fn counts_that_the_machine_decides() {
-    let limits = |connections| Limits {
+    let limits = |connections| LimitSettings {
         connections,
         ..Config::default().limits
     };

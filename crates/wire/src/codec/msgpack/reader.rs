@@ -11,7 +11,7 @@ use serde::{Deserialize, forward_to_deserialize_any};
 use thiserror::Error;
 
 use crate::limits::NESTING_MAX;
-use crate::msgpack::read::{Input, Item, Malformed, utf8};
+use crate::msgpack::read::{Input, Malformed, PackedItem, utf8};
 
 /// The deepest nesting of values that are read. Data has no such limit here, because it is taken as bytes.
 const DEPTH_MAX: usize = NESTING_MAX;
@@ -107,16 +107,16 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
         let at = self.input.at();
         match self.input.item()? {
-            Item::Nil => visitor.visit_unit(),
-            Item::Bool(truth) => visitor.visit_bool(truth),
-            Item::Unsigned(number) => visitor.visit_u64(number),
-            Item::Signed(number) => visitor.visit_i64(number),
-            Item::Float(number) => visitor.visit_f64(number),
-            Item::String(bytes) => visitor.visit_borrowed_str(utf8(bytes, at)?),
+            PackedItem::Nil => visitor.visit_unit(),
+            PackedItem::Bool(truth) => visitor.visit_bool(truth),
+            PackedItem::Unsigned(number) => visitor.visit_u64(number),
+            PackedItem::Signed(number) => visitor.visit_i64(number),
+            PackedItem::Float(number) => visitor.visit_f64(number),
+            PackedItem::String(bytes) => visitor.visit_borrowed_str(utf8(bytes, at)?),
             // No field takes bytes, so the visitor of either kind answers with what it expected.
-            Item::Binary(bytes) | Item::Extension(bytes) => visitor.visit_borrowed_bytes(bytes),
-            Item::Array(len) => self.container(len, |values| visitor.visit_seq(values)),
-            Item::Map(pairs) => self.container(pairs, |values| visitor.visit_map(values)),
+            PackedItem::Binary(bytes) | PackedItem::Extension(bytes) => visitor.visit_borrowed_bytes(bytes),
+            PackedItem::Array(len) => self.container(len, |values| visitor.visit_seq(values)),
+            PackedItem::Map(pairs) => self.container(pairs, |values| visitor.visit_map(values)),
         }
     }
 
