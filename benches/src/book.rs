@@ -1,6 +1,6 @@
 //! The order book that the broker keeps: changes with their checksums, and whole snapshots.
 
-use tickwire_router::Book;
+use tickwire_router::OrderBook;
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::market::{self, BookChecksum, Level};
 use tickwire_wire::{Codec, Decimal, Epoch, Payload};
@@ -25,7 +25,7 @@ pub enum Where {
 /// A hundred messages with a change of one level each.
 #[derive(Debug)]
 pub struct Changes {
-    book: Book,
+    book: OrderBook,
     changes: Vec<market::Book>,
     next: Vec<market::Book>,
 }
@@ -37,7 +37,7 @@ impl Changes {
     /// Never: the book is valid.
     #[must_use]
     pub fn new(levels: usize, place: Where) -> Self {
-        let mut book = Book::default();
+        let mut book = OrderBook::default();
         book.apply(set_up::whole_book(levels)).expect("a valid book");
         let circle = |circle: usize| {
             let side = if circle.is_multiple_of(2) {
@@ -109,7 +109,7 @@ impl HotPath for Changes {
 /// change.
 #[derive(Debug)]
 pub struct WholeSnapshot {
-    book: Book,
+    book: OrderBook,
     epoch: Epoch,
     codec: Codec,
 }
@@ -121,7 +121,7 @@ impl WholeSnapshot {
     /// Never: the book is valid.
     #[must_use]
     pub fn new(levels: usize, codec: Codec) -> Self {
-        let mut book = Book::default();
+        let mut book = OrderBook::default();
         book.apply(set_up::whole_book(levels)).expect("a valid book");
         Self {
             book,

@@ -42,7 +42,7 @@ impl HotPath for FanOut {
         let Audience { shard, topic, .. } = &mut self.audience;
         let published = shard.ingress().submit(Origin::Feed, topic, payload, NOW);
         let published = published.expect("a ticker");
-        while shard.drain(usize::MAX, NOW) {}
+        while shard.hand_out(usize::MAX, NOW) {}
         published
     }
 

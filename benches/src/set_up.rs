@@ -286,7 +286,7 @@ impl Audience {
         let ingress = self.shard.ingress();
         let published = ingress.submit(Origin::Feed, &self.topic, payload, NOW);
         published.expect("any message that is no book");
-        while self.shard.drain(usize::MAX, NOW) {}
+        while self.shard.hand_out(usize::MAX, NOW) {}
     }
 
     /// Lets each session take everything that waits for it.

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::family::{Family, Layout, NOTHING};
 use crate::labels::{
-    AuthFailure, DeliveryOp, EncodeOp, Label, LabelSets, Reload, StatusClass, Transport, TurnedAway,
+    AuthFailure, DeliveryOp, EncodeOp, Label, LabelSets, Reload, StatusClass, TransportLabel, TurnedAwayLabel,
 };
 use crate::local::LocalMetrics;
 use crate::process::ProcessCollector;
@@ -179,12 +179,12 @@ fn label_values(label: Label, shards: usize, version: &str, sets: &LabelSets) ->
         Label::Codec => sets.codecs,
         Label::ErrorCode => sets.error_codes,
         Label::CloseCode => sets.close_codes,
-        Label::Transport => Transport::NAMES,
+        Label::Transport => TransportLabel::NAMES,
         Label::Status => sets.refused_statuses,
         Label::Route => sets.routes,
         Label::StatusClass => StatusClass::NAMES,
         Label::AuthFailure => AuthFailure::NAMES,
-        Label::TurnedAway => TurnedAway::NAMES,
+        Label::TurnedAway => TurnedAwayLabel::NAMES,
         Label::Reload => Reload::NAMES,
         Label::Anomaly => sets.anomalies,
     };

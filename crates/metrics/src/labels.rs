@@ -179,14 +179,14 @@ impl Reload {
 
 /// How a subscriber is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Transport {
+pub enum TransportLabel {
     /// A WebSocket connection.
     WebSocket,
     /// A stream of server-sent events.
     Sse,
 }
 
-impl Transport {
+impl TransportLabel {
     /// The label's values, in index order.
     pub const NAMES: &'static [&'static str] = &["websocket", "sse"];
 }
@@ -240,7 +240,7 @@ impl AuthFailure {
 
 /// Why a connection or a request was turned away at the door.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum TurnedAway {
+pub enum TurnedAwayLabel {
     /// The broker has as many connections as it may.
     Full,
     /// The process has as many files open as it may.
@@ -265,7 +265,7 @@ pub enum TurnedAway {
     Busy,
 }
 
-impl TurnedAway {
+impl TurnedAwayLabel {
     /// The label's values, in index order.
     pub const NAMES: &'static [&'static str] = &[
         "full",

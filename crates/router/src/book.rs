@@ -14,13 +14,13 @@ use side::{Side, Which};
 
 /// Both sides and their checksum.
 #[derive(Debug, Clone, Default)]
-pub struct Book {
+pub struct OrderBook {
     bids: Side,
     asks: Side,
     checksum: u32,
 }
 
-impl Book {
+impl OrderBook {
     /// The bytes of memory that the book holds.
     pub(crate) fn memory_bytes(&self) -> usize {
         size_of::<Self>() + self.bids.memory_bytes() + self.asks.memory_bytes()
@@ -33,11 +33,11 @@ impl Book {
     /// `bad_request` for a negative price or size, `limit_exceeded` for too many levels; the book is then unchanged.
     ///
     /// ```
-    /// use tickwire_router::Book;
+    /// use tickwire_router::OrderBook;
     /// use tickwire_wire::market;
     /// let change = r#"{"symbol":"X","bids":[["99","2"]],"asks":[["101","1"]],"time":0}"#;
     /// let change: market::Book = serde_json::from_str(change)?;
-    /// let mut book = Book::default();
+    /// let mut book = OrderBook::default();
     /// let update = book.apply(change)?;
     /// assert_eq!(update.checksum, book.snapshot("X".into(), update.time).checksum);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_refused_change_leaves_the_book_as_it_was() {
-        let mut book = Book::default();
+        let mut book = OrderBook::default();
         book.apply(message(vec![level(100, 1)], vec![], false))
             .expect("valid");
         let before = book.snapshot("X".into(), Micros(0));
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_book_is_crossed_when_its_best_bid_is_not_below_its_best_ask() {
-        let mut book = Book::default();
+        let mut book = OrderBook::default();
         assert!(!book.is_crossed(), "nothing is not crossed");
         for (bids, asks, crossed) in [
             (vec![level(100, 1)], vec![], false),
@@ -213,7 +213,7 @@ mod tests {
     /// A message that is both long and deep is finished in one pass. The naive book has no such rule.
     #[test]
     fn long_messages_at_the_worst_prices_agree_with_a_naive_book() {
-        let (mut book, mut naive) = (Book::default(), [BTreeMap::new(), BTreeMap::new()]);
+        let (mut book, mut naive) = (OrderBook::default(), [BTreeMap::new(), BTreeMap::new()]);
         for round in 0_i64..12 {
             let replace = round % 5 == 0;
             // New levels come below all others or between them, or levels go again. Some prices come twice.
@@ -259,7 +259,7 @@ mod tests {
             changes in prop::collection::vec(
                 (any::<bool>(), 1_i64..60, prop_oneof![Just(0_i64), 1_i64..2_000], prop::bool::weighted(0.02)), 1..200),
         ) {
-            let mut book = Book::default();
+            let mut book = OrderBook::default();
             let mut sides = [BTreeMap::new(), BTreeMap::new()];
             // A client that sees only the updates.
             let mut client = [BTreeMap::new(), BTreeMap::new()];

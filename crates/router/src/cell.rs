@@ -17,14 +17,14 @@ use tickwire_wire::{Epoch, Kind, Micros, Payload, Seq, Topic};
 pub use self::entering::NotEntered;
 pub use self::sequencer::Numbered;
 use self::sequencer::Sequencer;
-use crate::book::Book;
+use crate::book::OrderBook;
 use crate::history::History;
-use crate::memory::Place;
+use crate::memory::MessagePlace;
 use crate::planted::{Fault, is_planted};
 use crate::positions::{LeftAt, Missed};
 use crate::publication::{Lineage, Publication, TopicId};
 use crate::queue::{ShardId, ShardQueue};
-use crate::replays::Replay;
+use crate::replays::PromisedReplay;
 
 /// The place of a published message in its topic, and its effects outside of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl State {
     }
 
     /// The book as readers see it, if the topic is one and has not lost it.
-    fn book(&self) -> Option<&Book> {
+    fn book(&self) -> Option<&OrderBook> {
         self.sequencer.book()
     }
 
@@ -114,7 +114,7 @@ pub struct Attached {
 #[derive(Debug)]
 pub(crate) enum Resume {
     /// The position can be resumed. `messages` are those that the client missed since.
-    Replay { since: Seq, messages: Replay },
+    Replay { since: Seq, messages: PromisedReplay },
     /// The missed messages still exist, but promised replays already keep too much.
     TooMuch(Missed),
     /// Missed messages are gone, or the position belongs to another lineage. A position that this lineage has not
@@ -145,7 +145,7 @@ pub struct HistoryPage {
 }
 
 /// The result of a check whether a topic is stale.
-pub(crate) enum Heard {
+pub(crate) enum StaleCheck {
     /// The topic has no message yet, or was known to be stale already.
     Nothing,
     /// The topic has become stale now.
@@ -253,7 +253,7 @@ impl TopicCell {
                     (Some(_), _) => Resume::Unreachable(Missed::since(since)),
                     (None, Some(most)) => state.promise(since, most),
                     (None, None) => {
-                        let messages = Replay::new();
+                        let messages = PromisedReplay::new();
                         Resume::Replay { since, messages }
                     }
                 }
@@ -308,7 +308,7 @@ impl TopicCell {
         let seq = Seq(newest.seq.0 - u64::from(is_planted(Fault::SnapshotBefore)));
         let snapshot = Publication::new(state.lineage.clone(), seq, newest.ts, whole);
         let snapshot = Arc::new(snapshot.doubted(newest.doubt));
-        snapshot.move_to(Place::Copy);
+        snapshot.move_to(MessagePlace::Copy);
         state.book_snapshot = Some(snapshot.clone());
         Some(snapshot)
     }
@@ -340,7 +340,7 @@ impl TopicCell {
 
     /// A copy of the book as it is now, if the topic is a book.
     #[must_use]
-    pub fn book(&self) -> Option<Book> {
+    pub fn book(&self) -> Option<OrderBook> {
         self.lock().book().cloned()
     }
 
@@ -364,17 +364,17 @@ impl TopicCell {
     /// Marks the topic as stale if its last message arrived `after_ms` or more before `now`, and queues this for each
     /// interested shard behind the messages. The time at which a message was numbered does not count here, because it
     /// is from the clock of another program.
-    pub(crate) fn look(&self, now: Micros, after_ms: u64, queues: &[Arc<ShardQueue>]) -> Heard {
+    pub(crate) fn look(&self, now: Micros, after_ms: u64, queues: &[Arc<ShardQueue>]) -> StaleCheck {
         let state = self.lock();
         if state.history.newest().is_none() {
-            return Heard::Nothing;
+            return StaleCheck::Nothing;
         }
         let last = state.heard;
         if last.plus_ms(after_ms) > now {
-            return Heard::At(last);
+            return StaleCheck::At(last);
         }
         if self.stale_since().is_some() {
-            return Heard::Nothing;
+            return StaleCheck::Nothing;
         }
         self.stale.store(state.head().0 + 1, Ordering::Relaxed);
         let mut interested = state.interested;
@@ -382,7 +382,7 @@ impl TopicCell {
             queues[interested.trailing_zeros() as usize].push_stale(self.id, state.head());
             interested &= interested - 1;
         }
-        Heard::FellSilent
+        StaleCheck::FellSilent
     }
 
     /// Gives up the older half of the history.

@@ -27,7 +27,7 @@ use crate::index::PatternIndex;
 use crate::kinds::Kinds;
 use crate::memory::Memory;
 use crate::publication::TopicId;
-use crate::queue::{Batch, ShardId, ShardQueue};
+use crate::queue::{Inbox, ShardId, ShardQueue};
 use crate::rights::Publisher;
 use crate::staleness::{StaleRule, Staleness};
 use crate::tree::TopicTree;
@@ -325,7 +325,7 @@ impl Directory {
             from = self.walk(at, FORGET_AT_ONCE, |cell| cells.push(cell.clone()));
             cells.iter().for_each(|cell| cell.detach(shard));
         }
-        self.queue(shard).take(&mut Batch::default());
+        self.queue(shard).take(&mut Inbox::default());
     }
 
     /// The queues of all shards.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tickwire_wire::Seq;
 
-use crate::memory::{Memory, Place};
+use crate::memory::{Memory, MessagePlace};
 use crate::planted::{Fault, is_planted};
 use crate::publication::Publication;
 
@@ -32,9 +32,9 @@ impl History {
 
     /// Adds the next message and drops the oldest. Returns whether all histories together are over their budget.
     pub(crate) fn push(&mut self, publication: Arc<Publication>, memory: &Memory) -> bool {
-        publication.move_to(Place::Value);
+        publication.move_to(MessagePlace::Value);
         if let Some(before) = self.messages.back() {
-            before.move_to(Place::History);
+            before.move_to(MessagePlace::History);
         }
         self.messages.push_back(publication);
         let beyond = self.messages.len().saturating_sub(self.capacity);
@@ -57,8 +57,8 @@ impl History {
     pub(crate) fn strip(&mut self) {
         if let Some(newest) = self.messages.back_mut().filter(|newest| newest.has_frames()) {
             let bare = Arc::new(newest.bare());
-            bare.move_to(Place::Value);
-            std::mem::replace(newest, bare).move_to(Place::Nowhere);
+            bare.move_to(MessagePlace::Value);
+            std::mem::replace(newest, bare).move_to(MessagePlace::Nowhere);
         }
     }
 
@@ -66,7 +66,7 @@ impl History {
     fn drop_oldest(&mut self, count: usize) {
         let count = count.min(self.messages.len().saturating_sub(1));
         for oldest in self.messages.drain(..count) {
-            oldest.move_to(Place::Nowhere);
+            oldest.move_to(MessagePlace::Nowhere);
         }
         // A short history does not keep the memory of a long one.
         if self.messages.capacity() > 4 * self.messages.len() + 16 {

@@ -40,7 +40,7 @@ mod syncs;
 mod topic_set;
 mod tree;
 
-pub use book::Book;
+pub use book::OrderBook;
 pub use bucket::{Bucket, Rate, SharedBucket};
 pub use cell::{Attached, Catchup, HistoryPage, NotEntered, Numbered, Published, TopicCell};
 pub use counts::{Counts, Op};
@@ -53,7 +53,7 @@ pub use kinds::{KindRule, Kinds};
 pub use ledger::{Audit, Ledger};
 pub use outbox::{Delivery, Outbox, Overrun, Reach, Waiting};
 pub use publication::{Lineage, Publication, TopicId};
-pub use queue::{Batch, ShardId, ShardQueue, WakeShard};
+pub use queue::{Inbox, ShardId, ShardQueue, WakeShard};
 pub use rights::{Grant, PublishRate, Publisher, Rights};
 pub use session::{SessionId, Transport};
 pub use settings::{SessionLimits, ShardSettings};

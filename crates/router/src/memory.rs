@@ -97,22 +97,22 @@ impl Memory {
     }
 
     /// Changes what the account of `place` holds for a message: `data` and `frames` are bytes before and now.
-    fn change(&self, place: Place, data: (usize, usize), frames: (usize, usize)) {
+    fn change(&self, place: MessagePlace, data: (usize, usize), frames: (usize, usize)) {
         match place {
-            Place::Nowhere => {}
-            Place::Value => {
+            MessagePlace::Nowhere => {}
+            MessagePlace::Value => {
                 self.values.change(data.0, data.1);
                 self.spare.change(frames.0, frames.1);
             }
-            Place::Copy => self.spare.change(data.0 + frames.0, data.1 + frames.1),
-            Place::History => self.history.change(data.0 + frames.0, data.1 + frames.1),
+            MessagePlace::Copy => self.spare.change(data.0 + frames.0, data.1 + frames.1),
+            MessagePlace::History => self.history.change(data.0 + frames.0, data.1 + frames.1),
         }
     }
 }
 
 /// The place of a message in its topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum MessagePlace {
     /// The topic does not hold it, or no longer.
     Nowhere,
     /// It is the newest message.
@@ -123,7 +123,7 @@ pub(crate) enum Place {
     Copy,
 }
 
-impl Place {
+impl MessagePlace {
     const fn of(bits: u64) -> Self {
         match bits {
             1 => Self::Value,
@@ -135,7 +135,7 @@ impl Place {
 }
 
 /// What holds a message, and the bytes of its frames: the lowest 24 bits are the number of replays that keep it, two
-/// bits are its [`Place`], and the rest are the bytes.
+/// bits are its [`MessagePlace`], and the rest are the bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Held(AtomicU64);
 
@@ -143,7 +143,7 @@ pub(crate) struct Held(AtomicU64);
 #[derive(Debug, Clone, Copy)]
 struct Holders {
     pins: u64,
-    place: Place,
+    place: MessagePlace,
     frames: usize,
 }
 
@@ -156,7 +156,7 @@ impl Holders {
     fn of(word: u64) -> Self {
         Self {
             pins: word & PINS_MASK,
-            place: Place::of((word & PLACE_MASK) >> PLACE_SHIFT),
+            place: MessagePlace::of((word & PLACE_MASK) >> PLACE_SHIFT),
             // No frame is near the length that does not fit.
             frames: usize::try_from(word >> FRAMES_SHIFT).unwrap_or(usize::MAX),
         }
@@ -185,7 +185,7 @@ impl Held {
     }
 
     /// Records that the topic holds the message at `place` now. Its data has `data` bytes.
-    pub(crate) fn move_to(&self, place: Place, data: usize, memory: &Memory) {
+    pub(crate) fn move_to(&self, place: MessagePlace, data: usize, memory: &Memory) {
         let moved = |word| Some(word & !PLACE_MASK | (place as u64) << PLACE_SHIFT);
         let before = self
             .0
@@ -230,16 +230,16 @@ mod tests {
         let message = Held::default();
         message.frame_made(10, &memory);
         assert_eq!(held(&memory), [0; 3], "nobody holds it yet");
-        message.move_to(Place::Value, 100, &memory);
+        message.move_to(MessagePlace::Value, 100, &memory);
         let frame = 10 + FRAME_OVERHEAD;
         assert_eq!(held(&memory), [100 + frame, 0, 0]);
         message.pin(100, &memory);
         message.pin(100, &memory);
-        message.move_to(Place::History, 100, &memory);
+        message.move_to(MessagePlace::History, 100, &memory);
         assert_eq!(held(&memory), [0, 100 + frame, 100 + frame]);
         message.frame_made(20, &memory);
         let frames = frame + 20 + FRAME_OVERHEAD;
-        message.move_to(Place::Nowhere, 100, &memory);
+        message.move_to(MessagePlace::Nowhere, 100, &memory);
         assert_eq!(held(&memory), [0, 0, 100 + frames]);
         message.unpin(100, &memory);
         assert!(message.is_pinned());

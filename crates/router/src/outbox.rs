@@ -9,6 +9,7 @@
 //! The bytes of publications are shared and never copied in here. The bytes are bounded by the callers: before or after
 //! a push they check how many wait. A partly written frame is always finished before anything else.
 
+mod control;
 mod memory;
 mod notices;
 mod taking_back;
@@ -24,9 +25,9 @@ use tickwire_wire::{CloseCode, Dialect, Seq};
 use crate::ledger::Settled;
 use crate::planted::{Fault, is_planted};
 use crate::publication::{Publication, TopicId};
+use control::Urgent;
 pub use notices::Reach;
 pub(crate) use notices::{Answer, Gap, Joined, SourceState, Status, Synced};
-use notices::{ControlBytes, Urgent};
 
 /// How a publication came into an outbox. This decides which messages it stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -362,45 +363,6 @@ impl Outbox {
     #[must_use]
     pub fn closed(&self) -> Option<CloseCode> {
         self.closed
-    }
-
-    /// Appends a control message.
-    pub(crate) fn push_control(&mut self, reach: Reach, bytes: Box<[u8]>) {
-        let (bytes, speaks) = (ControlBytes::Own(bytes), true);
-        self.push_urgent(Urgent { bytes, speaks, reach });
-    }
-
-    /// Appends a ping or pong.
-    pub(crate) fn push_signal(&mut self, bytes: Box<[u8]>) {
-        let (bytes, speaks, reach) = (ControlBytes::Own(bytes), false, Reach::Nowhere);
-        self.push_urgent(Urgent { bytes, speaks, reach });
-    }
-
-    /// Appends a control message whose bytes are shared with other connections.
-    pub(crate) fn push_shared(&mut self, bytes: Rc<[u8]>) {
-        let (bytes, speaks, reach) = (ControlBytes::Shared(bytes), true, Reach::Nowhere);
-        self.push_urgent(Urgent { bytes, speaks, reach });
-    }
-
-    /// Appends the close with `code`, before the data that waits.
-    pub(crate) fn push_close(&mut self, code: CloseCode, bytes: Box<[u8]>) {
-        self.closed = Some(code);
-        self.push_control(Reach::Nowhere, bytes);
-    }
-
-    /// Appends the close with `code`, behind the data that waits.
-    pub(crate) fn push_close_behind(&mut self, code: CloseCode, bytes: Box<[u8]>) {
-        self.closed = Some(code);
-        self.push_answer(Answer::new(Reach::Nowhere, bytes));
-    }
-
-    fn push_urgent(&mut self, urgent: Urgent) {
-        if is_planted(Fault::AnswersBehindData) {
-            return self.push_answer(Answer::new(urgent.reach, urgent.bytes().into()));
-        }
-        self.control_bytes += urgent.bytes().len();
-        self.control.push_back(urgent);
-        self.count();
     }
 
     /// Appends an answer that must keep its place among the data.

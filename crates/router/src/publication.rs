@@ -12,7 +12,7 @@ use tickwire_wire::message::StaleReason;
 use tickwire_wire::{Codec, Dialect, Epoch, Kind, Micros, Payload, Seq, Topic};
 
 use crate::counts::Counts;
-use crate::memory::{Held, MESSAGE_OVERHEAD, Memory, Place};
+use crate::memory::{Held, MESSAGE_OVERHEAD, Memory, MessagePlace};
 
 /// A topic's number in its directory: dense, from 0, never used again for another topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -168,7 +168,7 @@ impl Publication {
     }
 
     /// Records that its topic holds it at `place` from now on.
-    pub(crate) fn move_to(&self, place: Place) {
+    pub(crate) fn move_to(&self, place: MessagePlace) {
         self.held.move_to(place, self.data_bytes(), &self.lineage.memory);
     }
 

@@ -20,7 +20,7 @@ pub type WakeShard = Box<dyn Fn() + Send + Sync>;
 
 /// The content of a queue, taken out at once.
 #[derive(Debug, Default)]
-pub struct Batch {
+pub struct Inbox {
     /// The publications in the order in which they came.
     pub publications: Vec<Arc<Publication>>,
     /// Topics that have publications which were not queued because the queue was full.
@@ -30,7 +30,7 @@ pub struct Batch {
 }
 
 struct Inner {
-    batch: Batch,
+    inbox: Inbox,
     /// The number of publications that did not fit since the start.
     refused: u64,
     awake: bool,
@@ -48,7 +48,7 @@ impl ShardQueue {
     #[must_use]
     pub fn new(capacity: usize, wake: WakeShard) -> Self {
         let inner = Inner {
-            batch: Batch::default(),
+            inbox: Inbox::default(),
             refused: 0,
             awake: false,
         };
@@ -67,10 +67,10 @@ impl ShardQueue {
     /// Queues `publication`, or remembers its topic if the queue is full.
     pub fn push(&self, publication: &Arc<Publication>) {
         let mut inner = self.lock();
-        if inner.batch.publications.len() < self.capacity {
-            inner.batch.publications.push(publication.clone());
+        if inner.inbox.publications.len() < self.capacity {
+            inner.inbox.publications.push(publication.clone());
         } else {
-            inner.batch.overflowed.insert(publication.lineage.id);
+            inner.inbox.overflowed.insert(publication.lineage.id);
             inner.refused += 1;
         }
         let wake = !std::mem::replace(&mut inner.awake, true);
@@ -83,7 +83,7 @@ impl ShardQueue {
     /// Tells the shard that `topic` became stale after message `newest`, which was queued before.
     pub(crate) fn push_stale(&self, topic: TopicId, newest: Seq) {
         let mut inner = self.lock();
-        inner.batch.stale.insert(topic, newest);
+        inner.inbox.stale.insert(topic, newest);
         let wake = !std::mem::replace(&mut inner.awake, true);
         drop(inner);
         if wake {
@@ -93,10 +93,10 @@ impl ShardQueue {
 
     /// Takes the whole content into `empty`, whose allocation the queue goes on with. Returns the number of
     /// publications that did not fit since the start. The next push wakes the shard again.
-    pub fn take(&self, empty: &mut Batch) -> u64 {
+    pub fn take(&self, empty: &mut Inbox) -> u64 {
         let mut inner = self.lock();
         inner.awake = false;
-        std::mem::swap(&mut inner.batch, empty);
+        std::mem::swap(&mut inner.inbox, empty);
         inner.refused
     }
 

@@ -30,12 +30,12 @@ impl Drop for Pinned {
 }
 
 /// The messages of one topic's replay, the next one first.
-pub(crate) type Replay = VecDeque<Pinned>;
+pub(crate) type PromisedReplay = VecDeque<Pinned>;
 
 /// The promised messages that a session has not got yet.
 #[derive(Debug, Default)]
 pub(crate) struct Replays {
-    waiting: FxHashMap<TopicId, Replay>,
+    waiting: FxHashMap<TopicId, PromisedReplay>,
     /// The bytes of the data of these messages.
     bytes: usize,
     /// When it was first noticed that messages wait.
@@ -53,7 +53,7 @@ impl Replays {
     }
 
     /// Keeps the messages of a promised replay, at least one, in place of an earlier one of the topic.
-    pub(crate) fn promise(&mut self, topic: TopicId, replay: Replay) {
+    pub(crate) fn promise(&mut self, topic: TopicId, replay: PromisedReplay) {
         self.cancel(topic);
         self.bytes += data_bytes(&replay);
         self.waiting.insert(topic, replay);
@@ -96,7 +96,7 @@ impl Replays {
     }
 }
 
-fn data_bytes(replay: &Replay) -> usize {
+fn data_bytes(replay: &PromisedReplay) -> usize {
     replay.iter().map(|message| message.0.data_bytes()).sum()
 }
 
@@ -118,7 +118,7 @@ mod tests {
             epoch: Epoch::from("e"),
             memory: Arc::new(Memory::new(0, 0, usize::MAX)),
         });
-        let replay = |seqs: std::ops::Range<u64>| -> Replay {
+        let replay = |seqs: std::ops::Range<u64>| -> PromisedReplay {
             let payload = Payload::from_json(b"1").expect("JSON");
             let made = |seq| Publication::new(lineage.clone(), Seq(seq), Micros(0), payload.clone());
             seqs.map(|seq| Pinned::new(Arc::new(made(seq)))).collect()

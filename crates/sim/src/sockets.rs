@@ -4,7 +4,7 @@
 
 use std::io;
 
-use tickwire_router::cycle::{Connections, Heard, Line, Offer, Pieces, Ready, Written, Wrote};
+use tickwire_router::cycle::{Connections, Line, Offer, Pieces, ReadyConnection, Received, Written, Wrote};
 use tickwire_router::{SessionId, Shard};
 use tickwire_wire::Micros;
 use tickwire_wire::codec::DataOp;
@@ -152,7 +152,7 @@ impl Connections for Sockets<'_> {
         self.link(id)?.line.as_mut()
     }
 
-    fn take_ready(&mut self, ready: &mut Vec<Ready>) -> bool {
+    fn take_ready(&mut self, ready: &mut Vec<ReadyConnection>) -> bool {
         for link in self.links.iter_mut().flatten() {
             let Some(session) = link.session.filter(|_| link.shard == self.shard) else {
                 continue;
@@ -160,7 +160,7 @@ impl Connections for Sockets<'_> {
             link.went_on = link.goes_on();
             let readable = std::mem::take(&mut link.news);
             if readable || link.went_on {
-                ready.push(Ready {
+                ready.push(ReadyConnection {
                     session,
                     readable,
                     writable: link.went_on,
@@ -171,7 +171,7 @@ impl Connections for Sockets<'_> {
         false
     }
 
-    fn read(&mut self, id: SessionId, buffer: &mut [u8]) -> io::Result<Heard> {
+    fn read(&mut self, id: SessionId, buffer: &mut [u8]) -> io::Result<Received> {
         let (most, began) = (self.read.min(buffer.len()), self.began);
         let Some(link) = self.link(id) else {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -187,7 +187,7 @@ impl Connections for Sockets<'_> {
         }
         let drained = link.up.is_empty();
         self.moved = true;
-        Ok(Heard { count, drained })
+        Ok(Received { count, drained })
     }
 
     fn hears(&mut self, shard: &Shard, id: SessionId, event: &Event<'_>, now: Micros) {

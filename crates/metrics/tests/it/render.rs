@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tickwire_metrics::{
     BUCKETS_MICROS, Catalogue, CatalogueError, DeliveryOp, EncodeOp, LabelSets, LocalMetrics, Metric,
-    MetricType, PROCESS_TABLE, StatusClass, TABLE, Transport,
+    MetricType, PROCESS_TABLE, StatusClass, TABLE, TransportLabel,
 };
 
 use crate::exposition::Scrape;
@@ -200,8 +200,8 @@ fn shards_add_up_across_threads() {
 
 #[test]
 fn gauges_follow_and_leave_with_their_thread() {
-    const WEBSOCKET: &[usize] = &[Transport::WebSocket as usize];
-    const SSE: &[usize] = &[Transport::Sse as usize];
+    const WEBSOCKET: &[usize] = &[TransportLabel::WebSocket as usize];
+    const SSE: &[usize] = &[TransportLabel::Sse as usize];
     let catalogue = catalogue(2);
     let mut shards = [catalogue.local(), catalogue.local()];
     shards[1].set(Metric::Sessions, &[1], 5);

@@ -4,8 +4,8 @@
 use tickwire_wire::{ErrorCode, Payload, Refusal, Seq, market};
 
 use super::{Resume, State};
-use crate::book::Book;
-use crate::memory::{MESSAGE_OVERHEAD, Memory, Place};
+use crate::book::OrderBook;
+use crate::memory::{MESSAGE_OVERHEAD, Memory, MessagePlace};
 use crate::planted::{Fault, is_planted};
 use crate::positions::Missed;
 use crate::publication::Publication;
@@ -34,7 +34,7 @@ impl State {
 
     /// Counts the book as it is now, and drops the old snapshot. Does nothing for a topic that never had a book.
     pub(super) fn count_book(&mut self) {
-        let bytes = self.book().map_or(0, Book::memory_bytes);
+        let bytes = self.book().map_or(0, OrderBook::memory_bytes);
         let before = std::mem::replace(&mut self.book_bytes, bytes);
         if before > 0 || bytes > 0 {
             self.lineage.memory.values.change(before, bytes);
@@ -52,7 +52,7 @@ impl State {
     pub(super) fn drop_snapshot(&mut self) {
         let is_kept = |seq: Seq| is_planted(Fault::SnapshotKept) && seq.0.is_multiple_of(4);
         if let Some(snapshot) = self.book_snapshot.take_if(|snapshot| !is_kept(snapshot.seq)) {
-            snapshot.move_to(Place::Nowhere);
+            snapshot.move_to(MessagePlace::Nowhere);
         }
     }
 }

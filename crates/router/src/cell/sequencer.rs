@@ -6,7 +6,7 @@
 use tickwire_wire::message::StaleReason;
 use tickwire_wire::{ErrorCode, Kind, Micros, Payload, Refusal, Seq, Topic, market};
 
-use crate::book::{Book, not_a_book};
+use crate::book::{OrderBook, not_a_book};
 
 /// A message with its number. It is the same at every broker that has the topic.
 #[derive(Debug, Clone)]
@@ -47,7 +47,7 @@ pub(super) struct Sequencer {
     kind: Kind,
     seq: Seq,
     /// `None` after a panic half-way through a change.
-    book: Option<Box<Book>>,
+    book: Option<Box<OrderBook>>,
     /// Why the book is in doubt, as its source says.
     doubt: Option<StaleReason>,
 }
@@ -69,7 +69,7 @@ impl Sequencer {
     }
 
     /// The book after the newest message, if the topic is a book and has not lost it.
-    pub(super) fn book(&self) -> Option<&Book> {
+    pub(super) fn book(&self) -> Option<&OrderBook> {
         self.book.as_deref()
     }
 
@@ -108,7 +108,7 @@ impl Sequencer {
             (Kind::State | Kind::Event, payload) => payload,
         };
         self.seq = seq;
-        let is_crossed = self.book().is_some_and(Book::is_crossed);
+        let is_crossed = self.book().is_some_and(OrderBook::is_crossed);
         let doubt = self.doubt.or(is_crossed.then_some(StaleReason::Crossed));
         let numbered = Numbered {
             after,

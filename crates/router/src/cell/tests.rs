@@ -10,7 +10,7 @@ use tickwire_wire::{
     ClientMessage, Codec, Control, ErrorCode, Kind, Micros, Payload, RequestId, Seq, ServerMessage, Topic,
 };
 
-use crate::book::Book;
+use crate::book::OrderBook;
 use crate::directory::{Directory, DirectoryLimits, PublishError};
 use crate::ingress::{Ingress, Origin};
 use crate::kinds::{KindRule, Kinds};
@@ -127,7 +127,7 @@ impl Lossy {
 
     /// The messages that all clients together are sent, without their welcomes: the ops with their numbers.
     fn read(&mut self) -> Vec<String> {
-        while self.shard.drain(1, Micros(1)) {}
+        while self.shard.hand_out(1, Micros(1)) {}
         let mut read = Vec::new();
         while let Some(id) = self.shard.next_dirty() {
             let waiting = self.shard.outbox(id).expect("a session").waiting();
@@ -219,13 +219,16 @@ fn a_book_that_a_panic_has_cost_went_on_counting_among_the_values() {
     assert!(book.try_publish("2", false).is_err());
     let lost = book.directory.value_bytes();
     assert!(
-        lost + size_of::<Book>() <= whole,
+        lost + size_of::<OrderBook>() <= whole,
         "{lost} of {whole} bytes are left"
     );
     book.publish("1", true);
     assert!(book.try_publish("-1", false).is_err(), "a refused change");
     let back = book.directory.value_bytes();
-    assert!(lost + size_of::<Book>() <= back, "{back} bytes with the book");
+    assert!(
+        lost + size_of::<OrderBook>() <= back,
+        "{back} bytes with the book"
+    );
 }
 
 #[test]

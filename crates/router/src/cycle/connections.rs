@@ -11,7 +11,7 @@ use crate::shard::Shard;
 
 /// What a connection is ready for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ready {
+pub struct ReadyConnection {
     /// Whose connection it is.
     pub session: SessionId,
     /// It can be read.
@@ -24,7 +24,7 @@ pub struct Ready {
 
 /// What was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Heard {
+pub struct Received {
     /// Bytes that a client sent; none when it has ended the connection.
     pub count: usize,
     /// The socket had no more.
@@ -70,13 +70,13 @@ pub trait Connections {
 
     /// Appends the connections that have become ready since the last call. Returns whether more may be ready at once. One that can be
     /// read need not be named again before it [was read](Self::read) to its end.
-    fn take_ready(&mut self, ready: &mut Vec<Ready>) -> bool;
+    fn take_ready(&mut self, ready: &mut Vec<ReadyConnection>) -> bool;
 
     /// Reads once.
     ///
     /// # Errors
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) when there is nothing to be read, and any other that ends the connection.
-    fn read(&mut self, id: SessionId, buffer: &mut [u8]) -> io::Result<Heard>;
+    fn read(&mut self, id: SessionId, buffer: &mut [u8]) -> io::Result<Received>;
 
     /// A client's frame or message is about to be handled.
     fn hears(&mut self, _shard: &Shard, _id: SessionId, _event: &Event<'_>, _now: Micros) {}

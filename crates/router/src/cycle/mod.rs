@@ -1,4 +1,4 @@
-//! The cycle of a shard: read, time, drain, write, let go. The server runs it over sockets, the simulator over links.
+//! The cycle of a shard: read, time, hand out, write, let go. The server runs it over sockets, the simulator over links.
 //!
 //! What is beside the [`Shard`] and the [`Connections`] is here: who is to be read, what is under way, requests that are not done,
 //! and the budgets of time. It never reads a clock or opens a socket: both are the connections'. Nothing in it waits. What it keeps
@@ -20,7 +20,7 @@ use tickwire_wire::deflate::Inflater;
 
 use crate::session::SessionId;
 use crate::shard::Shard;
-pub use connections::{Connections, Heard, Offer, Ready, Written, Wrote};
+pub use connections::{Connections, Offer, ReadyConnection, Received, Written, Wrote};
 pub use event_stream::{EventStream, Mark, Pieces};
 pub use line::{Line, Protocol};
 use parked::ParkedSessions;
@@ -71,7 +71,7 @@ pub struct Cycle {
     /// What a round of writing works on, kept for its memory.
     batch: Vec<SessionId>,
     results: Vec<Written>,
-    ready: Vec<Ready>,
+    ready: Vec<ReadyConnection>,
     /// Microseconds of the last cycle after what was read in it.
     delivering_us: u64,
     /// Connections with something to read.
@@ -171,7 +171,7 @@ impl<C: Connections> Turn<'_, C> {
         self.read_waiting(began);
         let read = self.connections.now();
         self.shard.on_timeout(began);
-        let more_queued = self.shard.drain(self.cycle.budgets.deliveries, began);
+        let more_queued = self.shard.hand_out(self.cycle.budgets.deliveries, began);
         self.write_dirty();
         let more_gone = self.drop_gone();
         let ended = self.connections.now();
@@ -188,7 +188,7 @@ impl<C: Connections> Turn<'_, C> {
     fn take_ready(&mut self) -> bool {
         let mut ready = std::mem::take(&mut self.cycle.ready);
         let more = self.connections.take_ready(&mut ready);
-        for Ready {
+        for ReadyConnection {
             session,
             readable,
             writable,

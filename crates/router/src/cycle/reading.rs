@@ -14,7 +14,7 @@ use std::ops::Range;
 use tickwire_wire::frame::{Event, Opcode, Parser};
 use tickwire_wire::{Codec, Dialect, Micros, Refusal};
 
-use super::{Connections, Heard, Protocol, Turn};
+use super::{Connections, Protocol, Received, Turn};
 use crate::ingress::Origin;
 use crate::planted::{Fault, is_planted};
 use crate::session::SessionId;
@@ -222,18 +222,18 @@ impl<C: Connections> Turn<'_, C> {
             }
             let ended = line.ended;
             let heard = match line.take_early(&mut scratch) {
-                Some(count) => Ok(Heard {
+                Some(count) => Ok(Received {
                     count,
                     drained: false,
                 }),
                 None => self.connections.read(id, &mut scratch),
             };
             match heard {
-                Ok(Heard { count: 0, .. }) => {
+                Ok(Received { count: 0, .. }) => {
                     self.drop_session(id);
                     break;
                 }
-                Ok(Heard { count, drained }) => {
+                Ok(Received { count, drained }) => {
                     self.shard.heard(id, now);
                     self.handle(id, &mut scratch, 0..count, now, until);
                     if self.cycle.under_way.is_some() {

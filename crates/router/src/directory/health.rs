@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use tickwire_wire::Micros;
 
 use super::Directory;
-use crate::cell::Heard;
+use crate::cell::StaleCheck;
 use crate::staleness::Look;
 
 /// The number of topics that are checked for staleness before other work has its turn.
@@ -24,9 +24,9 @@ impl Directory {
                 continue;
             };
             let from = match cell.look(now, look.after_ms, &self.queues) {
-                Heard::At(last) => last,
-                Heard::Nothing => now,
-                Heard::FellSilent => {
+                StaleCheck::At(last) => last,
+                StaleCheck::Nothing => now,
+                StaleCheck::FellSilent => {
                     self.staleness.fell_silent();
                     now
                 }

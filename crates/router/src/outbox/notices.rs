@@ -173,28 +173,3 @@ impl Ack {
         bytes
     }
 }
-
-/// A control message, which is sent before the data.
-#[derive(Debug)]
-pub(super) struct Urgent {
-    pub(super) bytes: ControlBytes,
-    /// Whether it is a message of the protocol. Pings and pongs are not.
-    pub(super) speaks: bool,
-    pub(super) reach: Reach,
-}
-
-/// Bytes for this connection alone, or bytes that it shares with others.
-#[derive(Debug)]
-pub(super) enum ControlBytes {
-    Own(Box<[u8]>),
-    Shared(Rc<[u8]>),
-}
-
-impl Urgent {
-    pub(super) fn bytes(&self) -> &[u8] {
-        match &self.bytes {
-            ControlBytes::Own(bytes) => bytes,
-            ControlBytes::Shared(bytes) => bytes,
-        }
-    }
-}

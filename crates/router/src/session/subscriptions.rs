@@ -13,7 +13,7 @@ use crate::pace::{ClassCounts, Pace, RateClass};
 use crate::positions::{Missed, Places};
 use crate::publication::{Publication, TopicId};
 use crate::pulls::Pulls;
-use crate::replays::{Replay, Replays};
+use crate::replays::{PromisedReplay, Replays};
 use crate::syncs::{Awaited, Syncs};
 use crate::topic_set::TopicSet;
 
@@ -260,7 +260,7 @@ impl Subscriptions {
     }
 
     /// Keeps the messages of a topic's promised replay.
-    pub(crate) fn promise(&mut self, topic: TopicId, messages: Replay) {
+    pub(crate) fn promise(&mut self, topic: TopicId, messages: PromisedReplay) {
         if !messages.is_empty() {
             self.replays.get_or_insert_default().promise(topic, messages);
         }

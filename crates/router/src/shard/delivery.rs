@@ -16,7 +16,7 @@ impl Shard {
     /// Delivers the publications in the queue, with at most about `budget` deliveries (at least one publication).
     /// Returns whether more of them wait. A publication that is queued meanwhile wakes the shard by itself. Stops early
     /// when a session has much to write, so that it is offered to its socket first.
-    pub fn drain(&mut self, budget: usize, now: Micros) -> bool {
+    pub fn hand_out(&mut self, budget: usize, now: Micros) -> bool {
         let done = |shard: &Self| shard.delivered == shard.inbox.publications.len();
         if done(self) && self.overflowed.is_empty() && self.silent.is_empty() {
             self.inbox.publications.clear();

@@ -66,7 +66,7 @@ use crate::ingress::Ingress;
 use crate::outbox::{Outbox, Reach};
 use crate::pace::Pace;
 use crate::publication::{Publication, TopicId};
-use crate::queue::{Batch, ShardId};
+use crate::queue::{Inbox, ShardId};
 use crate::rights::Rights;
 use crate::session::{
     Allowance, Phase, Reader, Session, SessionId, Subscriptions, Timers, Transport, Writing,
@@ -101,7 +101,7 @@ struct Expectations {
 ///    session's next message. While a request is [`unfinished`](Self::unfinished), [`go_on`](Self::go_on) comes before anything else
 ///    of its session.
 /// 2. [`on_timeout`](Self::on_timeout) does what is due, in each round or when [`next_timeout`](Self::next_timeout) says.
-/// 3. [`drain`](Self::drain) hands out what was published.
+/// 3. [`hand_out`](Self::hand_out) hands out what was published.
 /// 4. [`next_dirty`](Self::next_dirty) names each session that has something to be written, once. The owner writes of its
 ///    [`outbox`](Self::outbox) what the socket takes and says with [`wrote`](Self::wrote) how much that was, before it asks for the
 ///    outbox again. If the socket took all that it was offered and more waits, [`writable`](Self::writable) is called at once, and
@@ -110,7 +110,7 @@ struct Expectations {
 ///    [`remove`](Self::remove) for each, as for one whose connection has ended by itself, and does not use the number again until
 ///    `open` returns it. [`part`](Self::part) takes out subscriptions of sessions that have ended until it returns `false`.
 ///
-/// There is more to do at once if `drain` or `part` say so, or if [`dirty_count`](Self::dirty_count) is not 0.
+/// There is more to do at once if `hand_out` or `part` say so, or if [`dirty_count`](Self::dirty_count) is not 0.
 ///
 /// ```
 /// use tickwire_router::{SessionId, Shard};
@@ -119,7 +119,7 @@ struct Expectations {
 /// /// A round, in which clients sent nothing. `write` returns how many bytes of those it is given a socket took.
 /// fn round(shard: &mut Shard, write: &mut impl FnMut(SessionId, &[u8]) -> usize, now: Micros) -> bool {
 ///     shard.on_timeout(now);
-///     let more = shard.drain(1_000, now);
+///     let more = shard.hand_out(1_000, now);
 ///     while let Some(id) = shard.next_dirty() {
 ///         let Some(outbox) = shard.outbox(id) else { continue };
 ///         let bytes: Vec<u8> = outbox.waiting().flat_map(|it| it.bytes).copied().collect();
@@ -147,7 +147,7 @@ pub struct Shard {
     patterns: PatternIndex<Expectations>,
     /// The counts of the piece of a request that is being done.
     piece: Piece,
-    inbox: Batch,
+    inbox: Inbox,
     /// The number of publications of the inbox that were delivered.
     delivered: usize,
     /// Topics of the inbox with publications that did not fit. Their subscribers continue from the histories.
@@ -204,7 +204,7 @@ impl Shard {
             slots: Vec::new(),
             patterns: PatternIndex::default(),
             piece: Piece::default(),
-            inbox: Batch::default(),
+            inbox: Inbox::default(),
             delivered: 0,
             overflowed: VecDeque::new(),
             silent: VecDeque::new(),

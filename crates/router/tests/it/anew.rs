@@ -23,7 +23,7 @@ fn what_a_shard_wanted_is_forgotten_and_others_notice_nothing() {
     world.run();
     // One session was handed out and not written; the other was not handed out.
     world.publish("trade.A", "2");
-    world.drain(0, 1);
+    world.hand_out(0, 1);
     world.publish("trade.A", "3");
     let setup = Setup::default();
     let fresh = world.shards[0].anew(setup.settings.clone(), setup.compression);

@@ -144,7 +144,7 @@ fn a_stalled_session_holds_its_subscriptions_and_no_messages() {
     for n in 0..100_000 {
         world.publish(&topics[n % TOPICS], &data);
         if n % 10 == 0 {
-            world.drain(0, 1_000);
+            world.hand_out(0, 1_000);
             world.write_dirty(0);
             most = most.max(waiting(&world, 0));
         }

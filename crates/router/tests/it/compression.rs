@@ -159,7 +159,7 @@ fn what_waits_is_counted_as_long_as_it_is_compressed() {
         world.clients[client].room = Some(0);
     }
     world.publish(TOPIC, &long(9_000));
-    world.drain(0, 1_000);
+    world.hand_out(0, 1_000);
     let (plain_bytes, deflated_bytes) = (waiting(&world, plain), waiting(&world, deflated));
     assert!(
         plain_bytes > 9_000 && deflated_bytes < 1_000,

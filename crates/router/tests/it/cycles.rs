@@ -28,7 +28,7 @@ fn topics_that_a_full_queue_left_out_are_seen_to_a_piece_at_a_time() {
             lags.first().map_or(0, |lag| lag.behind)
         };
         let mut pieces = 0;
-        while world.drain(0, 100) {
+        while world.hand_out(0, 100) {
             pieces += 1;
             assert!(
                 behind(&world) <= pieces * 101,
@@ -60,14 +60,14 @@ fn topics_that_fell_silent_are_told_of_a_piece_at_a_time() {
     let client = world.open(0, Codec::Json, Vec::new());
     world.subscribe(client, ">");
     (0..MANY).for_each(|n| world.publish(&format!("ticker.S{n}"), "1"));
-    while world.drain(0, 1_000) {}
+    while world.hand_out(0, 1_000) {}
     world.run();
     world.clients[client].inbox.clear();
     world.now = world.now.plus_ms(2_000);
     world.look();
     let (mut pieces, mut told) = (0, 0);
     loop {
-        let more = world.drain(0, 100);
+        let more = world.hand_out(0, 100);
         pieces += 1;
         world.write_dirty(0);
         let now = world.clients[client].inbox.drain(..).count();

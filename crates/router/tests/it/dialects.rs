@@ -73,7 +73,7 @@ fn an_event_is_made_once_for_all_streams() {
         id
     });
     world.publish("trade.X", "[1,\n2]");
-    while world.drain(0, 1_000) {}
+    while world.hand_out(0, 1_000) {}
     let frames = ids.map(|id| {
         waiting(&mut world, id, |waiting| {
             assert_eq!(waiting.reach, Reach::Nowhere, "the publication says it");
@@ -132,7 +132,7 @@ fn a_gap_of_a_book_brought_a_stream_beyond_the_book_that_follows_it() {
             time % 1_000
         );
         world.publish("book.X", &bids);
-        while world.drain(0, 1_000) {}
+        while world.hand_out(0, 1_000) {}
     }
     let seen = waiting(&mut world, id, |waiting| {
         let text = String::from_utf8_lossy(waiting.bytes).into_owned();

@@ -482,7 +482,7 @@ fn a_snapshot_is_encoded_once_for_10_000_who_resync() {
             "book.X",
             &format!(r#"{{"symbol":"X","bids":[["{n}","1"]],"time":{n}}}"#),
         );
-        world.drain(0, 1_000_000);
+        world.hand_out(0, 1_000_000);
     }
     assert_eq!(world.shards[0].lagging_count(), CLIENTS);
     assert_eq!(world.shards[0].waiting_bytes(), 0);

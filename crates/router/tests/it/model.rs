@@ -389,7 +389,7 @@ impl Model {
                 }
             }
             Op::Drain { shard, budget } => {
-                self.world.drain(shard, budget);
+                self.world.hand_out(shard, budget);
             }
             Op::Write { client, bytes } => {
                 self.world.make_room(client, bytes);

@@ -168,7 +168,7 @@ fn no_step_of_a_wildcard_is_more_work_than_a_piece() {
                 "{request}: {before}, then {after}"
             );
             (before, pieces) = (after, pieces + 1);
-            world.drain(0, 1_000);
+            world.hand_out(0, 1_000);
             world.write_dirty(0);
             world.check_ledgers();
             world.shards[0].go_on(id, world.now);

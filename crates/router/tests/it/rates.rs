@@ -263,7 +263,7 @@ fn a_class_of_ten_thousand_is_one_encoding_and_one_pass_per_interval() {
         for _ in 0..20 {
             published += 1;
             world.publish("ticker.A", &published.to_string());
-            world.shards[0].drain(usize::MAX, world.now);
+            world.shards[0].hand_out(usize::MAX, world.now);
             // The first publication goes at once. The others are looked at and put off, for all subscribers together.
             let passes = if published == 1 { 1 } else { interval };
             assert_eq!(counts(&world).1, passes * 10_000);

@@ -122,7 +122,7 @@ impl Script {
                 let budget = words.first().map(|n| number(n));
                 for shard in 0..self.world().shards.len() {
                     let world = self.world();
-                    while world.drain(shard, budget.unwrap_or(1_000)) && budget.is_none() {}
+                    while world.hand_out(shard, budget.unwrap_or(1_000)) && budget.is_none() {}
                 }
             }
             "synced" => self.world().shows_synced = true,

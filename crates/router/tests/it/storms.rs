@@ -113,7 +113,7 @@ impl Storm {
         match step {
             Step::Publish(times) => (0..*times).for_each(|_| self.publish()),
             Step::Drain(budget) => {
-                self.world.drain(0, *budget);
+                self.world.hand_out(0, *budget);
             }
             Step::Write(bytes) => self.world.make_room(0, Some(*bytes)),
             Step::Leave(topic) => {

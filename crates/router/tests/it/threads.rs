@@ -85,7 +85,7 @@ impl Reading {
 
     /// Drains and reads everything. Every message must be the next one of its topic.
     fn read(&mut self) {
-        while self.shard.drain(1_000, NOW) {}
+        while self.shard.hand_out(1_000, NOW) {}
         while self.shard.dirty_count() > 0 {
             // `None` ends a round and begins none.
             let Some(id) = self.shard.next_dirty() else {

@@ -323,14 +323,14 @@ impl World {
         ingress.submit(origin, topic, payload, self.now)
     }
 
-    pub(crate) fn drain(&mut self, shard: usize, budget: usize) -> bool {
-        self.shards[shard].drain(budget, self.now)
+    pub(crate) fn hand_out(&mut self, shard: usize, budget: usize) -> bool {
+        self.shards[shard].hand_out(budget, self.now)
     }
 
     /// Drains all shards and writes all sessions until nothing moves.
     pub(crate) fn run(&mut self) {
         for shard in 0..self.shards.len() {
-            while self.drain(shard, 1_000) {}
+            while self.hand_out(shard, 1_000) {}
             self.write_dirty(shard);
         }
     }

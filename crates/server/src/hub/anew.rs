@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use socket2::SockRef;
-use tickwire_metrics::{Metric, Transport};
+use tickwire_metrics::{Metric, TransportLabel};
 use tickwire_router::SessionId;
 use tickwire_router::cycle::{Budgets, Cycle, Pieces};
 use tickwire_wire::{CloseCode, Codec, Dialect};
@@ -33,7 +33,7 @@ impl Hub {
     pub(super) fn begin_anew(&mut self, anew: Anew<'_>) {
         let failed = self.sockets.links.iter().flatten().count();
         // Whoever sees its connection closed finds it counted.
-        for transport in [Transport::WebSocket, Transport::Sse] {
+        for transport in [TransportLabel::WebSocket, TransportLabel::Sse] {
             self.sockets
                 .metrics
                 .set(Metric::Connections, &[transport as usize], 0);

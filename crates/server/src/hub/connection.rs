@@ -3,7 +3,7 @@
 use std::io;
 use std::rc::Rc;
 
-use tickwire_metrics::Transport as TransportLabel;
+use tickwire_metrics::TransportLabel;
 use tickwire_router::SessionId;
 use tickwire_router::cycle::Line;
 

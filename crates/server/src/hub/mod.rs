@@ -17,7 +17,7 @@ mod writing;
 use std::io;
 use std::sync::Arc;
 
-use tickwire_metrics::{LocalMetrics, Metric, Transport as TransportLabel};
+use tickwire_metrics::{LocalMetrics, Metric, TransportLabel};
 use tickwire_router::cycle::{Budgets, Cycle, Line, Pieces, Turn};
 use tickwire_router::{Counts, SessionId, Shard, Transport};
 use tickwire_wire::frame::Limits as FrameLimits;

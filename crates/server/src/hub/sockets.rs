@@ -4,8 +4,8 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tickwire_metrics::{LocalMetrics, Metric, Transport as TransportLabel};
-use tickwire_router::cycle::{Connections, Heard, Line, Offer, Pieces, Protocol, Ready, Written};
+use tickwire_metrics::{LocalMetrics, Metric, TransportLabel};
+use tickwire_router::cycle::{Connections, Line, Offer, Pieces, Protocol, ReadyConnection, Received, Written};
 use tickwire_router::{Outbox, SessionId, Shard};
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::frame::Event;
@@ -136,14 +136,14 @@ impl Connections for Sockets {
         self.open_mut(id).map(|socket| &mut socket.line)
     }
 
-    fn take_ready(&mut self, ready: &mut Vec<Ready>) -> bool {
+    fn take_ready(&mut self, ready: &mut Vec<ReadyConnection>) -> bool {
         self.poller.take(ready).unwrap_or_else(|error| {
             tracing::error!(%error, "cannot ask the kernel for ready connections");
             false
         })
     }
 
-    fn read(&mut self, id: SessionId, buffer: &mut [u8]) -> io::Result<Heard> {
+    fn read(&mut self, id: SessionId, buffer: &mut [u8]) -> io::Result<Received> {
         let Some(socket) = open_of(&mut self.links, id) else {
             return Err(io::ErrorKind::WouldBlock.into());
         };
@@ -151,7 +151,7 @@ impl Connections for Sockets {
         let heard = socket.stream.read(buffer)?;
         let wire = heard.wire as u64;
         self.metrics.add(Metric::SocketReadBytes, &[], wire);
-        Ok(Heard {
+        Ok(Received {
             count: heard.count,
             drained: heard.drained,
         })

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 
-use tickwire_metrics::Transport as TransportLabel;
+use tickwire_metrics::TransportLabel;
 use tickwire_router::cycle::{EventStream, Line};
 use tickwire_router::{SessionId, Shard, SharedBucket, Transport};
 use tickwire_wire::limits::SSE_HEARD_BYTES_MAX;

@@ -5,7 +5,7 @@ use std::net::Shutdown;
 
 use mio::net::TcpStream;
 
-use crate::net::tls::{Heard, HttpStream, Secured};
+use crate::net::tls::{Decrypted, HttpStream, Secured};
 
 /// The stream of an upgraded connection.
 #[derive(Debug)]
@@ -43,9 +43,9 @@ impl Stream {
     }
 
     /// Reads once; see [`Secured::read`].
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Heard> {
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Decrypted> {
         match self {
-            Self::Plain(socket) => socket.read(buffer).map(|count| Heard {
+            Self::Plain(socket) => socket.read(buffer).map(|count| Decrypted {
                 count,
                 wire: count,
                 drained: count < buffer.len(),

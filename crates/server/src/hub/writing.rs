@@ -27,7 +27,7 @@ impl Sockets {
             let Stream::Plain(stream) = &socket.stream else {
                 return None;
             };
-            shard.outbox(*id).map(|outbox| egress::Ready {
+            shard.outbox(*id).map(|outbox| egress::Outgoing {
                 session: *id,
                 stream,
                 outbox,
@@ -35,7 +35,7 @@ impl Sockets {
                 bytes_max: socket.bytes_max(self.piece_bytes),
             })
         });
-        let ready: Vec<egress::Ready<'_>> = ready.collect();
+        let ready: Vec<egress::Outgoing<'_>> = ready.collect();
         let calls = self.egress.write(&ready, results);
         self.metrics.add(Metric::SocketWrites, &[], calls);
     }

@@ -276,7 +276,7 @@ impl AddressLimits {
 
     /// Counts a connection of a trusted proxy without a valid PROXY header.
     pub(crate) fn nameless(&self) {
-        let why = tickwire_metrics::TurnedAway::ProxyHeader as usize;
+        let why = tickwire_metrics::TurnedAwayLabel::ProxyHeader as usize;
         self.metrics.add(Metric::TurnedAway, &[why], 1);
     }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use hyper::StatusCode;
 use serde::Serialize;
-use tickwire_metrics::TurnedAway as Label;
+use tickwire_metrics::TurnedAwayLabel as Label;
 use tickwire_wire::{ErrorCode, Refusal};
 
 /// Sent in place of an answer if clients use TLS: a record with the fatal alert `access_denied` (RFC 8446 §6.2). There

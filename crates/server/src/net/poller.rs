@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
 use tickwire_router::SessionId;
-use tickwire_router::cycle::Ready;
+use tickwire_router::cycle::ReadyConnection;
 use tokio::io::Interest as TokioInterest;
 use tokio::io::unix::AsyncFd;
 
@@ -70,7 +70,7 @@ impl Poller {
     }
 
     /// Appends the connections that are ready to `ready`, without waiting. Returns whether there may be more.
-    pub(crate) fn take(&mut self, ready: &mut Vec<Ready>) -> io::Result<bool> {
+    pub(crate) fn take(&mut self, ready: &mut Vec<ReadyConnection>) -> io::Result<bool> {
         match self.poll.poll(&mut self.events, Some(Duration::ZERO)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
             other => other?,
@@ -81,7 +81,7 @@ impl Poller {
             let Ok(session) = u32::try_from(event.token().0) else {
                 continue;
             };
-            ready.push(Ready {
+            ready.push(ReadyConnection {
                 session: SessionId(session),
                 readable: event.is_readable() || event.is_read_closed() || event.is_error(),
                 writable: event.is_writable() || event.is_write_closed(),

@@ -185,7 +185,7 @@ fn visible(cell: &TopicCell) -> String {
     let value = cell.snapshot().map(|value| text(&value, DataOp::Snapshot));
     let page = cell.history(Seq::ZERO, usize::MAX);
     let history: Vec<_> = page.messages.iter().map(|m| text(m, DataOp::Update)).collect();
-    let whole = |book: crate::Book| -> market::Book { book.snapshot("A".into(), Micros(0)) };
+    let whole = |book: crate::OrderBook| -> market::Book { book.snapshot("A".into(), Micros(0)) };
     format!(
         "{:?} {value:?} {:?} {history:?} {:?} {}",
         cell.position(),

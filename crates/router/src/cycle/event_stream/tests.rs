@@ -91,7 +91,7 @@ impl World {
         let topic = topic.parse().expect("a topic");
         let ingress = self.shard.ingress();
         assert!(ingress.submit(Origin::Feed, &topic, payload, Micros(0)).is_ok());
-        self.shard.drain(usize::MAX, Micros(0));
+        self.shard.hand_out(usize::MAX, Micros(0));
     }
 
     /// One round of writing, in which the socket is offered about `bytes_max` bytes and takes at most `most`. Returns

@@ -33,7 +33,7 @@ pub(crate) const BATCH: usize = 256;
 
 /// A connection with something to write.
 #[derive(Debug)]
-pub(crate) struct Ready<'a> {
+pub(crate) struct Outgoing<'a> {
     pub(crate) session: SessionId,
     pub(crate) stream: &'a TcpStream,
     pub(crate) outbox: &'a Outbox,
@@ -52,7 +52,7 @@ pub(crate) trait Egress: fmt::Debug {
     fn remove(&mut self, _session: SessionId) {}
 
     /// Writes what waits for each connection of `batch` and appends the outcomes to `results`. An error means that the connection is broken. Returns the number of system calls.
-    fn write(&mut self, batch: &[Ready<'_>], results: &mut Vec<Written>) -> u64;
+    fn write(&mut self, batch: &[Outgoing<'_>], results: &mut Vec<Written>) -> u64;
 }
 
 /// Opens the egress `kind` for at most `connections`, and returns it with its name.
@@ -101,7 +101,7 @@ pub(crate) fn gather(outbox: &Outbox, mut room: usize, gathered: &mut Vec<u8>) {
 }
 
 /// Bytes that can be written to a connection without a copy: its own bytes, or the only waiting frame.
-fn in_place<'a>(ready: &Ready<'a>) -> Option<&'a [u8]> {
+fn in_place<'a>(ready: &Outgoing<'a>) -> Option<&'a [u8]> {
     match ready.own {
         Some(own) => Some(&own[..own.len().min(ready.bytes_max)]),
         None => single(ready.outbox, ready.bytes_max),

@@ -8,7 +8,7 @@ use std::io;
 use mio::net::TcpStream;
 use socket2::SockRef;
 
-use super::{BYTES_PER_WRITE, Egress, Ready, SEND_FLAGS, Written, Wrote, gather, in_place};
+use super::{BYTES_PER_WRITE, Egress, Outgoing, SEND_FLAGS, Written, Wrote, gather, in_place};
 
 /// The egress for every kernel.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ impl PlainEgress {
 }
 
 impl Egress for PlainEgress {
-    fn write(&mut self, batch: &[Ready<'_>], results: &mut Vec<Written>) -> u64 {
+    fn write(&mut self, batch: &[Outgoing<'_>], results: &mut Vec<Written>) -> u64 {
         for ready in batch {
             let bytes = match in_place(ready) {
                 Some(bytes) => bytes,

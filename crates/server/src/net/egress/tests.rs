@@ -92,7 +92,7 @@ impl World {
             .ingress()
             .submit(Origin::Feed, &topic, payload, Micros(0));
         assert!(submitted.is_ok(), "there is room");
-        self.shard.drain(usize::MAX, Micros(0));
+        self.shard.hand_out(usize::MAX, Micros(0));
     }
 
     /// Writes one batch of all connections with something waiting. Returns the result of each.
@@ -101,9 +101,9 @@ impl World {
         while let Some(id) = self.shard.next_dirty() {
             dirty.push(id);
         }
-        let batch: Vec<Ready<'_>> = dirty
+        let batch: Vec<Outgoing<'_>> = dirty
             .iter()
-            .map(|id| Ready {
+            .map(|id| Outgoing {
                 session: *id,
                 stream: &self.near[self.sessions.iter().position(|s| s == id).expect("known")],
                 outbox: self.shard.outbox(*id).expect("it lives"),
@@ -223,7 +223,7 @@ fn what_may_be_written_at_a_time_is_bounded() {
         let id = world.shard.next_dirty().expect("it has something waiting");
         let (mut written, mut results) = (0, Vec::new());
         while !world.shard.outbox(id).expect("it lives").is_empty() {
-            let ready = Ready {
+            let ready = Outgoing {
                 session: id,
                 stream: &world.near[0],
                 outbox: world.shard.outbox(id).expect("it lives"),
@@ -256,7 +256,7 @@ fn a_streams_own_bytes_were_written_beyond_what_may_be_written_at_a_time() {
         let own = "x".repeat(2_500);
         let (mut written, mut results) = (0, Vec::new());
         while written < own.len() {
-            let ready = Ready {
+            let ready = Outgoing {
                 session: world.sessions[0],
                 stream: &world.near[0],
                 outbox: world.shard.outbox(world.sessions[0]).expect("it lives"),
@@ -301,9 +301,9 @@ fn a_broken_connection_is_an_error_of_its_own() {
         for turn in 0..1_000 {
             world.publish(&turn.to_string());
             let dirty: Vec<SessionId> = std::iter::from_fn(|| world.shard.next_dirty()).collect();
-            let batch: Vec<Ready<'_>> = dirty
+            let batch: Vec<Outgoing<'_>> = dirty
                 .iter()
-                .map(|id| Ready {
+                .map(|id| Outgoing {
                     session: *id,
                     stream: &world.near[world.sessions.iter().position(|s| s == id).expect("known")],
                     outbox: world.shard.outbox(*id).expect("it lives"),
@@ -408,10 +408,10 @@ fn a_completion_of_what_was_not_sent_costs_whose_own_is_unknown_and_nothing_else
         let mut world = World::known_to(&mut egress, 3);
         egress.stray(number);
         let dirty: Vec<SessionId> = std::iter::from_fn(|| world.shard.next_dirty()).collect();
-        let batch: Vec<Ready<'_>> = dirty
+        let batch: Vec<Outgoing<'_>> = dirty
             .iter()
             .zip(&world.near)
-            .map(|(id, near)| Ready {
+            .map(|(id, near)| Outgoing {
                 session: *id,
                 stream: near,
                 outbox: world.shard.outbox(*id).expect("it lives"),

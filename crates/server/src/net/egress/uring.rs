@@ -21,7 +21,7 @@ use thiserror::Error;
 use tickwire_router::SessionId;
 
 use super::{
-    BATCH, BYTES_PER_WRITE, Egress, PlainEgress, Ready, SEND_FLAGS, Written, Wrote, gather, in_place,
+    BATCH, BYTES_PER_WRITE, Egress, Outgoing, PlainEgress, SEND_FLAGS, Written, Wrote, gather, in_place,
 };
 
 /// The bytes that are gathered for one submission. A batch with more takes several submissions.
@@ -122,7 +122,7 @@ impl UringEgress {
     /// Gives up the ring after a failed submission. It uses the results that are known, writes plainly what the kernel
     /// was never given, and writes everything plainly from then on. Returns how many connections of `batch` were
     /// handled.
-    fn give_up(&mut self, fault: &RingFault, batch: &[Ready<'_>], results: &mut Vec<Written>) -> usize {
+    fn give_up(&mut self, fault: &RingFault, batch: &[Outgoing<'_>], results: &mut Vec<Written>) -> usize {
         tracing::error!(%fault, "io_uring is given up; writing plainly from now on");
         let Some(ring) = self.ring.take() else {
             return 0;
@@ -152,7 +152,7 @@ impl UringEgress {
 impl Ring {
     /// Submits as many sends of `batch` as the ring and the buffer hold, and takes their completions. Returns the
     /// number of sends; `sending` has them even after a failure.
-    fn submit(&mut self, tabled: &[bool], batch: &[Ready<'_>]) -> Result<usize, RingFault> {
+    fn submit(&mut self, tabled: &[bool], batch: &[Outgoing<'_>]) -> Result<usize, RingFault> {
         self.gathered.clear();
         self.sending.clear();
         for ready in batch.iter().take(BATCH) {
@@ -271,7 +271,7 @@ impl Egress for UringEgress {
         }
     }
 
-    fn write(&mut self, batch: &[Ready<'_>], results: &mut Vec<Written>) -> u64 {
+    fn write(&mut self, batch: &[Outgoing<'_>], results: &mut Vec<Written>) -> u64 {
         let (mut rest, mut calls) = (batch, 0);
         while let Some(ring) = &mut self.ring
             && !rest.is_empty()

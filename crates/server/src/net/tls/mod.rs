@@ -17,6 +17,6 @@ mod watch;
 pub use self::error::TlsError;
 pub(crate) use self::http_stream::HttpStream;
 pub use self::identity::TlsIdentity;
-pub(crate) use self::secured::{Flushed, Heard, RECORD_BYTES, Secured};
+pub(crate) use self::secured::{Decrypted, Flushed, RECORD_BYTES, Secured};
 pub(crate) use self::store::TlsStore;
 pub(crate) use self::watch::watch;

@@ -25,7 +25,7 @@ pub(crate) struct Secured {
 
 /// The result of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Heard {
+pub(crate) struct Decrypted {
     /// The number of decrypted bytes; 0 if the client has ended the connection.
     pub(crate) count: usize,
     /// The number of bytes that were read from the socket.
@@ -66,9 +66,9 @@ impl Secured {
     /// # Errors
     /// `WouldBlock` if the socket has nothing. `Interrupted` if the bytes that it had contained no data of the client;
     /// then the caller reads again. Any other error is the end of the connection.
-    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Heard> {
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Decrypted> {
         if let Some(count) = self.decrypted(buffer)? {
-            return Ok(Heard {
+            return Ok(Decrypted {
                 count,
                 wire: 0,
                 drained: false,
@@ -92,7 +92,7 @@ impl Secured {
             self.flush()?; // answers of TLS itself; bytes that the socket does not take go out later
         }
         match self.decrypted(buffer)? {
-            Some(count) => Ok(Heard {
+            Some(count) => Ok(Decrypted {
                 count,
                 wire,
                 drained: short,
