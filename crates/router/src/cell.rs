@@ -6,7 +6,6 @@
 
 mod entering;
 mod holding;
-mod sequencer;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,9 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tickwire_wire::message::{GapReason, StaleReason};
 use tickwire_wire::{Epoch, Kind, Micros, Payload, Seq, Topic};
 
-pub use self::entering::NotEntered;
-pub use self::sequencer::Numbered;
-use self::sequencer::Sequencer;
+use self::entering::Sequencer;
+pub use self::entering::{NotEntered, Numbered};
 use crate::book::OrderBook;
 use crate::history::History;
 use crate::memory::MessagePlace;

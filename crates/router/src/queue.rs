@@ -103,7 +103,7 @@ impl ShardQueue {
     /// Number of publications waiting.
     #[must_use]
     pub fn depth(&self) -> usize {
-        self.lock().batch.publications.len()
+        self.lock().inbox.publications.len()
     }
 }
 

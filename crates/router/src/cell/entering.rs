@@ -1,18 +1,52 @@
-//! How a message enters its topic: it becomes the value, joins the history and is queued for each shard that wants it.
+//! How messages get their numbers and enter their topic.
 //!
-//! Readers see no difference between a message that was numbered here and one that was numbered elsewhere. A message
-//! enters once, and directly behind the message before it. Never reads a clock.
+//! A broker alone numbers its messages itself: each topic has one [`Sequencer`], and a message is numbered and enters
+//! under one lock. Entering, it becomes the value, joins the history and is queued for each shard that wants it. Readers
+//! see no difference between a message that was numbered here and one that was numbered elsewhere. A message enters
+//! once, and directly behind the message before it, or as a whole book. A refused message leaves everything as it was.
+//! Never reads a clock.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use thiserror::Error;
-use tickwire_wire::{Micros, Payload, Refusal, Seq};
+use tickwire_wire::message::StaleReason;
+use tickwire_wire::{ErrorCode, Kind, Micros, Payload, Refusal, Seq, Topic, market};
 
 use super::holding::check_room;
-use super::{Numbered, Published, State, TopicCell};
+use super::{Published, State, TopicCell};
+use crate::book::{OrderBook, not_a_book};
 use crate::publication::Publication;
 use crate::queue::ShardQueue;
+
+/// A message with its number. It is the same at every broker that has the topic.
+#[derive(Debug, Clone)]
+pub struct Numbered {
+    /// The number of the message before it. That is `seq` less one, unless a message was lost together with a book.
+    pub after: Seq,
+    /// Its own number, above `after`.
+    pub seq: Seq,
+    /// When it was numbered.
+    pub ts: Micros,
+    /// The content. For a book: the levels that the message changes, with the checksum after them; or with `replace` all
+    /// levels of it, whatever was before.
+    pub payload: Payload,
+    /// Why the book is in doubt from this message on.
+    pub doubt: Option<StaleReason>,
+}
+
+impl Numbered {
+    /// Whether this is a whole book, which needs no message before it.
+    fn is_whole_book(&self) -> bool {
+        matches!(&self.payload, Payload::Book(book) if book.replace)
+    }
+
+    /// Whether this is a whole book that does not follow on the messages before it, because a message was lost together
+    /// with the book.
+    fn begins_anew(&self) -> bool {
+        self.seq != self.after.next()
+    }
+}
 
 /// Why a message that was numbered elsewhere did not enter.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -124,6 +158,164 @@ impl TopicCell {
             came_back,
         }
     }
+}
+
+/// Gives the messages of a topic their numbers. It holds the newest number and, for a book, the levels that changes are
+/// checked against.
+///
+/// While a broker numbers its messages itself, its readers see the sequencer's number and book. The sequencer needs
+/// nothing else from the topic, so a second one, ahead of what readers see, can be kept beside it.
+#[derive(Debug)]
+pub(super) struct Sequencer {
+    kind: Kind,
+    seq: Seq,
+    /// `None` after a panic half-way through a change.
+    book: Option<Box<OrderBook>>,
+    /// Why the book is in doubt, as its source says.
+    doubt: Option<StaleReason>,
+}
+
+impl Sequencer {
+    /// The sequencer of a topic of `kind` without a message.
+    pub(super) fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            seq: Seq::ZERO,
+            book: (kind == Kind::Book).then(Box::default),
+            doubt: None,
+        }
+    }
+
+    /// The newest number.
+    pub(super) fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    /// The book after the newest message, if the topic is a book and has not lost it.
+    pub(super) fn book(&self) -> Option<&OrderBook> {
+        self.book.as_deref()
+    }
+
+    /// Loses the book, as a panic half-way through a change does.
+    pub(super) fn lose_book(&mut self) {
+        self.book = None;
+    }
+
+    /// Marks the book as in doubt from the next message on, until a message replaces the whole book. The first reason
+    /// holds.
+    pub(super) fn doubt(&mut self, reason: StaleReason) {
+        self.doubt = self.doubt.or(Some(reason));
+    }
+
+    /// Gives `payload` the next number. Also returns whether the book became crossed by it.
+    pub(super) fn number(
+        &mut self,
+        payload: Payload,
+        now: Micros,
+        topic: &Topic,
+    ) -> Result<(Numbered, bool), Refusal> {
+        let after = self.seq;
+        let (mut seq, mut crossed) = (after.next(), false);
+        let payload = match (self.kind, payload) {
+            (Kind::Book, Payload::Book(message)) => {
+                if self.book.is_none() {
+                    // The message that was lost with the book has a number, too. Because of its gap, every reader of
+                    // the old book begins again with the whole book: how the two differ is not known.
+                    seq = seq.next();
+                }
+                let (update, became_crossed) = self.change_book(*message, topic)?;
+                crossed = became_crossed;
+                Payload::Book(Box::new(update))
+            }
+            (Kind::Book, _) => return Err(not_a_book(topic.as_str())),
+            (Kind::State | Kind::Event, payload) => payload,
+        };
+        self.seq = seq;
+        let is_crossed = self.book().is_some_and(OrderBook::is_crossed);
+        let doubt = self.doubt.or(is_crossed.then_some(StaleReason::Crossed));
+        let numbered = Numbered {
+            after,
+            seq,
+            ts: now,
+            payload,
+            doubt,
+        };
+        Ok((numbered, crossed))
+    }
+
+    /// Takes over a message that another sequencer has numbered: the next one here, or a whole book of a later number.
+    /// Returns it as one that follows on the newest message here, and whether the book became crossed by it.
+    ///
+    /// If the checksum after the change differs here, the book here is wrong. Then it is lost, and the message is
+    /// refused. It comes back only with a number left out, because only by their gap do readers of the wrong book learn
+    /// that they have to begin again.
+    pub(super) fn follow(&mut self, numbered: Numbered, topic: &Topic) -> Result<(Numbered, bool), Refusal> {
+        let numbered = Numbered {
+            after: self.seq,
+            ..numbered
+        };
+        let (begins_anew, mut crossed) = (numbered.begins_anew(), false);
+        let payload = match (self.kind, numbered.payload) {
+            (Kind::Book, Payload::Book(_)) if self.book.is_none() && !begins_anew => {
+                return Err(lost_book(topic));
+            }
+            (Kind::Book, Payload::Book(change)) => {
+                if begins_anew {
+                    self.book = Some(Box::default());
+                }
+                let checksum = change.checksum;
+                match self.change_book(*change, topic) {
+                    Ok((update, became_crossed)) if update.checksum == checksum => {
+                        crossed = became_crossed;
+                        Payload::Book(Box::new(update))
+                    }
+                    _ => {
+                        self.lose_book();
+                        return Err(another_book(topic, numbered.seq));
+                    }
+                }
+            }
+            (Kind::Book, _) => return Err(not_a_book(topic.as_str())),
+            (Kind::State | Kind::Event, payload) => payload,
+        };
+        self.seq = numbered.seq;
+        // The book itself shows that it is crossed. Other reasons come from its source and hold until the next whole
+        // book.
+        self.doubt = numbered.doubt.filter(|reason| *reason != StaleReason::Crossed);
+        Ok((Numbered { payload, ..numbered }, crossed))
+    }
+
+    /// Applies a message to the book of `topic`. Returns the changes, and whether the book became crossed by them.
+    fn change_book(&mut self, message: market::Book, topic: &Topic) -> Result<(market::Book, bool), Refusal> {
+        let (whole, was_lost) = (message.replace, self.book.is_none());
+        // The book is taken out, so that a panic half-way through a change leaves no book instead of a wrong one.
+        let mut book = match self.book.take() {
+            Some(book) => book,
+            None if whole => Box::default(),
+            None => return Err(lost_book(topic)),
+        };
+        let was_crossed = book.is_crossed();
+        let applied = book.apply(message);
+        let is_crossed = book.is_crossed();
+        // A lost book does not come back by a message that was refused.
+        self.book = (applied.is_ok() || !was_lost).then_some(book);
+        let update = applied?;
+        if whole {
+            self.doubt = None;
+        }
+        Ok((update, is_crossed && !was_crossed))
+    }
+}
+
+fn lost_book(topic: &Topic) -> Refusal {
+    let reason =
+        format!("a fault of the broker has lost the book {topic}; publish it whole, with \"replace\": true");
+    Refusal::new(ErrorCode::Internal, reason)
+}
+
+fn another_book(topic: &Topic, seq: Seq) -> Refusal {
+    let reason = format!("change {seq} of the book {topic} was made to another book than the one here");
+    Refusal::new(ErrorCode::Internal, reason)
 }
 
 #[cfg(test)]

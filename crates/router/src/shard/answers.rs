@@ -36,7 +36,8 @@ impl Shard {
     /// Refuses the subscription of a stream whose session ends with `code` before it was answered.
     pub(super) fn refuse_unanswered(&mut self, id: SessionId, code: CloseCode, reason: &str) {
         let is_unanswered = self
-            .session(id)
+            .sessions
+            .get(id)
             .is_some_and(|session| session.transport == Transport::Sse && session.subscriptions.acks == 0);
         if !is_unanswered || self.answered.contains_key(&id) {
             return;

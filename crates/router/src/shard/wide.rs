@@ -112,7 +112,7 @@ impl Wide {
     pub(super) fn memory_bytes(&self) -> usize {
         let own = match &self.wish {
             Wish::Begin { own, .. } => own.as_ref().map_or(0, positions::memory_bytes),
-            Wish::Change { .. } | Wish::Shoot | Wish::Leave => 0,
+            Wish::Change { .. } | Wish::OneShot | Wish::Leave => 0,
         };
         self.pattern.as_str().len() + self.found.memory_bytes() + own
     }

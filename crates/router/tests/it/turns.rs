@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use tickwire_router::cycle::{Budgets, Connections, Cycle, Heard, Line, Offer, Ready, Written, Wrote};
+use tickwire_router::cycle::{
+    Budgets, Connections, Cycle, Line, Offer, ReadyConnection, Received, Written, Wrote,
+};
 use tickwire_router::{Rights, SessionId, Shard, Transport};
 use tickwire_wire::frame::{Limits, Opcode, client_frame};
 use tickwire_wire::{Codec, Micros};
@@ -40,8 +42,8 @@ impl Connections for Wires {
         self.wires.get_mut(&id).map(|wire| &mut wire.line)
     }
 
-    fn take_ready(&mut self, ready: &mut Vec<Ready>) -> bool {
-        ready.extend(self.ready.drain(..).map(|session| Ready {
+    fn take_ready(&mut self, ready: &mut Vec<ReadyConnection>) -> bool {
+        ready.extend(self.ready.drain(..).map(|session| ReadyConnection {
             session,
             readable: true,
             writable: false,
@@ -50,7 +52,7 @@ impl Connections for Wires {
         false
     }
 
-    fn read(&mut self, id: SessionId, buffer: &mut [u8]) -> io::Result<Heard> {
+    fn read(&mut self, id: SessionId, buffer: &mut [u8]) -> io::Result<Received> {
         let wire = self.wires.get_mut(&id).expect("it is connected");
         let count = wire.sent.len().min(buffer.len());
         if count == 0 {
@@ -59,7 +61,7 @@ impl Connections for Wires {
         buffer[..count].copy_from_slice(&wire.sent[..count]);
         wire.sent.drain(..count);
         let drained = wire.sent.is_empty();
-        Ok(Heard { count, drained })
+        Ok(Received { count, drained })
     }
 
     fn handled(&mut self, _shard: &mut Shard, id: SessionId, _now: Micros) {
