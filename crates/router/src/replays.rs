@@ -32,67 +32,86 @@ impl Drop for Pinned {
 /// The messages of one topic's replay, the next one first.
 pub(crate) type PromisedReplay = VecDeque<Pinned>;
 
-/// The promised messages that a session has not got yet.
+/// The promised messages that a session has not got yet. Most sessions have none, and pay for a pointer.
 #[derive(Debug, Default)]
-pub(crate) struct Replays {
-    waiting: FxHashMap<TopicId, PromisedReplay>,
-    /// The bytes of the data of these messages.
+pub(crate) struct Replays(Option<Box<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// None of them is empty.
+    replays: FxHashMap<TopicId, PromisedReplay>,
+    /// The bytes of the data of their messages.
     bytes: usize,
     /// When it was first noticed that messages wait.
     seen: Option<Micros>,
 }
 
+impl Kept {
+    fn cancel(&mut self, topic: TopicId) -> usize {
+        let replay = self.replays.remove(&topic).unwrap_or_default();
+        self.bytes -= data_bytes(&replay);
+        replay.len()
+    }
+}
+
 impl Replays {
     /// The bytes of the data that is kept.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.0.as_ref().map_or(0, |kept| kept.bytes)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
-    /// Keeps the messages of a promised replay, at least one, in place of an earlier one of the topic.
+    /// Keeps the messages of a promised replay, if there are any, in place of an earlier one of the topic.
     pub(crate) fn promise(&mut self, topic: TopicId, replay: PromisedReplay) {
-        self.cancel(topic);
-        self.bytes += data_bytes(&replay);
-        self.waiting.insert(topic, replay);
+        if !replay.is_empty() {
+            let kept = self.0.get_or_insert_default();
+            kept.cancel(topic);
+            kept.bytes += data_bytes(&replay);
+            kept.replays.insert(topic, replay);
+        }
     }
 
     /// Puts a message that was taken for the outbox back as the next one.
     pub(crate) fn give_back(&mut self, publication: &Arc<Publication>) {
-        self.bytes += publication.data_bytes();
-        let replay = self.waiting.entry(publication.lineage.id).or_default();
+        let kept = self.0.get_or_insert_default();
+        kept.bytes += publication.data_bytes();
+        let replay = kept.replays.entry(publication.lineage.id).or_default();
         replay.push_front(Pinned::new(publication.clone()));
     }
 
     /// Takes the next message of a topic.
     pub(crate) fn next(&mut self, topic: TopicId) -> Option<Arc<Publication>> {
-        let replay = self.waiting.get_mut(&topic)?;
-        let next = replay.pop_front();
+        let kept = self.0.as_mut()?;
+        let replay = kept.replays.get_mut(&topic)?;
+        let next = replay.pop_front()?;
+        kept.bytes -= next.0.data_bytes();
         if replay.is_empty() {
-            self.waiting.remove(&topic);
+            kept.replays.remove(&topic);
+            self.free_if_empty();
         }
-        let next = next?;
-        self.bytes -= next.0.data_bytes();
         Some(next.0.clone())
     }
 
     /// Drops the replay of a topic and returns the number of its messages.
     pub(crate) fn cancel(&mut self, topic: TopicId) -> usize {
-        let replay = self.waiting.remove(&topic).unwrap_or_default();
-        self.bytes -= data_bytes(&replay);
-        replay.len()
+        let cancelled = self.0.as_mut().map_or(0, |kept| kept.cancel(topic));
+        self.free_if_empty();
+        cancelled
     }
 
     /// Whether messages of a topic wait.
     pub(crate) fn has(&self, topic: TopicId) -> bool {
-        self.waiting.contains_key(&topic)
+        let kept = self.0.as_ref();
+        kept.is_some_and(|kept| kept.replays.contains_key(&topic))
     }
 
-    /// The time since which messages have waited. If that was not noticed before, it is `now`.
-    pub(crate) fn since(&mut self, now: Micros) -> Micros {
-        *self.seen.get_or_insert(now)
+    /// Whether messages have waited for more than `most_ms`, counted from when this was first noticed.
+    pub(crate) fn are_overdue(&mut self, most_ms: u64, now: Micros) -> bool {
+        let since = self.0.as_mut().map(|kept| *kept.seen.get_or_insert(now));
+        since.is_some_and(|since| since.plus_ms(most_ms) <= now)
+    }
+
+    fn free_if_empty(&mut self) {
+        self.0.take_if(|kept| kept.replays.is_empty());
     }
 }
 
@@ -128,7 +147,7 @@ mod tests {
         replays.promise(topic, replay(2..4));
         let seqs = std::iter::from_fn(|| replays.next(topic).map(|next| next.seq.0));
         assert_eq!(seqs.collect::<Vec<_>>(), [2, 3]);
-        assert_eq!((replays.bytes(), replays.is_empty()), (0, true));
+        assert_eq!((replays.bytes(), replays.0.is_none()), (0, true));
         assert_eq!(lineage.memory.replays.bytes(), 0);
     }
 }

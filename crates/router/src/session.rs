@@ -122,7 +122,8 @@ impl Session {
             format!("slow reader: nothing of what waited for it was taken for {stall_ms} ms")
         } else if self
             .subscriptions
-            .replay_is_overdue(settings.session_limits.replay_ms, now)
+            .replays
+            .are_overdue(settings.session_limits.replay_ms, now)
         {
             "slow reader: messages that it was promised waited too long".to_owned()
         } else {

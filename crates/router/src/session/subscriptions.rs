@@ -3,17 +3,15 @@
 //! Knows topics only by their numbers. Bounded by the limits on subscriptions, and by the number of topics that the
 //! patterns match.
 
-use std::sync::Arc;
-
 use rustc_hash::FxHashMap;
-use tickwire_wire::{Micros, Pattern};
+use tickwire_wire::Pattern;
 
 use super::patterns::{PatternSub, Patterns};
 use crate::pace::{ClassCounts, Pace, RateClass};
 use crate::positions::{Missed, Places};
-use crate::publication::{Publication, TopicId};
+use crate::publication::TopicId;
 use crate::pulls::Pulls;
-use crate::replays::{PromisedReplay, Replays};
+use crate::replays::Replays;
 use crate::syncs::{Awaited, Syncs};
 use crate::topic_set::TopicSet;
 
@@ -75,7 +73,7 @@ pub(crate) struct Subscriptions {
     /// Whether the outbox may hold a one-shot snapshot.
     pub(crate) one_shot_waits: bool,
     /// The messages of promised replays.
-    replays: Option<Box<Replays>>,
+    pub(crate) replays: Replays,
     /// The topics whose resume by a pattern was refused, as long as the client was not told.
     missed: Option<Box<FxHashMap<TopicId, Missed>>>,
     /// The requests that will get a `synced` when everything that they brought is on its way.
@@ -178,10 +176,7 @@ impl Subscriptions {
         if let Some(missed) = &mut self.missed {
             missed.remove(&topic);
         }
-        let replays = self.replays.as_mut();
-        let cancelled = replays.map_or(0, |replays| replays.cancel(topic));
-        self.settle_replays();
-        Some((subscription.place, cancelled))
+        Some((subscription.place, self.replays.cancel(topic)))
     }
 
     /// Ends all of them, with what is still to be brought. The topics stay, to be taken out one by one. Returns the patterns, which
@@ -247,46 +242,6 @@ impl Subscriptions {
     pub(crate) fn next_ack(&mut self) -> u32 {
         let sent = self.acks.wrapping_add(1);
         std::mem::replace(&mut self.acks, sent)
-    }
-
-    /// Whether messages of a promised replay of the topic wait for their turn.
-    pub(crate) fn replays(&self, topic: TopicId) -> bool {
-        self.replays.as_ref().is_some_and(|replays| replays.has(topic))
-    }
-
-    /// The bytes of messages that are kept for replays.
-    pub(crate) fn replay_bytes(&self) -> usize {
-        self.replays.as_ref().map_or(0, |replays| replays.bytes())
-    }
-
-    /// Keeps the messages of a topic's promised replay.
-    pub(crate) fn promise(&mut self, topic: TopicId, messages: PromisedReplay) {
-        if !messages.is_empty() {
-            self.replays.get_or_insert_default().promise(topic, messages);
-        }
-    }
-
-    /// Keeps a promised message again that was taken back.
-    pub(crate) fn promise_again(&mut self, publication: &Arc<Publication>) {
-        self.replays.get_or_insert_default().give_back(publication);
-    }
-
-    /// Takes the next message of a topic's promised replay.
-    pub(crate) fn next_of_replay(&mut self, topic: TopicId) -> Option<Arc<Publication>> {
-        let next = self.replays.as_mut()?.next(topic);
-        self.settle_replays();
-        next
-    }
-
-    /// Whether promised messages have waited for more than `most_ms`, counted from when this was first noticed.
-    pub(crate) fn replay_is_overdue(&mut self, most_ms: u64, now: Micros) -> bool {
-        let since = self.replays.as_mut().map(|replays| replays.since(now));
-        since.is_some_and(|since| since.plus_ms(most_ms) <= now)
-    }
-
-    /// Drops the table of replays if it is empty.
-    fn settle_replays(&mut self) {
-        self.replays.take_if(|replays| replays.is_empty());
     }
 
     /// Whether the client is still to be told that the topic was not resumed.

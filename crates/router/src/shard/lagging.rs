@@ -169,7 +169,7 @@ impl SessionMut<'_> {
                         Sort::Recovery => subscriber.prelude.set_first(First::Recovery),
                         Sort::Promised if is_planted(Fault::PromiseForgotten) => {}
                         Sort::Promised => {
-                            session.subscriptions.promise_again(delivery.publication());
+                            session.subscriptions.replays.give_back(delivery.publication());
                         }
                         Sort::Live | Sort::Pulled | Sort::OneShot => {}
                     }
@@ -211,7 +211,7 @@ impl SessionMut<'_> {
             }
             // The session is not told when a subscription that is behind gets a newer message.
             may_be_again = true;
-            let is_promised_more = subscriptions.replays(topic);
+            let is_promised_more = subscriptions.replays.has(topic);
             let snapshot_is_due = subscriber.prelude.first() != First::Nothing;
             if is_promised_more || snapshot_is_due || !decided.insert(topic) {
                 return None; // older ones, the snapshot or a kept frame come behind it

@@ -114,7 +114,7 @@ impl SessionMut<'_> {
 
     fn step(&mut self, cell: &Arc<TopicCell>, subscriber: &mut Subscriber) -> NextTurn {
         for _ in 0..CHUNK {
-            let Some(publication) = self.session.subscriptions.next_of_replay(cell.id()) else {
+            let Some(publication) = self.session.subscriptions.replays.next(cell.id()) else {
                 break;
             };
             subscriber.after = publication.seq;
@@ -124,7 +124,7 @@ impl SessionMut<'_> {
             }
         }
         // The replay may have taken the room of the messages after it.
-        if self.session.subscriptions.replays(cell.id()) || !self.has_room() {
+        if self.session.subscriptions.replays.has(cell.id()) || !self.has_room() {
             return NextTurn::Passes;
         }
         if self.tell_missed(cell, subscriber) {

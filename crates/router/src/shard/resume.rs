@@ -167,7 +167,7 @@ impl SessionMut<'_> {
         let conflate = !pace.on(cell.kind()).is_every();
         let subscriptions = &self.session.subscriptions;
         let limit = self.settings.session_limits.replay_bytes;
-        let most = (!conflate).then(|| limit.saturating_sub(subscriptions.replay_bytes()));
+        let most = (!conflate).then(|| limit.saturating_sub(subscriptions.replays.bytes()));
         let (at, resume) = cell.attach_at(self.shard, left_at, most);
         self.slots[cell.id().index()].learn(at.seq, &mut self.counts.ledger);
         self.counts.replays_refused += u64::from(matches!(resume, Resume::TooMuch(_)));
@@ -181,7 +181,7 @@ impl SessionMut<'_> {
                 self.resume(cell, since, at.seq, pace);
                 if !conflate {
                     self.piece.replayed += messages.len();
-                    self.session.subscriptions.promise(cell.id(), messages);
+                    self.session.subscriptions.replays.promise(cell.id(), messages);
                 }
                 true
             }

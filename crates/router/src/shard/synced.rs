@@ -20,7 +20,7 @@ impl Subscriptions {
     fn begins_yet(&self, topic: TopicId, subscriber: &Subscriber) -> bool {
         subscriber.prelude.first() != First::Nothing
             || (subscriber.behind && !subscriber.every)
-            || (self.replays(topic) && !is_planted(Fault::SyncedEarly))
+            || (self.replays.has(topic) && !is_planted(Fault::SyncedEarly))
             || self.misses(topic)
     }
 }
