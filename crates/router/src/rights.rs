@@ -63,12 +63,6 @@ impl Grant {
             && !self.deny.iter().any(|pattern| pattern.matches(topic))
     }
 
-    /// Whether it includes every topic that `pattern` matches.
-    #[must_use]
-    pub fn has_all(&self, pattern: &Pattern) -> bool {
-        covers(&self.allow, pattern) && self.denied_by(pattern).is_none()
-    }
-
     /// The first denied pattern that overlaps `pattern`.
     fn denied_by(&self, pattern: &Pattern) -> Option<&Pattern> {
         self.deny.iter().find(|denied| overlap(denied, pattern))
@@ -246,7 +240,6 @@ mod tests {
         });
         let grant = Grant::new(allow, deny);
         let asked: Pattern = ">".parse().expect("a pattern");
-        assert!(!grant.has_all(&asked));
         let mut looks = usize::MAX;
         assert_eq!(grant.narrower_within(&asked, &mut looks), None);
         let all = usize::MAX - looks;

@@ -11,7 +11,7 @@ use std::rc::{Rc, Weak};
 use tickwire_wire::{Control, Dialect, Seq};
 
 use super::Subscriber;
-use super::session_mut::SessionMut;
+use super::sessions::SessionMut;
 use crate::cell::TopicCell;
 use crate::outbox::{Item, Joined};
 use crate::planted::{Fault, is_planted};

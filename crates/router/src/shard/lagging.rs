@@ -15,7 +15,7 @@ use tickwire_wire::codec::DataOp;
 use tickwire_wire::message::{AckResult, GapReason};
 use tickwire_wire::{Micros, Seq};
 
-use super::session_mut::SessionMut;
+use super::sessions::SessionMut;
 use super::{First, Shard};
 use crate::outbox::{Delivery, Item, Sort, SourceState};
 use crate::planted::{Fault, is_planted};

@@ -10,7 +10,7 @@ use tickwire_wire::message::{AckResult, GapReason, Mode, Position, Positions, Si
 use tickwire_wire::{Control, Kind, Micros, Pattern, Refusal, RequestId, Seq};
 
 use super::requests::TopicAnswer;
-use super::session_mut::SessionMut;
+use super::sessions::SessionMut;
 use super::{Shard, Subscriber};
 use crate::cell::{Attached, Resume, TopicCell};
 use crate::pace::Pace;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tickwire_wire::message::TopicState;
 use tickwire_wire::{Control, Dialect, Micros, Seq, Topic};
 
-use super::session_mut::SessionMut;
+use super::sessions::SessionMut;
 use super::{Shard, Subscriber};
 use crate::cell::TopicCell;
 use crate::outbox::{Item, SourceState, Status};

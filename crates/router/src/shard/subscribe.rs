@@ -11,7 +11,7 @@ use super::Shard;
 use super::piecewise::Step;
 use super::requests::TopicAnswer;
 use super::resume::check_since;
-use super::session_mut::SessionMut;
+use super::sessions::SessionMut;
 use super::wide::Wide;
 use crate::cell::TopicCell;
 use crate::pace::Pace;

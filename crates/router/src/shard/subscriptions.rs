@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tickwire_wire::{Pattern, Seq};
 
-use super::session_mut::SessionMut;
+use super::sessions::SessionMut;
 use super::{Expectations, Expecting, Prelude, Shard, Slot, Subscriber};
 use crate::cell::TopicCell;
 use crate::outbox::{Item, SourceState};

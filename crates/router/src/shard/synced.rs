@@ -7,7 +7,7 @@
 
 use tickwire_wire::Control;
 
-use super::session_mut::SessionMut;
+use super::sessions::SessionMut;
 use super::{First, Shard, Subscriber};
 use crate::outbox::{Item, Synced};
 use crate::planted::{Fault, is_planted};
