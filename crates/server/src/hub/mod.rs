@@ -12,7 +12,6 @@ mod shared;
 mod sockets;
 mod sse;
 mod stream;
-mod writing;
 
 use std::io;
 use std::sync::Arc;

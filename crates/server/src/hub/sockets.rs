@@ -3,7 +3,9 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+use socket2::SockRef;
 use tickwire_metrics::{LocalMetrics, Metric, TransportLabel};
 use tickwire_router::cycle::{Connections, Line, Offer, Pieces, Protocol, ReadyConnection, Received, Written};
 use tickwire_router::{Outbox, SessionId, Shard};
@@ -16,7 +18,7 @@ use tokio::sync::Notify;
 use super::{Connection, Link, Opening, Stream};
 use crate::auth::sessions::AuthSessions;
 use crate::config::test_only;
-use crate::net::egress::{BATCH, Egress};
+use crate::net::egress::{BATCH, BYTES_PER_WRITE, Egress, Outgoing};
 use crate::net::permit::ConnectionPermit;
 use crate::net::poller::Poller;
 use crate::run::clock::Clock;
@@ -24,6 +26,11 @@ use crate::run::lifecycle::Lifecycle;
 
 /// Bytes that the pieces of a batch may have before the last one.
 const PIECES_BYTES: usize = 1024 * 1024;
+/// Time for which the kernel keeps what a session that was dropped has yet to get, beyond that after which it gives up a peer
+/// that takes nothing.
+const LAST_WORDS_KEPT: Duration = Duration::from_secs(30);
+/// Bytes by which the send buffer of a session grows that is about to be dropped: a frame begun and the close frame.
+const LAST_BYTES: usize = BYTES_PER_WRITE;
 /// Most reads of what the client of a stream has sent before its end.
 const ENDING_READS: usize = 8;
 
@@ -193,7 +200,24 @@ impl Connections for Sockets {
     }
 
     fn write(&mut self, shard: &Shard, batch: &[SessionId], results: &mut Vec<Written>) {
-        self.write_plain(shard, batch, results);
+        let ready = batch.iter().filter_map(|id| {
+            let Some(Some(Link::Open(socket))) = self.links.get(id.0 as usize) else {
+                return None;
+            };
+            let Stream::Plain(stream) = &socket.stream else {
+                return None;
+            };
+            shard.outbox(*id).map(|outbox| Outgoing {
+                session: *id,
+                stream,
+                outbox,
+                own: socket.line.offered(&self.pieces),
+                bytes_max: socket.bytes_max(self.piece_bytes),
+            })
+        });
+        let ready: Vec<Outgoing<'_>> = ready.collect();
+        let calls = self.egress.write(&ready, results);
+        self.metrics.add(Metric::SocketWrites, &[], calls);
     }
 
     fn end_round(&mut self) {
@@ -213,7 +237,19 @@ impl Connections for Sockets {
     }
 
     fn make_room(&mut self, id: SessionId, again: bool) -> bool {
-        self.make_last_room(id, again)
+        let Some(socket) = self.open_mut(id) else {
+            return false;
+        };
+        // Of what TLS has yet to send the close frame may be a part when the session is shut already.
+        if socket.line.shut && matches!(socket.stream, Stream::Plain(_)) {
+            return false;
+        }
+        let growth = if again { LAST_BYTES } else { 0 };
+        let made = make_room(&SockRef::from(&*socket.stream.socket_mut()), growth);
+        if let Err(error) = &made {
+            tracing::debug!(session = id.0, %error, "no room for its close frame");
+        }
+        made.is_ok()
     }
 
     fn shut(&mut self, id: SessionId) -> io::Result<bool> {
@@ -280,4 +316,16 @@ impl Connections for Sockets {
     fn parted(&mut self, shard: &Shard) {
         self.parting.retain(|parting| shard.is_parting(parting.session));
     }
+}
+
+/// Lets a socket hold whatever its send buffer has room for, and for longer; or that be `growth` bytes more.
+fn make_room(socket: &SockRef<'_>, growth: usize) -> io::Result<()> {
+    if growth == 0 {
+        // It counts from when the peer took something last.
+        let gives_up = socket.tcp_user_timeout()?.map(|after| after + LAST_WORDS_KEPT);
+        socket.set_tcp_user_timeout(gives_up)?;
+        return socket.set_tcp_notsent_lowat(u32::MAX);
+    }
+    // What is asked for is doubled (socket(7)).
+    socket.set_send_buffer_size(socket.send_buffer_size()? / 2 + growth)
 }
