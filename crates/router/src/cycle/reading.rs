@@ -11,8 +11,8 @@
 use std::io;
 use std::ops::Range;
 
-use tickwire_wire::frame::{Event, Opcode, Parser};
-use tickwire_wire::{Codec, Dialect, Micros, Refusal};
+use tickwire_wire::frame::{Event, Opcode};
+use tickwire_wire::{Codec, Micros, Refusal};
 
 use super::{Connections, Protocol, Received, Turn};
 use crate::ingress::Origin;
@@ -43,7 +43,7 @@ impl<C: Connections> Turn<'_, C> {
         let share_us = (self.cycle.delivering_us / READ_SHARE).min(budgets.read_share_us_max);
         let budget_us = share_us.max(budgets.read_us);
         let until = Micros(self.connections.now().0 + budget_us);
-        if self.go_on(now, until) {
+        if self.go_on_reading(now, until) {
             self.read_others(now, until);
         }
         self.go_on_parked(now, until);
@@ -89,7 +89,7 @@ impl<C: Connections> Turn<'_, C> {
     }
 
     /// Goes on with what is left of an earlier cycle, if there is something. Returns whether others can be read.
-    fn go_on(&mut self, now: Micros, until: Micros) -> bool {
+    fn go_on_reading(&mut self, now: Micros, until: Micros) -> bool {
         if let Some(UnderWay { session, rest }) = self.cycle.under_way.take() {
             let mut scratch = std::mem::take(&mut self.cycle.scratch);
             self.handle(session, &mut scratch, rest, now, until);
@@ -155,44 +155,32 @@ impl<C: Connections> Turn<'_, C> {
         let Some(mut parser) = line.hear(bytes.len()) else {
             return 0;
         };
-        let left = self.parse(&mut parser, (id, dialect), bytes, now, until);
-        if let Some(line) = self.connections.line(id) {
-            line.protocol = Protocol::WebSocket(parser);
-        }
-        left
-    }
-
-    fn parse(
-        &mut self,
-        parser: &mut Parser,
-        (id, dialect): (SessionId, Dialect),
-        bytes: &mut [u8],
-        now: Micros,
-        until: Micros,
-    ) -> usize {
-        let codec = dialect.codec();
-        let deflates = dialect.window().is_some();
+        let (codec, deflates) = (dialect.codec(), dialect.window().is_some());
         let mut input = bytes;
-        loop {
+        let left = loop {
             // Who agreed on compression may send compressed messages, too.
             let inflater = deflates.then_some(&mut self.cycle.inflater);
             match parser.next_with(&mut input, inflater) {
-                Ok(None) => return 0,
+                Ok(None) => break 0,
                 Ok(Some(event)) => {
                     self.connections.hears(self.shard, id, &event, now);
                     handle_event(self.shard, id, codec, event, now);
                     self.connections.handled(self.shard, id, now);
                     if self.shard.unfinished(id).is_some() || self.connections.now() >= until {
-                        return input.len();
+                        break input.len();
                     }
                 }
                 Err(violation) => {
-                    self.shard
-                        .close(id, violation.close_code(), &violation.to_string(), now);
-                    return 0;
+                    let (code, reason) = (violation.close_code(), violation.to_string());
+                    self.shard.close(id, code, &reason, now);
+                    break 0;
                 }
             }
+        };
+        if let Some(line) = self.connections.line(id) {
+            line.protocol = Protocol::WebSocket(parser);
         }
+        left
     }
 
     fn read(&mut self, id: SessionId, now: Micros, until: Micros) {
