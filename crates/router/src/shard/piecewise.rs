@@ -401,11 +401,7 @@ impl Shard {
         self.brought(id);
         self.send_synced(id);
         if let Some(refusal) = later {
-            let message = Control::error(None, refusal);
-            match self.answers_keep_their_place(id) {
-                true => self.send_in_order(id, &message),
-                false => self.send_control(id, &message),
-            }
+            self.send_behind_answers(id, &Control::error(None, refusal));
         }
         self.close_if_drowning(id, now);
     }

@@ -222,11 +222,7 @@ impl Shard {
                 self.counts.gaps += 1;
                 self.counts.unresumed += to.0 - from.0 + 1;
             }
-            if in_order {
-                self.send_in_order(id, &gap);
-            } else {
-                self.send_control(id, &gap);
-            }
+            self.send_behind_answers(id, &gap);
         }
         if granted {
             self.accepted(id);
@@ -238,7 +234,7 @@ impl Shard {
     /// Whether an answer goes behind the data that waits. Clients read answers in the order of the requests, so behind
     /// one that keeps its place, all others do as well. A one-shot snapshot must not be taken for a message of a
     /// subscription that begins now.
-    pub(super) fn answers_keep_their_place(&mut self, id: SessionId) -> bool {
+    fn answers_keep_their_place(&mut self, id: SessionId) -> bool {
         self.sessions
             .open(id)
             .is_some_and(|session| session.outbox.answer_bytes() > 0 || session.subscriptions.one_shot_waits)
@@ -258,8 +254,16 @@ impl Shard {
         }
     }
 
+    /// Sends a control message behind the answers before it.
+    pub(super) fn send_behind_answers(&mut self, id: SessionId, message: &Control) {
+        match self.answers_keep_their_place(id) {
+            true => self.send_in_order(id, message),
+            false => self.send_control(id, message),
+        }
+    }
+
     /// Sends a control message behind the data that waits.
-    pub(super) fn send_in_order(&mut self, id: SessionId, message: &Control) {
+    fn send_in_order(&mut self, id: SessionId, message: &Control) {
         let reach = self.reach_of(message);
         if let Some(session) = self.sessions.open(id) {
             if is_planted(Fault::AckOfPublicationPlaces)

@@ -87,18 +87,13 @@ impl Shard {
         } else {
             Vec::new()
         };
-        let in_order = self.answers_keep_their_place(id);
         let ack = Control::Ack {
             id: request,
             results: Vec::new(),
         };
-        let errors = lost.into_iter().map(|refusal| Control::error(None, refusal));
-        for message in std::iter::once(ack).chain(errors) {
-            if in_order {
-                self.send_in_order(id, &message);
-            } else {
-                self.send_control(id, &message);
-            }
+        self.send_behind_answers(id, &ack);
+        for refusal in lost {
+            self.send_behind_answers(id, &Control::error(None, refusal));
         }
         self.send_synced(id);
         self.accepted(id);
@@ -123,14 +118,8 @@ impl Shard {
             return;
         };
         session.rights = after;
-        let in_order = self.answers_keep_their_place(id);
         for refusal in self.end_forbidden(id) {
-            let error = Control::error(None, refusal);
-            if in_order {
-                self.send_in_order(id, &error);
-            } else {
-                self.send_control(id, &error);
-            }
+            self.send_behind_answers(id, &Control::error(None, refusal));
         }
         self.send_synced(id);
     }

@@ -80,12 +80,7 @@ impl Shard {
     pub(super) fn brought(&mut self, id: SessionId) {
         let session = self.sessions.open(id);
         if let Some(request) = session.and_then(|session| session.subscriptions.syncs.answered()) {
-            let synced = Control::Synced { id: request };
-            if self.answers_keep_their_place(id) {
-                self.send_in_order(id, &synced);
-            } else {
-                self.send_control(id, &synced);
-            }
+            self.send_behind_answers(id, &Control::Synced { id: request });
         }
     }
 
