@@ -53,7 +53,7 @@ impl Shard {
         let entry = Reverse((deadline, id, session.generation));
         self.counts.ledger.dropped += dropped;
         self.deadlines.push(entry);
-        self.mark_dirty(id);
+        self.rounds.mark(session);
     }
 
     /// Whether the session is closing and its close was written, so that the sending side can be shut.

@@ -162,7 +162,7 @@ impl Shard {
         session.outbox.push_close_behind(CloseCode::DRAIN, bytes);
         let entry = Reverse((until, id, session.generation));
         self.deadlines.push(entry);
-        self.mark_dirty(id);
+        self.rounds.mark(session);
     }
 
     /// Ends the wait for a client that did not take its data, or that may no longer have it. Only the answers and the
@@ -191,7 +191,7 @@ impl Shard {
         let entry = Reverse((deadline, id, session.generation));
         self.counts.ledger.dropped += dropped;
         self.deadlines.push(entry);
-        self.mark_dirty(id);
+        self.rounds.mark(session);
     }
 }
 

@@ -28,9 +28,12 @@ impl Shard {
     /// Sends a message back to its client, compressed if compression was agreed on. Like all control frames it is sent
     /// even if the session is closed before.
     pub fn echo(&mut self, id: SessionId, opcode: Opcode, payload: &[u8]) {
-        let Some(dialect) = self.dialect(id) else { return };
-        let bytes = self.deflater.message(opcode, payload, dialect.window());
-        self.send_bytes(id, Reach::Nowhere, bytes);
+        if let Some(session) = self.sessions.open(id) {
+            let window = session.dialect.window();
+            let bytes = self.deflater.message(opcode, payload, window);
+            session.outbox.push_control(Reach::Nowhere, bytes);
+            self.rounds.mark(session);
+        }
     }
 }
 

@@ -61,7 +61,7 @@ use crate::counts::Counts;
 use crate::directory::Directory;
 use crate::index::PatternIndex;
 use crate::ingress::Ingress;
-use crate::outbox::{Outbox, Reach};
+use crate::outbox::Outbox;
 use crate::pace::Pace;
 use crate::publication::{Publication, TopicId};
 use crate::queue::{Inbox, ShardId};
@@ -314,14 +314,8 @@ impl Shard {
         let reach = self.reach_of(message);
         if let Some(session) = self.sessions.open(id) {
             let bytes = session.dialect.control(message);
-            self.send_bytes(id, reach, bytes);
-        }
-    }
-
-    fn send_bytes(&mut self, id: SessionId, reach: Reach, bytes: Box<[u8]>) {
-        if let Some(session) = self.sessions.open(id) {
             session.outbox.push_control(reach, bytes);
-            self.mark_dirty(id);
+            self.rounds.mark(session);
         }
     }
 

@@ -274,7 +274,7 @@ impl Shard {
             }
             let bytes = session.dialect.control(message);
             session.outbox.push_answer(Answer::new(reach, bytes));
-            self.mark_dirty(id);
+            self.rounds.mark(session);
         }
     }
 
@@ -284,7 +284,7 @@ impl Shard {
         if let Some(session) = self.sessions.open(id) {
             let ack = Answer::ack(number, request, results, session.dialect);
             session.outbox.push_answer(ack);
-            self.mark_dirty(id);
+            self.rounds.mark(session);
         }
     }
 

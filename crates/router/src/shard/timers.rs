@@ -116,7 +116,7 @@ impl Shard {
             && let Some(bytes) = bytes(session.dialect)
         {
             session.outbox.push_signal(bytes);
-            self.mark_dirty(id);
+            self.rounds.mark(session);
         }
     }
 
@@ -136,7 +136,7 @@ impl Shard {
             }
         };
         session.outbox.push_shared(bytes);
-        self.mark_dirty(id);
+        self.rounds.mark(session);
     }
 
     /// Enters a session into the heap, at a time after `now`; a new session at the earliest time.

@@ -310,8 +310,11 @@ impl Shard {
             next = wide.found.next(from);
         }
         wide.stage = Stage::SeeingTo(from, before);
-        if next.is_none() && matches!(wide.wish, Wish::OneShot) {
-            self.mark_dirty(id);
+        if next.is_none()
+            && matches!(wide.wish, Wish::OneShot)
+            && let Some(session) = self.sessions.get_mut(id)
+        {
+            self.rounds.mark(session);
         }
         next.is_none()
     }

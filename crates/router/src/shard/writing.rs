@@ -52,13 +52,6 @@ impl Rounds {
 }
 
 impl Shard {
-    /// Does the same as [`Rounds::mark`].
-    pub(super) fn mark_dirty(&mut self, id: SessionId) {
-        if let Some(session) = self.sessions.get_mut(id) {
-            self.rounds.mark(session);
-        }
-    }
-
     /// The number of dirty sessions: they have something to write or to pull in.
     #[must_use]
     pub fn dirty_count(&self) -> usize {
