@@ -68,7 +68,8 @@ impl Sort {
 /// A publication in an outbox.
 #[derive(Debug)]
 pub struct Delivery {
-    /// All deliveries that a shard makes of a live publication share it, so that they are counted without atomics.
+    /// All deliveries that a shard makes of a live publication share this.
+    #[expect(clippy::redundant_allocation, reason = "an `Rc` is counted without atomics")]
     publication: Rc<Arc<Publication>>,
     /// The number of messages before it that its subscription is not sent because of it.
     pub(crate) skips: u64,
@@ -82,6 +83,7 @@ pub struct Delivery {
 impl Delivery {
     /// A publication whose frame has `len` bytes. It was made for the dialect of the outbox.
     #[inline]
+    #[expect(clippy::redundant_allocation, reason = "an `Rc` is counted without atomics")]
     pub(crate) fn new(publication: Rc<Arc<Publication>>, len: u32, sort: Sort, skips: u64) -> Self {
         Self {
             publication,

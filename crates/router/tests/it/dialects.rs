@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use tickwire_router::{Drain, Reach, Rights, SessionId, Shard, Transport, Waiting};
+use tickwire_router::{Delivery, Drain, Reach, Rights, SessionId, Shard, Transport, Waiting};
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::deflate::Encoding;
 use tickwire_wire::message::{Position, Since, Subscribe, TopicRequest};
@@ -138,7 +138,7 @@ fn a_gap_of_a_book_brought_a_stream_beyond_the_book_that_follows_it() {
         let text = String::from_utf8_lossy(waiting.bytes).into_owned();
         (
             text.contains("event: gap"),
-            waiting.delivery.map(|delivery| delivery.op()),
+            waiting.delivery.map(Delivery::op),
             waiting.reach,
         )
     });

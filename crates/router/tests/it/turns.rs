@@ -6,7 +6,7 @@ use std::io;
 use tickwire_router::cycle::{
     Budgets, Connections, Cycle, Line, Offer, ReadyConnection, Received, Written, Wrote,
 };
-use tickwire_router::{Rights, SessionId, Shard, Transport};
+use tickwire_router::{Outbox, Rights, SessionId, Shard, Transport};
 use tickwire_wire::frame::{Limits, Opcode, client_frame};
 use tickwire_wire::{Codec, Micros};
 
@@ -169,7 +169,7 @@ fn what_one_session_of_a_batch_was_written_counted_for_another_one() {
     let mut cycle = Cycle::new(Budgets::default());
     wires.lost = Some(ids[0]);
     let waiting = |shard: &Shard| {
-        let bytes = |id: &SessionId| shard.outbox(*id).map(tickwire_router::Outbox::control_bytes);
+        let bytes = |id: &SessionId| shard.outbox(*id).map(Outbox::control_bytes);
         ids.iter().map(bytes).collect::<Vec<_>>()
     };
     let before = waiting(&shard);

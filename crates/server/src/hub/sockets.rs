@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use tickwire_metrics::{LocalMetrics, Metric, TransportLabel};
-use tickwire_router::cycle::{Connections, Line, Offer, Pieces, Protocol, ReadyConnection, Received, Written};
+use tickwire_router::cycle::{
+    Connections, Line, Offer, Pieces, Protocol, ReadyConnection, Received, Written,
+};
 use tickwire_router::{Outbox, SessionId, Shard};
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::frame::Event;
