@@ -473,3 +473,35 @@ impl Outbox {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tickwire_wire::sse::Framing;
+    use tickwire_wire::{Codec, Epoch, Kind, Micros, Payload};
+
+    use super::*;
+    use crate::memory::Memory;
+    use crate::publication::Lineage;
+
+    /// Its outbox would go on with the next message at a wrong place.
+    #[test]
+    #[should_panic(expected = "the length of the bytes that were made of it")]
+    fn a_message_was_written_in_other_bytes_than_those_that_it_was_counted_with() {
+        let lineage = Arc::new(Lineage {
+            id: TopicId(0),
+            topic: "trade.A".parse().expect("a topic"),
+            kind: Kind::Event,
+            epoch: Epoch::from("e"),
+            memory: Arc::new(Memory::new(0, 0, 0)),
+        });
+        let payload = Payload::from_json(b"1").expect("JSON");
+        let publication = Arc::new(Publication::new(lineage, Seq(1), Micros(0), payload));
+        let counted = publication.frame(Codec::Json, DataOp::Update).len();
+        let len = u32::try_from(counted).expect("a short frame");
+        let delivery = Delivery::new(Rc::new(publication), len, Sort::Live, 0);
+        let bytes = Item::Delivery(delivery)
+            .bytes(Dialect::Sse(Framing::Chunked))
+            .len();
+        assert_eq!(bytes, counted, "an event has another length than a frame");
+    }
+}
