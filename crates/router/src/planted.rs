@@ -55,7 +55,6 @@ faults! {
     ConflatedOneShort = "what is conflated is counted one short",
     GapOneTooMany = "a gap is counted with one message too many",
     AnswersBehindData = "answers wait behind market data",
-    #[seeds = 20_000]
     StalledNeverClosed = "a stalled reader is never closed",
     OverflowForgotten = "topics that a full queue left out are not caught up",
     InterestLostEarly = "a shard loses its interest with its first subscriber, not its last",

@@ -235,6 +235,7 @@ impl Broker {
         if !queued {
             self.mark_full(shard, *now);
         }
+        self.mark_stuck(shard, *now);
         self.check(shard, *now)?;
         Ledger::after_step(&self.shards[shard])?;
         Ok(opened || moved || turned.more || queued)
@@ -264,6 +265,19 @@ impl Broker {
         }
     }
 
+    /// Records the connections whose sockets take nothing of what waits.
+    fn mark_stuck(&mut self, shard: usize, now: Micros) {
+        for link in self.links.iter_mut().flatten().filter(|link| link.shard == shard) {
+            let outbox = link.session.and_then(|id| self.shards[shard].outbox(id));
+            let waits = outbox.is_some_and(|outbox| !outbox.is_empty());
+            if waits && link.line.as_ref().is_some_and(|line| line.blocked) {
+                link.stuck_since.get_or_insert(now);
+            } else {
+                link.stuck_since = None;
+            }
+        }
+    }
+
     /// Checks what only the broker's side can see.
     fn check(&self, shard: usize, now: Micros) -> Result<(), Broken> {
         let setup = &self.setup;
@@ -285,15 +299,17 @@ impl Broker {
             ensure(waiting <= room, Rule::SlowReaders, || {
                 format!("{waiting} bytes wait for client {client}; {room} is the most that may")
             })?;
-            let overdue = link.full_since.filter(|since| now.since(*since) > patience);
+            let since = [link.full_since, link.stuck_since];
+            let overdue = since
+                .into_iter()
+                .flatten()
+                .any(|since| now.since(since) > patience);
             ensure(
-                overdue.is_none() || !self.shards[shard].is_open(id),
+                !overdue || !self.shards[shard].is_open(id),
                 Rule::SlowReaders,
                 || {
                     let ms = now.since(link.taken_before_close) / 1_000;
-                    format!(
-                        "client {client} took nothing for {ms} ms while its outbox was full, and was not closed"
-                    )
+                    format!("client {client} took nothing for {ms} ms of what waited, and was not closed")
                 },
             )?;
         }

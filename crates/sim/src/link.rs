@@ -89,6 +89,8 @@ pub(crate) struct Link {
     pub(crate) owed: usize,
     /// When `owed` first exceeded what may wait for the client.
     pub(crate) full_since: Option<Micros>,
+    /// Since when something has waited and the full socket has taken nothing.
+    pub(crate) stuck_since: Option<Micros>,
     /// The topics, as bits, where only the newest message counts; none while requests are on their way.
     pub(crate) newest_only: u32,
     /// The publication that the broker is handling: its request, topic and data.
@@ -130,6 +132,7 @@ impl Link {
             requested: false,
             owed: 0,
             full_since: None,
+            stuck_since: None,
             newest_only: 0,
             under_way: None,
             handled_topics: None,

@@ -255,6 +255,7 @@ impl Connections for Sockets<'_> {
             }
             link.owed = 0;
             link.full_since = None;
+            link.stuck_since = None;
         }
         let Some(line) = &mut link.line else { return Ok(()) };
         let took = line.took(shard, (id, count), &self.pieces, now, |_| {});
