@@ -5,8 +5,8 @@
 //! between the check and the publication another publisher fills a book, or makes the last topics that the broker has
 //! room for. The answer then says at which line the publication stopped.
 //!
-//! A checked message is kept and published as it is. Above a number of bytes, further messages are not kept and their
-//! lines are read a second time.
+//! A checked message is kept, and a copy of it is published. Above a number of bytes, further messages are not kept and
+//! their lines are read a second time.
 //!
 //! Bounded: all bodies in memory together in their bytes, and the bodies that are being published in their number. A
 //! whole body waits for its turn.
@@ -14,6 +14,7 @@
 //! Runs on a thread of its own, since a body may hold very many lines, and waits for shards that have too much to do. A
 //! publication that has begun is finished, even if the client no longer waits for the answer.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -168,7 +169,7 @@ impl Bulk {
     /// Publishes everything. Returns the number of messages that were published, and what ended it before the last.
     fn run(&self) -> (usize, Result<(), ErrorResponse>) {
         match self.check() {
-            Ok(kept) => self.publish(kept),
+            Ok(kept) => self.publish(&kept),
             Err(bad) => (0, Err(bad.into())),
         }
     }
@@ -234,21 +235,22 @@ impl Bulk {
     }
 
     /// Publishes every line. They have been checked, and the messages of some are `kept`. Returns as [`Self::run`].
-    fn publish(&self, kept: Vec<Ready>) -> (usize, Result<(), ErrorResponse>) {
-        let (mut published, mut kept) = (0, kept.into_iter().peekable());
+    ///
+    /// Copies are published, because kept messages lie side by side in memory: once the topics dropped single ones, the
+    /// holes would be too short for the frame of a message.
+    fn publish(&self, kept: &[Ready]) -> (usize, Result<(), ErrorResponse>) {
+        let (mut published, mut kept) = (0, kept.iter().peekable());
         for (line, text) in split_lines(&self.text) {
             if published % MESSAGES_PER_LOOK == 0 {
                 self.wait_for_shards();
             }
-            let Ready {
-                topic,
-                payload,
-                bytes,
-                ..
-            } = match kept.next_if(|ready| ready.line == line) {
-                Some(ready) => ready,
+            let (topic, payload, bytes) = match kept.next_if(|ready| ready.line == line) {
+                Some(ready) => (Cow::Borrowed(&ready.topic), ready.payload.clone(), ready.bytes),
                 None => match parse_line(line, text, self.message_bytes) {
-                    Ok(message) => Ready::new(message),
+                    Ok(message) => {
+                        let ready = Ready::new(message);
+                        (Cow::Owned(ready.topic), ready.payload, ready.bytes)
+                    }
                     Err(bad) => return (published, Err(bad.into())),
                 },
             };
@@ -329,7 +331,7 @@ mod tests {
         let bulk = bulk(Bytes::from_static(text), 1);
         // This happens if the broker's last topic is made between the check and the publication.
         assert!(bulk.check().is_err());
-        let (published, stopped) = bulk.publish(Vec::new());
+        let (published, stopped) = bulk.publish(&[]);
         assert_eq!(published, 1, "it is charged for");
         let answer = stopped.unwrap_err();
         expect![[r#"409 Conflict: limit_exceeded: line 3: the broker holds its most topics (1); publish to an existing one or raise limits.topics; another publisher was faster; the 1 messages before it are published, it and what follows are not"#]]
@@ -355,7 +357,7 @@ mod tests {
         let kept = bulk.check().expect("all is well");
         // A second read of the lines would find no message.
         bulk.text = "nonsense\n".repeat(8).into();
-        let (published, stopped) = bulk.publish(kept);
+        let (published, stopped) = bulk.publish(&kept);
         assert!(stopped.is_ok() && published == 8, "{published} {stopped:?}");
         assert_eq!(
             (newest(&bulk, "trade.A"), newest(&bulk, "book.B")),
@@ -372,7 +374,7 @@ mod tests {
         let lines: Vec<usize> = kept.iter().map(|ready| ready.line).collect();
         // All changes of the book are kept, and the other lines as long as there is room.
         assert_eq!(lines, [1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16]);
-        let (published, stopped) = bulk.publish(kept);
+        let (published, stopped) = bulk.publish(&kept);
         assert!(stopped.is_ok() && published == 16, "{published} {stopped:?}");
         assert_eq!(
             (newest(&bulk, "trade.A"), newest(&bulk, "book.B")),
