@@ -169,10 +169,16 @@ impl Wanted {
         let epoch = directory.epoch().clone();
         let seqs = results.iter().enumerate().map(|(at, result)| {
             let head = result.seq.unwrap_or_default();
-            let resumed = self.resumed.as_ref().filter(|cursor| cursor.epoch == epoch);
-            match resumed.map(|cursor| cursor.seqs[at]) {
-                Some(since) if result.error.is_some() || since <= head => since,
-                _ => before_snapshot(directory.kind_of(&result.topic), head),
+            let kind = directory.kind_of(&result.topic);
+            match &self.resumed {
+                Some(Cursor { epoch: known, seqs })
+                    if *known == epoch && (result.error.is_some() || seqs[at] <= head) =>
+                {
+                    seqs[at]
+                }
+                // A gap from the first message is next, which the client must get.
+                Some(_) if kind == Kind::Event => Seq::ZERO,
+                _ => before_snapshot(kind, head),
             }
         });
         let seqs = seqs.collect();
