@@ -176,7 +176,7 @@ impl Wanted {
                 {
                     seqs[at]
                 }
-                // A gap from the first message is next, which the client must get.
+                // The next event is a gap from the first message. A client that is cut off before it must get it again.
                 Some(_) if kind == Kind::Event => Seq::ZERO,
                 _ => before_snapshot(kind, head),
             }

@@ -194,7 +194,7 @@ fn a_stream_that_was_cut_off_before_the_gap_of_another_lineage_never_got_it() {
             assert_eq!(stream.expect("update").data["seq"], number);
         }
     }
-    // A number of this lineage that is not reached yet is one of a lineage that is gone.
+    // This lineage has not reached the number, so it belongs to one that is gone.
     let mut stream = resume(&broker, "topic=trade.A", "zzzz:57");
     stream.expect("welcome");
     let id = stream.expect("ack").id.unwrap().replace(":0", ":57");

@@ -86,7 +86,7 @@ fn a_broker_that_drains_is_not_ready_and_goes_on_publishing() {
     poll("connections are refused", || {
         TcpStream::connect(broker.listen).err()
     });
-    // The shard drains when its clients are told, which is after connections are refused.
+    // Connections are refused a moment before the shard drains. Once its clients are told, it does.
     for socket in &mut sockets {
         assert_eq!(socket.message()["seq"], 1);
         assert_eq!(socket.message()["op"], "drain");
