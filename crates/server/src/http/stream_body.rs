@@ -57,7 +57,7 @@ impl Track {
     /// before the book that follows has to get both again.
     fn pass(&mut self, topic: &str, seq: Seq) -> Option<&Cursor> {
         match self.places.get(topic)? {
-            (_, Kind::Book) => None,
+            (_, Kind::Book) => Some(&self.cursor),
             (_, Kind::State | Kind::Event) => self.advance(topic, seq),
         }
     }
@@ -323,6 +323,6 @@ mod tests {
         }
         let text = String::from_utf8(events.piece).unwrap();
         let ids: Vec<&str> = text.lines().filter(|line| line.starts_with("id:")).collect();
-        assert_eq!(ids, ["id: e:1,9"]);
+        assert_eq!(ids, ["id: e:1,1", "id: e:1,9"]);
     }
 }
