@@ -26,6 +26,16 @@ impl OrderBook {
         size_of::<Self>() + self.bids.memory_bytes() + self.asks.memory_bytes()
     }
 
+    /// The bytes of memory that the book needs beyond those that it holds, to apply a publisher's message.
+    pub(crate) fn growth_bytes(&self, message: &market::Book) -> usize {
+        if message.replace {
+            let levels = (message.bids.len() + message.asks.len()) * size_of::<Level>();
+            return levels.saturating_sub(self.bids.memory_bytes() + self.asks.memory_bytes());
+        }
+        self.bids.growth_bytes(Which::Bids, &message.bids)
+            + self.asks.growth_bytes(Which::Asks, &message.asks)
+    }
+
     /// Applies a publisher's message and returns the levels that changed, with the checksum after them: what
     /// subscribers get as an `update`.
     ///
@@ -65,7 +75,7 @@ impl OrderBook {
 
     /// Applies level changes and brings the checksum up to date.
     fn change(&mut self, bids: &[Level], asks: &[Level]) -> Result<(), Refusal> {
-        if !self.bids.has_room(bids) || !self.asks.has_room(asks) {
+        if !self.bids.has_room(Which::Bids, bids) || !self.asks.has_room(Which::Asks, asks) {
             let reason = format!("a book holds at most {BOOK_LEVELS_MAX} levels a side");
             return Err(Refusal::new(ErrorCode::LimitExceeded, reason));
         }
@@ -186,6 +196,37 @@ mod tests {
             ErrorCode::LimitExceeded
         );
         assert_eq!(book.snapshot("X".into(), Micros(0)), before);
+    }
+
+    #[test]
+    fn a_full_side_refused_changes_that_add_no_level() {
+        let side =
+            |from: i64, to: i64, size: i64| -> Vec<Level> { (from..to).map(|p| level(p, size)).collect() };
+        let full = BOOK_LEVELS_MAX as i64 + 1;
+        for (changes, fits) in [
+            (side(1, full, 2), true),
+            (vec![level(7, 3)], true),
+            (vec![level(full, 1)], false),
+            (vec![level(1, 0), level(full, 1)], true),
+            (vec![level(full, 1), level(1, 0)], true),
+            (vec![level(full, 1), level(full, 0), level(full, 0)], true),
+            ([side(1, 1_000, 0), side(full, full + 1_000, 1)].concat(), false),
+            ([side(1, 1_001, 0), side(full, full + 1_000, 1)].concat(), true),
+        ] {
+            for (bids, asks) in [(changes.clone(), vec![]), (vec![], changes.clone())] {
+                let mut book = OrderBook::default();
+                let whole = side(1, full, 1);
+                let whole = if asks.is_empty() {
+                    (whole, vec![])
+                } else {
+                    (vec![], whole)
+                };
+                book.apply(message(whole.0, whole.1, true))
+                    .expect("as many as there may be");
+                let applied = book.apply(message(bids, asks, false));
+                assert_eq!(applied.is_ok(), fits, "{:?}", &changes[..changes.len().min(3)]);
+            }
+        }
     }
 
     #[test]

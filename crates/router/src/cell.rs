@@ -6,6 +6,7 @@
 
 mod entering;
 mod holding;
+mod trial;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +16,8 @@ use tickwire_wire::{Epoch, Kind, Micros, Payload, Seq, Topic};
 
 use self::entering::Sequencer;
 pub use self::entering::{NotEntered, Numbered};
+pub(crate) use self::holding::check_room;
+pub use self::trial::BookTrial;
 use crate::book::OrderBook;
 use crate::history::History;
 use crate::memory::MessagePlace;
@@ -337,9 +340,18 @@ impl TopicCell {
     }
 
     /// A copy of the book as it is now, if the topic is a book.
-    #[must_use]
-    pub fn book(&self) -> Option<OrderBook> {
+    #[cfg(test)]
+    pub(crate) fn book(&self) -> Option<OrderBook> {
         self.lock().book().cloned()
+    }
+
+    /// The bytes that the values of all topics hold more if `payload` becomes the value of `cell`, or of a new topic.
+    #[must_use]
+    pub fn growth_bytes(cell: Option<&Self>, payload: &Payload) -> usize {
+        match cell {
+            Some(cell) => cell.lock().growth_bytes(payload),
+            None => holding::growth_bytes(0, payload, None),
+        }
     }
 
     /// The newest number if the topic is stale: nothing was published since for longer than its rule allows.

@@ -42,7 +42,7 @@ mod tree;
 
 pub use book::OrderBook;
 pub use bucket::{Bucket, Rate, SharedBucket};
-pub use cell::{Attached, Catchup, HistoryPage, NotEntered, Numbered, Published, TopicCell};
+pub use cell::{Attached, BookTrial, Catchup, HistoryPage, NotEntered, Numbered, Published, TopicCell};
 pub use counts::{Counts, Op};
 pub use directory::{Directory, DirectoryLimits, PublishError, SHARDS_MAX, TopicInfo};
 pub use epochs::EpochRule;

@@ -34,8 +34,17 @@ impl Which {
 }
 
 /// One side, worst level first. Prices are unique, sizes above zero.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Side(Vec<Level>);
+
+impl Clone for Side {
+    /// Copies the room for further levels as well, so that the copy grows when the side would.
+    fn clone(&self) -> Self {
+        let mut levels = Vec::with_capacity(self.0.capacity());
+        levels.extend_from_slice(&self.0);
+        Self(levels)
+    }
+}
 
 impl Side {
     /// The bytes of memory that the levels hold.
@@ -120,10 +129,23 @@ impl Side {
         self.0.iter().rev().copied()
     }
 
-    /// Whether there is room for `changes`, if each of them adds a level.
-    pub(super) fn has_room(&self, changes: &[Level]) -> bool {
-        self.0.len() + changes.len() <= BOOK_LEVELS_MAX
-            || self.0.len() + changes.iter().filter(|c| !c.size.is_zero()).count() <= BOOK_LEVELS_MAX
+    /// Whether the side has at most [`BOOK_LEVELS_MAX`] levels after `changes`.
+    pub(super) fn has_room(&self, which: Which, changes: &[Level]) -> bool {
+        if self.0.len() + changes.len() <= BOOK_LEVELS_MAX {
+            return true;
+        }
+        // Changes may be of levels that are there, or make room for others. So they are tried.
+        let mut after = self.clone();
+        after.apply(which, changes);
+        after.0.len() <= BOOK_LEVELS_MAX
+    }
+
+    /// The bytes of memory that `changes` need beyond those that the side holds. Those of a message that removes levels
+    /// and adds others may need less.
+    pub(super) fn growth_bytes(&self, which: Which, changes: &[Level]) -> usize {
+        let is_new = |change: &&Level| !change.size.is_zero() && self.find(which, change.price).is_err();
+        let levels = self.0.len() + changes.iter().filter(is_new).count();
+        levels.saturating_sub(self.0.capacity()) * size_of::<Level>()
     }
 
     /// The changes that turn this side into `target`: removals, then new and changed levels, each best first.

@@ -74,8 +74,7 @@ impl TopicCell {
     ) -> Result<Published, Refusal> {
         let mut guard = self.lock();
         let state = &mut *guard;
-        let before = state.history.newest().map_or(0, |newest| newest.data_bytes());
-        check_room(&state.lineage.memory, before, &payload, state.book_bytes)?;
+        check_room(&state.lineage.memory, state.growth_bytes(&payload))?;
         match state.sequencer.number(payload, now, &self.topic) {
             Ok((numbered, crossed)) => Ok(self.enter(state, numbered, crossed, now, queues)),
             Err(refusal) => {
@@ -165,7 +164,7 @@ impl TopicCell {
 ///
 /// While a broker numbers its messages itself, its readers see the sequencer's number and book. The sequencer needs
 /// nothing else from the topic, so a second one, ahead of what readers see, can be kept beside it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Sequencer {
     kind: Kind,
     seq: Seq,

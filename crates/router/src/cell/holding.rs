@@ -1,7 +1,7 @@
 //! The memory of a topic: whether it may hold more, which messages it promises to keep, and what is counted for its
 //! book.
 
-use tickwire_wire::{ErrorCode, Payload, Refusal, Seq, market};
+use tickwire_wire::{ErrorCode, Payload, Refusal, Seq};
 
 use super::{Resume, State};
 use crate::book::OrderBook;
@@ -32,6 +32,12 @@ impl State {
         Resume::Replay { since, messages }
     }
 
+    /// The bytes that the values of all topics hold more if `payload` becomes the value of this one.
+    pub(super) fn growth_bytes(&self, payload: &Payload) -> usize {
+        let before = self.history.newest().map_or(0, |newest| newest.data_bytes());
+        growth_bytes(before, payload, self.book())
+    }
+
     /// Counts the book as it is now, and drops the old snapshot. Does nothing for a topic that never had a book.
     pub(super) fn count_book(&mut self) {
         let bytes = self.book().map_or(0, OrderBook::memory_bytes);
@@ -57,24 +63,29 @@ impl State {
     }
 }
 
-/// Checks that `payload` may become the value of a topic, by the bytes that all values may hold. `before` is the bytes
-/// of the topic's value now, `book` those of its book. A value that needs no more than before is always allowed.
-pub(super) fn check_room(
-    memory: &Memory,
-    before: usize,
-    payload: &Payload,
-    book: usize,
-) -> Result<(), Refusal> {
-    let data = size_of::<Publication>() + MESSAGE_OVERHEAD + payload.heap_bytes();
-    let mut more = data.saturating_sub(before);
-    if let Payload::Book(message) = payload {
-        // Each level of the message may be a new one.
-        let levels = (message.bids.len() + message.asks.len()) * size_of::<market::Level>();
-        more += match message.replace {
-            true => levels.saturating_sub(book),
-            false => levels,
-        };
+/// The bytes that the values of all topics hold more if `payload` becomes the value of a topic. `before` is the bytes of
+/// the topic's value now, and `book` its book, if it has one.
+pub(super) fn growth_bytes(before: usize, payload: &Payload, book: Option<&OrderBook>) -> usize {
+    message_growth(before, payload) + book_growth(payload, book)
+}
+
+/// The part of [`growth_bytes`] for the message.
+pub(super) fn message_growth(before: usize, payload: &Payload) -> usize {
+    let bytes = size_of::<Publication>() + MESSAGE_OVERHEAD + payload.heap_bytes();
+    bytes.saturating_sub(before)
+}
+
+/// The part of [`growth_bytes`] for the book.
+pub(super) fn book_growth(payload: &Payload, book: Option<&OrderBook>) -> usize {
+    match (payload, book) {
+        (Payload::Book(message), Some(book)) => book.growth_bytes(message),
+        (Payload::Book(message), None) => OrderBook::default().growth_bytes(message),
+        _ => 0,
     }
+}
+
+/// Checks that the values of all topics may hold `more` bytes. A value that needs no more than before is always allowed.
+pub(crate) fn check_room(memory: &Memory, more: usize) -> Result<(), Refusal> {
     if more == 0 || memory.values.has_room(more) {
         return Ok(());
     }

@@ -74,14 +74,14 @@ pub struct Cycle {
     ready: Vec<ReadyConnection>,
     /// Microseconds of the last cycle after what was read in it.
     delivering_us: u64,
-    /// Connections with something to read.
+    /// Connections with something to read, but for those that are among `parked`.
     unread: VecDeque<SessionId>,
     /// When to look again whether clients can be read, if a shard has too much to do.
     resume_at: Option<Micros>,
     scratch: Box<[u8]>,
     /// What is left of what one client sent, if the last cycle had no time for all of it.
     under_way: Option<UnderWay>,
-    /// Sessions with a request that is not done.
+    /// Sessions with a request that is not done, or with something to read behind one that is.
     parked: ParkedSessions,
     /// Inflates what clients send compressed.
     inflater: Inflater,
@@ -138,7 +138,12 @@ impl Cycle {
     /// Whether the last cycle had no time for all that it had to read.
     #[must_use]
     pub fn is_behind(&self) -> bool {
-        self.under_way.is_some() || !self.unread.is_empty()
+        self.under_way.is_some() || self.has_unread()
+    }
+
+    /// Whether a connection has something to be read.
+    fn has_unread(&self) -> bool {
+        !self.unread.is_empty() || self.parked.done_len() > 0
     }
 
     /// Number of requests that are not done.
@@ -150,7 +155,7 @@ impl Cycle {
     /// When the next cycle is due if nothing happens before.
     #[must_use]
     pub fn next_timeout(&self, shard: &Shard) -> Option<Micros> {
-        let resume = self.resume_at.filter(|_| !self.unread.is_empty());
+        let resume = self.resume_at.filter(|_| self.has_unread());
         shard.next_timeout().into_iter().chain(resume).min()
     }
 }
@@ -178,7 +183,7 @@ impl<C: Connections> Turn<'_, C> {
         let cycle = &mut *self.cycle;
         cycle.delivering_us = ended.since(read);
         let more_unread = cycle.under_way.is_some()
-            || !cycle.unread.is_empty() && cycle.resume_at.is_none()
+            || cycle.has_unread() && cycle.resume_at.is_none()
             || !cycle.parked.is_empty();
         let more = more_events || more_queued || more_gone || more_unread || self.shard.dirty_count() > 0;
         Turned { more, began, ended }

@@ -1,7 +1,8 @@
-//! The sessions with a request that is not done, and the bytes that they hold together.
+//! The sessions with a request that is not done, or that is done and has bytes behind it which were not looked at yet;
+//! and the bytes that all of them hold together.
 //!
-//! A session is here at most once; whoever parks one makes sure of that. The sum is kept, because it is asked for before
-//! each connection that is read.
+//! A session is at most once among those of each kind; whoever parks one makes sure of that. The sum is kept, because it
+//! is asked for before each connection that is read.
 
 use std::collections::VecDeque;
 
@@ -19,6 +20,8 @@ struct Parked {
 #[derive(Debug, Default)]
 pub(super) struct ParkedSessions {
     waiting: VecDeque<Parked>,
+    /// Those whose request is done. What came behind it is to be read.
+    done: VecDeque<Parked>,
     bytes: usize,
 }
 
@@ -49,16 +52,36 @@ impl ParkedSessions {
         Some(session)
     }
 
-    /// Removes a session, if it is parked.
+    /// The number of sessions whose request is done.
+    pub(super) fn done_len(&self) -> usize {
+        self.done.len()
+    }
+
+    /// Keeps a session whose request is done, with the `bytes` that came behind it.
+    pub(super) fn push_done(&mut self, session: SessionId, bytes: usize) {
+        self.bytes += bytes;
+        self.done.push_back(Parked { session, bytes });
+    }
+
+    /// Takes the session that is to be read next of those whose request is done.
+    pub(super) fn pop_done(&mut self) -> Option<SessionId> {
+        let Parked { session, bytes } = self.done.pop_front()?;
+        self.bytes -= bytes;
+        Some(session)
+    }
+
+    /// Removes a session, if it is here.
     pub(super) fn remove(&mut self, session: SessionId) {
-        let (all, waiting) = (&mut self.bytes, &mut self.waiting);
-        waiting.retain(|parked| {
-            let stays = parked.session != session;
-            if !stays {
-                *all -= parked.bytes;
-            }
-            stays
-        });
+        let all = &mut self.bytes;
+        for sessions in [&mut self.waiting, &mut self.done] {
+            sessions.retain(|parked| {
+                let stays = parked.session != session;
+                if !stays {
+                    *all -= parked.bytes;
+                }
+                stays
+            });
+        }
     }
 }
 
@@ -83,5 +106,11 @@ mod tests {
             (Some(SessionId(3)), Some(SessionId(1)), None)
         );
         assert_eq!((parked.is_empty(), parked.bytes()), (true, 0));
+        for (session, bytes) in [(1, 10), (2, 20), (3, 40)] {
+            parked.push_done(SessionId(session), bytes);
+        }
+        parked.remove(SessionId(2));
+        assert_eq!((parked.len(), parked.done_len(), parked.bytes()), (0, 2, 50));
+        assert_eq!((parked.pop_done(), parked.bytes()), (Some(SessionId(1)), 40));
     }
 }

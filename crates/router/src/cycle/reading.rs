@@ -3,8 +3,8 @@
 //! The budget is looked at between two requests. What is left of a read then waits in the one read buffer, and no other connection
 //! is read before it is done: memory does not grow with the number of clients that send much. A request that is not done at once
 //! is [parked]: others are read meanwhile, and it is gone on with behind them, a piece at a time, at least one in each cycle. What
-//! its client had sent behind it is kept until it is done. When such requests and what is behind them hold much memory in all,
-//! nobody else is read before one is done.
+//! its client had sent behind it is kept until it is done, and read then. When such requests and what is behind them hold much
+//! memory in all, nobody else is read.
 //!
 //! [parked]: super::parked::ParkedSessions
 
@@ -53,15 +53,12 @@ impl<C: Connections> Turn<'_, C> {
     fn read_others(&mut self, now: Micros, until: Micros) {
         let congested = self.is_congested();
         self.cycle.resume_at = congested.then(|| now.plus_ms(CONGESTED_PAUSE_MS));
-        for _ in 0..self.cycle.unread.len() {
-            if self.cycle.parked.bytes() > self.cycle.budgets.parked_bytes_max {
-                break;
-            }
-            let Some(id) = self.cycle.unread.pop_front() else {
+        for turn in 0..self.cycle.unread.len() + self.cycle.parked.done_len() {
+            let Some(id) = self.next_unread(turn) else {
                 break;
             };
             if congested && self.shard.publishes(id) {
-                self.cycle.unread.push_back(id);
+                self.queue_unread(id);
             } else if let Some(line) = self.connections.line(id) {
                 line.unread = false;
                 self.read(id, now, until);
@@ -72,12 +69,37 @@ impl<C: Connections> Turn<'_, C> {
         }
     }
 
+    /// Takes the connection that is read next: by turns one of all, and one with bytes behind a request that is done. While such
+    /// bytes and requests that are not done hold too much, it is one of the latter.
+    fn next_unread(&mut self, turn: usize) -> Option<SessionId> {
+        let cycle = &mut *self.cycle;
+        let is_full = cycle.parked.bytes() > cycle.budgets.parked_bytes_max;
+        if is_full {
+            return cycle.parked.pop_done();
+        }
+        let done = if turn.is_multiple_of(2) {
+            cycle.parked.pop_done()
+        } else {
+            None
+        };
+        done.or_else(|| cycle.unread.pop_front())
+            .or_else(|| cycle.parked.pop_done())
+    }
+
+    /// Puts a connection in the queue of those that are to be read.
+    fn queue_unread(&mut self, id: SessionId) {
+        match self.connections.line(id).map_or(0, |line| line.early_bytes()) {
+            0 => self.cycle.unread.push_back(id),
+            bytes => self.cycle.parked.push_done(id, bytes),
+        }
+    }
+
     /// Reads a connection in its turn.
     pub fn read_later(&mut self, id: SessionId) {
         if let Some(line) = self.connections.line(id)
             && !std::mem::replace(&mut line.unread, true)
         {
-            self.cycle.unread.push_back(id);
+            self.queue_unread(id);
         }
     }
 

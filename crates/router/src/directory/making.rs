@@ -11,7 +11,7 @@ use tickwire_wire::error::ErrorCode;
 use tickwire_wire::{Micros, Payload, Refusal, Topic};
 
 use super::{Directory, Topics};
-use crate::cell::{Published, TopicCell};
+use crate::cell::{Published, TopicCell, check_room};
 use crate::publication::{Lineage, TopicId};
 use crate::rights::Publisher;
 
@@ -56,6 +56,14 @@ impl Directory {
     /// If they would be too many.
     pub fn check_room(&self, publisher: Option<Publisher>, more: usize) -> Result<(), PublishError> {
         self.has_room(&self.topics_read(), publisher, more)
+    }
+
+    /// Checks that the values of all topics may hold `more` bytes.
+    ///
+    /// # Errors
+    /// If they would hold more than their budget.
+    pub fn check_value_room(&self, more: usize) -> Result<(), Refusal> {
+        check_room(&self.memory, more)
     }
 
     /// The topic. If it does not exist, it is made without a message.

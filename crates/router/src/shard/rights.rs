@@ -102,7 +102,8 @@ impl Shard {
 
     /// Gives all sessions that share the object `before` the rights `after`, as [`Self::change_rights`] does.
     pub fn replace_rights(&mut self, before: &Rc<Rights>, after: &Rc<Rights>, now: Micros) {
-        let has = |session: &Session| Rc::ptr_eq(&session.rights, before);
+        // Subscriptions of a session that is gone are being taken out already.
+        let has = |session: &Session| session.phase != Phase::Gone && Rc::ptr_eq(&session.rights, before);
         let sessions = self.sessions.iter().filter(|session| has(session));
         let theirs: Vec<SessionId> = sessions.map(|session| session.id).collect();
         for id in theirs {

@@ -197,3 +197,44 @@ fn while_requests_that_are_not_done_hold_too_much_nobody_else_is_read() {
     assert!(!order(1 << 20), "a request that holds little lets others be read");
     assert!(order(0), "one that holds too much is done first");
 }
+
+/// The request of one client was done, and what it had sent behind that waited until all others had been read as well.
+#[test]
+fn what_came_behind_a_request_that_is_done_was_held_without_bound() {
+    let (mut shard, mut wires, ids) = connected(40);
+    let bytes_max = 4_000;
+    let mut cycle = Cycle::new(Budgets {
+        parked_bytes_max: bytes_max,
+        ..Budgets::default()
+    });
+    for id in &ids {
+        wires.say(
+            *id,
+            r#"{"op":"subscribe","id":1,"topics":["a.1","a.2","a.3","a.4","a.5"]}"#,
+        );
+        for _ in 0..50 {
+            wires.say(*id, r#"{"op":"ping","id":2}"#);
+        }
+    }
+    let each = wires.wires[&ids[0]].sent.len();
+    let mut cycles = Vec::new();
+    loop {
+        let more = cycle.with(&mut shard, &mut wires).run().more;
+        let count = |id| wires.handled.iter().filter(|handled| *handled == id).count();
+        let read = ids.iter().filter(|id| wires.wires[id].sent.is_empty());
+        cycles.push(read.map(|id| (*id, count(id))).collect::<BTreeMap<_, _>>());
+        if !more {
+            break;
+        }
+    }
+    let done = cycles.pop().expect("a cycle");
+    assert_eq!(done.len(), ids.len(), "everybody was read");
+    assert!(done.values().all(|handled| *handled == done[&ids[0]]), "{done:?}");
+    for read in cycles {
+        let held = read.iter().filter(|(id, handled)| **handled < done[id]).count();
+        assert!(
+            held <= bytes_max / each + 2,
+            "{held} clients' bytes are held, {each} of each"
+        );
+    }
+}

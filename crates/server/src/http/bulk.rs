@@ -1,9 +1,9 @@
 //! `POST /v1/publish`: publishes all lines of the body or none.
 //!
-//! The whole body is checked before its first line is published: each line by itself, and the changes of each book one
-//! after the other on a copy of the book. No topic is locked meanwhile. So one thing can still go wrong afterwards:
-//! between the check and the publication another publisher fills a book, or makes the last topics that the broker has
-//! room for. The answer then says at which line the publication stopped.
+//! The whole body is checked before its first line is published: each line by itself, the changes of each book one
+//! after the other on a copy of the book, and whether the topics and values have room for all of it. No topic is locked
+//! meanwhile. So one thing can still go wrong afterwards: between the check and the publication another publisher fills a
+//! book, or takes the room for topics or values. The answer then says at which line the publication stopped.
 //!
 //! A checked message is kept, and a copy of it is published. Above a number of bytes, further messages are not kept and
 //! their lines are read a second time.
@@ -15,7 +15,8 @@
 //! publication that has begun is finished, even if the client no longer waits for the answer.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use hyper::StatusCode;
 use hyper::body::Incoming;
 use serde::Serialize;
 use tickwire_metrics::{Catalogue, Metric};
-use tickwire_router::{Ingress, Origin, PublishError, Publisher, Rights};
+use tickwire_router::{BookTrial, Ingress, Origin, PublishError, Publisher, Rights, TopicCell};
 use tickwire_wire::limits::BULK_BODY_BYTES_MAX;
 use tickwire_wire::{ErrorCode, Payload, Refusal, Topic};
 
@@ -124,9 +125,6 @@ struct Bulk {
     metrics: Arc<Catalogue>,
 }
 
-/// The lines about one book, with their numbers.
-type BookLines<'b> = Vec<(usize, &'b [u8])>;
-
 /// A message that is ready to be published.
 struct Ready {
     /// The number of its line.
@@ -155,14 +153,27 @@ impl Ready {
     }
 }
 
+/// What a body says about one topic.
+#[derive(Default)]
+struct AboutTopic<'b> {
+    /// The topic, if it exists.
+    cell: Option<Arc<TopicCell>>,
+    /// The most bytes that the value of a topic that is no book needs more than before.
+    growth: usize,
+    /// The lines, with their numbers, if the topic is a book.
+    book: Vec<(usize, &'b [u8])>,
+}
+
 /// The result of the check so far.
 #[derive(Default)]
 struct Checked<'b> {
     /// Messages that are kept, in their order.
     kept: Vec<Ready>,
     kept_bytes: usize,
-    books: HashMap<Topic, BookLines<'b>>,
-    new_topics: HashSet<Topic>,
+    topics: HashMap<Topic, AboutTopic<'b>>,
+    new_topics: usize,
+    /// The bytes that the values of all topics need more than before.
+    growth: usize,
 }
 
 impl Bulk {
@@ -180,10 +191,15 @@ impl Bulk {
         let each =
             split_lines(&self.text).try_for_each(|(line, text)| self.check_line(line, text, &mut checked));
         // A line that a book refuses may come before the first line that is bad by itself.
-        let Checked { kept, books, .. } = checked;
-        let books = books
+        let Checked {
+            kept,
+            topics,
+            mut growth,
+            ..
+        } = checked;
+        let books = topics
             .iter()
-            .filter_map(|(topic, lines)| self.check_book(topic, lines, &kept).err());
+            .filter_map(|(topic, about)| self.check_book(topic, &about.book, &kept, &mut growth).err());
         let first_bad = books.chain(each.err()).min_by_key(|bad| bad.line);
         first_bad.map_or(Ok(kept), Err)
     }
@@ -197,13 +213,28 @@ impl Bulk {
         let payload = self.ingress.check(name, ready.payload);
         ready.payload = payload.map_err(|error| bad(error.into()))?;
         let directory = self.ingress.directory();
-        if directory.find(name).is_none() && checked.new_topics.insert(ready.topic.clone()) {
-            let room = directory.check_room(Some(self.publisher), checked.new_topics.len());
-            room.map_err(|error| bad(error.into()))?;
-        }
+        let about = match checked.topics.entry(ready.topic.clone()) {
+            Entry::Occupied(about) => about.into_mut(),
+            Entry::Vacant(about) => {
+                let cell = directory.find(name);
+                if cell.is_none() {
+                    checked.new_topics += 1;
+                    let room = directory.check_room(Some(self.publisher), checked.new_topics);
+                    room.map_err(|error| bad(error.into()))?;
+                }
+                about.insert(AboutTopic {
+                    cell,
+                    ..AboutTopic::default()
+                })
+            }
+        };
         if matches!(ready.payload, Payload::Book(_)) {
-            let lines = checked.books.entry(ready.topic.clone()).or_default();
-            lines.push((line, text));
+            about.book.push((line, text));
+        } else {
+            let growth = TopicCell::growth_bytes(about.cell.as_deref(), &ready.payload);
+            checked.growth += growth.saturating_sub(about.growth);
+            about.growth = about.growth.max(growth);
+            directory.check_value_room(checked.growth).map_err(bad)?;
         }
         let bytes = checked.kept_bytes + ready.memory_bytes();
         if bytes <= KEPT_BYTES_MAX {
@@ -213,10 +244,24 @@ impl Bulk {
         Ok(())
     }
 
-    /// Checks on a copy that the book of `topic` accepts the changes in `lines`.
-    fn check_book(&self, topic: &Topic, lines: &BookLines<'_>, kept: &[Ready]) -> Result<(), BadLine> {
-        let cell = self.ingress.directory().find(topic.as_str());
-        let mut book = cell.and_then(|cell| cell.book()).unwrap_or_default();
+    /// Checks on a copy that the book of `topic` accepts the changes in `lines`, and that the values have room for it beside
+    /// those that need `growth` bytes more than before. Adds to these what the book needs.
+    fn check_book(
+        &self,
+        topic: &Topic,
+        lines: &[(usize, &[u8])],
+        kept: &[Ready],
+        growth: &mut usize,
+    ) -> Result<(), BadLine> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let directory = self.ingress.directory();
+        let mut trial = match directory.find(topic.as_str()) {
+            Some(cell) => cell.trial(),
+            None => BookTrial::new(topic.clone()),
+        };
+        let before = *growth;
         for (line, text) in lines {
             let bad = |refusal| BadLine::new(*line, refusal);
             let payload = match kept.binary_search_by_key(line, |ready| ready.line) {
@@ -227,9 +272,8 @@ impl Bulk {
                     checked.map_err(|error| bad(error.into()))?
                 }
             };
-            if let Payload::Book(change) = payload {
-                book.apply(*change).map_err(bad)?;
-            }
+            *growth = before + trial.publish(payload).map_err(bad)?;
+            directory.check_value_room(*growth).map_err(bad)?;
         }
         Ok(())
     }
@@ -302,9 +346,16 @@ mod tests {
     fn bulk(text: Bytes, topics_max: usize) -> Bulk {
         let limits = DirectoryLimits {
             topics_max,
+            ..DirectoryLimits::default()
+        };
+        bulk_within(text, limits)
+    }
+
+    fn bulk_within(text: Bytes, limits: DirectoryLimits) -> Bulk {
+        let limits = DirectoryLimits {
             topics_per_key_max: 0,
             history_bytes_max: 1_000,
-            ..DirectoryLimits::default()
+            ..limits
         };
         let directory = Directory::new("e".into(), Kinds::default(), limits, Vec::new());
         Bulk {
@@ -337,6 +388,61 @@ mod tests {
         expect![[r#"409 Conflict: limit_exceeded: line 3: the broker holds its most topics (1); publish to an existing one or raise limits.topics; another publisher was faster; the 1 messages before it are published, it and what follows are not"#]]
         .assert_eq(&answer.to_string());
         assert_eq!(newest(&bulk, "a"), Some(1));
+    }
+
+    /// A line that publishes `levels` bids to the book `book.SYMBOL`.
+    fn book_line(symbol: &str, levels: usize) -> String {
+        let bids: Vec<String> = (1..=levels).map(|at| format!("[\"{at}\",\"1\"]")).collect();
+        let bids = bids.join(",");
+        format!(
+            "{{\"topic\":\"book.{symbol}\",\"data\":{{\"symbol\":\"{symbol}\",\"bids\":[{bids}],\"time\":0}}}}\n"
+        )
+    }
+
+    /// The body was published up to the line that did not fit, and the answer blamed another publisher.
+    #[test]
+    fn a_body_was_published_in_part_when_the_values_had_no_room_for_all() {
+        let value = "x".repeat(1_000);
+        let to = |topic: &str| format!("{{\"topic\":\"{topic}\",\"data\":\"{value}\"}}\n");
+        let topics = |count: usize| (0..count).map(|at| to(&format!("t.{at}"))).collect::<String>();
+        for (body, refused) in [
+            (topics(8), None),
+            (topics(9), Some("line 9: ")),
+            // One value takes the place of another.
+            (to("t.0").repeat(30), None),
+            (topics(7) + &book_line("A", 10), None),
+            (
+                topics(7) + &book_line("A", 20) + &book_line("A", 90),
+                Some("line 9: "),
+            ),
+            (book_line("A", 40) + &book_line("B", 40), None),
+            (
+                book_line("A", 80) + &book_line("B", 80) + &topics(1),
+                Some("line "),
+            ),
+        ] {
+            let limits = DirectoryLimits {
+                value_bytes_max: 10_500,
+                ..DirectoryLimits::default()
+            };
+            let bulk = bulk_within(body.into(), limits);
+            let (published, ended) = bulk.run();
+            match (ended, refused) {
+                (Ok(()), None) => assert_eq!(published, split_lines(&bulk.text).count()),
+                (Err(answer), Some(line)) => {
+                    assert_eq!((published, bulk.ingress.directory().topic_count()), (0, 0));
+                    let answer = answer.to_string();
+                    assert!(
+                        answer.contains(line) && answer.contains("limits.value_bytes"),
+                        "{answer}"
+                    );
+                }
+                (ended, refused) => panic!(
+                    "{published} published, {ended:?} in place of {refused:?}, {} bytes are held",
+                    bulk.ingress.directory().value_bytes()
+                ),
+            }
+        }
     }
 
     /// Alternating lines of topic `trade.A` and changes of `book.B`, each at least `bytes` long.

@@ -8,7 +8,7 @@ use super::Hub;
 impl Hub {
     /// Moves what was counted into the catalogue.
     pub(crate) fn flush(&mut self, now: Micros) {
-        self.flushed = now;
+        (self.flushed, self.counted) = (now, false);
         let (shard, counts, metrics) = (&self.shard, self.shard.counts(), &mut self.sockets.metrics);
         let (number, ledger) = (usize::from(shard.id().0), &counts.ledger);
         for (metric, value) in [
@@ -59,7 +59,6 @@ impl Hub {
                 metrics.set(metric, &[index], *value);
             }
         }
-        self.exported = counts.clone();
         self.shard.each_lagging(now, |bytes, age_us| {
             metrics.observe(Metric::LagSeconds, age_us);
             metrics.observe(Metric::LagBytes, bytes as u64);

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use tickwire_metrics::{LocalMetrics, Metric, TransportLabel};
 use tickwire_router::cycle::{Budgets, Cycle, Line, Pieces, Turn};
-use tickwire_router::{Counts, SessionId, Shard, Transport};
+use tickwire_router::{SessionId, Shard, Transport};
 use tickwire_wire::frame::Limits as FrameLimits;
 use tickwire_wire::{Micros, Variant};
 use tokio::sync::Notify;
@@ -47,8 +47,8 @@ pub(crate) struct Hub {
     pub(crate) clock: Clock,
     cycle: Cycle,
     sockets: Sockets,
-    /// What was counted at the last flush.
-    exported: Counts,
+    /// Whether a cycle ran since the last flush, so that counts may have changed.
+    counted: bool,
     flushed: Micros,
     frame_limits: FrameLimits,
 }
@@ -90,7 +90,7 @@ impl Hub {
                 may_panic: parts.may_panic,
                 panics_later: false,
             },
-            exported: Counts::default(),
+            counted: false,
             flushed: Micros(0),
             frame_limits: parts.frame_limits,
         }
@@ -163,6 +163,7 @@ impl Hub {
         self.sockets.check_gate(&self.shard);
         let metrics = &mut self.sockets.metrics;
         metrics.observe(Metric::ShardCycle, turned.ended.since(turned.began));
+        self.counted = true;
         if turned.ended.since(self.flushed) >= FLUSH_US {
             self.flush(turned.ended);
         }
@@ -171,7 +172,7 @@ impl Hub {
 
     /// When the next cycle is due if nothing happens before: a deadline, or counters to be flushed.
     pub(crate) fn next_timeout(&self) -> Option<Micros> {
-        let flush = (self.exported != *self.shard.counts()).then(|| Micros(self.flushed.0 + FLUSH_US));
+        let flush = self.counted.then(|| Micros(self.flushed.0 + FLUSH_US));
         let due = self.cycle.next_timeout(&self.shard);
         due.into_iter().chain(flush).min()
     }
@@ -277,6 +278,18 @@ pub(crate) mod tests {
             hub.cycle();
         }
         assert_eq!(count.load(Ordering::Relaxed), 0);
+    }
+
+    /// A connection that broke without a subscription stayed in the gauges until something else happened.
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_a_cycle_changed_was_exported_only_if_it_had_counted_as_well() {
+        let mut hub = hub(&many_topics());
+        for _ in 0..2 {
+            let before = hub.flushed;
+            hub.cycle();
+            let is_due = |at| at <= Micros(before.0 + FLUSH_US);
+            assert!(hub.flushed > before || hub.next_timeout().is_some_and(is_due));
+        }
     }
 
     /// The number of a session is used again: what opens the stream would give its connection to another client's.

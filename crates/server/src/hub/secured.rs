@@ -113,7 +113,7 @@ impl Sockets {
         Ok((count, secured.flush()?))
     }
 
-    fn count(&mut self, flushed: Flushed) {
+    pub(super) fn count(&mut self, flushed: Flushed) {
         self.metrics.add(Metric::SocketWrites, &[], flushed.calls);
         self.metrics
             .add(Metric::SocketWrittenBytes, &[], flushed.wire as u64);

@@ -255,7 +255,12 @@ impl Connections for Sockets {
     }
 
     fn shut(&mut self, id: SessionId) -> io::Result<bool> {
-        self.open_mut(id).map_or(Ok(false), |socket| socket.stream.shut())
+        let Some(socket) = self.open_mut(id) else {
+            return Ok(false);
+        };
+        let flushed = socket.stream.shut()?;
+        self.count(flushed);
+        Ok(flushed.blocked)
     }
 
     fn end_stream(&mut self, id: SessionId) {

@@ -5,7 +5,7 @@ use std::net::Shutdown;
 
 use mio::net::TcpStream;
 
-use crate::net::tls::{Decrypted, HttpStream, Secured};
+use crate::net::tls::{Decrypted, Flushed, HttpStream, Secured};
 
 /// The stream of an upgraded connection.
 #[derive(Debug)]
@@ -54,18 +54,19 @@ impl Stream {
         }
     }
 
-    /// Ends the sending side. Returns whether something still waits for the socket, which is to be shut when that is gone.
-    pub(super) fn shut(&mut self) -> io::Result<bool> {
+    /// Ends the sending side. Returns what was written for that. If the socket took not all, it is to be shut when the rest
+    /// is gone.
+    pub(super) fn shut(&mut self) -> io::Result<Flushed> {
         match self {
-            Self::Plain(socket) => socket.shutdown(Shutdown::Write)?,
+            Self::Plain(socket) => socket.shutdown(Shutdown::Write).map(|()| Flushed::default()),
             Self::Tls(secured) => {
                 secured.say_goodbye();
-                if secured.flush()?.blocked {
-                    return Ok(true);
+                let flushed = secured.flush()?;
+                if !flushed.blocked {
+                    secured.shut()?;
                 }
-                secured.shut()?;
+                Ok(flushed)
             }
         }
-        Ok(false)
     }
 }

@@ -86,7 +86,8 @@ impl FeedPlan {
             let due = pace.due(tick.at);
             if count % TICKS_PER_LOOK == 0 || due > now {
                 now = self.clock.now();
-                if now.since(flushed) >= FLUSH_US {
+                // After a long wait the counts would be old.
+                if now.since(flushed) >= FLUSH_US || due.since(now) >= FLUSH_US {
                     self.flush(&mut told);
                     flushed = now;
                 }

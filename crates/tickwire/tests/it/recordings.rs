@@ -81,6 +81,22 @@ fn a_hole_of_a_recording_is_told_to_subscribers_until_the_next_snapshot() {
     broker.stop();
 }
 
+/// The counts of what was published before a pause came with the first message behind it.
+#[test]
+fn a_pause_of_a_recording_held_back_the_counts_before_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let an_hour_later = depth(3_600_000, 103, 103, "92");
+    let path = file(
+        folder.path(),
+        "pause.jsonl",
+        &[snapshot(0, 100), depth(1, 101, 102, "91"), an_hour_later],
+    );
+    let broker = Broker::start(&["--feed", &format!("replay:{path}")]);
+    broker.wait_for_metric(r#"tickwire_publications_total{kind="book"}"#, |count| {
+        count == 2.0
+    });
+}
+
 #[test]
 fn a_recording_without_a_usable_line_fails_the_check_the_start_and_readiness() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -21,6 +21,8 @@ pub(crate) const RECORD_BYTES: usize = 16 * 1024;
 pub(crate) struct Secured {
     socket: TcpStream,
     session: ServerConnection,
+    /// What was flushed while reading. The next flush reports it.
+    unreported: Flushed,
 }
 
 /// The result of a read.
@@ -49,7 +51,11 @@ impl Secured {
     /// Wraps `socket`, whose handshake is done, with its TLS `session`.
     pub(crate) fn new(socket: TcpStream, mut session: ServerConnection) -> Self {
         session.set_buffer_limit(Some(RECORD_BYTES));
-        Self { socket, session }
+        Self {
+            socket,
+            session,
+            unreported: Flushed::default(),
+        }
     }
 
     pub(crate) fn socket_mut(&mut self) -> &mut TcpStream {
@@ -83,13 +89,13 @@ impl Secured {
         let Tap { wire, short, .. } = tap;
         if let Err(error) = self.session.process_new_packets() {
             // The client is told the reason, if its socket takes that at once.
-            if let Err(error) = self.flush() {
+            if let Err(error) = self.flush_in_between() {
                 tracing::debug!(%error, "a TLS alert was not sent");
             }
             return Err(io::Error::new(ErrorKind::InvalidData, error));
         }
         if self.session.wants_write() {
-            self.flush()?; // answers of TLS itself; bytes that the socket does not take go out later
+            self.flush_in_between()?; // answers of TLS itself; bytes that the socket does not take go out later
         }
         match self.decrypted(buffer)? {
             Some(count) => Ok(Decrypted {
@@ -122,12 +128,21 @@ impl Secured {
         }
     }
 
-    /// Writes waiting bytes to the socket.
+    /// Writes waiting bytes to the socket. The next call of [`Self::flush`] reports what that did.
+    fn flush_in_between(&mut self) -> io::Result<()> {
+        self.unreported = self.flush()?;
+        Ok(())
+    }
+
+    /// Writes waiting bytes to the socket. Returns what that did, and what reading has written since the last call.
     ///
     /// # Errors
     /// If the connection is broken.
     pub(crate) fn flush(&mut self) -> io::Result<Flushed> {
-        let mut flushed = Flushed::default();
+        let mut flushed = Flushed {
+            blocked: false,
+            ..std::mem::take(&mut self.unreported)
+        };
         while self.session.wants_write() {
             flushed.calls += 1;
             match self.session.write_tls(&mut Outlet(&self.socket)) {
