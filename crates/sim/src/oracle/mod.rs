@@ -143,9 +143,14 @@ impl Oracle {
         topics.fold(0, |mask, topic| mask | 1 << topic)
     }
 
-    /// Whether messages of a replay are still to come.
+    /// Whether messages of a replay are still to come. The broker may have promised one whose `ack` waits for the client.
     pub(crate) fn is_promised_more(&self) -> bool {
+        let resumes = |asked: &Asked| match asked {
+            Asked::Subscribe { topics, .. } => topics.iter().any(|(_, from)| from.is_some()),
+            _ => false,
+        };
         self.places.values().any(Place::is_promised_more)
+            || self.asked.values().any(|(asked, _)| resumes(asked))
     }
 
     /// Whether a subscription covers a topic.
@@ -346,7 +351,9 @@ impl Oracle {
             place.brought_by = brought_by;
         }
         place.hinted |= !place.told;
-        place.snapshot_due |= snapshot && heads[topic] > 0;
+        if snapshot && heads[topic] > 0 {
+            place.ask_for_snapshot();
+        }
         Ok(())
     }
 
@@ -359,7 +366,7 @@ impl Oracle {
                 if place.is_complete() {
                     place.brought_by = Some(id);
                 }
-                place.snapshot_due = true;
+                place.ask_for_snapshot();
             } else {
                 self.shots.entry(topic).or_default().get_or_insert(id);
             }

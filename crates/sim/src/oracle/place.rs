@@ -21,6 +21,8 @@ pub(super) struct Place {
     /// Whether every message was asked for at any time. Messages that wait may date from then.
     pub(super) ever_every: bool,
     pub(super) snapshot_due: bool,
+    /// A later request than `brought_by` asked for the snapshot that is due.
+    asked_later: bool,
     /// Every message up to this number was promised.
     promised: u64,
     /// The number of the snapshot that must directly follow a gap.
@@ -91,8 +93,22 @@ impl Place {
 
     /// Whether everything that requests bring has come.
     pub(super) fn is_complete(&self) -> bool {
-        let comes = self.snapshot_due || self.gap_due.is_some() || self.either.is_some();
+        !self.snapshot_due && self.has_brought()
+    }
+
+    /// Whether everything has come that the request `brought_by` brings. The snapshot that a later request asked for may
+    /// come behind that.
+    pub(super) fn has_brought(&self) -> bool {
+        let comes = self.snapshot_due && !self.asked_later || self.gap_due.is_some() || self.either.is_some();
         !comes && self.at >= self.promised.max(self.newest_due)
+    }
+
+    /// A request asks for a snapshot of what flows already.
+    pub(super) fn ask_for_snapshot(&mut self) {
+        if !self.snapshot_due {
+            self.asked_later = !self.is_complete();
+            self.snapshot_due = true;
+        }
     }
 
     /// Whether a promised message has not come.
@@ -199,6 +215,7 @@ impl Place {
     ) -> Result<(), Broken> {
         let (name, at) = (topics::name(topic), self.at);
         let due = std::mem::take(&mut self.snapshot_due);
+        self.asked_later = false;
         self.told |= due && !asked;
         self.hinted |= asked;
         ensure(

@@ -225,7 +225,7 @@ impl Oracle {
         for (topic, place) in &mut self.places {
             if place.brought_by == Some(id) {
                 place.brought_by = None;
-                ensure(place.is_complete(), Rule::Synced, || {
+                ensure(place.has_brought(), Rule::Synced, || {
                     let name = topics::name(*topic);
                     format!("request {id} was synced before all came that it brings of {name}: {place:?}")
                 })?;
