@@ -119,17 +119,18 @@ fn secret(path: &Path) -> Result<VerifyingKey, AccessError> {
     let bytes = read(SECRET, path)?;
     let secret = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     let secret = secret.strip_suffix(b"\r").unwrap_or(secret);
+    let weak = || AccessError::WeakSecret {
+        path: path.to_owned(),
+        bytes: secret.len(),
+        bytes_min: SECRET_BYTES_MIN,
+    };
     if secret.len() < SECRET_BYTES_MIN {
-        return Err(AccessError::WeakSecret {
-            path: path.to_owned(),
-            bytes: secret.len(),
-            bytes_min: SECRET_BYTES_MIN,
-        });
+        return Err(weak());
     }
     Ok(VerifyingKey {
         algorithm: JwtAlgorithm::Hs256,
         name: None,
-        key: DecodingKey::from_secret(secret),
+        key: DecodingKey::from_secret(secret).map_err(|_| weak())?,
     })
 }
 

@@ -71,7 +71,7 @@ fn hs256(claims: &Value) -> String {
     encode(
         &Header::new(Algorithm::HS256),
         claims,
-        &EncodingKey::from_secret(SECRET),
+        &EncodingKey::from_secret(SECRET).unwrap(),
     )
     .unwrap()
 }
@@ -80,7 +80,7 @@ fn hs256(claims: &Value) -> String {
 fn with_header(header: &Value, claims: &Value) -> String {
     let part = |value: &Value| base64url(value.to_string().as_bytes());
     let message = format!("{}.{}", part(header), part(claims));
-    let key = EncodingKey::from_secret(SECRET);
+    let key = EncodingKey::from_secret(SECRET).unwrap();
     let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
     format!("{message}.{signature}")
 }

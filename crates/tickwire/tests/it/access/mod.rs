@@ -87,7 +87,7 @@ pub(crate) fn token(subject: &str, seconds: f64, grants: &Value) -> String {
 
 /// A token with these claims.
 pub(crate) fn signed(claims: &Value) -> String {
-    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    let key = EncodingKey::from_secret(SECRET.as_bytes()).expect("a secret");
     encode(&Header::new(Algorithm::HS256), claims, &key).expect("a token")
 }
 

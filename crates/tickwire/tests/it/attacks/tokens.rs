@@ -82,7 +82,7 @@ pub(super) fn unsigned(header: &Value, claims: &Value) -> String {
 /// A token signed with HS256 and `secret`, whatever its header says.
 pub(super) fn signed(header: &Value, claims: &Value, secret: &[u8]) -> String {
     let message = unsigned(header, claims);
-    let key = EncodingKey::from_secret(secret);
+    let key = EncodingKey::from_secret(secret).expect("a secret");
     let signature = crypto::sign(message.as_bytes(), &key, Algorithm::HS256).expect("it can be signed");
     format!("{message}.{signature}")
 }

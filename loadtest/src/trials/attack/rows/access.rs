@@ -84,7 +84,7 @@ fn claims(subject: &str, changes: &Value) -> Value {
 fn signed(header: &Value, claims: &Value, secret: &[u8]) -> String {
     let encode = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
     let message = format!("{}.{}", encode(header), encode(claims));
-    let key = EncodingKey::from_secret(secret);
+    let key = EncodingKey::from_secret(secret).expect("a secret");
     let signature = crypto::sign(message.as_bytes(), &key, Algorithm::HS256);
     format!(
         "{message}.{}",
