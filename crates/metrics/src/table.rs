@@ -46,7 +46,7 @@ metrics! {
     Gapped: Counter One [] "tickwire_gapped_messages_total"
         "Messages that a subscriber missed and that a gap named.";
     Encodes: Counter One [Codec, EncodeOp] "tickwire_encodes_total"
-        "Encodings of messages, at most one per message and variant in use; a codec with `-deflate` is compressed.";
+        "Encodings of messages for subscribers: of each message at most one per `codec` and `op`, unless its frames were given up for lack of memory; a codec with `-deflate` is compressed.";
     CompressedFrom: Counter Bytes [] "tickwire_compressed_input_bytes_total"
         "Bytes of compressed messages before compression; each message counts once per codec, whatever the number of its receivers.";
     CompressedTo: Counter Bytes [] "tickwire_compressed_output_bytes_total"
