@@ -1,7 +1,8 @@
 //! What is still to be pulled from the directory for a session, in the order of its turns.
 //!
 //! Turns come in rounds. Everything that waits when a round begins gets one turn in it: first the topics of which only
-//! the newest message is to be sent. A pull that is added meanwhile waits for the next round. So a value is as new as
+//! the newest message is to be sent. A subscription that got a snapshot or a gap goes on at once with another turn. A pull
+//! that is added meanwhile waits for the next round. So a value is as new as
 //! possible, and no busy topic keeps another from its turn. Holds each subscription and each one-shot at most once; the
 //! caller that adds one makes sure of that.
 

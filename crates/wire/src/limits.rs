@@ -1,7 +1,8 @@
-//! Every limit of the broker, in one place.
+//! The limits of the protocol, and the defaults of those that can be set.
 //!
 //! A limit that an operator may change is a default here, with a setting in the server's configuration. The others are
-//! part of the protocol. Relations between them are checked at compile time, at the end of this file.
+//! part of the protocol. Relations between them are checked at compile time, at the end of this file. A limit that only one
+//! parser, endpoint or kind of token has is a constant beside its code.
 
 /// Longest topic or pattern, in bytes (PROTOCOL.md, "Topics").
 pub const TOPIC_BYTES_MAX: usize = 255;

@@ -169,7 +169,7 @@ pub struct Turn<'a, C: Connections> {
 }
 
 impl<C: Connections> Turn<'_, C> {
-    /// One round of reading, delivering and writing.
+    /// One cycle: reads, delivers and writes.
     pub fn run(&mut self) -> Turned {
         let began = self.connections.now();
         let more_events = self.take_ready();

@@ -1,4 +1,7 @@
 //! Changes the settings of a directory that is in use. No topic is made while they change.
+//!
+//! This takes time for each topic, because its rule of silence is looked up. Whoever makes a topic waits meanwhile, and
+//! behind it whoever reads the list of topics.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};

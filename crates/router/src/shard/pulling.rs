@@ -26,7 +26,7 @@ const PULLS_AT_ONCE: usize = 1_024;
 /// When a subscription that is still behind has its next turn.
 #[derive(PartialEq, Eq)]
 enum NextTurn {
-    /// At once: it has not reached the end of its promised replay.
+    /// At once: it got a gap or a snapshot, and what follows on that belongs to it.
     GoesOn,
     /// After the session's others: it may never reach the head of a busy topic.
     Passes,

@@ -1,8 +1,9 @@
 //! `status`: tells subscribers that a topic's source fell silent, that its book is in doubt, or that it is live again.
 //!
 //! Each subscription knows what it was last told. A status keeps its place among the messages: `live` comes before the
-//! message that ended the silence, `stale` after all messages before it. A subscriber without room is told when there
-//! is some, and then only what is still true. So nothing is lost and nothing piles up.
+//! message that ended the silence, `stale` after all messages before it. But a status does not wait for `conflate_ms`: to a
+//! subscriber with a limited rate, a message from before the silence may come behind `stale`. A subscriber without room is
+//! told when there is some, and then only what is still true. So nothing is lost and nothing piles up.
 //!
 //! A doubt is part of each publication that it concerns, so it needs no queue: `stale` comes before the first of them,
 //! or behind a snapshot, and `live` before the first without doubt.
@@ -51,7 +52,8 @@ impl StatusBytes {
 
 impl Shard {
     /// Tells a topic's subscribers that its source fell silent after message `newest`, unless it has come back
-    /// meanwhile. All subscribers that are not behind have got that message. Returns the number of subscribers.
+    /// meanwhile. All subscribers that are not behind have got that message, except those for whom a limited rate holds
+    /// it back. Returns the number of subscribers.
     pub(super) fn source_fell_silent(&mut self, topic: TopicId, newest: Seq, now: Micros) -> usize {
         let Some(cell) = self.directory.get(topic) else {
             return 0;

@@ -157,7 +157,7 @@ impl Hub {
         self.sockets.wake.notify_one();
     }
 
-    /// One round of reading, delivering and writing. Returns whether there is more to do at once.
+    /// One cycle: reads, delivers and writes. Returns whether there is more to do at once.
     pub(crate) fn cycle(&mut self) -> bool {
         let turned = self.turn().run();
         self.sockets.check_gate(&self.shard);

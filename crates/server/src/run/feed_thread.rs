@@ -1,7 +1,8 @@
 //! The thread that publishes the built-in feed at its own pace.
 //!
 //! Ticks are due at their virtual time, which is mapped to real time once at the start. A feed that cannot keep up is
-//! late, which a metric shows. It waits for the shards instead of overflowing their queues, and never drops a tick.
+//! late, which a metric shows. It waits for the shards instead of overflowing their queues, and leaves out no tick. One that
+//! its topic refuses is dropped and counted.
 //! Faults in a recording are counted and logged. If they put a book in doubt, its subscribers are told.
 
 use std::sync::Arc;
