@@ -91,7 +91,7 @@ pub(super) async fn lines(
         publisher: admission.publisher(arrival.client.ip()),
         ingress: context.ingress.clone(),
         clock: context.clock,
-        gate: context.gate.clone(),
+        lifecycle: context.lifecycle.clone(),
         metrics: context.metrics.clone(),
     };
     let ran = tokio::task::spawn_blocking(move || {
@@ -121,7 +121,7 @@ struct Bulk {
     publisher: Publisher,
     ingress: Ingress,
     clock: Clock,
-    gate: Arc<Lifecycle>,
+    lifecycle: Arc<Lifecycle>,
     metrics: Arc<Catalogue>,
 }
 
@@ -315,7 +315,7 @@ impl Bulk {
     fn wait_for_shards(&self) {
         while self.ingress.is_congested(Origin::Bulk(self.publisher)) {
             // A broker that stops does not wait.
-            if !self.gate.wait(LOOK_AGAIN) {
+            if !self.lifecycle.wait(LOOK_AGAIN) {
                 return;
             }
         }
@@ -365,7 +365,7 @@ mod tests {
             publisher: Publisher(1),
             ingress: Ingress::new(Arc::new(directory)),
             clock: Clock::start(),
-            gate: Arc::new(Lifecycle::new(true)),
+            lifecycle: Arc::new(Lifecycle::new(true)),
             metrics: Catalogue::new(1, "test", &LABELS).unwrap(),
         }
     }

@@ -42,7 +42,7 @@ pub(crate) struct HttpContext {
     /// The way in for publications.
     pub(super) ingress: Ingress,
     pub(crate) clock: Clock,
-    pub(crate) gate: Arc<Lifecycle>,
+    pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) metrics: Arc<Catalogue>,
     pub(crate) address_limits: Arc<AddressLimits>,
     pub(super) bulk: BulkPlaces,
@@ -125,16 +125,16 @@ impl HttpContext {
         address_limits: Arc<AddressLimits>,
         shutdown: Rc<HttpShutdown>,
     ) -> Self {
-        let (ingress, clock, gate) = {
+        let (ingress, clock, lifecycle) = {
             let hub = hub.borrow();
-            (hub.shard.ingress().clone(), hub.clock, hub.gate())
+            (hub.shard.ingress().clone(), hub.clock, hub.lifecycle())
         };
         Self {
             hub,
             directory: ingress.directory().clone(),
             ingress,
             clock,
-            gate,
+            lifecycle,
             metrics,
             address_limits,
             bulk: BulkPlaces::new(),
@@ -155,7 +155,7 @@ impl HttpContext {
             directory: self.directory.clone(),
             ingress: self.ingress.clone(),
             clock: self.clock,
-            gate: self.gate.clone(),
+            lifecycle: self.lifecycle.clone(),
             metrics: self.metrics.clone(),
             address_limits: self.address_limits.clone(),
             bulk: self.bulk.clone(),

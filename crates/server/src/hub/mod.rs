@@ -64,7 +64,7 @@ pub(crate) struct HubParts {
     pub(crate) piece_bytes: usize,
     pub(crate) auth: AuthSessions,
     pub(crate) wake: Arc<Notify>,
-    pub(crate) gate: Arc<Lifecycle>,
+    pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) may_panic: bool,
 }
 
@@ -86,7 +86,7 @@ impl Hub {
                 auth: parts.auth,
                 parting: Vec::new(),
                 wake: parts.wake,
-                gate: parts.gate,
+                lifecycle: parts.lifecycle,
                 may_panic: parts.may_panic,
                 panics_later: false,
             },
@@ -147,9 +147,9 @@ impl Hub {
         Ok(id)
     }
 
-    /// The gate of the feed.
-    pub(crate) fn gate(&self) -> Arc<Lifecycle> {
-        self.sockets.gate.clone()
+    /// The state of the broker.
+    pub(crate) fn lifecycle(&self) -> Arc<Lifecycle> {
+        self.sockets.lifecycle.clone()
     }
 
     /// Runs the cycle soon: something was put into the shard from outside of it.
@@ -225,7 +225,7 @@ pub(crate) mod tests {
             piece_bytes: 2_048,
             auth: AuthSessions::new(access, clock, catalogue),
             wake: Arc::default(),
-            gate: Arc::new(Lifecycle::new(true)),
+            lifecycle: Arc::new(Lifecycle::new(true)),
             may_panic: false,
         })
     }

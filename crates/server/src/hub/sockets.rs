@@ -53,7 +53,7 @@ pub(super) struct Sockets {
     /// Sessions that have ended and whose subscriptions are being taken out.
     pub(super) parting: Vec<Parting>,
     pub(super) wake: Arc<Notify>,
-    pub(super) gate: Arc<Lifecycle>,
+    pub(super) lifecycle: Arc<Lifecycle>,
     /// Whether clients may ask for a panic: `test.panic`.
     pub(super) may_panic: bool,
     pub(super) panics_later: bool,
@@ -82,10 +82,10 @@ impl Sockets {
         self.links[index] = Some(link);
     }
 
-    /// Opens the gate of a feed that waits for the first subscription, if there is one now.
+    /// Lets a feed start that waits for the first subscription, if there is one now.
     pub(super) fn check_gate(&self, shard: &Shard) {
-        if !self.gate.is_open() && shard.has_subscriptions() {
-            self.gate.open();
+        if !self.lifecycle.is_open() && shard.has_subscriptions() {
+            self.lifecycle.open();
         }
     }
 

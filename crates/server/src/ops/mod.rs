@@ -95,7 +95,7 @@ pub(crate) struct Ops {
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) inspector: Inspector,
-    pub(crate) gate: Arc<Lifecycle>,
+    pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) address_limits: Arc<AddressLimits>,
     pub(crate) clock: Clock,
     pub(crate) pulse: Arc<Pulse>,
@@ -174,7 +174,7 @@ impl Ops {
     }
 
     fn readiness(&self) -> Response<Full<Bytes>> {
-        if self.gate.is_draining() {
+        if self.lifecycle.is_draining() {
             return text(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
         }
         if self.pulse.is_empty() {

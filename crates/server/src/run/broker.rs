@@ -61,7 +61,7 @@ pub struct Broker {
     /// The configuration that it was started with. `config` is the current one.
     started: Arc<Config>,
     config: Mutex<Arc<Config>>,
-    gate: Arc<Lifecycle>,
+    lifecycle: Arc<Lifecycle>,
     tls: Option<Arc<TlsStore>>,
     accepting: Option<Accepting>,
     /// Dropping it ends the operators' listener.
@@ -79,7 +79,7 @@ struct Common {
     access: Arc<Access>,
     directory: Arc<Directory>,
     catalogue: Arc<Catalogue>,
-    gate: Arc<Lifecycle>,
+    lifecycle: Arc<Lifecycle>,
     address_limits: Arc<AddressLimits>,
     pulse: Arc<Pulse>,
     wakes: Vec<Arc<Notify>>,
@@ -134,7 +134,7 @@ pub fn start(config: Config, log_lines_lost: Arc<AtomicU64>) -> Result<Broker, S
     if let Some((feed, speed)) = feed {
         others.push(common.start_feed(feed, speed)?);
     }
-    let gate = common.gate.clone();
+    let lifecycle = common.lifecycle.clone();
     Ok(Broker {
         listen,
         ops,
@@ -147,7 +147,7 @@ pub fn start(config: Config, log_lines_lost: Arc<AtomicU64>) -> Result<Broker, S
         open_files,
         started: common.config.clone(),
         config: Mutex::new(common.config.clone()),
-        gate,
+        lifecycle,
         tls: common.tls.clone(),
         accepting: Some(Accepting { stop, stopped }),
         stop_operating: Some(stop_operating),
@@ -228,10 +228,10 @@ impl Broker {
     /// meanwhile still reach the remaining clients.
     pub fn stop(mut self) {
         let delay_ms = self.config().drain.delay_ms;
-        self.gate.drain();
+        self.lifecycle.drain();
         if delay_ms > 0 {
             tracing::info!(delay_ms, "no longer ready; clients are still taken");
-            self.gate.wait(Duration::from_millis(delay_ms));
+            self.lifecycle.wait(Duration::from_millis(delay_ms));
         }
         // This comes first, so that no shard ends before the last connection has reached it.
         if let Some(accepting) = self.accepting.take() {
@@ -252,7 +252,7 @@ impl Broker {
             }
         }
         join(self.shards.drain(..));
-        self.gate.stop();
+        self.lifecycle.stop();
         self.stop_operating.take();
         join(self.others.drain(..));
     }
@@ -268,7 +268,7 @@ fn join(threads: impl Iterator<Item = JoinHandle<()>>) {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        self.gate.stop();
+        self.lifecycle.stop();
     }
 }
 
@@ -300,7 +300,7 @@ impl Common {
         let directory =
             Directory::new(epoch, kinds, limits, queues.collect()).with_stale_rules(config.staleness.clone());
         let catalogue = Catalogue::new(shard_count, VERSION, &LABELS)?;
-        let gate = Arc::new(Lifecycle::new(config.feed.start == FeedStart::Now));
+        let lifecycle = Arc::new(Lifecycle::new(config.feed.start == FeedStart::Now));
         let rules = LimitRules::of(&config, connections_max);
         let address_limits = Arc::new(AddressLimits::new(rules, clock, catalogue.clone()));
         Ok(Self {
@@ -311,7 +311,7 @@ impl Common {
             access,
             directory: Arc::new(directory),
             catalogue,
-            gate,
+            lifecycle,
             address_limits,
             pulse: Arc::new(Pulse::new()),
             wakes,
@@ -347,7 +347,7 @@ impl Common {
             metrics: self.catalogue.local(),
             http: self.catalogue.clone(),
             wake,
-            gate: self.gate.clone(),
+            lifecycle: self.lifecycle.clone(),
             address_limits: self.address_limits.clone(),
             tls: self.tls.clone(),
             commands,
@@ -383,7 +383,7 @@ impl Common {
             inspector: Inspector::new(commands.collect(), ANSWER_WITHIN),
             catalogue: self.catalogue.clone(),
             directory: self.directory.clone(),
-            gate: self.gate.clone(),
+            lifecycle: self.lifecycle.clone(),
             address_limits: self.address_limits.clone(),
             clock: self.clock,
             pulse: self.pulse.clone(),
@@ -447,7 +447,7 @@ impl Common {
             ingress: Ingress::new(self.directory.clone()),
             clock: self.clock,
             metrics: self.catalogue.local(),
-            gate: self.gate.clone(),
+            lifecycle: self.lifecycle.clone(),
             pulse: self.pulse.clone(),
         };
         let pulse = self.pulse.clone();
@@ -574,7 +574,7 @@ mod tests {
             piece_bytes: 1_024,
             auth: AuthSessions::new(common.access.clone(), common.clock, common.catalogue.clone()),
             wake: common.wakes[0].clone(),
-            gate: common.gate.clone(),
+            lifecycle: common.lifecycle.clone(),
             may_panic: false,
         });
         let rights = Rc::new(common.access.anonymous().clone());

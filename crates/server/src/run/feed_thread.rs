@@ -33,7 +33,7 @@ pub(crate) struct FeedPlan {
     pub(crate) ingress: Ingress,
     pub(crate) clock: Clock,
     pub(crate) metrics: LocalMetrics,
-    pub(crate) gate: Arc<Lifecycle>,
+    pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) pulse: Arc<Pulse>,
 }
 
@@ -68,10 +68,10 @@ impl FeedPlan {
             tracing::error!("the feed has nothing to publish");
             return;
         };
-        if !self.gate.is_open() {
+        if !self.lifecycle.is_open() {
             tracing::info!("the feed waits for the first subscription");
         }
-        if !self.gate.wait_open() {
+        if !self.lifecycle.wait_open() {
             return;
         }
         let mut now = self.clock.now();
@@ -125,18 +125,18 @@ impl FeedPlan {
     fn wait_until(&self, due: Micros, now: &mut Micros) -> bool {
         while *now < due {
             let wait = Duration::from_micros(due.since(*now)).max(BATCH);
-            if !self.gate.wait(wait) {
+            if !self.lifecycle.wait(wait) {
                 return false;
             }
             *now = self.clock.now();
         }
-        !self.gate.is_stopping()
+        !self.lifecycle.is_stopping()
     }
 
     /// Waits while a shard has too much to do. Returns `false` if the broker stops.
     fn wait_for_shards(&self) -> bool {
         while self.ingress.is_congested(Origin::Feed) {
-            if !self.gate.wait(BATCH) {
+            if !self.lifecycle.wait(BATCH) {
                 return false;
             }
         }

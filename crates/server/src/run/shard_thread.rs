@@ -52,7 +52,7 @@ pub(crate) struct ShardPlan {
     pub(crate) metrics: LocalMetrics,
     pub(crate) http: Arc<Catalogue>,
     pub(crate) wake: Arc<Notify>,
-    pub(crate) gate: Arc<Lifecycle>,
+    pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) address_limits: Arc<AddressLimits>,
     pub(crate) tls: Option<Arc<TlsStore>>,
     pub(crate) commands: mpsc::Receiver<Command>,
@@ -133,7 +133,7 @@ impl Running {
             piece_bytes: piece_bytes(&plan.config.socket),
             auth: AuthSessions::new(plan.access.clone(), plan.clock, plan.http.clone()),
             wake: plan.wake.clone(),
-            gate: plan.gate,
+            lifecycle: plan.lifecycle,
             may_panic: plan.config.test.panic,
         });
         let hub: SharedHub = Rc::new(HubCell::new(hub));
