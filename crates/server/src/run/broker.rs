@@ -345,7 +345,7 @@ impl Common {
             access: self.access.clone(),
             settings: self.config.shard_settings(),
             metrics: self.catalogue.local(),
-            http: self.catalogue.clone(),
+            catalogue: self.catalogue.clone(),
             wake,
             lifecycle: self.lifecycle.clone(),
             address_limits: self.address_limits.clone(),

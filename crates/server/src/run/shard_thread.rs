@@ -50,7 +50,7 @@ pub(crate) struct ShardPlan {
     pub(crate) access: Arc<Access>,
     pub(crate) settings: ShardSettings,
     pub(crate) metrics: LocalMetrics,
-    pub(crate) http: Arc<Catalogue>,
+    pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) wake: Arc<Notify>,
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) address_limits: Arc<AddressLimits>,
@@ -131,7 +131,7 @@ impl Running {
             metrics: plan.metrics,
             frame_limits: hub::frame_limits(&plan.config),
             piece_bytes: piece_bytes(&plan.config.socket),
-            auth: AuthSessions::new(plan.access.clone(), plan.clock, plan.http.clone()),
+            auth: AuthSessions::new(plan.access.clone(), plan.clock, plan.catalogue.clone()),
             wake: plan.wake.clone(),
             lifecycle: plan.lifecycle,
             may_panic: plan.config.test.panic,
@@ -141,7 +141,7 @@ impl Running {
         let context = HttpContext::new(
             hub.clone(),
             &plan.config,
-            plan.http,
+            plan.catalogue,
             plan.address_limits,
             shutdown,
         );
