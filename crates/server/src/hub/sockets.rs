@@ -213,7 +213,7 @@ impl Connections for Sockets {
                 session: *id,
                 stream,
                 outbox,
-                own: socket.line.offered(&self.pieces),
+                instead: socket.line.offered(&self.pieces),
                 bytes_max: socket.bytes_max(self.piece_bytes),
             })
         });

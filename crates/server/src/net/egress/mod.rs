@@ -37,7 +37,7 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) stream: &'a TcpStream,
     pub(crate) outbox: &'a Outbox,
     /// Bytes that are written in place of the outbox, if there are any.
-    pub(crate) own: Option<&'a [u8]>,
+    pub(crate) instead: Option<&'a [u8]>,
     /// The most bytes that are written at this time.
     pub(crate) bytes_max: usize,
 }
@@ -149,10 +149,10 @@ pub(crate) fn gather(outbox: &Outbox, mut room: usize, gathered: &mut Vec<u8>) {
     }
 }
 
-/// Bytes that can be written to a connection without a copy: its own bytes, or the only waiting frame.
+/// Bytes that can be written to a connection without a copy: those in place of its outbox, or the only waiting frame.
 fn in_place<'a>(ready: &Outgoing<'a>) -> Option<&'a [u8]> {
-    match ready.own {
-        Some(own) => Some(&own[..own.len().min(ready.bytes_max)]),
+    match ready.instead {
+        Some(instead) => Some(&instead[..instead.len().min(ready.bytes_max)]),
         None => single(ready.outbox, ready.bytes_max),
     }
 }

@@ -107,7 +107,7 @@ impl World {
                 session: *id,
                 stream: &self.near[self.sessions.iter().position(|s| s == id).expect("known")],
                 outbox: self.shard.outbox(*id).expect("it lives"),
-                own: None,
+                instead: None,
                 bytes_max: BYTES_PER_WRITE,
             })
             .collect();
@@ -227,7 +227,7 @@ fn what_may_be_written_at_a_time_is_bounded() {
                 session: id,
                 stream: &world.near[0],
                 outbox: world.shard.outbox(id).expect("it lives"),
-                own: None,
+                instead: None,
                 bytes_max: 1_000,
             };
             egress.write(&[ready], &mut results);
@@ -260,7 +260,7 @@ fn a_streams_own_bytes_were_written_beyond_what_may_be_written_at_a_time() {
                 session: world.sessions[0],
                 stream: &world.near[0],
                 outbox: world.shard.outbox(world.sessions[0]).expect("it lives"),
-                own: Some(&own.as_bytes()[written..]),
+                instead: Some(&own.as_bytes()[written..]),
                 bytes_max: 1_000,
             };
             egress.write(&[ready], &mut results);
@@ -307,7 +307,7 @@ fn a_broken_connection_is_an_error_of_its_own() {
                     session: *id,
                     stream: &world.near[world.sessions.iter().position(|s| s == id).expect("known")],
                     outbox: world.shard.outbox(*id).expect("it lives"),
-                    own: None,
+                    instead: None,
                     bytes_max: BYTES_PER_WRITE,
                 })
                 .collect();
@@ -415,7 +415,7 @@ fn a_completion_of_what_was_not_sent_costs_whose_own_is_unknown_and_nothing_else
                 session: *id,
                 stream: near,
                 outbox: world.shard.outbox(*id).expect("it lives"),
-                own: None,
+                instead: None,
                 bytes_max: BYTES_PER_WRITE,
             })
             .collect();
