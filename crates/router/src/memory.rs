@@ -48,7 +48,7 @@ impl Account {
     }
 
     /// Sets the limit. If more is held, topics give it up over time.
-    pub(crate) fn allow(&self, max: usize) {
+    pub(crate) fn set_max(&self, max: usize) {
         self.max.store(max, Ordering::Relaxed);
     }
 
@@ -253,7 +253,7 @@ mod tests {
         let account = Account::new(100);
         account.change(0, 60);
         assert!(account.has_room(40) && !account.has_room(41) && !account.is_over());
-        account.allow(59);
+        account.set_max(59);
         assert!(account.is_over());
         account.change(100, 0);
         assert_eq!(account.bytes(), 0, "never less than nothing");

@@ -19,9 +19,9 @@ impl Directory {
         self.topics_max.store(limits.topics_max, Ordering::Relaxed);
         self.topics_per_key_max
             .store(limits.topics_per_key_max, Ordering::Relaxed);
-        self.memory.history.allow(limits.history_bytes_max);
-        self.memory.values.allow(limits.value_bytes_max);
-        self.memory.replays.allow(limits.replay_bytes_max);
+        self.memory.history.set_max(limits.history_bytes_max);
+        self.memory.values.set_max(limits.value_bytes_max);
+        self.memory.replays.set_max(limits.replay_bytes_max);
         *self.kinds.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(kinds);
         self.staleness.replace(stale_rules);
         for cell in &topics.by_id {

@@ -40,7 +40,7 @@ impl Shard {
         }
         self.counts.closed(code);
         self.refuse_unanswered(id, code, reason);
-        self.expires_never(id);
+        self.clear_expiry(id);
         self.unsubscribe_all(id);
         let deadline = now.plus_ms(self.settings.close_timeout_ms);
         let Some(session) = self.sessions.get_mut(id) else {

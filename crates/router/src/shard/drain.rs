@@ -168,7 +168,7 @@ impl Shard {
     /// Ends the wait for a client that did not take its data, or that may no longer have it. Only the answers and the
     /// close frame stay. The client then has as much time to answer the close as any other.
     pub(super) fn end_patience(&mut self, id: SessionId, now: Micros) {
-        self.expires_never(id);
+        self.clear_expiry(id);
         let deadline = now.plus_ms(self.settings.close_timeout_ms);
         let directory = &self.directory;
         let Some(session) = self.sessions.get_mut(id) else {

@@ -24,7 +24,7 @@ impl Shard {
     /// Removes a session whose connection has ended. Does nothing if there is no such session: a shard that begins anew
     /// has none.
     pub fn remove(&mut self, id: SessionId) {
-        self.expires_never(id);
+        self.clear_expiry(id);
         self.unsubscribe_all(id);
         self.answered.remove(&id);
         let session = self.sessions.get_mut(id);

@@ -146,7 +146,7 @@ impl Shard {
     }
 
     /// Makes a session share the looks at topics of its address. The session may have ended as soon as it was opened.
-    pub fn shares(&mut self, id: SessionId, visits: SharedBucket) {
+    pub fn share_lookups(&mut self, id: SessionId, visits: SharedBucket) {
         if let Some(session) = self.sessions.get_mut(id) {
             session.allowance.share(visits);
         }

@@ -41,19 +41,19 @@ impl Shard {
     }
 
     /// Makes a session end with 4003 at the time `at`; `None` takes an earlier time back.
-    pub fn expires(&mut self, id: SessionId, at: Option<Micros>) {
+    pub fn set_expiry(&mut self, id: SessionId, at: Option<Micros>) {
         if self.is_open(id) {
-            self.set_expiry(id, at);
+            self.replace_expiry(id, at);
         }
     }
 
     /// Removes the expiry of a session's token, because the session has ended or ends in another way. No entry stays
     /// that a later session with the same number could be taken for.
-    pub(super) fn expires_never(&mut self, id: SessionId) {
-        self.set_expiry(id, None);
+    pub(super) fn clear_expiry(&mut self, id: SessionId) {
+        self.replace_expiry(id, None);
     }
 
-    fn set_expiry(&mut self, id: SessionId, at: Option<Micros>) {
+    fn replace_expiry(&mut self, id: SessionId, at: Option<Micros>) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
@@ -81,7 +81,7 @@ impl Shard {
         };
         let narrowed = *session.rights != *rights;
         session.rights = rights;
-        self.expires(id, expires);
+        self.set_expiry(id, expires);
         let lost = if narrowed {
             self.end_forbidden(id)
         } else {

@@ -139,7 +139,7 @@ fn who_connects_anew_has_no_new_allowance_for_looking_at_topics_from_its_address
         let client = world.open(0, Codec::Json, Vec::new());
         let id = world.clients[client].id.expect("it is connected");
         if let Some(address) = address {
-            world.shards[0].shares(id, address.clone());
+            world.shards[0].share_lookups(id, address.clone());
         }
         world.subscribe(client, "t.*");
         world.run();

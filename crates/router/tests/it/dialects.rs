@@ -179,7 +179,7 @@ fn a_stream_whose_session_ended_while_opening_had_no_answer_and_was_not_counted(
         ),
         (
             |shard, id, now| {
-                shard.expires(id, Some(now));
+                shard.set_expiry(id, Some(now));
                 shard.on_timeout(now);
             },
             ErrorCode::TokenExpired,

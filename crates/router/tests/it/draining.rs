@@ -168,7 +168,7 @@ fn leaving_and_expiring(after_ms: u64) -> World {
     let id = world.clients[0].id.expect("it is connected");
     // Clients are told times in whole milliseconds.
     let expires = world.now.plus_ms(told_ms + 1 + after_ms);
-    world.shards[0].expires(id, Some(expires));
+    world.shards[0].set_expiry(id, Some(expires));
     world.clients[0].room = Some(0);
     world.publish("trade.A", "1");
     world.run();

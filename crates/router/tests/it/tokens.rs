@@ -207,7 +207,7 @@ fn a_request_that_comes_with_the_end_of_its_token_is_not_done() {
     ] {
         let client = world.open(0, Codec::Json, vec![">".parse().expect("a pattern")]);
         let id = world.clients[client].id.expect("a connection");
-        world.shards[0].expires(id, Some(end));
+        world.shards[0].set_expiry(id, Some(end));
         world.now = at;
         world.send(client, request.as_bytes());
         assert_eq!(world.shards[0].is_open(id), published, "{request} at {at:?}");

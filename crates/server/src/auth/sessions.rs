@@ -104,7 +104,7 @@ impl AuthSessions {
         if is_withdrawn {
             shard.withdraw(id, WITHDRAWN, now);
         }
-        shard.expires(id, admission.expires.map(|at| self.clock.at_wall(at)));
+        shard.set_expiry(id, admission.expires.map(|at| self.clock.at_wall(at)));
         if admission.holder.is_some() {
             let holder_of_session = SessionHolder {
                 holder: admission.holder,

@@ -338,7 +338,7 @@ fn take_over(
         parts.read_buf.to_vec(),
     )?;
     if let Some(visits) = visits {
-        hub.shard.shares(id, visits);
+        hub.shard.share_lookups(id, visits);
     }
     Ok(())
 }

@@ -75,7 +75,7 @@ impl Hub {
         let auth = &mut self.sockets.auth;
         let id = auth.open(&mut self.shard, dialect, Transport::Sse, admission, now);
         if let Some(visits) = visits {
-            self.shard.shares(id, visits);
+            self.shard.share_lookups(id, visits);
         }
         self.sockets.set_link(id, Link::Opening(opening));
         self.shard
