@@ -78,7 +78,7 @@ pub(crate) async fn answer(
 
 /// The client that makes a request and was admitted.
 struct Caller {
-    arrival: Requester,
+    requester: Requester,
     admission: Admission,
     permit: SharedPermit,
     /// The slot of a stream among those of its address, if the connection has none.
@@ -93,30 +93,30 @@ impl Caller {
         asked: &Asked,
         head: &Parts,
     ) -> Result<Self, ErrorResponse> {
-        let arrival = Requester::of(&head.extensions)?;
+        let requester = Requester::of(&head.extensions)?;
         let address_limits = &context.address_limits;
         let place = match asked {
-            Asked::Events => arrival.connect(address_limits)?,
+            Asked::Events => requester.connect(address_limits)?,
             Asked::Publish(_) => {
-                arrival.ask_to_publish(address_limits)?;
+                requester.ask_to_publish(address_limits)?;
                 None
             }
             Asked::Read(_) | Asked::Methods(_) | Asked::Nothing(_) => {
-                arrival.ask(address_limits)?;
+                requester.ask(address_limits)?;
                 None
             }
         };
         let admitted = context.admit(&head.headers);
         if let Asked::Publish(_) = asked {
             match &admitted {
-                Ok(admission) => arrival.publish(address_limits, admission)?,
-                Err(_) => arrival.charge_refused_publish(address_limits),
+                Ok(admission) => requester.publish(address_limits, admission)?,
+                Err(_) => requester.charge_refused_publish(address_limits),
             }
         }
         Ok(Self {
             admission: admitted?,
             permit: permit.clone(),
-            arrival,
+            requester,
             place,
         })
     }
@@ -127,7 +127,7 @@ impl Caller {
         context: &HttpContext,
         outcome: Result<T, ErrorResponse>,
     ) -> Result<T, ErrorResponse> {
-        outcome.inspect_err(|_| self.arrival.charge_refused_publish(&context.address_limits))
+        outcome.inspect_err(|_| self.requester.charge_refused_publish(&context.address_limits))
     }
 }
 
@@ -146,14 +146,14 @@ async fn encode(context: &HttpContext, head: &Parts, response: Reply) -> Result<
     reply::vary(answer.headers_mut(), HeaderValue::from_static("Accept-Encoding"));
     let plain_bytes = answer.body().size_hint().lower();
     if let Some(coded) = gzip::of_answer(&context.encoder, &head.headers, &answer).await {
-        let arrival = Requester::of(&head.extensions)?;
-        arrival.charge_coding(
+        let requester = Requester::of(&head.extensions)?;
+        requester.charge_coding(
             &context.address_limits,
             usize::try_from(plain_bytes).unwrap_or(usize::MAX),
         );
         // The place of the plain answer is freed first.
         *answer.body_mut() = Full::default();
-        gzip::replace(&mut answer, arrival.hold(&context.address_limits, coded)?);
+        gzip::replace(&mut answer, requester.hold(&context.address_limits, coded)?);
     }
     Ok(reply::whole(answer))
 }
@@ -181,7 +181,7 @@ async fn dispatch(
 ) -> Result<Reply, StreamRefused> {
     let call = Call {
         context,
-        requester: &caller.arrival,
+        requester: &caller.requester,
         admission: &caller.admission,
         head,
         topic,
@@ -196,8 +196,8 @@ async fn dispatch(
             caller.published(context, publication.await)
         }
         Asked::Events => {
-            let opening = Opening::new(caller.arrival.client, caller.permit, caller.place);
-            let who = (caller.arrival, caller.admission);
+            let opening = Opening::new(caller.requester.client, caller.permit, caller.place);
+            let who = (caller.requester, caller.admission);
             return stream::open(context, who, Rc::new(opening), head).await;
         }
         Asked::Methods(methods) => Ok(reply::options(methods)),

@@ -54,7 +54,7 @@ struct Receipt {
 /// Publishes the lines of `body`.
 pub(super) async fn lines(
     context: &HttpContext,
-    (arrival, admission): (&Requester, &Admission),
+    (requester, admission): (&Requester, &Admission),
     (body, coding): (&mut Incoming, Coding),
 ) -> Result<Reply, ErrorResponse> {
     if admission.rights.publish.is_empty() {
@@ -64,11 +64,11 @@ pub(super) async fn lines(
     let is_coded = coding == Coding::Gzip;
     if is_coded {
         // A compressed body may be long, so it costs more than a publication.
-        arrival.ask(&context.address_limits)?;
+        requester.ask(&context.address_limits)?;
     }
     let charge = |bytes| {
         if is_coded {
-            arrival.charge_coding(&context.address_limits, bytes);
+            requester.charge_coding(&context.address_limits, bytes);
         }
     };
     let (room, within) = (&context.bulk.room, context.limits.bulk_within);
@@ -88,7 +88,7 @@ pub(super) async fn lines(
         message_bytes: context.limits.message_bytes,
         // The body and its turn took time, so the rights are checked again.
         rights: context.still(admission)?,
-        publisher: admission.publisher(arrival.client.ip()),
+        publisher: admission.publisher(requester.client.ip()),
         ingress: context.ingress.clone(),
         clock: context.clock,
         lifecycle: context.lifecycle.clone(),
@@ -102,7 +102,7 @@ pub(super) async fn lines(
         Ok((published, stopped)) => {
             // The first was paid for with the request. Those before a line that was refused are published, too.
             let more = published.saturating_sub(1);
-            arrival.charge_publishes(&context.address_limits, admission, more);
+            requester.charge_publishes(&context.address_limits, admission, more);
             stopped.map(|()| reply::json(&Receipt { published }))
         }
         Err(error) => {

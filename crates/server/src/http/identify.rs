@@ -78,11 +78,11 @@ pub(crate) fn locate<B>(
     mut request: Request<B>,
 ) -> Request<B> {
     let trust = &context.address_limits.rules().trust;
-    let arrival = Requester {
+    let requester = Requester {
         client: trust.client_of(request.headers(), peer),
         proxied: trust.covers(peer.ip()),
         allowance,
     };
-    request.extensions_mut().insert(arrival);
+    request.extensions_mut().insert(requester);
     request
 }

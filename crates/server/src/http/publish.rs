@@ -23,7 +23,7 @@ struct Receipt<'a> {
 /// Publishes `body` to the topic in the path.
 pub(super) async fn message(
     context: &HttpContext,
-    (arrival, admission): (&Requester, &Admission),
+    (requester, admission): (&Requester, &Admission),
     segment: &str,
     (body, coding): (&mut Incoming, Coding),
 ) -> Result<Reply, ErrorResponse> {
@@ -34,7 +34,7 @@ pub(super) async fn message(
     let payload = Payload::from_json(&text)?;
     // The body took its time, so the rights are checked again.
     context.still(admission)?.check_publish(topic.as_str())?;
-    let origin = Origin::Client(Some(admission.publisher(arrival.client.ip())));
+    let origin = Origin::Client(Some(admission.publisher(requester.client.ip())));
     let published = context
         .ingress
         .submit(origin, &topic, payload, context.clock.now())

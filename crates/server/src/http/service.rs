@@ -267,14 +267,14 @@ fn upgrade(
     transport: Transport,
     counted: &Counted,
 ) -> Response<Full<Bytes>> {
-    let checked = Requester::of(request.extensions()).and_then(|arrival| {
-        let place = arrival.connect(&context.address_limits)?;
+    let checked = Requester::of(request.extensions()).and_then(|requester| {
+        let place = requester.connect(&context.address_limits)?;
         let admission = context.admit(request.headers())?;
         let accepted = handshake::check(request)?.with_compression(context.compression);
         let (variant, response) = (accepted.variant(), accepted.response()?);
-        Ok((arrival, admission, variant, response, place))
+        Ok((requester, admission, variant, response, place))
     });
-    let (arrival, admission, variant, response, place) = match checked {
+    let (requester, admission, variant, response, place) = match checked {
         Ok(checked) => checked,
         Err(refused) => {
             let response = refused.into_response();
@@ -284,8 +284,8 @@ fn upgrade(
     };
     let on_upgrade = hyper::upgrade::on(request);
     if let Some((mut permit, answering)) = counted.take() {
-        if arrival.proxied {
-            permit.hand_to(arrival.client, place);
+        if requester.proxied {
+            permit.hand_to(requester.client, place);
         }
         let (context, kind) = (context.clone(), (transport, variant));
         tokio::task::spawn_local(async move {
