@@ -67,12 +67,12 @@ mod tests {
     fn one_that_takes_long_has_a_round_to_itself() {
         const TASKS: usize = 5;
         let runtime = tokio::runtime::Builder::new_current_thread().build();
-        let (local, turns) = (LocalSet::new(), HttpBudget::default());
+        let (local, http_budget) = (LocalSet::new(), HttpBudget::default());
         let done = Rc::new(Cell::new(0));
         for _ in 0..TASKS {
-            let (turns, done) = (turns.clone(), done.clone());
+            let (http_budget, done) = (http_budget.clone(), done.clone());
             local.spawn_local(async move {
-                turns
+                http_budget
                     .take(async {
                         long();
                         done.set(done.get() + 1);
@@ -90,7 +90,7 @@ mod tests {
                 _ => Poll::Pending,
             }
         });
-        local.block_on(&runtime.expect("a runtime"), turns.lead(looking));
+        local.block_on(&runtime.expect("a runtime"), http_budget.lead(looking));
         assert_eq!(looks, [0, 1, 2, 3, 4, 5]);
     }
 }

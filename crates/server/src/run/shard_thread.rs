@@ -71,15 +71,15 @@ impl ShardPlan {
         // the runtime, which waits for the bulk publications under way.
         let _forgotten = Forgotten(self.id, self.directory.clone());
         let local = LocalSet::new();
-        let turns = HttpBudget::default();
-        local.block_on(&runtime, turns.lead(self.serve(&turns)))
+        let http_budget = HttpBudget::default();
+        local.block_on(&runtime, http_budget.lead(self.serve(&http_budget)))
     }
 
-    async fn serve(self, turns: &HttpBudget) -> io::Result<()> {
+    async fn serve(self, http_budget: &HttpBudget) -> io::Result<()> {
         let mut running = Running::new(self)?;
         loop {
             // A panic ends the sessions of this shard, and nothing else.
-            match AssertUnwindSafe(running.turn(turns)).catch_unwind().await {
+            match AssertUnwindSafe(running.turn(http_budget)).catch_unwind().await {
                 Ok(Ok(ControlFlow::Continue(()))) => {}
                 Ok(Ok(ControlFlow::Break(()))) => return Ok(()),
                 Ok(Err(error)) => return Err(error),
@@ -161,7 +161,7 @@ impl Running {
     }
 
     /// Waits for something to do, and does it. Returns whether to continue.
-    async fn turn(&mut self, turns: &HttpBudget) -> io::Result<ControlFlow<()>> {
+    async fn turn(&mut self, http_budget: &HttpBudget) -> io::Result<ControlFlow<()>> {
         if let Some(leaving) = &self.leaving
             && leaving.is_over(&self.hub, &self.context)
         {
@@ -173,7 +173,7 @@ impl Running {
         tokio::select! {
             command = self.commands.recv() => match command {
                 Some(Command::Serve(stream, peer, permit)) => {
-                    accept(&self.context, turns, (stream, peer), permit);
+                    accept(&self.context, http_budget, (stream, peer), permit);
                     // The connection's own task must run first.
                     return Ok(ControlFlow::Continue(()));
                 }
@@ -260,19 +260,19 @@ async fn until(due: Option<std::time::Instant>) {
 
 fn accept(
     context: &Rc<HttpContext>,
-    turns: &HttpBudget,
+    http_budget: &HttpBudget,
     (stream, peer): (std::net::TcpStream, SocketAddr),
     permit: ConnectionPermit,
 ) {
     match tokio::net::TcpStream::from_std(stream) {
         Ok(stream) => {
-            let (context, turns) = (context.clone(), turns.clone());
+            let (context, http_budget) = (context.clone(), http_budget.clone());
             // It is counted before its task runs, so that a drain that begins meanwhile waits for it.
             let answering = context.shutdown.answer();
             tokio::task::spawn_local(async move {
                 let serving = service::serve(context.clone(), stream, peer, permit, answering);
                 // A panic ends this connection, and all sessions of the shard if it happened in the hub.
-                if AssertUnwindSafe(turns.take(serving))
+                if AssertUnwindSafe(http_budget.take(serving))
                     .catch_unwind()
                     .await
                     .is_err()
