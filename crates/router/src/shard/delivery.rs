@@ -128,7 +128,7 @@ impl Shard {
                 subscriber.prelude.introduce();
             }
             subscriber.after = publication.seq;
-            if subscriber.told.doubt() != publication.doubt {
+            if subscriber.last_status.doubt() != publication.doubt {
                 statuses.push(session, subscriber, publication);
             }
             let length = &mut lengths[session.dialect.index()];

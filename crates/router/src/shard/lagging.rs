@@ -142,7 +142,7 @@ impl SessionMut<'_> {
             match item {
                 Item::Answer(_) | Item::Synced(_) => {}
                 Item::Joined(_) => subscriber.prelude.take_back(!is_planted(Fault::LineageTakenBack)),
-                Item::Status(status) => subscriber.told = status.before,
+                Item::Status(status) => subscriber.last_status = status.before,
                 Item::Gap(gap) if gap.reason != GapReason::Slow => {
                     subscriber.after = gap.to;
                     subscriber.prelude.take_back(gap.introduces);
@@ -206,7 +206,7 @@ impl SessionMut<'_> {
             if subscriber.every || !newer_may_wait || subscriber.after != waiting.publication().seq {
                 return None;
             }
-            if subscriber.told == SourceState::Silent {
+            if subscriber.last_status == SourceState::Silent {
                 return None; // a newer one comes after the `live` of its source
             }
             // The session is not told when a subscription that is behind gets a newer message.

@@ -269,7 +269,7 @@ impl SessionMut<'_> {
             let before = Seq(publication.seq.0 - skips - 1);
             self.introduce(publication.lineage.id, subscriber, before);
         }
-        if subscriber.told.doubt() == publication.doubt {
+        if subscriber.last_status.doubt() == publication.doubt {
             self.push_pulled(publication, sort, skips, introduces);
             return;
         }

@@ -150,11 +150,11 @@ impl SessionMut<'_> {
         (pace, snapshot): (Pace, bool),
         named: Named,
     ) -> Begun {
-        let told = named == Named::ByName;
+        let introduced = named == Named::ByName;
         let Some(left_at) = left_at else {
             let at = cell.attach(self.shard);
             self.slots[cell.id().index()].learn(at.seq, &mut self.counts.ledger);
-            self.join(cell, at.seq, pace, told);
+            self.join(cell, at.seq, pace, introduced);
             if snapshot {
                 self.send_snapshot(cell);
             }
@@ -191,7 +191,7 @@ impl SessionMut<'_> {
                 true
             }
             Resume::Unreachable(all) | Resume::TooMuch(all) => {
-                self.join(cell, at.seq, pace, told);
+                self.join(cell, at.seq, pace, introduced);
                 match cell.kind() {
                     Kind::Event => missed = Some(all).filter(|missed| missed.from <= at.seq),
                     Kind::State | Kind::Book => self.send_snapshot(cell),

@@ -87,7 +87,7 @@ pub(super) struct Subscriber {
     /// How it continues.
     pub(super) prelude: Prelude,
     /// What it was last told about the topic's source.
-    pub(super) told: SourceState,
+    pub(super) last_status: SourceState,
     /// The last message in its outbox, or the position at which its subscription began.
     pub(super) after: Seq,
 }

@@ -42,7 +42,7 @@ impl StatusBytes {
     ) {
         let state = publication.doubt.map_or(SourceState::Live, SourceState::Doubted);
         let bytes = self.get(session.dialect, &publication.lineage.topic, state);
-        let before = std::mem::replace(&mut subscriber.told, state);
+        let before = std::mem::replace(&mut subscriber.last_status, state);
         let topic = publication.lineage.id;
         session
             .outbox
@@ -89,14 +89,14 @@ impl Shard {
     fn tell_all(&mut self, cell: &Arc<TopicCell>, state: SourceState, seq: Seq, now: Micros) -> bool {
         let (topic, mut bytes, mut known) = (cell.id(), StatusBytes::default(), false);
         let comes_back = state == SourceState::Live;
-        let told = match comes_back {
+        let opposite = match comes_back {
             true => SourceState::Silent,
             false => SourceState::Live,
         };
         for subscriber in self.slots[topic.index()].lists_mut().flatten() {
             // A subscriber that knows of a doubt knows that the topic is stale. One that is behind is told on its way
             // to the head.
-            if subscriber.told != told || subscriber.behind {
+            if subscriber.last_status != opposite || subscriber.behind {
                 continue;
             }
             if comes_back && subscriber.after >= seq {
@@ -109,7 +109,7 @@ impl Shard {
             self.rounds.mark(session);
             if session.reader.takes(session.outbox.live_bytes()) {
                 let bytes = bytes.get(session.dialect, cell.topic(), state);
-                let before = std::mem::replace(&mut subscriber.told, state);
+                let before = std::mem::replace(&mut subscriber.last_status, state);
                 session
                     .outbox
                     .push(Item::Status(Box::new(Status { topic, before, bytes })));
@@ -130,7 +130,7 @@ impl SessionMut<'_> {
     /// Tells a subscription that continues from the directory that the source came back, if it did, even if it has
     /// fallen silent again behind messages that are still to come.
     pub(super) fn tell_live(&mut self, cell: &TopicCell, subscriber: &mut Subscriber) {
-        if subscriber.told == SourceState::Silent && cell.stale_since() != Some(subscriber.after) {
+        if subscriber.last_status == SourceState::Silent && cell.stale_since() != Some(subscriber.after) {
             self.tell_one(cell, subscriber, SourceState::Live);
         }
     }
@@ -141,15 +141,15 @@ impl SessionMut<'_> {
         if cell.is_doubted()
             && let Some(newest) = cell.newest().filter(|newest| newest.seq == subscriber.after)
             && let Some(reason) = newest.doubt
-            && subscriber.told.doubt() != Some(reason)
+            && subscriber.last_status.doubt() != Some(reason)
         {
             self.tell_one(cell, subscriber, SourceState::Doubted(reason));
         }
         let since = cell.stale_since();
-        if since.is_some() && subscriber.told == SourceState::Live {
+        if since.is_some() && subscriber.last_status == SourceState::Live {
             self.tell_one(cell, subscriber, SourceState::Silent);
         }
-        if since.is_some() && subscriber.told == SourceState::Silent {
+        if since.is_some() && subscriber.last_status == SourceState::Silent {
             // The shard may not have been told yet.
             let slot = &mut self.slots[cell.id().index()];
             slot.stale_since = slot.stale_since.or(since);
@@ -158,7 +158,7 @@ impl SessionMut<'_> {
 
     fn tell_one(&mut self, cell: &TopicCell, subscriber: &mut Subscriber, state: SourceState) {
         let bytes = status_bytes(self.session.dialect, cell.topic(), state);
-        let (topic, before) = (cell.id(), std::mem::replace(&mut subscriber.told, state));
+        let (topic, before) = (cell.id(), std::mem::replace(&mut subscriber.last_status, state));
         self.session
             .outbox
             .push(Item::Status(Box::new(Status { topic, before, bytes })));

@@ -32,31 +32,43 @@ impl Shard {
         self.patterns
             .matches(cell.topic().as_str(), |expecting: &Expectations| {
                 // A session that named the topic was told its lineage then.
-                let told = expecting.pattern.as_ref().is_some_and(|p| !p.is_wildcard());
-                joining.extend(expecting.sessions.iter().map(|expecting| (*expecting, told)));
+                let introduced = expecting.pattern.as_ref().is_some_and(|p| !p.is_wildcard());
+                joining.extend(
+                    expecting
+                        .sessions
+                        .iter()
+                        .map(|expecting| (*expecting, introduced)),
+                );
             });
-        for (Expecting { session, pace }, told) in joining {
+        for (Expecting { session, pace }, introduced) in joining {
             if self.takes_topic(session, cell) {
-                self.join(session, cell, Seq::ZERO, pace, told);
+                self.join(session, cell, Seq::ZERO, pace, introduced);
             }
         }
     }
 
     /// Adds a pattern of a session, which asks for `pace`, to a topic. A session that is new to the topic gets the
-    /// messages after `after`. `told` says whether its client knows the topic's lineage or will be told it before.
-    pub(super) fn join(&mut self, id: SessionId, cell: &Arc<TopicCell>, after: Seq, pace: Pace, told: bool) {
+    /// messages after `after`. `introduced` says whether its client knows the topic's lineage or will be told it before.
+    pub(super) fn join(
+        &mut self,
+        id: SessionId,
+        cell: &Arc<TopicCell>,
+        after: Seq,
+        pace: Pace,
+        introduced: bool,
+    ) {
         let topic = cell.id();
         let Some(mut it) = self.session_mut(id) else {
             return;
         };
         if it.session.subscriptions.has(topic) {
-            if told {
+            if introduced {
                 it.lineage_told(topic);
             }
             it.session.subscriptions.cover(topic, pace.on(cell.kind()));
             self.refresh_pace(id, topic);
         } else {
-            it.join(cell, after, pace, told);
+            it.join(cell, after, pace, introduced);
         }
     }
 
@@ -263,7 +275,7 @@ impl Shard {
 
 impl SessionMut<'_> {
     /// Begins the subscription to a topic that the session does not have, as [`Shard::join`] says.
-    pub(super) fn join(&mut self, cell: &TopicCell, after: Seq, pace: Pace, told: bool) {
+    pub(super) fn join(&mut self, cell: &TopicCell, after: Seq, pace: Pace, introduced: bool) {
         let (topic, pace) = (cell.id(), pace.on(cell.kind()));
         let slot = &mut self.slots[topic.index()];
         self.counts.ledger.begin(after, slot.head);
@@ -271,8 +283,8 @@ impl SessionMut<'_> {
             session: self.session.id,
             every: pace.is_every(),
             behind: false,
-            prelude: Prelude::new(told),
-            told: SourceState::Live,
+            prelude: Prelude::new(introduced),
+            last_status: SourceState::Live,
             after,
         };
         let place = slot.add(pace.class(), subscriber);
