@@ -59,7 +59,7 @@ impl Hub {
         self.cycle = Cycle::new(Budgets::default());
         self.sockets.gathered = Vec::new();
         self.sockets.pieces = Pieces::default();
-        self.sockets.parting.clear();
+        self.sockets.held.clear();
         self.sockets.panics_later = false;
         self.flush(self.clock.now());
         tracing::error!(

@@ -84,7 +84,7 @@ impl Hub {
                 metrics: parts.metrics,
                 piece_bytes: parts.piece_bytes,
                 auth: parts.auth,
-                parting: Vec::new(),
+                held: Vec::new(),
                 wake: parts.wake,
                 lifecycle: parts.lifecycle,
                 may_panic: parts.may_panic,

@@ -50,8 +50,8 @@ pub(super) struct Sockets {
     /// Most bytes that a slow connection is written at a time.
     pub(super) piece_bytes: usize,
     pub(super) auth: AuthSessions,
-    /// Sessions that have ended and whose subscriptions are being taken out.
-    pub(super) parting: Vec<Parting>,
+    /// The permits of sessions that have ended and whose subscriptions are being taken out.
+    pub(super) held: Vec<HeldPermit>,
     pub(super) wake: Arc<Notify>,
     pub(super) lifecycle: Arc<Lifecycle>,
     /// Whether clients may ask for a panic: `test.panic`.
@@ -59,9 +59,9 @@ pub(super) struct Sockets {
     pub(super) panics_later: bool,
 }
 
-/// A session that has ended, with the places of its connection. They are not free before its subscriptions are taken
-/// out, so nobody leaves more behind than connections may have.
-pub(super) struct Parting {
+/// The permit of a session that has ended. It is not free before the subscriptions are taken out, so nobody leaves more
+/// behind than connections may have.
+pub(super) struct HeldPermit {
     session: SessionId,
     _permit: Option<ConnectionPermit>,
     /// If it ended before its stream had a connection.
@@ -304,7 +304,7 @@ impl Connections for Sockets {
                 Link::Open(socket) => (socket.permit.take(), None),
                 Link::Opening(opening) => (None, Some(opening.clone())),
             };
-            self.parting.push(Parting {
+            self.held.push(HeldPermit {
                 session: id,
                 _permit,
                 _opening,
@@ -321,7 +321,7 @@ impl Connections for Sockets {
     }
 
     fn parted(&mut self, shard: &Shard) {
-        self.parting.retain(|parting| shard.is_parting(parting.session));
+        self.held.retain(|held| shard.is_parting(held.session));
     }
 }
 
