@@ -131,7 +131,7 @@ async fn speak(context: Rc<HttpContext>, transport: HttpStream, client: ClientAd
         .with_upgrades();
     let served = tokio::select! {
         served = takeover.or_served(&mut connection, &exchange) => served,
-        () = context.shutdown.called() => tokio::select! {
+        () = context.shutdown.idle_closes() => tokio::select! {
             biased;
             served = takeover.or_served(&mut connection, &exchange) => served,
             () = tokio::time::sleep(KEPT_LONGER) => {

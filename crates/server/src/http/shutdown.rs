@@ -16,8 +16,8 @@ use tokio::sync::Notify;
 #[derive(Debug)]
 pub(crate) struct HttpShutdown {
     draining: Cell<bool>,
-    over: Cell<bool>,
-    bell: Notify,
+    closing_idle: Cell<bool>,
+    closed_idle: Notify,
     /// The number of times that settings have changed.
     reloads: Cell<u64>,
     /// The number of connections that use HTTP.
@@ -38,8 +38,8 @@ impl HttpShutdown {
     pub(crate) fn new(wake: Arc<Notify>) -> Self {
         Self {
             draining: Cell::new(false),
-            over: Cell::new(false),
-            bell: Notify::new(),
+            closing_idle: Cell::new(false),
+            closed_idle: Notify::new(),
             reloads: Cell::new(0),
             answering: Cell::new(0),
             wake,
@@ -57,22 +57,22 @@ impl HttpShutdown {
     }
 
     /// Ends the connections that wait for a further request after a moment. The others end with their answer.
-    pub(crate) fn call(&self) {
-        if !self.over.replace(true) {
-            self.bell.notify_waiters();
+    pub(crate) fn close_idle(&self) {
+        if !self.closing_idle.replace(true) {
+            self.closed_idle.notify_waiters();
         }
     }
 
     /// Makes the next answer of each existing connection its last one.
-    pub(crate) fn renew(&self) {
+    pub(crate) fn close_after_answer(&self) {
         self.reloads.set(self.reloads.get() + 1);
     }
 
-    /// Waits for the shutdown.
-    pub(crate) async fn called(&self) {
-        if !self.over.get() {
+    /// Waits until idle connections are to be closed.
+    pub(crate) async fn idle_closes(&self) {
+        if !self.closing_idle.get() {
             // On one thread nothing happens between the check and the wait.
-            self.bell.notified().await;
+            self.closed_idle.notified().await;
         }
     }
 

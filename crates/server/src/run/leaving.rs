@@ -43,7 +43,7 @@ impl Leaving {
     /// once the last session has ended.
     pub(crate) fn is_over(&self, hub: &SharedHub, context: &HttpContext) -> bool {
         if hub.borrow().session_count() == 0 {
-            context.shutdown.call();
+            context.shutdown.close_idle();
             if context.shutdown.is_quiet() {
                 return true;
             }

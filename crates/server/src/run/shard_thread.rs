@@ -206,7 +206,7 @@ impl Running {
                 (self.config, self.access) = (config, access);
                 // Connections that use HTTP keep the old settings, and end with their next answer.
                 self.context = Rc::new(self.context.reconfigured(&self.config));
-                self.context.shutdown.renew();
+                self.context.shutdown.close_after_answer();
                 self.hub
                     .borrow_mut()
                     .reconfigure(&self.config, self.access.clone());
