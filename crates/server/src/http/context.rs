@@ -37,7 +37,7 @@ pub(crate) const REFUSED_STATUSES: [&str; 9] =
 
 /// The state that all HTTP tasks of a shard share.
 pub(crate) struct HttpContext {
-    pub(crate) hub: SharedHub,
+    pub(crate) hub: Rc<SharedHub>,
     pub(crate) directory: Arc<Directory>,
     /// The way in for publications.
     pub(super) ingress: Ingress,
@@ -119,7 +119,7 @@ impl HttpContext {
     }
 
     pub(crate) fn new(
-        hub: SharedHub,
+        hub: Rc<SharedHub>,
         config: &Config,
         metrics: Arc<Catalogue>,
         address_limits: Arc<AddressLimits>,

@@ -291,7 +291,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::http::shutdown::HttpShutdown;
-    use crate::hub::HubCell;
+    use crate::hub::SharedHub;
     use crate::hub::tests::{hub, many_topics, open_many, opening};
     use crate::limits::{AddressLimits, LimitRules};
     use crate::ops::labels::LABELS;
@@ -321,7 +321,7 @@ mod tests {
         let catalogue = Catalogue::new(1, "test", &LABELS).expect("a catalogue");
         let rules = LimitRules::of(&config, 100);
         let limits = AddressLimits::new(rules, Clock::start(), catalogue.clone());
-        let hub = Rc::new(HubCell::new(hub(&many_topics())));
+        let hub = Rc::new(SharedHub::new(hub(&many_topics())));
         let shutdown = Rc::new(HttpShutdown::new(Arc::default()));
         Rc::new(HttpContext::new(
             hub,

@@ -1,6 +1,6 @@
 //! What a shard's thread owns: the pure shard, its sockets, its counters; and the cycle that moves bytes between them.
 //!
-//! Single-threaded, [shared](shared::HubCell) by the tasks of the thread. The cycle is the router's; the [sockets](sockets::Sockets)
+//! Single-threaded, [shared](shared::SharedHub) by the tasks of the thread. The cycle is the router's; the [sockets](sockets::Sockets)
 //! are what it runs over here. Nothing in it waits.
 
 mod anew;
@@ -33,7 +33,7 @@ use crate::run::clock::Clock;
 use crate::run::lifecycle::Lifecycle;
 pub(crate) use anew::Anew;
 use connection::{Connection, Link};
-pub(crate) use shared::{HubCell, SharedHub};
+pub(crate) use shared::SharedHub;
 use sockets::Sockets;
 pub(crate) use sse::Opening;
 pub(crate) use stream::Stream;

@@ -1,11 +1,10 @@
 //! A hub as the tasks of its thread share it: by one at a time, and no more once a panic has come out of it.
 //!
 //! No borrow is held across an await. A panic while the hub is borrowed to be changed may leave it half-way through that change.
-//! It is broken then, which its thread is told, and which ends with [`HubCell::begin_anew`].
+//! It is broken then, which its thread is told, and which ends with [`SharedHub::begin_anew`].
 
 use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::ops::{Deref, DerefMut};
-use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
@@ -13,11 +12,8 @@ use tokio::sync::Notify;
 use super::Hub;
 use super::anew::Anew;
 
-/// A hub as the tasks of its thread hold it.
-pub(crate) type SharedHub = Rc<HubCell>;
-
-/// A hub, and whether it can be trusted.
-pub(crate) struct HubCell {
+/// The hub of a thread for its tasks, and whether it can be trusted.
+pub(crate) struct SharedHub {
     hub: RefCell<Hub>,
     broken: Cell<bool>,
     wake: Arc<Notify>,
@@ -26,12 +22,12 @@ pub(crate) struct HubCell {
 /// A hub that is borrowed to be changed.
 pub(crate) struct HubMut<'a> {
     hub: RefMut<'a, Hub>,
-    cell: &'a HubCell,
+    shared: &'a SharedHub,
     /// Whether a panic was under way before.
     panicking: bool,
 }
 
-impl HubCell {
+impl SharedHub {
     pub(crate) fn new(hub: Hub) -> Self {
         Self {
             broken: Cell::new(false),
@@ -47,7 +43,7 @@ impl HubCell {
     pub(crate) fn borrow_mut(&self) -> HubMut<'_> {
         HubMut {
             hub: self.hub.borrow_mut(),
-            cell: self,
+            shared: self,
             panicking: std::thread::panicking(),
         }
     }
@@ -87,7 +83,7 @@ impl DerefMut for HubMut<'_> {
 impl Drop for HubMut<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() && !self.panicking {
-            self.cell.break_off();
+            self.shared.break_off();
         }
     }
 }

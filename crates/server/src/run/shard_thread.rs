@@ -24,7 +24,7 @@ use crate::config::{self, Config, EgressKind};
 use crate::http::HttpContext;
 use crate::http::service;
 use crate::http::shutdown::HttpShutdown;
-use crate::hub::{self, Anew, Hub, HubCell, HubParts, SharedHub};
+use crate::hub::{self, Anew, Hub, HubParts, SharedHub};
 use crate::limits::AddressLimits;
 use crate::net::egress::{self, BYTES_PER_WRITE};
 use crate::net::permit::ConnectionPermit;
@@ -103,7 +103,7 @@ impl Drop for Forgotten {
 
 /// The loop of a shard.
 struct Running {
-    hub: SharedHub,
+    hub: Rc<SharedHub>,
     context: Rc<HttpContext>,
     readiness: Readiness,
     commands: mpsc::Receiver<Command>,
@@ -136,7 +136,7 @@ impl Running {
             lifecycle: plan.lifecycle,
             may_panic: plan.config.test.panic,
         });
-        let hub: SharedHub = Rc::new(HubCell::new(hub));
+        let hub = Rc::new(SharedHub::new(hub));
         let shutdown = Rc::new(HttpShutdown::new(plan.wake.clone()));
         let context = HttpContext::new(
             hub.clone(),
