@@ -139,7 +139,7 @@ impl Check {
                 "the book of {} has more than {BOOK_LEVELS_MAX} levels a side",
                 book.symbol
             );
-            self.found.add(FaultKind::FullBook, spot, &reason);
+            self.found.add(FaultKind::RefusedChange, spot, &reason);
         }
         if let Some((bid, ask)) = crosses {
             let reason = format_args!("the book of {} is crossed: bid {bid}, ask {ask}", book.symbol);
@@ -168,7 +168,7 @@ impl Check {
     #[must_use]
     pub fn counts(&self) -> FaultCounts {
         let mut counts = self.replay.stats().faults;
-        for kind in [FaultKind::FullBook, FaultKind::CrossedBook] {
+        for kind in [FaultKind::RefusedChange, FaultKind::CrossedBook] {
             counts.add(kind, self.found.counts().of(kind));
         }
         counts

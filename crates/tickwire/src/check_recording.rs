@@ -81,7 +81,7 @@ const fn meaning(kind: FaultKind) -> &'static str {
         FaultKind::LateTrade => "a trade after its candle was closed; in no candle",
         FaultKind::StaleQuote => "best quotes that came before, or too late; left out",
         FaultKind::SecondStream => "the same from another kind of stream; left out",
-        FaultKind::FullBook => "a change that a full book does not take",
+        FaultKind::RefusedChange => "a change that a full book does not take",
         FaultKind::CrossedBook => "the best bid is not below the best ask; the book is stale meanwhile",
     }
 }

@@ -37,8 +37,8 @@ pub enum FaultKind {
     StaleQuote,
     /// A second kind of stream carries the same trades or the same book. The line was dropped.
     SecondStream,
-    /// The broker refused a change, since the book would have too many levels or take too much memory.
-    FullBook,
+    /// The broker refused a change of a book, for example one that would give the book too many levels or take too much memory.
+    RefusedChange,
     /// The best bid of a book reached its best ask. Only the check of a recording looks for this.
     CrossedBook,
 }
@@ -57,7 +57,7 @@ impl FaultKind {
         Self::LateTrade,
         Self::StaleQuote,
         Self::SecondStream,
-        Self::FullBook,
+        Self::RefusedChange,
         Self::CrossedBook,
     ];
 
@@ -87,7 +87,7 @@ impl FaultKind {
             Self::LateTrade => "late_trade",
             Self::StaleQuote => "stale_quote",
             Self::SecondStream => "second_stream",
-            Self::FullBook => "full_book",
+            Self::RefusedChange => "full_book",
             Self::CrossedBook => "crossed_book",
         }
     }

@@ -184,7 +184,7 @@ impl FeedPlan {
         if published.is_err() && cell.kind() == Kind::Book {
             // The refused change is missing in the book.
             cell.doubt(StaleReason::Hole);
-            self.count(FaultKind::FullBook, 1);
+            self.count(FaultKind::RefusedChange, 1);
         }
         published
     }
