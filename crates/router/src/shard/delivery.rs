@@ -76,7 +76,7 @@ impl Shard {
         }
         let handed = self.hand_all(publication, None);
         self.lag_overfull(now);
-        handed + self.offer_rated(publication, now)
+        handed + self.hand_rated(publication, now)
     }
 
     /// Puts a publication into the outboxes of its topic's subscribers: those without a limited rate, or those in the
@@ -181,7 +181,7 @@ impl Shard {
             }
         }
         if let Some(newest) = cell.newest() {
-            self.offer_rated(&newest, now);
+            self.hand_rated(&newest, now);
         }
         self.slots[topic.index()].len()
     }

@@ -65,9 +65,9 @@ impl RateTimers {
 }
 
 impl Shard {
-    /// Offers a new message to the classes of a topic: those without a running timer get it now. Returns the number of
+    /// Hands a new message to the classes of a topic: those without a running timer get it now. Returns the number of
     /// deliveries.
-    pub(super) fn offer_rated(&mut self, publication: &Arc<Publication>, now: Micros) -> usize {
+    pub(super) fn hand_rated(&mut self, publication: &Arc<Publication>, now: Micros) -> usize {
         let topic = publication.lineage.id;
         let mut handed = 0;
         for index in 0..self.slots[topic.index()].rated.len() {

@@ -65,15 +65,15 @@ impl Shard {
     /// [`Self::writable`] was called for it. So a caller that collects a batch has each session once.
     pub fn next_dirty(&mut self) -> Option<SessionId> {
         while let Some(id) = self.rounds.next() {
-            if self.offer(id) {
+            if self.prepare(id) {
                 return Some(id);
             }
         }
         None
     }
 
-    /// Offers a dirty session its waiting messages. Returns whether there are any.
-    fn offer(&mut self, id: SessionId) -> bool {
+    /// Prepares what a dirty session has to write, which pulls in what there is room for. Returns whether there is any.
+    fn prepare(&mut self, id: SessionId) -> bool {
         // An earlier session with this number may have been entered.
         let session = self.sessions.get_mut(id);
         let Some(session) = session.filter(|session| session.writing == Writing::Dirty) else {
