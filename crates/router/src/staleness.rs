@@ -28,7 +28,7 @@ pub(crate) struct Look {
     pub(crate) due: Micros,
     pub(crate) topic: TopicId,
     pub(crate) after_ms: u64,
-    /// The generation of the rules that it was entered by. After the rules were replaced it has no effect.
+    /// The generation of the rules by which it is checked. After the rules were replaced it has no effect.
     pub(crate) rules: u32,
 }
 
@@ -57,7 +57,7 @@ impl Staleness {
         staleness
     }
 
-    /// Replaces the rules by `rules`. Afterwards no topic has a check; the caller enters each of them again.
+    /// Replaces the rules by `rules`. Afterwards no topic has a check; the caller has each of them watched again.
     pub(crate) fn replace(&self, rules: Vec<StaleRule>) {
         let mut looks = self.lock();
         looks.rules = rules;
@@ -70,8 +70,8 @@ impl Staleness {
         self.looks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enters a new topic, if there is a rule for it.
-    pub(crate) fn enter(&self, topic: TopicId, name: &str) {
+    /// Has a topic checked, if there is a rule for it.
+    pub(crate) fn watch(&self, topic: TopicId, name: &str) {
         let mut looks = self.lock();
         if let Some(rule) = looks.rules.iter().find(|rule| rule.pattern.matches(name)) {
             let look = Look {
@@ -96,7 +96,7 @@ impl Staleness {
         self.lock().heap.peek().map(|Reverse(look)| look.due)
     }
 
-    /// Enters a check again, unless the rules were replaced meanwhile.
+    /// Plans a check again, unless the rules were replaced meanwhile.
     pub(crate) fn again(&self, look: Look) {
         let mut looks = self.lock();
         if look.rules == looks.replaced {

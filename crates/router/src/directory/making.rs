@@ -79,7 +79,7 @@ impl Directory {
             return Ok(cell); // another thread was faster
         }
         let cell = self.next_cell(&topics, None, topic)?;
-        self.enter(&mut topics, None, &cell);
+        self.add_topic(&mut topics, None, &cell);
         Ok(cell)
     }
 
@@ -103,7 +103,7 @@ impl Directory {
             // No other thread has the cell yet. A shard that finds the message in its queue before the topic can be
             // found waits for the list of topics.
             let published = cell.publish(payload, now, &self.queues)?;
-            self.enter(&mut topics, publisher, &cell);
+            self.add_topic(&mut topics, publisher, &cell);
             drop(topics);
             published
         };
@@ -154,12 +154,12 @@ impl Directory {
     }
 
     /// Puts the new cell into the list: from now on the topic exists.
-    fn enter(&self, topics: &mut Topics, publisher: Option<Publisher>, cell: &Arc<TopicCell>) {
+    fn add_topic(&self, topics: &mut Topics, publisher: Option<Publisher>, cell: &Arc<TopicCell>) {
         if let Some(publisher) = publisher {
             *topics.made_by.entry(publisher).or_default() += 1;
         }
         topics.by_id.push(cell.clone());
-        self.staleness.enter(cell.id(), cell.topic().as_str());
+        self.staleness.watch(cell.id(), cell.topic().as_str());
         topics.tree.insert(cell.topic(), cell.id());
         self.by_name.insert(cell.topic().clone(), cell.clone());
     }

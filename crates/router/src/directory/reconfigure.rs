@@ -25,7 +25,7 @@ impl Directory {
         *self.kinds.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(kinds);
         self.staleness.replace(stale_rules);
         for cell in &topics.by_id {
-            self.staleness.enter(cell.id(), cell.topic().as_str());
+            self.staleness.watch(cell.id(), cell.topic().as_str());
         }
     }
 }

@@ -103,7 +103,7 @@ impl Subscriptions {
     }
 
     /// Adds a pattern that it does not have.
-    pub(crate) fn enter(&mut self, pattern: Pattern, sub: PatternSub) {
+    pub(crate) fn add_pattern(&mut self, pattern: Pattern, sub: PatternSub) {
         if sub.indexed {
             self.pattern_tokens += pattern.tokens().count();
         }

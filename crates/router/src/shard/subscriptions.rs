@@ -194,7 +194,7 @@ impl Shard {
             let cell = self.directory.find(pattern.as_str());
             cell.map_or_else(|| pattern.clone(), |cell| cell.topic().clone().into())
         };
-        session.subscriptions.enter(shared, sub);
+        session.subscriptions.add_pattern(shared, sub);
     }
 
     pub(super) fn unexpect(&mut self, id: SessionId, pattern: &Pattern) {
