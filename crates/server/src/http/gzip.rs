@@ -21,7 +21,7 @@ use super::{coding, etag};
 /// Answers with fewer bytes are not encoded.
 const ANSWER_BYTES_MIN: u64 = 1024;
 /// The number of bytes that are encoded or decoded at once.
-const PIECE_BYTES: usize = 32 * 1024;
+const CHUNK_BYTES: usize = 32 * 1024;
 /// The window of DEFLATE, as a power of 2: the largest one.
 const WINDOW_BITS: u8 = 15;
 
@@ -65,7 +65,7 @@ impl Decoder {
         let room = (self.bytes_max + 1).saturating_sub(whole.len());
         let (read, written, made) = (self.inflate.total_in(), self.inflate.total_out(), whole.len());
         // The room is limited here, because a vector grows by as much as it holds and so may have more.
-        whole.resize(made + room.min(PIECE_BYTES), 0);
+        whole.resize(made + room.min(CHUNK_BYTES), 0);
         let status = self
             .inflate
             .decompress(coded, &mut whole[made..], FlushDecompress::None)
@@ -137,7 +137,7 @@ impl Encoder {
     async fn encode(&self, plain: &Bytes) -> io::Result<Option<Vec<u8>>> {
         let _turn = self.0.acquire().await.map_err(io::Error::other)?;
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        for piece in plain.chunks(PIECE_BYTES) {
+        for piece in plain.chunks(CHUNK_BYTES) {
             encoder.write_all(piece)?;
             tokio::task::yield_now().await;
         }
@@ -169,16 +169,16 @@ mod tests {
     /// A vector that grows has room for as much again as it holds.
     #[test]
     fn no_more_than_a_piece_is_decoded_at_once_whatever_room_there_is() {
-        let coded = gzip(&[0; 40 * PIECE_BYTES]);
-        let (mut decoder, mut left) = (Decoder::new(100 * PIECE_BYTES), &coded[..]);
-        let mut whole = Vec::with_capacity(100 * PIECE_BYTES);
+        let coded = gzip(&[0; 40 * CHUNK_BYTES]);
+        let (mut decoder, mut left) = (Decoder::new(100 * CHUNK_BYTES), &coded[..]);
+        let mut whole = Vec::with_capacity(100 * CHUNK_BYTES);
         while !left.is_empty() {
             let before = whole.len();
             decoder.decode(&mut left, &mut whole).expect("it is gzip");
-            assert!(whole.len() - before <= PIECE_BYTES, "{}", whole.len() - before);
+            assert!(whole.len() - before <= CHUNK_BYTES, "{}", whole.len() - before);
         }
-        assert_eq!(whole.len(), 40 * PIECE_BYTES);
-        let (mut decoder, mut whole) = (Decoder::new(5), Vec::with_capacity(PIECE_BYTES));
+        assert_eq!(whole.len(), 40 * CHUNK_BYTES);
+        let (mut decoder, mut whole) = (Decoder::new(5), Vec::with_capacity(CHUNK_BYTES));
         assert_eq!(
             decoder.decode(&mut &coded[..], &mut whole),
             Err(GzipError::TooLarge(5))

@@ -22,7 +22,7 @@ use super::unreadable;
 use crate::net::tls::HttpStream;
 
 /// The number of bytes that are read at once.
-const PIECE_BYTES: usize = 8 * 1024;
+const CHUNK_BYTES: usize = 8 * 1024;
 
 #[derive(Debug, Default)]
 struct State {
@@ -174,8 +174,8 @@ impl Read for Progress {
         context: &mut Context<'_>,
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut piece = [0; PIECE_BYTES];
-        let length = buffer.remaining().min(PIECE_BYTES);
+        let mut piece = [0; CHUNK_BYTES];
+        let length = buffer.remaining().min(CHUNK_BYTES);
         let mut piece = ReadBuf::new(&mut piece[..length]);
         ready!(Pin::new(&mut self.io).poll_read(context, piece.unfilled()))?;
         if !piece.filled().is_empty() {

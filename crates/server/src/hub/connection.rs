@@ -38,11 +38,11 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// The most bytes that it is written at a time. If it was full, it is written in pieces of `piece_bytes`, so that few
+    /// The most bytes that it is written at a time. If it was full, it is written `slow_write_bytes` at a time, so that few
     /// bytes wait in the kernel.
-    pub(super) fn bytes_max(&self, piece_bytes: usize) -> usize {
+    pub(super) fn bytes_max(&self, slow_write_bytes: usize) -> usize {
         match self.line.slow {
-            true => piece_bytes,
+            true => slow_write_bytes,
             false => BYTES_PER_WRITE,
         }
     }

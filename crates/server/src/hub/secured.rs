@@ -50,7 +50,7 @@ impl Sockets {
     /// Writes what waits for a session. What the socket took, the shard knows by then.
     pub(super) fn encrypt(&mut self, shard: &mut Shard, id: SessionId) -> io::Result<Wrote> {
         let bytes_max = match open_of(&mut self.links, id) {
-            Some(socket) => socket.bytes_max(self.piece_bytes),
+            Some(socket) => socket.bytes_max(self.slow_write_bytes),
             None => return Ok(Wrote::All(0)),
         };
         let record_bytes = bytes_max.min(RECORD_BYTES);

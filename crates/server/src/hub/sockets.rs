@@ -48,7 +48,7 @@ pub(super) struct Sockets {
     pub(super) pieces: Pieces,
     pub(super) metrics: LocalMetrics,
     /// Most bytes that a slow connection is written at a time.
-    pub(super) piece_bytes: usize,
+    pub(super) slow_write_bytes: usize,
     pub(super) auth: AuthSessions,
     /// The permits of sessions that have ended and whose subscriptions are being taken out.
     pub(super) held: Vec<HeldPermit>,
@@ -186,7 +186,7 @@ impl Connections for Sockets {
     }
 
     fn offer(&mut self, shard: &mut Shard, id: SessionId, _now: Micros) -> io::Result<Offer> {
-        let piece_bytes = self.piece_bytes;
+        let slow_write_bytes = self.slow_write_bytes;
         let Some(socket) = self.open_mut(id) else {
             return Ok(Offer::Batched);
         };
@@ -194,7 +194,7 @@ impl Connections for Sockets {
             (Stream::Tls(_), _) => return Ok(Offer::Written(self.encrypt(shard, id))),
             (Stream::Plain(_), Protocol::WebSocket(_)) => {}
             (Stream::Plain(_), Protocol::Sse(_)) => {
-                let bytes_max = socket.bytes_max(piece_bytes);
+                let bytes_max = socket.bytes_max(slow_write_bytes);
                 self.put_together(shard, id, bytes_max);
             }
         }
@@ -214,7 +214,7 @@ impl Connections for Sockets {
                 stream,
                 outbox,
                 instead: socket.line.offered(&self.pieces),
-                bytes_max: socket.bytes_max(self.piece_bytes),
+                bytes_max: socket.bytes_max(self.slow_write_bytes),
             })
         });
         let ready: Vec<Outgoing<'_>> = ready.collect();

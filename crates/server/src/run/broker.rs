@@ -571,7 +571,7 @@ mod tests {
             egress,
             metrics: common.catalogue.local(),
             frame_limits: hub::frame_limits(&common.config),
-            piece_bytes: 1_024,
+            slow_write_bytes: 1_024,
             auth: AuthSessions::new(common.access.clone(), common.clock, common.catalogue.clone()),
             wake: common.wakes[0].clone(),
             lifecycle: common.lifecycle.clone(),

@@ -37,7 +37,7 @@ use crate::run::leaving::Leaving;
 use crate::run::lifecycle::Lifecycle;
 
 /// The least number of bytes that a slow connection is offered at a time.
-const PIECE_BYTES_MIN: usize = 2 * 1024;
+const SLOW_WRITE_BYTES_MIN: usize = 2 * 1024;
 
 /// Everything that a shard's thread needs. It is made on another thread.
 pub(crate) struct ShardPlan {
@@ -130,7 +130,7 @@ impl Running {
             egress,
             metrics: plan.metrics,
             frame_limits: hub::frame_limits(&plan.config),
-            piece_bytes: piece_bytes(&plan.config.socket),
+            slow_write_bytes: slow_write_bytes(&plan.config.socket),
             auth: AuthSessions::new(plan.access.clone(), plan.clock, plan.catalogue.clone()),
             wake: plan.wake.clone(),
             lifecycle: plan.lifecycle,
@@ -246,9 +246,9 @@ impl Running {
 
 /// The most bytes that a slow connection is written at a time: about as many as the kernel then takes before it has
 /// enough.
-fn piece_bytes(socket: &config::SocketSettings) -> usize {
+fn slow_write_bytes(socket: &config::SocketSettings) -> usize {
     let half = usize::try_from(socket.notsent_lowat_bytes / 2).unwrap_or(BYTES_PER_WRITE);
-    half.clamp(PIECE_BYTES_MIN, BYTES_PER_WRITE)
+    half.clamp(SLOW_WRITE_BYTES_MIN, BYTES_PER_WRITE)
 }
 
 async fn until(due: Option<std::time::Instant>) {
