@@ -94,23 +94,23 @@ impl Caller {
         head: &Parts,
     ) -> Result<Self, ErrorResponse> {
         let requester = Requester::of(&head.extensions)?;
-        let address_limits = &context.address_limits;
+        let connection_limits = &context.connection_limits;
         let place = match asked {
-            Asked::Events => requester.connect(address_limits)?,
+            Asked::Events => requester.connect(connection_limits)?,
             Asked::Publish(_) => {
-                requester.ask_to_publish(address_limits)?;
+                requester.ask_to_publish(connection_limits)?;
                 None
             }
             Asked::Read(_) | Asked::Methods(_) | Asked::Nothing(_) => {
-                requester.ask(address_limits)?;
+                requester.ask(connection_limits)?;
                 None
             }
         };
         let admitted = context.admit(&head.headers);
         if let Asked::Publish(_) = asked {
             match &admitted {
-                Ok(admission) => requester.publish(address_limits, admission)?,
-                Err(_) => requester.charge_refused_publish(address_limits),
+                Ok(admission) => requester.publish(connection_limits, admission)?,
+                Err(_) => requester.charge_refused_publish(connection_limits),
             }
         }
         Ok(Self {
@@ -127,7 +127,7 @@ impl Caller {
         context: &HttpContext,
         outcome: Result<T, ErrorResponse>,
     ) -> Result<T, ErrorResponse> {
-        outcome.inspect_err(|_| self.requester.charge_refused_publish(&context.address_limits))
+        outcome.inspect_err(|_| self.requester.charge_refused_publish(&context.connection_limits))
     }
 }
 
@@ -148,12 +148,12 @@ async fn encode(context: &HttpContext, head: &Parts, response: Reply) -> Result<
     if let Some(coded) = gzip::of_answer(&context.encoder, &head.headers, &answer).await {
         let requester = Requester::of(&head.extensions)?;
         requester.charge_coding(
-            &context.address_limits,
+            &context.connection_limits,
             usize::try_from(plain_bytes).unwrap_or(usize::MAX),
         );
         // The place of the plain answer is freed first.
         *answer.body_mut() = Full::default();
-        gzip::replace(&mut answer, requester.hold(&context.address_limits, coded)?);
+        gzip::replace(&mut answer, requester.hold(&context.connection_limits, coded)?);
     }
     Ok(reply::whole(answer))
 }
@@ -161,7 +161,7 @@ async fn encode(context: &HttpContext, head: &Parts, response: Reply) -> Result<
 /// Answers a browser's preflight: it says what its page may request. The browser does not send the page's token with
 /// it.
 fn preflight(context: &HttpContext, endpoint: Endpoint, head: &Parts) -> Result<Reply, ErrorResponse> {
-    Requester::of(&head.extensions)?.ask(&context.address_limits)?;
+    Requester::of(&head.extensions)?.ask(&context.connection_limits)?;
     context.admit_page(&head.headers)?;
     if !endpoint.exists() {
         return Err(nothing_at(&head.uri));

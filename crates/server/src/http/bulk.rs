@@ -64,11 +64,11 @@ pub(super) async fn lines(
     let is_coded = coding == Coding::Gzip;
     if is_coded {
         // A compressed body may be long, so it costs more than a publication.
-        requester.ask(&context.address_limits)?;
+        requester.ask(&context.connection_limits)?;
     }
     let charge = |bytes| {
         if is_coded {
-            requester.charge_coding(&context.address_limits, bytes);
+            requester.charge_coding(&context.connection_limits, bytes);
         }
     };
     let (room, within) = (&context.bulk.room, context.limits.bulk_within);
@@ -102,7 +102,7 @@ pub(super) async fn lines(
         Ok((published, stopped)) => {
             // The first was paid for with the request. Those before a line that was refused are published, too.
             let more = published.saturating_sub(1);
-            requester.charge_publishes(&context.address_limits, admission, more);
+            requester.charge_publishes(&context.connection_limits, admission, more);
             stopped.map(|()| reply::json(&Receipt { published }))
         }
         Err(error) => {

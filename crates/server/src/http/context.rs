@@ -18,7 +18,7 @@ use crate::auth::Admission;
 use crate::config::{Config, TestOnly};
 use crate::http::shutdown::HttpShutdown;
 use crate::hub::SharedHub;
-use crate::limits::AddressLimits;
+use crate::limits::ConnectionLimits;
 use crate::net::tls::TlsStore;
 use crate::run::clock::Clock;
 use crate::run::lifecycle::Lifecycle;
@@ -44,7 +44,7 @@ pub(crate) struct HttpContext {
     pub(crate) clock: Clock,
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) metrics: Arc<Catalogue>,
-    pub(crate) address_limits: Arc<AddressLimits>,
+    pub(crate) connection_limits: Arc<ConnectionLimits>,
     pub(super) bulk: BulkPlaces,
     pub(super) encoder: Encoder,
     pub(crate) limits: HttpLimits,
@@ -122,7 +122,7 @@ impl HttpContext {
         hub: Rc<SharedHub>,
         config: &Config,
         metrics: Arc<Catalogue>,
-        address_limits: Arc<AddressLimits>,
+        connection_limits: Arc<ConnectionLimits>,
         shutdown: Rc<HttpShutdown>,
     ) -> Self {
         let (ingress, clock, lifecycle) = {
@@ -136,7 +136,7 @@ impl HttpContext {
             clock,
             lifecycle,
             metrics,
-            address_limits,
+            connection_limits,
             bulk: BulkPlaces::new(),
             encoder: Encoder::default(),
             limits: HttpLimits::new(config),
@@ -157,7 +157,7 @@ impl HttpContext {
             clock: self.clock,
             lifecycle: self.lifecycle.clone(),
             metrics: self.metrics.clone(),
-            address_limits: self.address_limits.clone(),
+            connection_limits: self.connection_limits.clone(),
             bulk: self.bulk.clone(),
             encoder: self.encoder.clone(),
             limits: HttpLimits::new(config),

@@ -36,8 +36,8 @@ pub(crate) async fn identify(
     stream: &TcpStream,
     permit: &mut ConnectionPermit,
 ) -> Result<(), NotServed> {
-    let address_limits = &context.address_limits;
-    let trust = &address_limits.rules().trust;
+    let connection_limits = &context.connection_limits;
+    let trust = &connection_limits.rules().trust;
     if !trust.proxy_header || !trust.covers(permit.client().ip()) {
         return Ok(());
     }
@@ -46,11 +46,11 @@ pub(crate) async fn identify(
     let source = read
         .map_err(|_| NotServed::Late(within.as_millis()))
         .and_then(|read| Ok(read?))
-        .inspect_err(|_| address_limits.nameless())?;
+        .inspect_err(|_| connection_limits.nameless())?;
     let Source::Client(client) = source else {
         return Ok(());
     };
-    match address_limits.connect(client.ip()) {
+    match connection_limits.connect(client.ip()) {
         Ok(place) => {
             permit.hand_to(client.into(), place);
             Ok(())
@@ -77,7 +77,7 @@ pub(crate) fn locate<B>(
     (peer, allowance): (ClientAddr, HttpAllowance),
     mut request: Request<B>,
 ) -> Request<B> {
-    let trust = &context.address_limits.rules().trust;
+    let trust = &context.connection_limits.rules().trust;
     let requester = Requester {
         client: trust.client_of(request.headers(), peer),
         proxied: trust.covers(peer.ip()),

@@ -6,7 +6,7 @@ use hyper::http::Extensions;
 
 use super::ErrorResponse;
 use crate::auth::{Admission, Holder};
-use crate::limits::{AddressLimits, AddressSlot, HttpAllowance, HttpPublisher, TurnedAway, WaitingAnswer};
+use crate::limits::{AddressSlot, ConnectionLimits, HttpAllowance, HttpPublisher, TurnedAway, WaitingAnswer};
 use crate::net::proxied::ClientAddr;
 
 /// Bytes of gzip that cost as much as a look at one topic. So a quarter of a megabyte costs as much as a request.
@@ -35,46 +35,46 @@ impl Requester {
     /// connection.
     pub(crate) fn connect(
         &self,
-        address_limits: &AddressLimits,
+        connection_limits: &ConnectionLimits,
     ) -> Result<Option<AddressSlot>, ErrorResponse> {
         let connected = match self.own() {
-            None => address_limits.connect(self.client.ip()),
-            Some(own) => address_limits
+            None => connection_limits.connect(self.client.ip()),
+            Some(own) => connection_limits
                 .admit_handshake(self.client.ip(), own)
                 .map(|()| None),
         };
-        connected.map_err(|why| self.refused(address_limits, why))
+        connected.map_err(|why| self.refused(connection_limits, why))
     }
 
     /// Admits a request to publish, unless too many of the client's publications were refused.
-    pub(super) fn ask_to_publish(&self, address_limits: &AddressLimits) -> Result<(), ErrorResponse> {
-        let checked = address_limits.check_refused_publishes(self.client.ip());
-        checked.map_err(|why| self.refused(address_limits, why))
+    pub(super) fn ask_to_publish(&self, connection_limits: &ConnectionLimits) -> Result<(), ErrorResponse> {
+        let checked = connection_limits.check_refused_publishes(self.client.ip());
+        checked.map_err(|why| self.refused(connection_limits, why))
     }
 
     /// Takes one publication from the rate of the client, which was admitted with `admission`.
     pub(super) fn publish(
         &self,
-        address_limits: &AddressLimits,
+        connection_limits: &ConnectionLimits,
         admission: &Admission,
     ) -> Result<(), ErrorResponse> {
-        let spent = address_limits.publish(&self.publisher(admission));
-        spent.map_err(|why| self.refused(address_limits, why))
+        let spent = connection_limits.publish(&self.publisher(admission));
+        spent.map_err(|why| self.refused(connection_limits, why))
     }
 
     /// Charges the client for `count` more publications.
     pub(super) fn charge_publishes(
         &self,
-        address_limits: &AddressLimits,
+        connection_limits: &ConnectionLimits,
         admission: &Admission,
         count: usize,
     ) {
-        address_limits.charge_publishes(&self.publisher(admission), count);
+        connection_limits.charge_publishes(&self.publisher(admission), count);
     }
 
     /// Charges the client for a refused publication.
-    pub(super) fn charge_refused_publish(&self, address_limits: &AddressLimits) {
-        address_limits.charge_refused_publish(self.client.ip());
+    pub(super) fn charge_refused_publish(&self, connection_limits: &ConnectionLimits) {
+        connection_limits.charge_refused_publish(self.client.ip());
     }
 
     fn publisher(&self, admission: &Admission) -> HttpPublisher {
@@ -86,28 +86,28 @@ impl Requester {
     }
 
     /// Takes one request from the client's rate.
-    pub(super) fn ask(&self, address_limits: &AddressLimits) -> Result<(), ErrorResponse> {
-        let spent = address_limits.ask(self.client.ip(), self.own());
-        spent.map_err(|why| self.refused(address_limits, why))
+    pub(super) fn ask(&self, connection_limits: &ConnectionLimits) -> Result<(), ErrorResponse> {
+        let spent = connection_limits.ask(self.client.ip(), self.own());
+        spent.map_err(|why| self.refused(connection_limits, why))
     }
 
     /// Charges the client for `visits` looks at topics.
-    pub(super) fn charge_visits(&self, address_limits: &AddressLimits, visits: usize) {
-        address_limits.charge_visits(self.client.ip(), self.own(), visits);
+    pub(super) fn charge_visits(&self, connection_limits: &ConnectionLimits, visits: usize) {
+        connection_limits.charge_visits(self.client.ip(), self.own(), visits);
     }
 
     /// Charges the client for `bytes` that were encoded or decoded for it.
-    pub(super) fn charge_coding(&self, address_limits: &AddressLimits, bytes: usize) {
-        self.charge_visits(address_limits, bytes / CODED_BYTES_PER_VISIT);
+    pub(super) fn charge_coding(&self, connection_limits: &ConnectionLimits, bytes: usize) {
+        self.charge_visits(connection_limits, bytes / CODED_BYTES_PER_VISIT);
     }
 
     /// Reserves a place for `answer` among the waiting answers until the client has taken it or is gone.
     pub(super) fn hold(
         &self,
-        address_limits: &AddressLimits,
+        connection_limits: &ConnectionLimits,
         answer: Vec<u8>,
     ) -> Result<Bytes, ErrorResponse> {
-        let place = address_limits.hold_answer(self.client.ip(), answer.len())?;
+        let place = connection_limits.hold_answer(self.client.ip(), answer.len())?;
         Ok(match place {
             None => answer.into(),
             // The spare room of a vector would not be counted, so it is given up.
@@ -124,9 +124,12 @@ impl Requester {
     }
 
     /// The answer to a client that the limits refuse. It closes the connection if requests went on after such answers.
-    fn refused(&self, address_limits: &AddressLimits, why: TurnedAway) -> ErrorResponse {
+    fn refused(&self, connection_limits: &ConnectionLimits, why: TurnedAway) -> ErrorResponse {
         let mut response = ErrorResponse::from(why);
-        if self.own().is_some_and(|own| address_limits.is_worn_out_by(own)) {
+        if self
+            .own()
+            .is_some_and(|own| connection_limits.is_worn_out_by(own))
+        {
             let close = HeaderValue::from_static("close");
             response.headers.push((CONNECTION, close));
         }

@@ -268,7 +268,7 @@ fn upgrade(
     counted: &Counted,
 ) -> Response<Full<Bytes>> {
     let checked = Requester::of(request.extensions()).and_then(|requester| {
-        let place = requester.connect(&context.address_limits)?;
+        let place = requester.connect(&context.connection_limits)?;
         let admission = context.admit(request.headers())?;
         let accepted = handshake::check(request)?.with_compression(context.compression);
         let (variant, response) = (accepted.variant(), accepted.response()?);
@@ -327,7 +327,7 @@ fn take_over(
         .downcast::<Progress>()
         .map_err(|_| std::io::Error::other("not the transport that was served"))?;
     let stream = Stream::of(parts.io.into_inner())?;
-    let visits = context.address_limits.visits(permit.client().ip());
+    let visits = context.connection_limits.visits(permit.client().ip());
     let mut hub = context.hub.borrow_mut();
     let id = hub.adopt(
         stream,

@@ -115,7 +115,7 @@ pub(super) async fn open(
         Version::HTTP_10 => Framing::Bare,
         _ => Framing::Chunked,
     };
-    let visits = context.address_limits.visits(requester.client.ip());
+    let visits = context.connection_limits.visits(requester.client.ip());
     let id =
         context
             .hub
@@ -293,7 +293,7 @@ mod tests {
     use crate::http::shutdown::HttpShutdown;
     use crate::hub::SharedHub;
     use crate::hub::tests::{hub, many_topics, open_many, opening};
-    use crate::limits::{AddressLimits, LimitRules};
+    use crate::limits::{ConnectionLimits, LimitRules};
     use crate::ops::labels::LABELS;
     use crate::run::clock::Clock;
 
@@ -320,7 +320,7 @@ mod tests {
         let config = Config::default();
         let catalogue = Catalogue::new(1, "test", &LABELS).expect("a catalogue");
         let rules = LimitRules::of(&config, 100);
-        let limits = AddressLimits::new(rules, Clock::start(), catalogue.clone());
+        let limits = ConnectionLimits::new(rules, Clock::start(), catalogue.clone());
         let hub = Rc::new(SharedHub::new(hub(&many_topics())));
         let shutdown = Rc::new(HttpShutdown::new(Arc::default()));
         Rc::new(HttpContext::new(

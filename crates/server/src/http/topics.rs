@@ -35,7 +35,7 @@ pub(super) fn value(call: Call<'_>) -> Result<Reply, ErrorResponse> {
         (response, etag.header_as_named(headers))
     } else {
         let value = publication.json(DataOp::Snapshot).to_vec();
-        let value = call.requester.hold(&context.address_limits, value)?;
+        let value = call.requester.hold(&context.connection_limits, value)?;
         (reply::json_text(value), etag.header())
     };
     if let Some(tag) = tag {
@@ -73,7 +73,7 @@ pub(super) fn history(call: Call<'_>) -> Result<Reply, ErrorResponse> {
         body.extend_from_slice(update);
     }
     body.extend_from_slice(b"]}");
-    let body = call.requester.hold(&context.address_limits, body)?;
+    let body = call.requester.hold(&context.connection_limits, body)?;
     Ok(reply::json_text(body))
 }
 
@@ -96,7 +96,7 @@ pub(super) async fn list(call: Call<'_>) -> Result<Reply, ErrorResponse> {
         .map_err(Refusal::from)?;
     let limit = query.count("limit", TOPICS_PAGE, TOPICS_PAGE_MAX)?;
     if pattern.as_topic().is_none() {
-        requester.charge_visits(&context.address_limits, context.directory.topic_count());
+        requester.charge_visits(&context.connection_limits, context.directory.topic_count());
     }
     let cells = first_by_name(
         &context.directory,
@@ -126,7 +126,7 @@ pub(super) async fn list(call: Call<'_>) -> Result<Reply, ErrorResponse> {
         topics: topics.collect(),
         next,
     });
-    let listing = requester.hold(&context.address_limits, listing)?;
+    let listing = requester.hold(&context.connection_limits, listing)?;
     Ok(reply::json_text(listing))
 }
 

@@ -1,7 +1,7 @@
 //! Limits of the process and of each address on connections, handshakes and HTTP requests; and which proxies are
 //! trusted.
 //!
-//! The broker has one [`AddressLimits`], which the acceptor and the shards share. It is asked once per connection,
+//! The broker has one [`ConnectionLimits`], which the acceptor and the shards share. It is asked once per connection,
 //! handshake or HTTP request, never per delivery. The rules can be replaced while the broker runs: accepted connections
 //! stay.
 
@@ -91,7 +91,7 @@ pub(crate) struct HttpPublisher {
 
 /// Decides whether a connection, a handshake or a request of an address is accepted, and counts accepted ones.
 #[derive(Debug)]
-pub(crate) struct AddressLimits {
+pub(crate) struct ConnectionLimits {
     rules: RwLock<Arc<LimitRules>>,
     addresses: Addresses,
     holders: Holders,
@@ -99,7 +99,7 @@ pub(crate) struct AddressLimits {
     metrics: Arc<Catalogue>,
 }
 
-impl AddressLimits {
+impl ConnectionLimits {
     /// Limits with these `rules`.
     pub(crate) fn new(rules: LimitRules, clock: Clock, metrics: Arc<Catalogue>) -> Self {
         Self {
@@ -304,9 +304,9 @@ mod tests {
         LimitRules::of(&config, 100)
     }
 
-    fn address_limits(rules: LimitRules) -> AddressLimits {
+    fn connection_limits(rules: LimitRules) -> ConnectionLimits {
         let catalogue = Catalogue::new(1, "test", &LABELS).expect("a catalogue");
-        AddressLimits::new(rules, Clock::start(), catalogue.clone())
+        ConnectionLimits::new(rules, Clock::start(), catalogue.clone())
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn proxies_and_exempt_addresses_are_not_counted() {
-        let limits = address_limits(rules(
+        let limits = connection_limits(rules(
             "[limits]\nconnections_per_address = 1\nexempt_addresses = [\"192.0.2.0/24\"]\n\
              [proxy]\ntrusted = [\"10.0.0.1\"]\n",
         ));
@@ -334,7 +334,7 @@ mod tests {
 
     #[test]
     fn rules_that_are_replaced_hold_for_those_who_come_then() {
-        let limits = address_limits(rules("[limits]\nconnections_per_address = 2\n"));
+        let limits = connection_limits(rules("[limits]\nconnections_per_address = 2\n"));
         let client = ip("192.0.2.1");
         let kept = [limits.connect(client), limits.connect(client)];
         assert!(kept.iter().all(Result::is_ok));
@@ -349,7 +349,7 @@ mod tests {
 
     #[test]
     fn publishing_over_http_has_the_rate_of_a_connection() {
-        let limits = address_limits(rules("[limits]\npublishes_per_s = 1\npublishes_burst = 3\n"));
+        let limits = connection_limits(rules("[limits]\npublishes_per_s = 1\npublishes_burst = 3\n"));
         let own_rate = PublishRate::of(Some(1), Some(5)).expect("a rate");
         let by = |address: &str, holder: Option<u128>, own_rate| HttpPublisher {
             ip: ip(address),
@@ -373,7 +373,7 @@ mod tests {
 
     #[test]
     fn publications_over_http_that_are_refused_have_the_rate_of_requests() {
-        let limits = address_limits(rules("[limits]\nops_per_s = 1\nops_burst = 3\n"));
+        let limits = connection_limits(rules("[limits]\nops_per_s = 1\nops_burst = 3\n"));
         for (address, counted) in [("192.0.2.1", true), ("127.0.0.1", false)] {
             let tried = (0..9).filter(|_| {
                 let let_in = limits.check_refused_publishes(ip(address)).is_ok();
@@ -390,7 +390,7 @@ mod tests {
 
     #[test]
     fn asking_over_http_has_the_rate_of_a_connection() {
-        let limits = address_limits(rules("[limits]\nops_per_s = 1\nops_burst = 3\n"));
+        let limits = connection_limits(rules("[limits]\nops_per_s = 1\nops_burst = 3\n"));
         let client = ip("2001:db8::1");
         let spent = (0..4).filter(|_| {
             let own = HttpAllowance::default();
@@ -412,7 +412,7 @@ mod tests {
 
     #[test]
     fn a_look_at_many_topics_costs_the_connection_and_the_address() {
-        let limits = address_limits(rules("[limits]\nops_per_s = 1\nops_burst = 3\n"));
+        let limits = connection_limits(rules("[limits]\nops_per_s = 1\nops_burst = 3\n"));
         for (address, charged) in [("192.0.2.1", true), ("127.0.0.1", false)] {
             let own = HttpAllowance::default();
             assert!(limits.ask(ip(address), Some(&own)).is_ok());
@@ -428,7 +428,7 @@ mod tests {
 
     #[test]
     fn a_second_handshake_on_a_connection_costs_as_much_as_a_connection() {
-        let limits = address_limits(rules("[limits]\nhandshake_burst_per_address = 2\n"));
+        let limits = connection_limits(rules("[limits]\nhandshake_burst_per_address = 2\n"));
         let client = ip("192.0.2.1");
         let _place = limits.connect(client).expect("the first");
         let own = HttpAllowance::default();
@@ -442,7 +442,7 @@ mod tests {
 
     #[test]
     fn the_sessions_of_an_address_share_what_they_may_look_at() {
-        let limits = address_limits(rules("[limits]\nops_per_s = 1\nops_burst = 3\n"));
+        let limits = connection_limits(rules("[limits]\nops_per_s = 1\nops_burst = 3\n"));
         let (rate, now) = (Rate::new(1, 3), limits.clock.now());
         let one = limits.visits(ip("192.0.2.1")).expect("it is counted");
         one.charge_visits(rate, 4_000, now);
@@ -455,7 +455,7 @@ mod tests {
 
     #[test]
     fn patience_with_a_connection_ends() {
-        let limits = address_limits(rules("[limits]\nops_per_s = 1\nrate_limited = 3\n"));
+        let limits = connection_limits(rules("[limits]\nops_per_s = 1\nrate_limited = 3\n"));
         let own = HttpAllowance::default();
         let worn_out: Vec<bool> = (0..5).map(|_| limits.is_worn_out_by(&own)).collect();
         assert_eq!(worn_out, [false, false, false, true, true]);

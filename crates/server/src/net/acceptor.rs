@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::config;
-use crate::limits::{AddressLimits, TurnedAway};
+use crate::limits::{ConnectionLimits, TurnedAway};
 use crate::net::permit::ConnectionPermit;
 use crate::run::command::Command;
 
@@ -54,7 +54,7 @@ impl ShardHandle {
 #[derive(Debug)]
 pub(crate) struct Acceptor {
     pub(crate) handles: Vec<ShardHandle>,
-    pub(crate) address_limits: Arc<AddressLimits>,
+    pub(crate) connection_limits: Arc<ConnectionLimits>,
     pub(crate) socket: config::SocketSettings,
     /// Whether clients use TLS.
     pub(crate) secured: bool,
@@ -154,10 +154,10 @@ impl Acceptor {
             tracing::debug!(%peer, %error, "a new connection could not be set up");
             return;
         }
-        let admitted = if open >= self.address_limits.rules().connections_max {
-            Err(self.address_limits.turned_away(TurnedAway::Full))
+        let admitted = if open >= self.connection_limits.rules().connections_max {
+            Err(self.connection_limits.turned_away(TurnedAway::Full))
         } else {
-            self.address_limits.connect(peer.ip())
+            self.connection_limits.connect(peer.ip())
         };
         let place = match admitted {
             Ok(place) => place,
@@ -171,7 +171,7 @@ impl Acceptor {
         };
         let Some((handle, room)) = emptiest(&self.handles) else {
             drop(place);
-            let why = self.address_limits.turned_away(TurnedAway::Busy);
+            let why = self.connection_limits.turned_away(TurnedAway::Busy);
             tracing::debug!(%peer, ?why, "a connection is turned away");
             if let Some(stream) = refuse(stream, peer, &why.told(self.secured)) {
                 linger(stream, lingering);
@@ -190,7 +190,7 @@ impl Acceptor {
         let accepted = listener.accept().now_or_never();
         let told = match accepted {
             Some(Ok((stream, peer))) => {
-                let why = self.address_limits.turned_away(TurnedAway::NoDescriptors);
+                let why = self.connection_limits.turned_away(TurnedAway::NoDescriptors);
                 if let Ok(stream) = stream.into_std() {
                     refuse(stream, peer, &why.told(self.secured));
                 }
@@ -351,7 +351,7 @@ mod tests {
         let rules = LimitRules::of(&config::Config::default(), 100);
         let mut acceptor = Acceptor {
             handles: Vec::new(),
-            address_limits: Arc::new(AddressLimits::new(rules, Clock::start(), catalogue.clone())),
+            connection_limits: Arc::new(ConnectionLimits::new(rules, Clock::start(), catalogue.clone())),
             socket: config::Config::default().socket,
             secured: false,
         };

@@ -31,7 +31,7 @@ use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
 use crate::http::{self, Encoder, ErrorResponse, Exchange, Progress};
-use crate::limits::AddressLimits;
+use crate::limits::ConnectionLimits;
 use crate::net::tls::HttpStream;
 use crate::ops::inspector::Inspector;
 use crate::run::clock::Clock;
@@ -96,7 +96,7 @@ pub(crate) struct Ops {
     pub(crate) directory: Arc<Directory>,
     pub(crate) inspector: Inspector,
     pub(crate) lifecycle: Arc<Lifecycle>,
-    pub(crate) address_limits: Arc<AddressLimits>,
+    pub(crate) connection_limits: Arc<ConnectionLimits>,
     pub(crate) clock: Clock,
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) live_settings: Arc<LiveSettings>,
@@ -211,7 +211,7 @@ impl Ops {
             (Metric::StaleChanges, directory.stale_changes()),
             (Metric::CrossedBooks, directory.crossed_books()),
             (Metric::ClockOffset, self.clock.offset_us().cast_unsigned()),
-            (Metric::Addresses, self.address_limits.address_count() as u64),
+            (Metric::Addresses, self.connection_limits.address_count() as u64),
             (Metric::LogLost, self.log_lines_lost.load(Ordering::Relaxed)),
         ] {
             self.catalogue.set(metric, &[], value);

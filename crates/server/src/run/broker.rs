@@ -22,7 +22,7 @@ use crate::VERSION;
 use crate::auth::Access;
 use crate::config::{Config, ConfigError, FeedSource, FeedStart};
 use crate::http::Encoder;
-use crate::limits::{AddressLimits, LimitRules};
+use crate::limits::{ConnectionLimits, LimitRules};
 use crate::net::acceptor::{self, Accepting, Acceptor, ShardHandle};
 use crate::net::egress;
 use crate::net::tls::{self, TlsIdentity, TlsStore};
@@ -55,7 +55,7 @@ pub struct Broker {
     clock: Clock,
     directory: Arc<Directory>,
     catalogue: Arc<Catalogue>,
-    address_limits: Arc<AddressLimits>,
+    connection_limits: Arc<ConnectionLimits>,
     live_settings: Arc<LiveSettings>,
     open_files: u64,
     /// The configuration that it was started with. `config` is the current one.
@@ -80,7 +80,7 @@ struct Common {
     directory: Arc<Directory>,
     catalogue: Arc<Catalogue>,
     lifecycle: Arc<Lifecycle>,
-    address_limits: Arc<AddressLimits>,
+    connection_limits: Arc<ConnectionLimits>,
     pulse: Arc<Pulse>,
     wakes: Vec<Arc<Notify>>,
     tls: Option<Arc<TlsStore>>,
@@ -118,7 +118,7 @@ pub fn start(config: Config, log_lines_lost: Arc<AtomicU64>) -> Result<Broker, S
     let (stop_operating, ended) = oneshot::channel();
     let acceptor = Acceptor {
         handles: handles.clone(),
-        address_limits: common.address_limits.clone(),
+        connection_limits: common.connection_limits.clone(),
         socket: common.config.socket,
         secured: common.tls.is_some(),
     };
@@ -142,7 +142,7 @@ pub fn start(config: Config, log_lines_lost: Arc<AtomicU64>) -> Result<Broker, S
         clock: common.clock,
         directory: common.directory.clone(),
         catalogue: common.catalogue.clone(),
-        address_limits: common.address_limits.clone(),
+        connection_limits: common.connection_limits.clone(),
         live_settings: common.live_settings.clone(),
         open_files,
         started: common.config.clone(),
@@ -208,7 +208,7 @@ impl Broker {
         parts.apply(&Running {
             directory: &self.directory,
             handles: &self.handles,
-            address_limits: &self.address_limits,
+            connection_limits: &self.connection_limits,
             live_settings: &self.live_settings,
             tls: self.tls.as_deref(),
         });
@@ -302,7 +302,7 @@ impl Common {
         let catalogue = Catalogue::new(shard_count, VERSION, &LABELS)?;
         let lifecycle = Arc::new(Lifecycle::new(config.feed.start == FeedStart::Now));
         let rules = LimitRules::of(&config, connections_max);
-        let address_limits = Arc::new(AddressLimits::new(rules, clock, catalogue.clone()));
+        let connection_limits = Arc::new(ConnectionLimits::new(rules, clock, catalogue.clone()));
         Ok(Self {
             config: Arc::new(config),
             connections_max,
@@ -312,7 +312,7 @@ impl Common {
             directory: Arc::new(directory),
             catalogue,
             lifecycle,
-            address_limits,
+            connection_limits,
             pulse: Arc::new(Pulse::new()),
             wakes,
             tls: None,
@@ -348,7 +348,7 @@ impl Common {
             catalogue: self.catalogue.clone(),
             wake,
             lifecycle: self.lifecycle.clone(),
-            address_limits: self.address_limits.clone(),
+            connection_limits: self.connection_limits.clone(),
             tls: self.tls.clone(),
             commands,
         };
@@ -384,7 +384,7 @@ impl Common {
             catalogue: self.catalogue.clone(),
             directory: self.directory.clone(),
             lifecycle: self.lifecycle.clone(),
-            address_limits: self.address_limits.clone(),
+            connection_limits: self.connection_limits.clone(),
             clock: self.clock,
             pulse: self.pulse.clone(),
             live_settings: self.live_settings.clone(),

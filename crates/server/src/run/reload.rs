@@ -12,7 +12,7 @@ use tickwire_router::{Directory, DirectoryLimits, Kinds};
 
 use crate::auth::{Access, AccessError};
 use crate::config::{Config, ConfigError};
-use crate::limits::{AddressLimits, LimitRules};
+use crate::limits::{ConnectionLimits, LimitRules};
 use crate::net::acceptor::ShardHandle;
 use crate::net::tls::{TlsError, TlsIdentity, TlsStore};
 use crate::run::command::Command;
@@ -44,7 +44,7 @@ pub struct Reloaded {
 pub(crate) struct Running<'a> {
     pub(crate) directory: &'a Directory,
     pub(crate) handles: &'a [ShardHandle],
-    pub(crate) address_limits: &'a AddressLimits,
+    pub(crate) connection_limits: &'a ConnectionLimits,
     pub(crate) live_settings: &'a LiveSettings,
     /// `None` if clients do not use TLS.
     pub(crate) tls: Option<&'a TlsStore>,
@@ -81,7 +81,7 @@ impl Parts {
     pub(crate) fn apply(self, running: &Running<'_>) {
         let stale_rules = self.config.staleness.clone();
         running.live_settings.set(&self.config);
-        running.address_limits.replace(self.limit_rules);
+        running.connection_limits.replace(self.limit_rules);
         running
             .directory
             .reconfigure(self.limits, self.kinds, stale_rules);

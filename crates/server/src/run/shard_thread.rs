@@ -25,7 +25,7 @@ use crate::http::HttpContext;
 use crate::http::service;
 use crate::http::shutdown::HttpShutdown;
 use crate::hub::{self, Anew, Hub, HubParts, SharedHub};
-use crate::limits::AddressLimits;
+use crate::limits::ConnectionLimits;
 use crate::net::egress::{self, BYTES_PER_WRITE};
 use crate::net::permit::ConnectionPermit;
 use crate::net::poller::{Poller, Readiness};
@@ -53,7 +53,7 @@ pub(crate) struct ShardPlan {
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) wake: Arc<Notify>,
     pub(crate) lifecycle: Arc<Lifecycle>,
-    pub(crate) address_limits: Arc<AddressLimits>,
+    pub(crate) connection_limits: Arc<ConnectionLimits>,
     pub(crate) tls: Option<Arc<TlsStore>>,
     pub(crate) commands: mpsc::Receiver<Command>,
 }
@@ -142,7 +142,7 @@ impl Running {
             hub.clone(),
             &plan.config,
             plan.catalogue,
-            plan.address_limits,
+            plan.connection_limits,
             shutdown,
         );
         Ok(Self {
