@@ -10,7 +10,7 @@ use anyhow::bail;
 use hdrhistogram::Histogram;
 
 use crate::compare::{Figure, Figures, Kind, Peer, Protocol, Rig, Scenario, Script, Search};
-use crate::swarm::{Faults, Interrupt, KernelMemory, Nanos, Sample, Used, grouped, proc, progress};
+use crate::swarm::{Faults, Interrupt, Nanos, Sample, Used, grouped, proc, progress};
 
 /// How long sent messages may take to arrive after the measured time.
 pub(super) const DRAIN_WITHIN: Duration = Duration::from_secs(10);
@@ -204,7 +204,7 @@ impl Setup<'_> {
 
     /// Sends nothing.
     fn idle(&self) -> anyhow::Result<Measured> {
-        let kernel_before = proc::kernel_memory()?;
+        let kernel_before = proc::kernel_memory_bytes()?;
         let mut rig = self.open()?;
         rig.swarm.turn_for(self.warmup())?;
         let begin = rig.sample()?;
@@ -212,8 +212,7 @@ impl Setup<'_> {
         let end = rig.sample()?;
         let mut figures = Figures::default();
         of_server(&mut figures, end.since(&begin), &end);
-        let bytes = |kernel: KernelMemory| (kernel.tcp_bytes + kernel.slab_bytes) as f64;
-        let kernel = bytes(proc::kernel_memory()?) - bytes(kernel_before);
+        let kernel = proc::kernel_memory_bytes()? as f64 - kernel_before as f64;
         // A result below the previous one comes from memory that others freed, and says nothing about these
         // connections.
         if kernel > 0.0 {

@@ -25,9 +25,9 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 
-use crate::swarm::{Interrupt, allow_files, progress, run_on, say, write_file, write_json};
+use crate::swarm::{Interrupt, allow_files, own_cores, progress, run_on, say, write_file, write_json};
 
 use crowd::{Crowd, PUBLISHER};
 use figures::{Better, Figure, Figures, median};
@@ -74,12 +74,6 @@ pub(crate) struct RunArgs {
     /// Write a report to this file, in Markdown
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
-    /// The core that the servers run on
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    server_core: usize,
-    /// The core that the client runs on
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    client_core: usize,
 }
 
 pub(crate) fn list() -> anyhow::Result<bool> {
@@ -104,11 +98,9 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool>
         scenario.seconds = args.seconds.unwrap_or(scenario.seconds);
         allow_files(scenario.subscribers as usize + 1)?;
     }
-    let (server, client) = (args.server_core, args.client_core);
-    ensure!(
-        server != client,
-        "server and client need a core each, both are on core {server}"
-    );
+    let [server, client, ..] = own_cores()?[..] else {
+        bail!("server and client need a core each");
+    };
     let mut comparison = Comparison::new(args.quick, args.rounds);
     run_on(&[client])?;
     let selection = Selection::new(&args.peers, &args.binaries)?;
@@ -134,7 +126,7 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool>
     progress!("about {:.0} min", (takes.as_secs_f64() / 60.0).ceil());
     say(&format!("{HOW_COMPARED}\n"))?;
     for (scenario, script, taking_part) in plan {
-        let rounds = rounds(args, &scenario, &script, &taking_part, interrupt)?;
+        let rounds = rounds(args, &scenario, &script, &taking_part, server, interrupt)?;
         let compared = Compared::new(scenario, rounds);
         say(&compared.section())?;
         comparison.add(compared);
@@ -166,6 +158,7 @@ fn rounds(
     scenario: &Scenario,
     script: &Rc<Script>,
     taking_part: &[Peer],
+    core: usize,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Vec<Round>> {
     let mut rounds = Vec::new();
@@ -181,7 +174,7 @@ fn rounds(
                 },
                 scenario,
                 script,
-                core: args.server_core,
+                core,
                 interrupt,
             };
             let measured = setup.measure();

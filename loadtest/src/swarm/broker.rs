@@ -12,7 +12,7 @@ use tickwire_wire::Codec;
 
 use crate::swarm::connections::Endpoint;
 use crate::swarm::interrupt::Interrupt;
-use crate::swarm::proc::{CpuTime, Memory, cpu_time, memory};
+use crate::swarm::proc::{Memory, Sample, memory};
 use crate::swarm::process::{Process, free_address};
 use crate::swarm::scrape::{self, Metrics};
 use crate::swarm::tls::TlsClient;
@@ -114,8 +114,8 @@ impl Broker {
         memory(self.process.pid())
     }
 
-    pub(crate) fn cpu_time(&self) -> anyhow::Result<CpuTime> {
-        cpu_time(self.process.pid())
+    pub(crate) fn sample(&self) -> anyhow::Result<Sample> {
+        Sample::take(self.process.pid())
     }
 
     pub(crate) fn scrape(&self) -> anyhow::Result<Metrics> {

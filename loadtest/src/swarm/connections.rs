@@ -375,9 +375,6 @@ mod tests {
     use crate::swarm::report::Faults;
 
     const WITHIN: Duration = Duration::from_secs(20);
-    const ACCEPTED: &[u8] =
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
     /// The header of a frame of 1,000 bytes.
     const HEADER: &[u8] = b"\x82\x7e\x03\xe8";
 
@@ -425,16 +422,10 @@ mod tests {
     }
 
     fn accept(listener: &TcpListener) -> TcpStream {
-        let (mut stream, _) = listener.accept().expect("a connection");
+        let (stream, _) = listener.accept().expect("a connection");
         stream.set_read_timeout(Some(WITHIN)).expect("a time limit");
-        let mut request = Vec::new();
-        while !request.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).expect("a request");
-            request.push(byte[0]);
-        }
-        stream.write_all(ACCEPTED).expect("it is there");
-        stream
+        let accepted = tokio_tungstenite::tungstenite::accept(stream);
+        accepted.expect("a handshake").into_inner()
     }
 
     fn sources(ends: &[TcpStream]) -> Vec<SocketAddr> {

@@ -7,6 +7,14 @@ use serde::Serialize;
 
 use crate::swarm::report::micros;
 
+/// Longest latency that is distinguished, in microseconds.
+const LATENCY_US_MAX: u64 = 600_000_000;
+
+/// An empty histogram of latencies in microseconds.
+pub(crate) fn latencies() -> anyhow::Result<Histogram<u64>> {
+    Ok(Histogram::new_with_bounds(1, LATENCY_US_MAX, 3)?)
+}
+
 /// Latencies in microseconds; all 0 if there were none.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(crate) struct Latency {

@@ -1,23 +1,19 @@
 //! Very many subscribers of Tickwire, in JSON. Each checks the number of every message that it gets.
 //!
 //! Reader n has some topics that follow one another in a list. The larger n, the further on in the list they begin. It
-//! subscribes to them after the welcome, and is ready after the ack. What the protocol does not allow (`audit`) is a
-//! fault: a number that is not the next one of a topic where every message counts, an old number, a message of a topic
-//! without a subscription, a refusal, or an unexpected message. A gap is a fault too: readers here are fast, and slow
-//! ones take only the newest. A trial that wants to know more about the messages watches them ([`Watch`]). Connection 0
-//! may be a publisher, whose acks tell what there is to receive.
+//! subscribes to them after the welcome, and is ready after the ack. The client's [`Checker`] reads along with each
+//! reader. What breaks a promise of the protocol is a fault, and so is a refusal, an unexpected message or a gap: readers
+//! here are fast, and slow ones take only the newest. A trial that wants to know more about the messages watches them
+//! ([`Watch`]). Connection 0 may be a publisher, whose acks tell what there is to receive.
 //!
-//! Memory: some tens of bytes for each topic of each reader; nothing is queued.
+//! Memory: some two hundred bytes for each topic of each reader; nothing is queued.
 
-use std::fmt::Display;
-
-use hdrhistogram::Histogram;
 use rustc_hash::FxHashMap;
+use tickwire_client::promise::{BrokenPromise, Checker};
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::message::{AckResult, GapReason, Since, Subscribe, TopicRequest};
 use tickwire_wire::{ClientMessage, Codec, Control, Epoch, Micros, Mode, RequestId, Seq, ServerMessage};
 
-use crate::swarm::audit::{Audit, Sums, Way};
 use crate::swarm::conn::{ConnId, Ending, Handler, Reply};
 use crate::swarm::head::Head;
 use crate::swarm::report::Faults;
@@ -25,8 +21,8 @@ use crate::swarm::watch::{Came, Watch};
 
 /// The connection that publishes, if there is one.
 pub(crate) const PUBLISHER: ConnId = ConnId(0);
-/// Longest latency that is distinguished, in microseconds.
-const LATENCY_US_MAX: u64 = 600_000_000;
+/// The topics that are books.
+const BOOKS: &str = "book.>";
 /// A connection that hears nothing for this time beyond two heartbeats is a fault.
 const SILENCE_MARGIN_US: u64 = 5_000_000;
 
@@ -42,6 +38,8 @@ pub(crate) struct Layout {
     /// The mode in which readers subscribe; without it, that of each topic's kind.
     pub(crate) mode: Option<Mode>,
     pub(crate) snapshot: bool,
+    /// How many readers, the first ones, decode each message in full, rebuild their books and verify each checksum.
+    pub(crate) thorough: usize,
 }
 
 impl Layout {
@@ -60,12 +58,26 @@ impl Layout {
     }
 }
 
-/// Counts besides the sums over the topics.
+/// How far a reader has come in one of its topics.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    /// The last message that came or that a gap named.
+    last: u64,
+    /// Whether it takes only the newest message.
+    newest_only: bool,
+}
+
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Counts {
     pub(crate) updates: u64,
     /// The bytes of updates and snapshots.
     pub(crate) bytes: u64,
+    /// Messages that newer ones replaced for readers of the newest.
+    pub(crate) conflated: u64,
+    /// Messages that gaps named.
+    pub(crate) gapped: u64,
+    /// Messages that are missing and that nothing named.
+    pub(crate) missing: u64,
     pub(crate) heartbeats: u64,
     /// Connections that ended without being asked to.
     pub(crate) closes: u64,
@@ -75,14 +87,14 @@ pub(crate) struct Counts {
 pub(crate) struct Readers<W> {
     pub(crate) layout: Layout,
     numbers: FxHashMap<Box<[u8]>, usize>,
-    /// The account of each topic of each reader. Those of a reader are together.
-    audits: Vec<Audit>,
+    checkers: Vec<Checker>,
+    /// Those of a reader are together.
+    places: Vec<Place>,
     /// The newest number of each topic that the broker has acknowledged to the publisher.
     pub(crate) newest: Vec<u64>,
     /// How many messages the broker has acknowledged to the publisher.
     pub(crate) published: u64,
     pub(crate) counts: Counts,
-    pub(crate) sums: Sums,
     heartbeat_ms: u64,
     /// When each connection last heard something; 0 before, and once it no longer matters.
     heard: Vec<Micros>,
@@ -96,15 +108,19 @@ impl<W: Watch> Readers<W> {
     /// The readers of `layout`, before anything has come.
     pub(crate) fn new(layout: Layout, watch: W) -> Self {
         let numbered = layout.topics.iter().enumerate();
+        let checker = |reader| match reader < layout.thorough {
+            true => Checker::new().verify_books(BOOKS.parse().expect("a pattern")),
+            false => Checker::new(),
+        };
         Self {
             numbers: numbered
                 .map(|(number, topic)| (topic.as_bytes().into(), number))
                 .collect(),
-            audits: vec![Audit::new(Way::Every); layout.readers * layout.topics_each],
+            checkers: (0..layout.readers).map(checker).collect(),
+            places: vec![Place::default(); layout.readers * layout.topics_each],
             newest: vec![0; layout.topics.len()],
             published: 0,
             counts: Counts::default(),
-            sums: Sums::default(),
             heartbeat_ms: 0,
             heard: vec![Micros(0); layout.connections()],
             epoch: None,
@@ -115,7 +131,7 @@ impl<W: Watch> Readers<W> {
     }
 
     pub(crate) fn last(&self, reader: usize, place: usize) -> u64 {
-        self.audits[reader * self.layout.topics_each + place].last()
+        self.places[reader * self.layout.topics_each + place].last
     }
 
     /// Whether the publisher got acks for `published` messages and every reader has the newest message of each of its
@@ -128,7 +144,7 @@ impl<W: Watch> Readers<W> {
     pub(crate) fn settle(&mut self) {
         let behind: Vec<(usize, u64)> = self.behind().collect();
         for (reader, count) in behind {
-            self.sums.undeclared += count;
+            self.counts.missing += count;
             let text = format_args!("reader {reader}: the last {count} messages");
             self.faults.add("missing", text);
         }
@@ -153,12 +169,10 @@ impl<W: Watch> Readers<W> {
     /// The readers that have not got all messages of a topic, and how many they lack.
     fn behind(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
         let each = self.layout.topics_each;
-        self.audits.iter().enumerate().filter_map(move |(at, audit)| {
+        self.places.iter().enumerate().filter_map(move |(at, place)| {
             let newest = self.newest[self.layout.topic(at / each, at % each)];
-            newest
-                .checked_sub(audit.last())
-                .filter(|lacks| *lacks > 0)
-                .map(|lacks| (at / each, lacks))
+            let lacks = newest.saturating_sub(place.last);
+            (lacks > 0).then_some((at / each, lacks))
         })
     }
 
@@ -180,30 +194,19 @@ impl<W: Watch> Readers<W> {
         found
     }
 
-    fn audit(&mut self, reader: usize, place: usize) -> &mut Audit {
-        &mut self.audits[reader * self.layout.topics_each + place]
+    fn place(&mut self, reader: usize, place: usize) -> &mut Place {
+        &mut self.places[reader * self.layout.topics_each + place]
     }
 
-    /// Records `what` came in the account of a reader's topic. What should not have come is a fault.
     #[inline]
-    fn account(
-        &mut self,
-        reader: usize,
-        place: usize,
-        what: impl Display,
-        account: impl FnOnce(&mut Audit, &mut Sums),
-    ) {
-        let audit = &mut self.audits[reader * self.layout.topics_each + place];
-        let (last, before) = (audit.last(), self.sums.broken());
-        account(audit, &mut self.sums);
-        if self.sums.broken() > before {
-            let topic = &self.layout.topics[self.layout.topic(reader, place)];
-            let text = format_args!("reader {reader}: {topic}: {what} after {last}");
-            self.faults.add("order", text);
+    fn checked(&mut self, reader: usize, checked: Result<(), BrokenPromise>) {
+        if let Err(broken) = checked {
+            let text = format_args!("reader {reader}: {broken}");
+            self.faults.add("broken promise", text);
         }
     }
 
-    fn subscribe(&self, reader: usize) -> Vec<u8> {
+    fn subscribe(&mut self, reader: usize) -> Vec<u8> {
         let topics = (0..self.layout.topics_each).map(|place| {
             let topic = self.layout.topics[self.layout.topic(reader, place)].clone();
             match self.watch.since(reader, place) {
@@ -221,6 +224,7 @@ impl<W: Watch> Readers<W> {
             conflate_ms: None,
             snapshot: self.layout.snapshot,
         });
+        self.checkers[reader].sent(&request);
         let mut bytes = Vec::new();
         Codec::Json.encode_request(&request, &mut bytes);
         bytes
@@ -232,20 +236,49 @@ impl<W: Watch> Readers<W> {
             return;
         };
         self.counts.bytes += message.len() as u64;
-        self.counts.updates += u64::from(head.op == DataOp::Update);
-        self.account(reader, place, head.seq, |audit, sums| match head.op {
-            DataOp::Update => audit.update(head.seq, sums),
-            DataOp::Snapshot => audit.snapshot(head.seq, sums),
-        });
+        // Snapshots are rare.
+        if head.op == DataOp::Snapshot || reader < self.layout.thorough {
+            self.decoded(reader, message);
+        } else {
+            let name = &self.layout.topics[topic];
+            let checked = self.checkers[reader].update(name, Seq(head.seq));
+            self.checked(reader, checked);
+        }
+        if head.op == DataOp::Update {
+            let last = self.place(reader, place);
+            let skipped = head.seq.saturating_sub(last.last + 1);
+            match last.newest_only {
+                true => self.counts.conflated += skipped,
+                false => self.counts.missing += skipped,
+            }
+            self.counts.updates += 1;
+        }
+        let last = self.place(reader, place);
+        last.last = last.last.max(head.seq);
         let came = Came {
             reader,
-            place,
             topic,
             head,
             late_us: received.0.saturating_sub(head.ts()),
             message,
         };
         self.watch.came(came, &mut self.faults);
+    }
+
+    /// Decodes a message of a reader and checks it.
+    fn decoded(&mut self, reader: usize, message: &[u8]) -> Option<ServerMessage> {
+        match Codec::Json.decode_server(message) {
+            Ok(decoded) => {
+                let checked = self.checkers[reader].received(&decoded);
+                self.checked(reader, checked);
+                Some(decoded)
+            }
+            Err(error) => {
+                let text = format_args!("reader {reader}: {error}");
+                self.faults.add("unreadable message", text);
+                None
+            }
+        }
     }
 
     fn of_publisher(&mut self, control: Control, reply: &mut Reply<'_>) {
@@ -299,36 +332,31 @@ impl<W: Watch> Readers<W> {
     }
 
     fn acked(&mut self, reader: usize, result: &AckResult) {
-        if result.seq.is_none() || result.error.is_some() {
+        let Some(seq) = result.seq.filter(|_| result.error.is_none()) else {
             let text = format_args!("reader {reader}: {result:?}");
             return self.faults.add("refused", text);
-        }
+        };
         let Some((_, place)) = self.find(reader, result.topic.as_bytes()) else {
             return;
         };
         self.epoch = result.epoch.clone().or(self.epoch.take());
-        self.audit(reader, place).way = match result.mode {
-            Some(Mode::Every) if result.topic.starts_with("book.") => Way::Book,
-            Some(Mode::Every) | None => Way::Every,
-            Some(_) => Way::Conflate,
+        *self.place(reader, place) = Place {
+            last: seq.0,
+            newest_only: !matches!(result.mode, Some(Mode::Every) | None),
         };
-        self.account(reader, place, "the ack", |audit, sums| audit.acked(result, sums));
-        self.watch.acked(reader, place, result, &mut self.faults);
+        self.watch.acked(reader, result, &mut self.faults);
     }
 
     fn gap(&mut self, reader: usize, topic: &str, from: Seq, to: Seq, reason: GapReason) {
         let Some((_, place)) = self.find(reader, topic.as_bytes()) else {
             return;
         };
-        if self.watch.gap(reader, place, reason) {
-            self.audit(reader, place).goes_on_after(to.0);
-            return;
+        self.place(reader, place).last = to.0;
+        if !self.watch.gap(reason) {
+            self.counts.gapped += (to.0 + 1).saturating_sub(from.0);
+            let text = format_args!("reader {reader}: {topic}: {from} to {to}, {reason:?}");
+            self.faults.add("gap", text);
         }
-        let text = format_args!("reader {reader}: {topic}: {from} to {to}, {reason:?}");
-        self.faults.add("gap", text);
-        self.account(reader, place, format_args!("gap from {from}"), |audit, sums| {
-            audit.gap(from.0, to.0, reason, sums);
-        });
     }
 }
 
@@ -340,16 +368,17 @@ impl<W: Watch> Handler for Readers<W> {
         if let (Some(reader), Some(head)) = (reader, Head::of(message)) {
             return self.data(reader, head, message, received);
         }
-        match (Codec::Json.decode_server(message), reader) {
-            (Ok(ServerMessage::Control(control)), Some(reader)) => self.control(reader, control, reply),
-            (Ok(ServerMessage::Control(control)), None) => self.of_publisher(control, reply),
-            (Ok(other), _) => {
+        let decoded = match reader {
+            Some(reader) => self.decoded(reader, message),
+            None => Codec::Json.decode_server(message).ok(),
+        };
+        match (decoded, reader) {
+            (Some(ServerMessage::Control(control)), Some(reader)) => self.control(reader, control, reply),
+            (Some(ServerMessage::Control(control)), None) => self.of_publisher(control, reply),
+            (None, Some(_)) => {}
+            (other, _) => {
                 let text = format_args!("connection {}: {other:?}", id.0);
                 self.faults.add("unexpected message", text);
-            }
-            (Err(error), _) => {
-                self.faults
-                    .add("unreadable message", format_args!("connection {}: {error}", id.0));
             }
         }
     }
@@ -370,10 +399,6 @@ impl<W: Watch> Handler for Readers<W> {
     fn faults(&mut self) -> &mut Faults {
         &mut self.faults
     }
-}
-
-pub(crate) fn latencies() -> anyhow::Result<Histogram<u64>> {
-    Ok(Histogram::new_with_bounds(1, LATENCY_US_MAX, 3)?)
 }
 
 #[cfg(test)]

@@ -4,8 +4,6 @@
 //! fast), a close, a refusal, a message that does not contain what its topic promises, a book with another checksum, or
 //! silence. What was sent before the measured time (snapshots, the market's opening) is checked too, but not counted.
 
-mod checks;
-
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -13,20 +11,16 @@ use serde::Serialize;
 use tickwire_wire::limits::SUBSCRIPTIONS_MAX;
 
 use crate::swarm::{
-    Broker, BrokerArgs, CpuTime, Interrupt, Latency, Layout, Memory, Outcome, Readers, Swarm, bytes, conn,
-    grouped, micros, proc, progress,
+    Broker, BrokerArgs, Interrupt, Latency, Lateness, Layout, Memory, Outcome, Phase, Readers, Swarm, bytes,
+    conn, grouped, micros, proc, progress,
 };
-
-use checks::Checks;
 
 /// The channels on which each subscriber gets each of its symbols.
 const CHANNELS: [&str; 4] = ["trade", "book", "bbo", "ticker"];
 /// The time between the last subscription and the measurement.
 const WARM_UP: Duration = Duration::from_secs(3);
-/// One in so many messages is decoded in full.
-const DECODE_EVERY: u64 = 1_000;
-/// How many subscribers rebuild one of their books and verify each checksum.
-const BOOKS: usize = 16;
+/// How many subscribers decode every message, rebuild their books and verify each checksum.
+const THOROUGH: usize = 4;
 /// The time between two readings of the broker's memory.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 /// The number of samples between two lines of progress.
@@ -78,10 +72,10 @@ pub(crate) fn run(args: &SoakArgs, interrupt: &Interrupt) -> anyhow::Result<Outc
         topics_each,
         apart: topics_each,
         snapshot: true,
+        thorough: THOROUGH,
         ..Layout::default()
     };
-    let checks = Checks::new(&layout, DECODE_EVERY, BOOKS)?;
-    let readers = Readers::new(layout, checks);
+    let readers = Readers::new(layout, Lateness::new()?);
     let mut swarm = Swarm::new(broker.endpoint(), args.subscribers as usize, interrupt, readers)?;
     swarm.connect()?;
     progress!("all subscribers have their acks");
@@ -104,7 +98,7 @@ struct Sample {
 fn measure(
     args: &SoakArgs,
     broker: &Broker,
-    swarm: &mut Swarm<Readers<Checks>>,
+    swarm: &mut Swarm<Readers<Lateness>>,
     outcome: &mut Outcome,
 ) -> anyhow::Result<()> {
     let own = std::process::id();
@@ -115,9 +109,9 @@ fn measure(
             memory: broker.memory()?,
         })
     };
-    let (cpu, own_cpu) = (broker.cpu_time()?, proc::cpu_time(own)?);
-    (swarm.handler.counts, swarm.handler.sums) = Default::default();
-    swarm.handler.watch.begin();
+    let (cpu, own_cpu) = (broker.sample()?, proc::Sample::take(own)?);
+    swarm.handler.counts = Default::default();
+    swarm.handler.watch.phase = Phase::Calm;
     let began = Instant::now();
     let mut samples = vec![sample(began)?];
     let until = began + Duration::from_secs(args.seconds);
@@ -144,8 +138,8 @@ fn measure(
     outcome.figure("seconds", seconds);
     traffic(readers, seconds, outcome);
     let cpu = [
-        broker.cpu_time()?.since(&cpu),
-        proc::cpu_time(own)?.since(&own_cpu),
+        broker.sample()?.since(&cpu).cpu,
+        proc::Sample::take(own)?.since(&own_cpu).cpu,
     ];
     cost(cpu, readers.counts.updates, outcome);
     outcome.row("RSS of this side", bytes(proc::memory(own)?.rss_bytes));
@@ -156,57 +150,45 @@ fn measure(
     Ok(())
 }
 
-fn tell(readers: &Readers<Checks>, samples: &[Sample]) {
+fn tell(readers: &Readers<Lateness>, samples: &[Sample]) {
     let Some(last) = samples.last() else { return };
-    let (counts, sums) = (readers.counts, readers.sums);
+    let counts = readers.counts;
     progress!(
         "{:4.0} s  {:>9} deliveries/s  p99 {}  RSS {}  missing {}  gapped {}  closes {}  faults {}",
         last.at_s,
         grouped((counts.updates as f64 / last.at_s.max(1e-3)) as u64),
-        micros(readers.watch.latency_us.value_at_quantile(0.99)),
+        micros(readers.watch.calm_us.value_at_quantile(0.99)),
         bytes(last.memory.rss_bytes),
-        sums.undeclared,
-        sums.gapped,
+        counts.missing,
+        counts.gapped,
         counts.closes,
         readers.faults.count()
     );
 }
 
-fn traffic(readers: &Readers<Checks>, seconds: f64, outcome: &mut Outcome) {
-    let (counts, sums, watch) = (readers.counts, readers.sums, &readers.watch);
+fn traffic(readers: &Readers<Lateness>, seconds: f64, outcome: &mut Outcome) {
+    let counts = readers.counts;
     outcome.figures(counts);
-    outcome.figures(sums);
     outcome.row("deliveries", grouped(counts.updates));
     let [each_s, bytes_s] = [counts.updates, counts.bytes].map(|count| (count as f64 / seconds) as u64);
     let text = format!("{} ({} a second)", grouped(each_s), bytes(bytes_s));
     outcome.row("deliveries/s", text);
-    outcome.row("missed sequences", grouped(sums.undeclared + sums.gapped));
-    outcome.row("gaps", grouped(sums.gaps));
+    outcome.row("missed sequences", grouped(counts.missing + counts.gapped));
     outcome.row("closes", grouped(counts.closes));
-    outcome.row("conflated", grouped(sums.conflated));
-    let [decoded, verified] = [watch.decoded, watch.books_verified].map(grouped);
-    let text = format!("{decoded}, of these book checksums {verified}");
-    outcome.row("decoded in full", text);
-    outcome.figure("decoded", watch.decoded);
-    outcome.figure("books_verified", watch.books_verified);
-    let latency = Latency::of(&watch.latency_us);
+    outcome.row("conflated", grouped(counts.conflated));
+    let latency = Latency::of(&readers.watch.calm_us);
     outcome.row("latency", latency);
     outcome.figure("latency_us", latency);
 }
 
 /// Reports the CPU times of the broker and of this program.
-fn cost([broker, own]: [CpuTime; 2], updates: u64, outcome: &mut Outcome) {
+fn cost([broker, own]: [Duration; 2], updates: u64, outcome: &mut Outcome) {
     let each = |time: Duration| format!("{:.3} µs", time.as_secs_f64() * 1e6 / updates.max(1) as f64);
-    let text = format_args!("{:.2} s ({broker})", broker.total().as_secs_f64());
-    outcome.row("broker's CPU", text);
-    outcome.row("broker's CPU per delivery", each(broker.total()));
-    outcome.row(
-        "shards' CPU per delivery",
-        each(broker.of("shard").unwrap_or_default()),
-    );
-    outcome.row("this side's CPU per delivery", each(own.total()));
-    outcome.figure("broker_cpu_s", broker.total().as_secs_f64());
-    outcome.figure("own_cpu_s", own.total().as_secs_f64());
+    outcome.row("broker's CPU", format_args!("{:.2} s", broker.as_secs_f64()));
+    outcome.row("broker's CPU per delivery", each(broker));
+    outcome.row("this side's CPU per delivery", each(own));
+    outcome.figure("broker_cpu_s", broker.as_secs_f64());
+    outcome.figure("own_cpu_s", own.as_secs_f64());
 }
 
 fn memory(samples: &[Sample], seconds: f64, outcome: &mut Outcome) {

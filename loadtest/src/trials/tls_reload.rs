@@ -4,11 +4,10 @@
 //! new connection is not shown the new certificate in time. It reports how long that took, and how much memory a
 //! connection costs the broker.
 
-use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::anyhow;
 use tickwire_wire::Mode;
 
 use crate::swarm::{
@@ -21,6 +20,10 @@ const TOPICS: usize = 20;
 const RATE: u32 = 40;
 /// How long it may take until a new certificate is shown. The broker promises 1 s on a machine that is not busy.
 const SERVED_WITHIN: Duration = Duration::from_secs(10);
+/// How often the certificate is replaced.
+const RELOADS: u32 = 5;
+/// The time before each replacement, and after the last one.
+const PAUSE: Duration = Duration::from_secs(3);
 /// The time between two looks at the certificate.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How long everything on its way may take to arrive.
@@ -34,12 +37,6 @@ pub(crate) struct TlsReloadArgs {
     /// Connections; each takes one open file here and one in the broker
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     connections: u32,
-    /// How often the certificate is replaced
-    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    reloads: u32,
-    /// Seconds before each replacement, and after the last one
-    #[arg(long, default_value_t = 3, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=3_600))]
-    every_s: u64,
     #[command(flatten)]
     broker: BrokerArgs,
 }
@@ -67,7 +64,7 @@ pub(crate) fn run(args: &TlsReloadArgs, interrupt: &Interrupt) -> anyhow::Result
     };
     let connections = layout.connections();
     let mut run = Run {
-        args,
+        connections: args.connections,
         swarm: Swarm::new(
             broker.endpoint(),
             connections,
@@ -81,44 +78,42 @@ pub(crate) fn run(args: &TlsReloadArgs, interrupt: &Interrupt) -> anyhow::Result
     let mut outcome = run.measure()?;
     let readers = run.swarm.handler;
     outcome.count("dropped", "connections dropped", readers.counts.closes);
-    let counts = [readers.published, readers.counts.updates, readers.sums.undeclared];
+    let counts = [readers.published, readers.counts.updates, readers.counts.missing];
     let [published, received, missing] = counts.map(grouped);
     let text = format!("{published} published, {received} received, {missing} missing");
     outcome.row("messages", text);
     outcome.figure("published", readers.published);
     outcome.figures(readers.counts);
-    outcome.figures(readers.sums);
     outcome.faults = readers.faults;
     outcome.expect("broker", run.broker.stop());
     Ok(outcome)
 }
 
-struct Run<'a> {
-    args: &'a TlsReloadArgs,
+struct Run {
+    connections: u32,
     certificates: Certificates,
     broker: Broker,
     swarm: Swarm<Readers<()>>,
     publisher: Publisher,
 }
 
-impl Run<'_> {
+impl Run {
     fn measure(&mut self) -> anyhow::Result<Outcome> {
         let before = self.broker.memory()?.rss_bytes;
         let begun = Instant::now();
         self.swarm.connect()?;
         let connected_ms = millis(begun.elapsed());
-        let (count, reloads) = (u64::from(self.args.connections), self.args.reloads);
+        let count = u64::from(self.connections);
         progress!("{} connections", grouped(count));
         let with_all = self.broker.memory()?.rss_bytes;
-        let pause = Duration::from_secs(self.args.every_s);
         self.publisher.begin();
         let mut served_ms = Vec::new();
-        for number in 1..=reloads {
-            self.publisher.turn_for(&mut self.swarm, pause)?;
-            progress!("replacing the certificate, {number} of {reloads}");
+        for number in 1..=RELOADS {
+            self.publisher.turn_for(&mut self.swarm, PAUSE)?;
+            progress!("replacing the certificate, {number} of {RELOADS}");
             served_ms.push(self.replace()?);
         }
-        self.publisher.turn_for(&mut self.swarm, pause)?;
+        self.publisher.turn_for(&mut self.swarm, PAUSE)?;
         let published = self.publisher.count;
         self.swarm.turn_until(Instant::now() + ARRIVE_WITHIN, |swarm| {
             swarm.handler.have_all(published)
@@ -153,48 +148,29 @@ impl Run<'_> {
     /// Replaces the certificate. Returns after how many milliseconds a new connection was shown it.
     fn replace(&mut self) -> anyhow::Result<Option<u64>> {
         let expected = self.certificates.replace()?;
-        let look = self.look_for(expected)?;
-        loop {
-            self.publisher.turn(&mut self.swarm, TURN)?;
-            match look.try_recv() {
-                Ok(served) => {
-                    if served.is_none() {
-                        let text = format_args!("not within {SERVED_WITHIN:?}");
-                        self.swarm.handler.faults.add("certificate not shown", text);
-                    }
-                    return Ok(served.map(millis));
-                }
-                Err(mpsc::TryRecvError::Empty) => {}
-                Err(gone @ mpsc::TryRecvError::Disconnected) => {
-                    return Err(gone).context("nobody looks at the certificate any more");
-                }
-            }
-        }
-    }
-
-    /// Looks on a separate thread until new connections are shown `expected`.
-    fn look_for(&self, expected: Vec<u8>) -> anyhow::Result<Receiver<Option<Duration>>> {
-        let (found, look) = mpsc::channel();
         let (address, client) = (self.broker.endpoint().address, self.certificates.client()?);
-        thread::Builder::new()
-            .name("look".to_owned())
-            .spawn(move || {
-                let begun = Instant::now();
-                let served = loop {
-                    // A failed handshake does not show the certificate.
-                    if shown(address, &client).is_ok_and(|shown| shown == expected) {
-                        break Some(begun.elapsed());
-                    }
-                    if begun.elapsed() > SERVED_WITHIN {
-                        break None;
-                    }
-                    thread::sleep(LOOK_EVERY);
-                };
-                // Nobody waits if the run was interrupted.
-                found.send(served).unwrap_or_default();
-            })
-            .context("cannot start a thread")?;
-        Ok(look)
+        let look = thread::spawn(move || {
+            let begun = Instant::now();
+            while begun.elapsed() < SERVED_WITHIN {
+                // A failed handshake does not show the certificate.
+                if shown(address, &client).is_ok_and(|shown| shown == expected) {
+                    return Some(begun.elapsed());
+                }
+                thread::sleep(LOOK_EVERY);
+            }
+            None
+        });
+        while !look.is_finished() {
+            self.publisher.turn(&mut self.swarm, TURN)?;
+        }
+        let served = look
+            .join()
+            .map_err(|_| anyhow!("the look at the certificate panicked"))?;
+        if served.is_none() {
+            let text = format_args!("not within {SERVED_WITHIN:?}");
+            self.swarm.handler.faults.add("certificate not shown", text);
+        }
+        Ok(served.map(millis))
     }
 
     /// Checks that the broker has read each pair without a failure, and has written what was read here.
@@ -202,8 +178,8 @@ impl Run<'_> {
         let metrics = self.broker.scrape()?;
         let faults = &mut self.swarm.handler.faults;
         let reloads = metrics.sum("tickwire_tls_reloads_total", "");
-        if reloads != f64::from(self.args.reloads) {
-            let text = format_args!("{reloads} by the broker's count, {} here", self.args.reloads);
+        if reloads != f64::from(RELOADS) {
+            let text = format_args!("{reloads} by the broker's count, {RELOADS} here");
             faults.add("replacements", text);
         }
         for name in [

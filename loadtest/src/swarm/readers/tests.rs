@@ -4,7 +4,7 @@ use expect_test::{Expect, expect};
 
 use super::*;
 
-const WELCOME: &str = r#"{"op":"welcome","session":"s","server":"t","ts":1,"heartbeat_ms":15000,
+pub(crate) const WELCOME: &str = r#"{"op":"welcome","session":"s","server":"t","ts":1,"heartbeat_ms":15000,
     "limits":{"subscriptions":8,"message_bytes":65536,"ops_per_s":50}}"#;
 
 pub(crate) fn layout(topics: usize, mode: Mode) -> Layout {
@@ -15,7 +15,7 @@ pub(crate) fn layout(topics: usize, mode: Mode) -> Layout {
         apart: 1,
         publishes: true,
         mode: Some(mode),
-        snapshot: false,
+        ..Layout::default()
     }
 }
 
@@ -58,15 +58,10 @@ fn check(messages: &[&str], expected: &Expect) {
     for message in messages {
         hear(&mut readers, 2, message);
     }
-    let (updates, faults) = (readers.counts.updates, &readers.faults);
-    let Sums {
-        conflated,
-        gapped,
-        undeclared,
-        ..
-    } = readers.sums;
+    let (counts, faults) = (readers.counts, &readers.faults);
     expected.assert_eq(&format!(
-        "{updates} updates, {conflated} skipped, {gapped} gapped, {undeclared} missing. {faults}"
+        "{} updates, {} skipped, {} gapped, {} missing. {faults}",
+        counts.updates, counts.conflated, counts.gapped, counts.missing
     ));
 }
 
@@ -83,7 +78,9 @@ fn messages_are_checked() {
     );
     check(
         &[&one(6), &one(9)],
-        &expect!["2 updates, 0 skipped, 0 gapped, 2 missing. 1 × order (reader 1: trade.1: 9 after 6)"],
+        &expect![
+            "2 updates, 0 skipped, 0 gapped, 2 missing. 1 × broken promise (reader 1: trade.1: message 9 came where 7 was due, and no gap named what is missing)"
+        ],
     );
     let gap = r#"{"op":"gap","topic":"trade.1","epoch":"e","from":6,"to":8,"reason":"slow"}"#;
     check(
@@ -103,6 +100,7 @@ fn messages_are_checked() {
         ("{", "unreadable message"),
     ] {
         let mut readers = Readers::new(layout(4, Mode::Every), ());
+        hear(&mut readers, 2, WELCOME);
         hear(&mut readers, 2, message);
         assert!(
             readers.faults.to_string().starts_with(&format!("1 × {kind} (")),
@@ -134,8 +132,10 @@ fn what_was_acknowledged_and_has_not_come_is_missing() {
     let ack = r#"{"op":"ack","id":7,"results":[{"topic":"trade.1","epoch":"e","seq":1}]}"#;
     hear(&mut readers, 0, ack);
     let acked = r#"{"op":"ack","id":1,"results":[{"topic":"trade.1","epoch":"e","seq":0,"mode":"every"}]}"#;
-    hear(&mut readers, 4, acked);
-    hear(&mut readers, 2, acked);
+    for id in [4, 2] {
+        hear(&mut readers, id, WELCOME);
+        hear(&mut readers, id, acked);
+    }
     // Reader 3 has the message, reader 1 has not.
     hear(&mut readers, 4, &update("trade.1", 1));
     assert!(!readers.have_all(1));
@@ -143,5 +143,5 @@ fn what_was_acknowledged_and_has_not_come_is_missing() {
     assert!(readers.have_all(1) && !readers.have_all(2));
     readers.newest[1] = 7;
     readers.settle();
-    assert_eq!((readers.sums.undeclared, readers.faults.count()), (12, 2));
+    assert_eq!((readers.counts.missing, readers.faults.count()), (12, 2));
 }

@@ -1,373 +1,286 @@
 //! The attackers: each has its own address and makes one attempt after the other, as a row says.
 //!
-//! All run on one thread with one epoll. The broker's answers are read only as far as the attack needs them: the status
-//! of a handshake, the codes of refusals, the code of a close frame. Memory is bounded: an attacker keeps one
-//! incomplete frame, and nothing of data frames. An attempt without an answer in its row's time counts as such and is
-//! given up.
+//! Each is a task; all tasks run on the calling thread. The broker's answers are read only as far as the attack needs
+//! them: the status of a handshake, the codes of refusals, the code of a close frame. Memory is bounded: an attacker
+//! keeps one incomplete frame, and nothing of data frames. An attempt without an answer in its row's time counts as such
+//! and is given up.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::cell::{Cell, RefCell};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
-use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use futures_util::future::join_all;
 use socket2::{SockFilter, SockRef};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
-use crate::swarm::{Interrupt, Sources, connect, write_out};
+use crate::swarm::{Interrupt, Sources};
 use crate::trials::attack::heard::{Heard, Listener};
 use crate::trials::attack::row::{Answer, Ending, Row, Step, Tally, Variant};
 
-/// The time between two checks for attackers that have something to do at a set time.
+/// The time between two calls of what is done meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// The time between two bytes of an attacker that reads one per second.
 const SIP_EVERY: Duration = Duration::from_secs(1);
-const EVENTS: usize = 1_024;
-/// Bytes to read at once, into memory that all attackers share.
-const SCRATCH_BYTES: usize = 64 * 1024;
+/// Bytes to read at once.
+const SCRATCH_BYTES: usize = 8 * 1024;
 /// The receive buffer of an attacker that stops reading, as small as the kernel allows.
-const NARROW_BYTES: usize = 4 * 1024;
-
-struct Attempt {
-    stream: TcpStream,
-    variant: usize,
-    step: usize,
-    began: Instant,
-    /// When the step that depends on the time is due.
-    due: Option<Instant>,
-    out: Vec<u8>,
-    listener: Listener,
-    refusals: Vec<String>,
-    /// What the next message must contain before the steps go on.
-    hears: Option<&'static str>,
-    reads: bool,
-    sips: bool,
-    connected: bool,
-}
-
-struct Attacker {
-    source: Ipv4Addr,
-    attempt: Option<Attempt>,
-    attempts: usize,
-    /// The earliest time at which the next attempt starts.
-    next: Instant,
-}
-
-type Over = Option<Ending>;
+const NARROW_BYTES: u32 = 4 * 1024;
 
 pub(super) struct Attackers<'r> {
     row: &'r Row,
     address: SocketAddr,
-    poll: Poll,
-    events: Events,
-    scratch: Box<[u8]>,
-    all: Vec<Attacker>,
-    pub(super) tallies: Vec<Tally>,
-    pub(super) attempts: u64,
+    count: usize,
+    sources: Sources,
+    tallies: RefCell<Vec<Tally>>,
+    attempts: Cell<u64>,
 }
 
 impl<'r> Attackers<'r> {
-    /// Creates `count` attackers. They start one after the other, within the time between two attempts.
-    pub(super) fn new(row: &'r Row, address: SocketAddr, count: usize) -> anyhow::Result<Self> {
-        let sources = Sources::take_each(count);
-        let (now, every) = (Instant::now(), row.every.as_secs_f64());
-        let attacker = |number: usize| Attacker {
-            source: row.one_address.unwrap_or_else(|| sources.each(number)),
-            attempt: None,
-            attempts: 0,
-            next: now + Duration::from_secs_f64(every * number as f64 / count as f64),
-        };
-        Ok(Self {
+    pub(super) fn new(row: &'r Row, address: SocketAddr, count: usize) -> Self {
+        Self {
             row,
             address,
-            poll: Poll::new().context("no epoll instance")?,
-            events: Events::with_capacity(EVENTS),
-            scratch: vec![0; SCRATCH_BYTES].into(),
-            all: (0..count).map(attacker).collect(),
-            tallies: vec![Tally::default(); row.variants.len()],
-            attempts: 0,
-        })
+            count,
+            sources: Sources::take_each(count),
+            tallies: RefCell::new(vec![Tally::default(); row.variants.len()]),
+            attempts: Cell::new(0),
+        }
     }
 
     /// Attacks for the given time. Calls `meanwhile` every few milliseconds, which may end the attack by returning
-    /// true.
+    /// true. Returns the answers to each variant, and the number of attempts.
     pub(super) fn attack(
-        &mut self,
+        self,
         time: Duration,
         interrupt: &Interrupt,
         mut meanwhile: impl FnMut() -> anyhow::Result<bool>,
-    ) -> anyhow::Result<()> {
-        let until = Instant::now() + time;
-        let given_up = until + self.row.within;
-        loop {
-            let now = Instant::now();
-            interrupt.check()?;
-            let enough = meanwhile()?;
-            self.clock(now, now < until);
-            let waiting = self.all.iter().any(|attacker| attacker.attempt.is_some());
+    ) -> anyhow::Result<(Vec<Tally>, u64)> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start a runtime")?;
+        runtime.block_on(async {
+            let until = Instant::now() + time;
+            let attacking = join_all((0..self.count).map(|number| self.attacker(number, until)));
             // An attacker that tries only once stays until everything is over.
-            if enough || now >= given_up || (now >= until && (!waiting || self.row.is_once())) {
-                return Ok(());
+            let given_up = match self.row.is_once() {
+                true => until,
+                false => until + self.row.within,
+            };
+            let looking = async {
+                while !meanwhile()? {
+                    interrupt.check()?;
+                    sleep(LOOK_EVERY).await;
+                }
+                anyhow::Ok(())
+            };
+            tokio::select! {
+                // It does not matter whether all attackers have ended by themselves.
+                _ = timeout_at(given_up, attacking) => Ok(()),
+                looked = looking => looked,
             }
-            self.turn()?;
+        })?;
+        Ok((self.tallies.into_inner(), self.attempts.get()))
+    }
+
+    /// Makes one attempt after the other. Attackers begin one after the other, within the time between two attempts.
+    async fn attacker(&self, number: usize, until: Instant) {
+        let row = self.row;
+        let source = row.one_address.unwrap_or_else(|| self.sources.each(number));
+        let mut next = Instant::now() + row.every.mul_f64(number as f64 / self.count as f64);
+        for attempt in number.. {
+            sleep_until(next).await;
+            let began = Instant::now();
+            if began >= until {
+                return;
+            }
+            next = began + row.every;
+            self.attempts.set(self.attempts.get() + 1);
+            let chosen = attempt % row.variants.len();
+            let variant = &row.variants[chosen];
+            let answer = self.attempt(variant, source).await;
+            self.tallies.borrow_mut()[chosen].add(variant, &answer, began.elapsed());
+            if row.is_once() {
+                return;
+            }
         }
     }
 
-    fn turn(&mut self) -> anyhow::Result<()> {
-        match self.poll.poll(&mut self.events, Some(LOOK_EVERY)) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
-            polled => polled.context("cannot wait for sockets")?,
+    async fn attempt(&self, variant: &Variant, source: Ipv4Addr) -> Answer {
+        let within = match self.row.is_once() {
+            true => Duration::MAX,
+            false => self.row.within,
+        };
+        let began = Instant::now();
+        let mut attempt = match timeout(within, start(self.address, source, variant)).await {
+            Ok(Ok(stream)) => Attempt::new(stream, variant, Listener::new(self.row.secured)),
+            Ok(Err(_)) => return Answer::of(Ending::NotConnected),
+            Err(_) => return Answer::of(Ending::Nothing),
+        };
+        let left = within.saturating_sub(began.elapsed());
+        let ending = timeout(left, attempt.run()).await.unwrap_or(Ending::Nothing);
+        Answer {
+            refusals: attempt.incoming.refusals,
+            ending,
         }
-        let ready: Vec<usize> = self.events.iter().map(|event| event.token().0).collect();
-        for number in ready {
-            self.with(number, |attempt, variant, scratch, now| {
-                attempt.ready(variant, scratch, now)
-            });
+    }
+}
+
+async fn start(address: SocketAddr, source: Ipv4Addr, variant: &Variant) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((source, 0).into())?;
+    let stops = |step: &Step| matches!(step, Step::StopReading { .. });
+    if variant.steps.iter().any(stops) {
+        socket.set_recv_buffer_size(NARROW_BYTES)?;
+    }
+    let stream = socket.connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+struct Attempt<'v> {
+    variant: &'v Variant,
+    incoming: Incoming<'v>,
+    writer: OwnedWriteHalf,
+}
+
+impl<'v> Attempt<'v> {
+    fn new(stream: TcpStream, variant: &'v Variant, listener: Listener) -> Self {
+        let (reader, writer) = stream.into_split();
+        Self {
+            variant,
+            incoming: Incoming {
+                reader,
+                scratch: vec![0; SCRATCH_BYTES].into(),
+                listener,
+                expected: &variant.expected,
+                refusals: Vec::new(),
+                hears: None,
+                has_come: false,
+            },
+            writer,
+        }
+    }
+
+    /// Does all steps, and then waits for the end.
+    async fn run(&mut self) -> Ending {
+        for step in &self.variant.steps {
+            if let Err(ending) = self.step(step).await {
+                return ending;
+            }
+        }
+        self.incoming.ending().await
+    }
+
+    async fn step(&mut self, step: &Step) -> Result<(), Ending> {
+        let Self { incoming, writer, .. } = self;
+        match step {
+            Step::Send(bytes) => tokio::select! {
+                // An error shows at the next read, after the last bytes from the broker.
+                _ = writer.write_all(bytes) => Ok(()),
+                ending = incoming.ending() => Err(ending),
+            },
+            Step::Upgraded => incoming.awaited().await,
+            Step::Hear(text) => {
+                incoming.hears = Some(text);
+                incoming.awaited().await
+            }
+            Step::Repeat(piece, pause) => {
+                let sending = async {
+                    // A piece is sent only after the one before was written. Errors show as above.
+                    loop {
+                        let _ = writer.write_all(piece).await;
+                        sleep(*pause).await;
+                    }
+                };
+                tokio::select! {
+                    ending = incoming.ending() => Err(ending),
+                    () = sending => Ok(()),
+                }
+            }
+            Step::StopReading { sips } => loop {
+                sleep(SIP_EVERY).await;
+                if *sips {
+                    // It does not matter if there is nothing to read or the connection has ended.
+                    let _ = incoming.reader.try_read(&mut [0]);
+                }
+            },
+            Step::LoseNetwork => lose_network(writer.as_ref()).map_err(|_| Ending::NotConnected),
+            Step::Stay(time) => match timeout(*time, incoming.ending()).await {
+                Ok(ending) => Err(ending),
+                Err(_) => Err(Ending::Stayed),
+            },
+        }
+    }
+}
+
+/// What comes from the broker.
+struct Incoming<'v> {
+    reader: OwnedReadHalf,
+    scratch: Box<[u8]>,
+    listener: Listener,
+    expected: &'v [Answer],
+    refusals: Vec<String>,
+    /// What a message must contain that is waited for.
+    hears: Option<&'static str>,
+    /// Whether the handshake was accepted, or that message came.
+    has_come: bool,
+}
+
+impl Incoming<'_> {
+    /// Reads until what is waited for has come, or the connection is over.
+    async fn awaited(&mut self) -> Result<(), Ending> {
+        while !std::mem::take(&mut self.has_come) {
+            self.read().await?;
         }
         Ok(())
     }
 
-    /// Does what is due at this time.
-    fn clock(&mut self, now: Instant, more: bool) {
-        for number in 0..self.all.len() {
-            let attacker = &self.all[number];
-            match &attacker.attempt {
-                None if more && attacker.next <= now && !(self.row.is_once() && attacker.attempts > 0) => {
-                    self.begin(number, now);
-                }
-                Some(attempt) if attempt.began + self.row.within <= now && !self.row.is_once() => {
-                    self.over(number, Ending::Nothing);
-                }
-                Some(attempt) if attempt.due.is_some_and(|due| due <= now) => {
-                    self.with(number, |attempt, variant, scratch, now| {
-                        attempt.is_due(variant, scratch, now)
-                    });
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn begin(&mut self, number: usize, now: Instant) {
-        let variants = self.row.variants.len();
-        let attacker = &mut self.all[number];
-        let variant = (number + attacker.attempts) % variants;
-        attacker.attempts += 1;
-        attacker.next = now + self.row.every;
-        self.attempts += 1;
-        let narrow = self.row.variants[variant]
-            .steps
-            .iter()
-            .any(|step| matches!(step, Step::StopReading { .. }));
-        let started = start(self.address, attacker.source, narrow).and_then(|mut stream| {
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            self.poll
-                .registry()
-                .register(&mut stream, Token(number), interest)?;
-            Ok(stream)
-        });
-        match started {
-            Ok(stream) => {
-                let listener = Listener::new(self.row.secured);
-                attacker.attempt = Some(Attempt::new(stream, listener, variant, now));
-            }
-            Err(_) => {
-                let answer = Answer::of(Ending::NotConnected);
-                self.tallies[variant].add(&self.row.variants[variant], &answer, Duration::ZERO);
-            }
-        }
-    }
-
-    fn with(&mut self, number: usize, act: impl FnOnce(&mut Attempt, &Variant, &mut [u8], Instant) -> Over) {
-        let Some(attempt) = &mut self.all[number].attempt else {
-            return;
-        };
-        let variant = &self.row.variants[attempt.variant];
-        if let Some(ending) = act(attempt, variant, &mut self.scratch, Instant::now()) {
-            self.over(number, ending);
-        }
-    }
-
-    fn over(&mut self, number: usize, ending: Ending) {
-        let Some(attempt) = self.all[number].attempt.take() else {
-            return;
-        };
-        let variant = &self.row.variants[attempt.variant];
-        let answer = Answer {
-            refusals: attempt.refusals,
-            ending,
-        };
-        self.tallies[attempt.variant].add(variant, &answer, attempt.began.elapsed());
-    }
-}
-
-fn start(address: SocketAddr, source: Ipv4Addr, narrow: bool) -> io::Result<TcpStream> {
-    let stream = connect(address, Some(source))?;
-    stream.set_nodelay(true)?;
-    if narrow {
-        SockRef::from(&stream).set_recv_buffer_size(NARROW_BYTES)?;
-    }
-    Ok(stream)
-}
-
-impl Attempt {
-    fn new(stream: TcpStream, listener: Listener, variant: usize, now: Instant) -> Self {
-        Self {
-            stream,
-            variant,
-            step: 0,
-            began: now,
-            due: None,
-            out: Vec::new(),
-            listener,
-            refusals: Vec::new(),
-            hears: None,
-            reads: true,
-            sips: false,
-            connected: false,
-        }
-    }
-
-    /// Does what readiness allows.
-    fn ready(&mut self, variant: &Variant, scratch: &mut [u8], now: Instant) -> Over {
-        if !self.connected {
-            match self.stream.peer_addr() {
-                Ok(_) => self.connected = true,
-                Err(_) => return self.has_failed().then_some(Ending::NotConnected),
-            }
-            if let Some(ending) = self.go_on(variant, now) {
-                return Some(ending);
-            }
-        }
-        self.flush();
-        while self.reads {
-            match self.stream.read(scratch) {
-                Ok(0) => return Some(Ending::Ended),
-                Ok(read) => {
-                    if let Some(ending) = self.take(&scratch[..read], variant, now) {
-                        return Some(ending);
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return Some(Ending::Ended),
-            }
-        }
-        None
-    }
-
-    fn has_failed(&self) -> bool {
-        !matches!(self.stream.take_error(), Ok(None))
-    }
-
-    fn take(&mut self, bytes: &[u8], variant: &Variant, now: Instant) -> Over {
-        let mut over = None;
-        let (refusals, hears) = (&mut self.refusals, &mut self.hears);
-        let (mut upgraded, mut heard) = (false, false);
-        let listened = self.listener.feed(bytes, |event| {
-            if over.is_some() {
-                return;
-            }
-            match event {
-                Heard::Upgraded => upgraded = true,
-                Heard::Status(status) => over = Some(Ending::Status(status)),
-                Heard::Close(code) => over = Some(Ending::Close(code)),
-                Heard::Message(message) => {
-                    if hears.is_some_and(|text| holds(message, text.as_bytes())) {
-                        *hears = None;
-                        heard = true;
-                    }
-                    if let Some(code) = code_in(message) {
-                        if !refusals.iter().any(|known| known == code) {
-                            refusals.push(code.to_owned());
-                        }
-                        let answer = Answer {
-                            refusals: refusals.clone(),
-                            ending: Ending::Refused,
-                        };
-                        if variant.expected.contains(&answer) {
-                            over = Some(Ending::Refused);
-                        }
-                    }
-                }
-            }
-        });
-        if listened.is_err() {
-            return Some(Ending::Nonsense);
-        }
-        if over.is_none() && (upgraded || heard) {
-            self.step += 1;
-            return self.go_on(variant, now);
-        }
-        over
-    }
-
-    /// Does the steps up to one that has to wait for an event.
-    fn go_on(&mut self, variant: &Variant, now: Instant) -> Over {
+    async fn ending(&mut self) -> Ending {
         loop {
-            match variant.steps.get(self.step) {
-                // The attempt now waits for the answer.
-                None | Some(Step::Upgraded) => break,
-                Some(Step::Send(bytes)) => self.out.extend_from_slice(bytes),
-                Some(Step::Hear(text)) => {
-                    self.hears = Some(text);
-                    break;
+            if let Err(ending) = self.read().await {
+                return ending;
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<(), Ending> {
+        let read = match self.reader.read(&mut self.scratch).await {
+            Ok(0) | Err(_) => return Err(Ending::Ended),
+            Ok(read) => read,
+        };
+        let mut over = None;
+        let (refusals, hears, has_come) = (&mut self.refusals, &mut self.hears, &mut self.has_come);
+        let listened = self.listener.feed(&self.scratch[..read], |event| match event {
+            _ if over.is_some() => {}
+            Heard::Upgraded => *has_come = true,
+            Heard::Status(status) => over = Some(Ending::Status(status)),
+            Heard::Close(code) => over = Some(Ending::Close(code)),
+            Heard::Message(message) => {
+                if hears.take_if(|text| holds(message, text.as_bytes())).is_some() {
+                    *has_come = true;
                 }
-                Some(Step::Repeat(..)) => {
-                    self.due = Some(now);
-                    break;
-                }
-                Some(Step::StopReading { sips }) => {
-                    (self.reads, self.sips) = (false, *sips);
-                    self.due = sips.then(|| now + SIP_EVERY);
-                }
-                Some(Step::LoseNetwork) => {
-                    self.flush();
-                    if lose_network(&self.stream).is_err() {
-                        return Some(Ending::NotConnected);
+                if let Some(code) = code_in(message) {
+                    if !refusals.iter().any(|known| known == code) {
+                        refusals.push(code.to_owned());
+                    }
+                    let is_it =
+                        |answer: &Answer| answer.ending == Ending::Refused && answer.refusals == *refusals;
+                    if self.expected.iter().any(is_it) {
+                        over = Some(Ending::Refused);
                     }
                 }
-                Some(Step::Stay(time)) => {
-                    self.due = Some(now + *time);
-                    break;
-                }
             }
-            self.step += 1;
-        }
-        self.flush();
-        None
-    }
-
-    /// Does the step that is due.
-    fn is_due(&mut self, variant: &Variant, scratch: &mut [u8], now: Instant) -> Over {
-        if self.sips {
-            self.due = Some(now + SIP_EVERY);
-            // It does not matter if there is nothing to read or the connection has ended.
-            let _ = self.stream.read(&mut scratch[..1]);
-            return None;
-        }
-        match variant.steps.get(self.step) {
-            Some(Step::Repeat(piece, pause)) => {
-                self.due = Some(now + *pause);
-                // A piece is added only after the one before was written.
-                if self.out.is_empty() {
-                    self.out.extend_from_slice(piece);
-                    self.flush();
-                }
-                None
-            }
-            Some(Step::Stay(_)) => Some(Ending::Stayed),
-            _ => {
-                self.due = None;
-                None
-            }
-        }
-    }
-
-    /// Writes the waiting bytes. An error shows at the next read, after the last bytes from the broker.
-    fn flush(&mut self) {
-        if write_out(|bytes| self.stream.write(bytes), &mut self.out).is_err() {
-            self.out.clear();
+        });
+        match (listened, over) {
+            (Err(_), _) => Err(Ending::Nonsense),
+            (Ok(()), Some(ending)) => Err(ending),
+            (Ok(()), None) => Ok(()),
         }
     }
 }

@@ -3,16 +3,15 @@
 //! Each has the trades and the book of one symbol, gets every message of both, and checks that each number follows the
 //! one before. They have their own thread, which is told what is being measured and when to stop.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, ensure};
-use hdrhistogram::Histogram;
 use tickwire_wire::Mode;
 
-use crate::swarm::{Came, Endpoint, Faults, Interrupt, Layout, Readers, Swarm, Watch, conn, latencies};
+use crate::swarm::{Came, Endpoint, Faults, Interrupt, Lateness, Layout, Phase, Readers, Swarm, Watch, conn};
 
 /// The channels of each subscriber's symbol. Every message of both counts.
 const CHANNELS: [&str; 2] = ["trade", "book"];
@@ -22,48 +21,41 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(60);
 const CATCH_UP_WITHIN: Duration = Duration::from_secs(30);
 const TURN: Duration = Duration::from_millis(20);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Phase {
-    /// Messages are checked, and their latency is not counted.
-    Unmeasured,
-    Quiet,
-    Attacked,
-}
-
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Told {
-    phase: AtomicU8,
+    phase: Mutex<Phase>,
     stop: AtomicBool,
     settled: AtomicUsize,
     /// When the newest message of the slowest subscriber was published, in microseconds.
     oldest: AtomicU64,
 }
 
+impl Told {
+    fn phase(&self) -> MutexGuard<'_, Phase> {
+        // Nothing that panics is done while it is locked.
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 #[derive(Debug)]
-pub(super) struct Lateness {
+pub(super) struct Waited {
     told: Arc<Told>,
     /// When the last message of each subscriber was published.
     newest: Vec<u64>,
-    pub(super) quiet_us: Histogram<u64>,
-    pub(super) attacked_us: Histogram<u64>,
+    pub(super) lateness: Lateness,
 }
 
-impl Watch for Lateness {
-    fn came(&mut self, came: Came<'_>, _: &mut Faults) {
+impl Watch for Waited {
+    fn came(&mut self, came: Came<'_>, faults: &mut Faults) {
         self.newest[came.reader] = came.head.ts();
-        match self.told.phase.load(Ordering::Relaxed) {
-            phase if phase == Phase::Quiet as u8 => self.quiet_us.saturating_record(came.late_us),
-            phase if phase == Phase::Attacked as u8 => self.attacked_us.saturating_record(came.late_us),
-            _ => {}
-        }
+        self.lateness.came(came, faults);
     }
 }
 
 pub(super) struct Honest {
     told: Arc<Told>,
     interrupt: Interrupt,
-    thread: JoinHandle<anyhow::Result<Readers<Lateness>>>,
+    thread: JoinHandle<anyhow::Result<Readers<Waited>>>,
 }
 
 impl Honest {
@@ -74,7 +66,12 @@ impl Honest {
         symbols: &[String],
         interrupt: &Interrupt,
     ) -> anyhow::Result<Self> {
-        let told = Arc::<Told>::default();
+        let told = Arc::new(Told {
+            phase: Mutex::new(Phase::Unmeasured),
+            stop: AtomicBool::new(false),
+            settled: AtomicUsize::new(0),
+            oldest: AtomicU64::new(0),
+        });
         let topics = symbols
             .iter()
             .flat_map(|symbol| CHANNELS.map(|channel| format!("{channel}.{symbol}")));
@@ -86,13 +83,12 @@ impl Honest {
             mode: Some(Mode::Every),
             ..Layout::default()
         };
-        let lateness = Lateness {
+        let waited = Waited {
             told: told.clone(),
             newest: vec![0; count],
-            quiet_us: latencies()?,
-            attacked_us: latencies()?,
+            lateness: Lateness::new()?,
         };
-        let swarm = Swarm::new(endpoint, count, interrupt, Readers::new(layout, lateness))?;
+        let swarm = Swarm::new(endpoint, count, interrupt, Readers::new(layout, waited))?;
         let thread = std::thread::Builder::new()
             .name("honest".to_owned())
             .spawn(move || listen(swarm))
@@ -110,7 +106,7 @@ impl Honest {
 
     /// Sets what is being measured from now on.
     pub(super) fn measure(&self, phase: Phase) {
-        self.told.phase.store(phase as u8, Ordering::Relaxed);
+        *self.told.phase() = phase;
     }
 
     /// Waits until each subscriber has a message that was published after this call.
@@ -122,7 +118,7 @@ impl Honest {
     }
 
     /// Ends the subscribers. Returns what they found.
-    pub(super) fn leave(self) -> anyhow::Result<Readers<Lateness>> {
+    pub(super) fn leave(self) -> anyhow::Result<Readers<Waited>> {
         self.told.stop.store(true, Ordering::Relaxed);
         self.thread
             .join()
@@ -144,9 +140,10 @@ impl Honest {
 }
 
 /// Reads until told to stop.
-fn listen(mut swarm: Swarm<Readers<Lateness>>) -> anyhow::Result<Readers<Lateness>> {
+fn listen(mut swarm: Swarm<Readers<Waited>>) -> anyhow::Result<Readers<Waited>> {
     let told = swarm.handler.watch.told.clone();
     while !told.stop.load(Ordering::Relaxed) {
+        swarm.handler.watch.lateness.phase = *told.phase();
         swarm.turn(TURN)?;
         told.settled.store(swarm.settled(), Ordering::Relaxed);
         let oldest = swarm.handler.watch.newest.iter().min().copied();

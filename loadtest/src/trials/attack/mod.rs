@@ -22,12 +22,12 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use crate::swarm::{
-    Broker, BrokerArgs, Certificates, Interrupt, Latency, Metrics, Outcome, Readers, allow_files,
+    Broker, BrokerArgs, Certificates, Interrupt, Latency, Metrics, Outcome, Phase, Readers, allow_files,
     byte_change, grouped, on_cores, own_cores, progress, run_on, write_file,
 };
 
 use attackers::Attackers;
-use honest::{Honest, Lateness, Phase};
+use honest::{Honest, Waited};
 use outcome::{GROWTH_BYTES_MAX, RowOutcome, VariantOutcome};
 use row::{Judge, Row};
 
@@ -168,9 +168,9 @@ impl Run<'_> {
         let subscribers = self.args.subscribers as usize;
         let honest = Honest::arrive(broker.endpoint(), subscribers, &symbols, self.interrupt)?;
         self.pause(WARM_UP)?;
-        honest.measure(Phase::Quiet);
+        honest.measure(Phase::Calm);
         self.pause(Duration::from_secs(self.args.seconds))?;
-        honest.measure(Phase::Attacked);
+        honest.measure(Phase::Disturbed);
         self.attack(&broker, &mut found)?;
         honest.measure(Phase::Unmeasured);
         let served = honest.catch_up();
@@ -213,8 +213,8 @@ impl Run<'_> {
     /// Attacks on a separate thread, which has lower priority than the honest clients.
     fn attack(&self, broker: &Broker, found: &mut RowOutcome) -> anyhow::Result<()> {
         let before = broker.scrape()?;
-        let (memory, cpu) = (broker.memory()?, broker.cpu_time()?);
-        (found.rss_before_bytes, found.rss_most_bytes) = (memory.rss_bytes, memory.rss_bytes);
+        let before_attack = broker.sample()?;
+        (found.rss_before_bytes, found.rss_most_bytes) = (before_attack.rss_bytes, before_attack.rss_bytes);
         let began = Instant::now();
         std::thread::scope(|scope| {
             let attacking = scope.spawn(|| {
@@ -224,15 +224,15 @@ impl Run<'_> {
             attacking.join().expect("attackers do not panic")
         })?;
         let took = began.elapsed();
-        let used = broker.cpu_time()?.since(&cpu).total();
-        found.broker_cpu = used.as_secs_f64() / took.as_secs_f64().max(f64::MIN_POSITIVE);
+        let used = broker.sample()?.since(&before_attack);
+        found.broker_cpu = used.cpu.as_secs_f64() / took.as_secs_f64().max(f64::MIN_POSITIVE);
         self.judge_broker(broker, &before, took, found)
     }
 
     /// Attacks, and watches the broker meanwhile.
     fn attack_here(&self, broker: &Broker, before: &Metrics, found: &mut RowOutcome) -> anyhow::Result<()> {
         let (row, count) = (self.row, self.args.attackers as usize);
-        let mut attackers = Attackers::new(row, broker.endpoint().address, count)?;
+        let attackers = Attackers::new(row, broker.endpoint().address, count);
         let time = match row.is_once() {
             // All attackers have connected after the first of these times.
             true => row.every + row.within,
@@ -240,7 +240,7 @@ impl Run<'_> {
         };
         let (began, mut sampled) = (Instant::now(), Instant::now());
         let most = &mut found.rss_most_bytes;
-        attackers.attack(time, self.interrupt, || {
+        let (tallies, attempts) = attackers.attack(time, self.interrupt, || {
             if sampled.elapsed() < SAMPLE_EVERY {
                 return Ok(false);
             }
@@ -248,8 +248,8 @@ impl Run<'_> {
             *most = broker.memory()?.rss_bytes.max(*most);
             Ok(row.is_once() && began.elapsed() > row.every && self.has_answered(broker, before)?)
         })?;
-        found.attempts = attackers.attempts;
-        for (variant, tally) in row.variants.iter().zip(attackers.tallies) {
+        found.attempts = attempts;
+        for (variant, tally) in row.variants.iter().zip(tallies) {
             let expected: Vec<String> = variant.expected.iter().map(ToString::to_string).collect();
             let missing = expected.iter().any(|answer| !tally.answers.contains_key(answer));
             if row.judge == Judge::Answers && (tally.wrong > 0 || missing) {
@@ -307,11 +307,11 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn judge_honest(&self, honest: Readers<Lateness>, found: &mut RowOutcome) {
-        found.quiet_us = Latency::of(&honest.watch.quiet_us);
-        found.attacked_us = Latency::of(&honest.watch.attacked_us);
+    fn judge_honest(&self, honest: Readers<Waited>, found: &mut RowOutcome) {
+        found.quiet_us = Latency::of(&honest.watch.lateness.calm_us);
+        found.attacked_us = Latency::of(&honest.watch.lateness.disturbed_us);
         found.honest_messages = honest.counts.updates;
-        found.honest_missed = honest.sums.undeclared + honest.sums.gapped;
+        found.honest_missed = honest.counts.missing + honest.counts.gapped;
         found.faults.merge(honest.faults);
         for (when, latency) in [("before", found.quiet_us), ("during", found.attacked_us)] {
             if latency.count == 0 {

@@ -1,20 +1,24 @@
-//! One client of the run: it is connected through the bad network, resumes by itself, and all its messages are audited.
+//! One client of the run: it is connected through the bad network, resumes by itself, and all its messages are checked.
 //!
-//! The connection is that of [`tickwire_client`], so that its reconnecting and resuming are tested. The account of its
-//! messages is kept here. A follower that stops for good, or whose client finds a broken promise, is a fault.
+//! The connection is that of [`tickwire_client`], so that its reconnecting and resuming are tested. It also checks each
+//! message against the protocol's promises. What it reports is counted here, and the content of messages is checked. For
+//! topics where every message counts there is an account that knows nothing of the protocol's rules: what came, what was
+//! named in gaps and what the client reported as missing must together be what was published. A follower that stops for
+//! good is a fault.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tickwire_client::book::L2Book;
+use tickwire_client::promise::BrokenPromise;
 use tickwire_client::{BackoffBounds, Client, Event, Events, RequestError, Subscription};
 use tickwire_wire::message::{AckResult, ServerMessage};
-use tickwire_wire::{Codec, Control, Mode};
+use tickwire_wire::{Codec, Control};
 use tokio::task::JoinHandle;
 
-use super::{Shared, topics};
-use crate::swarm::{Audit, Faults, Sums, Way};
+use super::topics::{self, Way};
+use super::{Shared, Sums};
+use crate::swarm::Faults;
 
 /// How often the first connection is tried. The client itself tries it only once.
 const FIRST_ATTEMPTS: u32 = 1_000;
@@ -47,11 +51,37 @@ pub(super) struct Follower {
     pub(super) shared: Arc<Shared>,
 }
 
+/// The account of one topic.
+#[derive(Debug, Clone, Copy, Default)]
+struct Account {
+    /// The number at which the topic was subscribed first; `None` before that.
+    begun: Option<u64>,
+    /// The last message that came, or that a gap or the client named.
+    last: u64,
+    /// How many messages came, or were named by a gap or the client as missing.
+    accounted: u64,
+}
+
+impl Account {
+    /// If nothing is known of the topic yet, it begins after `seq`.
+    fn begin(&mut self, seq: u64) {
+        if self.begun.is_none() {
+            (self.begun, self.last) = (Some(seq), seq);
+        }
+    }
+
+    /// Everything up to `seq` is named as missing. Returns how many messages that are.
+    fn skip_to(&mut self, seq: u64) -> u64 {
+        let skipped = seq.saturating_sub(self.last);
+        self.last += skipped;
+        self.accounted += skipped;
+        skipped
+    }
+}
+
 struct Work {
     follower: Follower,
-    audits: Vec<Audit>,
-    /// The books that are rebuilt to verify each checksum.
-    books: Vec<L2Book>,
+    accounts: Vec<Account>,
     followed: Followed,
 }
 
@@ -59,8 +89,7 @@ impl Follower {
     /// Follows until the run is over and nothing more is to come, or until nothing more can come.
     pub(super) async fn run(self) -> Followed {
         let mut work = Work {
-            audits: vec![Audit::new(self.way); topics::EACH],
-            books: (0..topics::EACH).map(|_| L2Book::default()).collect(),
+            accounts: vec![Account::default(); topics::EACH],
             followed: Followed::default(),
             follower: self,
         };
@@ -83,6 +112,7 @@ impl Work {
                 .backoff(BACKOFF)
                 .connect_timeout_ms(CONNECT_TIMEOUT_MS)
                 .request_timeout_ms(REQUEST_TIMEOUT_MS)
+                .verify_books(topics::books())
                 .connect();
             match connecting.await {
                 Ok(connected) => return Some(connected),
@@ -98,12 +128,7 @@ impl Work {
     }
 
     async fn follow(&mut self, client: &Client, mut events: Events) {
-        let names = self.names();
-        let mode = match self.follower.way {
-            Way::Every | Way::Book => Mode::Every,
-            Way::Conflate => Mode::Conflate,
-        };
-        let subscription = Subscription::to(names).mode(mode);
+        let subscription = Subscription::to(self.names()).mode(self.follower.way.mode());
         let mut subscribing = Some(tokio::spawn(subscribe(client.clone(), subscription)));
         let shared = self.follower.shared.clone();
         while !self.is_done() {
@@ -145,7 +170,7 @@ impl Work {
     /// Whether publishing has ended and everything has come.
     fn is_done(&self) -> bool {
         self.follower.shared.published_all.load(Ordering::Acquire)
-            && (0..topics::EACH).all(|within| self.audits[within].last() >= self.head(within))
+            && (0..topics::EACH).all(|within| self.accounts[within].last >= self.head(within))
     }
 
     /// How many messages were published to a topic.
@@ -158,7 +183,6 @@ impl Work {
             Event::Connected { .. } => self.followed.connections += 1,
             Event::Message(message) => self.message(message),
             Event::Disconnected { retry_in, loss } => {
-                self.audits.iter_mut().for_each(Audit::lost);
                 if retry_in.is_none() {
                     self.fault("client stopped", loss);
                 }
@@ -170,85 +194,101 @@ impl Work {
                 }
             }
             Event::Synced { .. } | Event::Restored { .. } => {}
-            Event::Broken(broken) => self.fault("broken promise", broken),
-            Event::Unresumed { topic, .. } => self.account(&topic, |audit, _, sums| audit.unresumed(sums)),
+            Event::Broken(broken) => self.broken(&broken),
+            Event::Unresumed { topic, now, .. } => self.account(&topic, |account, sums| {
+                sums.unresumed += account.skip_to(now.0);
+            }),
             Event::SubscriptionLost { topic, refusal } => {
                 self.fault("subscription lost", format_args!("{topic}: {refusal}"));
             }
         }
     }
 
+    fn broken(&mut self, broken: &BrokenPromise) {
+        use BrokenPromise::{
+            Backward, Duplicate, FalseRecovery, GapLeavesHole, GapOverlaps, Hole, NoPosition,
+        };
+        let sums = &mut self.followed.sums;
+        match broken {
+            Hole { .. } | GapLeavesHole { .. } | NoPosition { .. } => sums.undeclared += 1,
+            Duplicate { .. } | Backward { .. } | GapOverlaps { .. } => sums.duplicates += 1,
+            FalseRecovery { .. } => sums.false_recovered += 1,
+            BrokenPromise::Book { .. } => sums.wrong_content += 1,
+            _ => {}
+        }
+        self.fault("broken promise", broken);
+    }
+
     fn message(&mut self, message: ServerMessage) {
         let way = self.follower.way;
         match message {
-            ServerMessage::Update { topic, seq, data, .. } => {
-                self.follower.shared.messages.fetch_add(1, Ordering::Relaxed);
-                self.account(&topic, |audit, book, sums| {
-                    audit.update(seq.0, sums);
-                    let is_right = topics::is_of(way, seq.0, data.get())
-                        && (way != Way::Book || book.update(seq, data.get()).is_ok());
-                    sums.wrong_content += u64::from(!is_right);
-                });
-            }
-            ServerMessage::Snapshot {
-                topic,
-                epoch,
-                seq,
-                data,
-                ..
-            } => {
-                self.follower.shared.messages.fetch_add(1, Ordering::Relaxed);
-                self.account(&topic, |audit, book, sums| {
-                    let is_right = match way {
-                        Way::Book => book.snapshot(&epoch, seq, data.get()).is_ok(),
-                        Way::Every | Way::Conflate => topics::is_of(way, seq.0, data.get()),
-                    };
-                    sums.wrong_content += u64::from(!is_right);
-                    audit.snapshot(seq.0, sums);
-                });
-            }
-            ServerMessage::Control(Control::Gap {
-                topic,
-                from,
-                to,
-                reason,
-                ..
-            }) => self.account(&topic, |audit, book, sums| {
-                book.make_stale();
-                audit.gap(from.0, to.0, reason, sums);
+            ServerMessage::Update { topic, seq, data, .. } => self.data(&topic, |account, sums| {
+                match way {
+                    Way::Conflate => sums.conflated += seq.0.saturating_sub(account.last + 1),
+                    Way::Every | Way::Book => account.accounted += 1,
+                }
+                account.last = seq.0;
+                topics::is_of(way, seq.0, data.get())
             }),
+            ServerMessage::Snapshot { topic, seq, data, .. } => self.data(&topic, |account, sums| {
+                sums.snapshots += 1;
+                account.begin(seq.0);
+                account.last = account.last.max(seq.0);
+                // The client verifies the checksum of a book.
+                way == Way::Book || topics::is_of(way, seq.0, data.get())
+            }),
+            ServerMessage::Control(Control::Gap { topic, from, to, .. }) => {
+                self.account(&topic, |account, sums| {
+                    sums.gaps += 1;
+                    sums.gapped += (to.0 + 1).saturating_sub(from.0);
+                    account.skip_to(to.0);
+                });
+            }
             ServerMessage::Control(Control::Joined { topic, seq, .. }) => {
-                self.account(&topic, |audit, _, sums| audit.joined(seq.0, sums));
+                self.account(&topic, |account, _| account.begin(seq.0));
             }
             ServerMessage::Control(Control::Ack { results, .. }) => {
-                for result in results {
-                    self.acked(&result);
-                }
+                results.iter().for_each(|result| self.acked(result));
             }
             ServerMessage::Control(Control::Error { reason, .. }) => self.fault("error", reason),
             ServerMessage::Control(_) | ServerMessage::Unknown(_) => {}
         }
     }
 
+    /// Counts an update or a snapshot. `is_right` accounts for it, and tells whether it has the content of its number.
+    fn data(&mut self, topic: &str, is_right: impl FnOnce(&mut Account, &mut Sums) -> bool) {
+        self.follower.shared.messages.fetch_add(1, Ordering::Relaxed);
+        self.account(topic, |account, sums| {
+            sums.messages += 1;
+            let is_right = is_right(account, sums);
+            sums.wrong_content += u64::from(!is_right);
+        });
+    }
+
     fn acked(&mut self, result: &AckResult) {
-        match &result.error {
-            Some(refusal) => self.fault("refused", format_args!("{}: {refusal}", result.topic)),
-            None if result.matched.is_some() => self.audits.iter_mut().for_each(Audit::acked_by_pattern),
-            None => self.account(&result.topic, |audit, _, sums| audit.acked(result, sums)),
+        if let Some(refusal) = &result.error {
+            return self.fault("refused", format_args!("{}: {refusal}", result.topic));
+        }
+        let sums = &mut self.followed.sums;
+        let counted = |counted: Option<usize>, is| {
+            counted.map_or(u64::from(result.recovered == Some(is)), |topics| topics as u64)
+        };
+        sums.recovered += counted(result.resumed, true);
+        sums.not_recovered += counted(result.not_resumed, false);
+        if result.matched.is_none() && result.recovered.is_none() {
+            self.account(&result.topic, |account, _| {
+                account.begin(result.seq.unwrap_or_default().0);
+            });
         }
     }
 
     /// Records what came in the account of its topic. A topic without a subscription is a fault.
-    fn account(&mut self, topic: &str, account: impl FnOnce(&mut Audit, &mut L2Book, &mut Sums)) {
+    fn account(&mut self, topic: &str, account: impl FnOnce(&mut Account, &mut Sums)) {
         let number = topics::number(topic).filter(|number| topics::way(*number) == self.follower.way);
         let Some(within) = number.map(|number| number % topics::EACH) else {
             return self.fault("never subscribed", topic);
         };
-        account(
-            &mut self.audits[within],
-            &mut self.books[within],
-            &mut self.followed.sums,
-        );
+        account(&mut self.accounts[within], &mut self.followed.sums);
     }
 
     fn fault(&mut self, kind: &'static str, what: impl std::fmt::Display) {
@@ -259,16 +299,18 @@ impl Work {
     }
 
     fn finish(mut self) -> Followed {
+        let way = self.follower.way;
         for within in 0..topics::EACH {
-            let head = self.head(within);
-            let missing = self.audits[within].close(head, &mut self.followed.sums);
-            if missing > 0 {
-                let last = self.audits[within].last();
-                let way = self.follower.way;
-                self.fault(
-                    "end not reached",
-                    format_args!("{way:?} topic {within}: {last} of {head}"),
-                );
+            let (head, account) = (self.head(within), self.accounts[within]);
+            if account.last < head {
+                let text = format_args!("{way:?} topic {within}: {} of {head}", account.last);
+                self.fault("end not reached", text);
+            }
+            let due = head - account.begun.unwrap_or(head).min(head);
+            if way == Way::Every && account.accounted != due {
+                self.followed.sums.undeclared += due.abs_diff(account.accounted);
+                let text = format_args!("topic {within}: {} of {due} messages", account.accounted);
+                self.fault("not accounted for", text);
             }
         }
         self.followed

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use serde::Serialize;
 use tickwire_wire::Codec;
 use tokio::task::JoinSet;
 
@@ -215,21 +216,55 @@ async fn until_received(
     }
 }
 
+macro_rules! sums {
+    ($($(#[$about:meta])* $name:ident = $label:literal,)+) => {
+        /// The sums over the topics of a client, and over clients.
+        #[derive(Debug, Clone, Copy, Default, Serialize)]
+        struct Sums {
+            $($(#[$about])* $name: u64,)+
+        }
+
+        impl Sums {
+            fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)+
+            }
+
+            fn rows(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$(($label, self.$name)),+].into_iter()
+            }
+        }
+    };
+}
+
+sums! {
+    /// Updates and snapshots.
+    messages = "messages received",
+    snapshots = "of these, snapshots",
+    recovered = "resumes, recovered:true",
+    not_recovered = "resumes, recovered:false",
+    gaps = "gaps declared",
+    gapped = "messages named in gaps",
+    /// Messages that the client reported as missing: it had no position when its connection was lost.
+    unresumed = "declared missing by the client",
+    conflated = "superseded (conflate)",
+    /// Messages that are missing and that nothing named.
+    undeclared = "undeclared gaps",
+    /// Messages that came twice or went backward.
+    duplicates = "duplicates",
+    false_recovered = "false recovered:true",
+    /// Messages whose content is not that of their number.
+    wrong_content = "wrong content",
+}
+
 impl Followed {
     fn add(&mut self, other: Self) {
         self.sums.add(&other.sums);
         self.connections += other.connections;
         self.connects_failed += other.connects_failed;
         self.faults.merge(other.faults);
-        for (kind, count) in [
-            ("undeclared gap", other.sums.undeclared),
-            ("duplicate", other.sums.duplicates),
-            ("false recovered", other.sums.false_recovered),
-            ("wrong content", other.sums.wrong_content),
-        ] {
-            if count > 0 {
-                self.faults.add(kind, format_args!("{count} at one client"));
-            }
+        if other.sums.wrong_content > 0 {
+            let text = format_args!("{} at one client", other.sums.wrong_content);
+            self.faults.add("wrong content", text);
         }
     }
 

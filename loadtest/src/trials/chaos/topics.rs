@@ -4,9 +4,27 @@
 //! one side to its number. So each change differs from all others, and the book stays small.
 
 use serde_json::Value;
-use tickwire_wire::Payload;
+use tickwire_wire::{Mode, Pattern, Payload};
 
-use crate::swarm::Way;
+/// What the subscriber of a topic gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Each message.
+    Every,
+    /// The newest message.
+    Conflate,
+    /// Each change of a book, or a snapshot.
+    Book,
+}
+
+impl Way {
+    pub(super) fn mode(self) -> Mode {
+        match self {
+            Self::Every | Self::Book => Mode::Every,
+            Self::Conflate => Mode::Conflate,
+        }
+    }
+}
 
 pub(super) const EACH: usize = 8;
 pub(super) const ALL: usize = 3 * EACH;
@@ -56,6 +74,10 @@ pub(super) fn name(number: usize) -> String {
 /// The pattern for the topics of a kind.
 pub(super) fn pattern(way: Way) -> String {
     format!("{}.*", channel(way))
+}
+
+pub(super) fn books() -> Pattern {
+    pattern(Way::Book).parse().expect("a pattern")
 }
 
 pub(super) fn number(name: &str) -> Option<usize> {

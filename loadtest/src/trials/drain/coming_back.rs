@@ -1,29 +1,22 @@
 //! Clients that come back to another broker with positions of the previous one.
 //!
 //! The new broker's numbers are another lineage. So each subscription must be told that it could not be resumed: by the
-//! ack and, unless nothing was published there yet, by a gap with that reason.
+//! ack and, unless nothing was published there yet, by a gap with that reason. A message that comes before the gap
+//! breaks a promise, which the readers' checkers find.
 
 use tickwire_wire::message::{AckResult, GapReason, Position};
 use tickwire_wire::{Epoch, Seq};
 
 use super::TOPICS_EACH;
 use super::closes::Told;
-use crate::swarm::{Came, Faults, Readers, Watch};
-
-/// A client's position in one of its topics.
-#[derive(Debug, Clone)]
-struct Place {
-    last: Seq,
-    /// Whether the client was told what became of it.
-    declared: bool,
-}
+use crate::swarm::{Faults, Readers, Watch};
 
 /// All clients that come back.
 #[derive(Debug)]
 pub(super) struct ComingBack {
     epoch: Epoch,
-    /// The positions. Those of a client are together.
-    places: Vec<Place>,
+    /// The last number of each topic of each client. Those of a client are together.
+    last: Vec<Seq>,
     /// How many subscriptions were told exactly what became of them.
     pub(super) declared: u64,
 }
@@ -31,20 +24,13 @@ pub(super) struct ComingBack {
 impl ComingBack {
     /// The clients that were closed, with their positions.
     pub(super) fn of(readers: &Readers<Told>) -> Self {
-        let places = (0..readers.layout.readers * TOPICS_EACH).map(|at| Place {
-            last: Seq(readers.last(at / TOPICS_EACH, at % TOPICS_EACH)),
-            declared: false,
-        });
+        let places = 0..readers.layout.readers * TOPICS_EACH;
+        let last = places.map(|at| Seq(readers.last(at / TOPICS_EACH, at % TOPICS_EACH)));
         Self {
             epoch: readers.epoch.clone().unwrap_or_else(|| Epoch::from("")),
-            places: places.collect(),
+            last: last.collect(),
             declared: 0,
         }
-    }
-
-    fn declare(&mut self, reader: usize, place: usize) {
-        self.places[reader * TOPICS_EACH + place].declared = true;
-        self.declared += 1;
     }
 }
 
@@ -52,33 +38,20 @@ impl Watch for ComingBack {
     fn since(&self, reader: usize, place: usize) -> Option<Position> {
         Some(Position {
             epoch: self.epoch.clone(),
-            seq: self.places[reader * TOPICS_EACH + place].last,
+            seq: self.last[reader * TOPICS_EACH + place],
         })
     }
 
-    fn acked(&mut self, reader: usize, place: usize, result: &AckResult, faults: &mut Faults) {
+    fn acked(&mut self, reader: usize, result: &AckResult, faults: &mut Faults) {
         if result.recovered != Some(false) || result.epoch.as_ref() == Some(&self.epoch) {
             faults.add("resume not declared", format_args!("reader {reader}: {result:?}"));
         }
-        if result.seq == Some(Seq::ZERO) {
-            // Nothing was published there yet: nothing can be missing, and the ack tells everything.
-            self.declare(reader, place);
-        }
+        // If nothing was published there yet, nothing can be missing, and the ack tells everything.
+        self.declared += u64::from(result.seq == Some(Seq::ZERO));
     }
 
-    fn gap(&mut self, reader: usize, place: usize, reason: GapReason) -> bool {
-        let expected = reason == GapReason::Epoch && !self.places[reader * TOPICS_EACH + place].declared;
-        if expected {
-            self.declare(reader, place);
-        }
-        expected
-    }
-
-    fn came(&mut self, came: Came<'_>, faults: &mut Faults) {
-        let place = &mut self.places[came.reader * TOPICS_EACH + came.place];
-        if !std::mem::replace(&mut place.declared, true) {
-            let text = format_args!("reader {}: message {} came first", came.reader, came.head.seq);
-            faults.add("resume not declared", text);
-        }
+    fn gap(&mut self, reason: GapReason) -> bool {
+        self.declared += u64::from(reason == GapReason::Epoch);
+        reason == GapReason::Epoch
     }
 }

@@ -21,7 +21,10 @@ const DECLARE_WITHIN: Duration = Duration::from_secs(30);
 /// How long all connections may take to end with the broker.
 const END_WITHIN: Duration = Duration::from_secs(60);
 const TURN: Duration = Duration::from_millis(20);
+const TOPICS: usize = 50;
 const TOPICS_EACH: usize = 2;
+/// How long all clients read before the broker is told to stop.
+const READ_FOR: Duration = Duration::from_secs(5);
 
 /// Stop a broker while very many clients read: all are told and closed, evenly, and no message is lost silently
 #[derive(Debug, clap::Args)]
@@ -32,12 +35,6 @@ pub(crate) struct DrainArgs {
     /// Seconds over which the broker spreads its closes; a few clients are closed faster, with 100 ms for each
     #[arg(long, default_value_t = 30, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=600))]
     window_s: u64,
-    /// How many seconds all clients read before the broker is told to stop
-    #[arg(long, default_value_t = 5, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=600))]
-    seconds: u64,
-    /// Topics; each client reads two of them
-    #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=10_000))]
-    topics: u32,
     #[command(flatten)]
     broker: BrokerArgs,
 }
@@ -48,15 +45,10 @@ impl DrainArgs {
         let mut command = self.broker.command()?;
         command
             .args(["--feed", "sim", "--rate", "500"])
-            .args(["--symbols", &self.topics.to_string()])
+            .args(["--symbols", &TOPICS.to_string()])
             .env("TICKWIRE_DRAIN__WINDOW_MS", (self.window_s * 1_000).to_string())
             .env("TICKWIRE_DRAIN__DEADLINE_MS", deadline_ms.to_string());
         Broker::start(&mut command, interrupt)
-    }
-
-    /// The topics where every message counts, once all of them exist.
-    fn topics(&self, broker: &Broker, interrupt: &Interrupt) -> anyhow::Result<Vec<String>> {
-        broker.topics("trade.*", self.topics as usize, interrupt)
     }
 }
 
@@ -69,7 +61,7 @@ pub(crate) fn run(args: &DrainArgs, interrupt: &Interrupt) -> anyhow::Result<Out
     let broker = args.start_broker(interrupt)?;
     let layout = Layout {
         readers: count,
-        topics: args.topics(&broker, interrupt)?,
+        topics: topics(&broker, interrupt)?,
         topics_each: TOPICS_EACH,
         apart: 1,
         ..Layout::default()
@@ -78,7 +70,7 @@ pub(crate) fn run(args: &DrainArgs, interrupt: &Interrupt) -> anyhow::Result<Out
     let mut swarm = Swarm::new(broker.endpoint(), count, interrupt, readers)?;
     swarm.connect()?;
     progress!("{} clients", grouped(count as u64));
-    swarm.turn_for(Duration::from_secs(args.seconds))?;
+    swarm.turn_for(READ_FOR)?;
 
     let mut outcome = Outcome::of_broker(broker.description());
     outcome.count("connections", "connections", count as u64);
@@ -88,6 +80,11 @@ pub(crate) fn run(args: &DrainArgs, interrupt: &Interrupt) -> anyhow::Result<Out
     outcome.faults.merge(readers.faults);
     come_back(args, Readers::new(readers.layout, again), interrupt, &mut outcome)?;
     Ok(outcome)
+}
+
+/// The topics where every message counts, once all of them exist.
+fn topics(broker: &Broker, interrupt: &Interrupt) -> anyhow::Result<Vec<String>> {
+    broker.topics("trade.*", TOPICS, interrupt)
 }
 
 /// Tells the broker to stop. Reads until the broker and every connection have ended.
@@ -128,7 +125,6 @@ fn stop(
     outcome.row("broker's end", format_args!("{exit} after {after_s:.1} s"));
     outcome.figure("told", readers.watch.told());
     outcome.figures(readers.counts);
-    outcome.figures(readers.sums);
     outcome.figure("closes", closes);
     outcome.figure("stopped_after_s", after_s);
     outcome.figure("exit", exit);
@@ -143,7 +139,7 @@ fn come_back(
     outcome: &mut Outcome,
 ) -> anyhow::Result<()> {
     let broker = args.start_broker(interrupt)?;
-    args.topics(&broker, interrupt)?;
+    topics(&broker, interrupt)?;
     let resumed = (readers.layout.readers * TOPICS_EACH) as u64;
     let mut swarm = Swarm::new(broker.endpoint(), readers.layout.readers, interrupt, readers)?;
     swarm.connect()?;
@@ -152,7 +148,7 @@ fn come_back(
         swarm.handler.watch.declared >= resumed
     })?;
     let declared = swarm.handler.watch.declared;
-    if declared < resumed {
+    if declared != resumed {
         let text = format_args!("{declared} of {resumed}");
         outcome.faults.add("resume not declared", text);
     }

@@ -16,7 +16,7 @@ use anyhow::{bail, ensure};
 use serde::Serialize;
 
 use crate::compare::{Peer, Rig, Scenario, Script, Setup, peers};
-use crate::swarm::{Interrupt, Outcome, PAYLOAD_BYTES, bytes, grouped, micros, progress, sockets};
+use crate::swarm::{Interrupt, Outcome, PAYLOAD_BYTES, bytes, grouped, micros, progress};
 
 use link::{Link, Side};
 
@@ -202,9 +202,9 @@ fn serve(args: &SlowLinkArgs, peer: &Peer, link: &Link, interrupt: &Interrupt) -
 
 /// The bytes that the kernel holds on the server's side for the reader.
 fn send_queue(port: u16) -> anyhow::Result<u64> {
-    let sockets = sockets::all()?;
+    let sockets = procfs::net::tcp()?;
     let to_reader = sockets
         .iter()
-        .filter(|socket| *socket.remote.ip() == link::READER && socket.local.port() == port);
-    Ok(to_reader.map(|socket| socket.unacked_bytes).sum())
+        .filter(|socket| socket.remote_address.ip() == link::READER && socket.local_address.port() == port);
+    Ok(to_reader.map(|socket| u64::from(socket.tx_queue)).sum())
 }

@@ -3,9 +3,7 @@
 //! While a stopped reader catches up, its messages are divided in two. What was in the kernel's buffers when it began
 //! to read again is older than that moment. Everything after it must not be.
 
-use hdrhistogram::Histogram;
-
-use crate::swarm::{Came, Faults, Watch, latencies};
+use crate::swarm::{Came, Faults, Lateness, Watch};
 
 /// A stopped reader that reads again.
 #[derive(Debug, Clone, Copy, Default)]
@@ -19,21 +17,10 @@ pub(super) struct CatchUp {
     fresh: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// Messages are checked, and their latency is not counted.
-    Unmeasured,
-    /// Healthy readers while all read.
-    Calm,
-    /// Healthy readers while the others have stopped.
-    Stalled,
-}
-
 #[derive(Debug)]
 pub(super) struct GoingOn {
-    pub(super) phase: Phase,
-    pub(super) calm_us: Histogram<u64>,
-    pub(super) stalled_us: Histogram<u64>,
+    /// That of the readers that never stop.
+    pub(super) lateness: Lateness,
     /// The first reader that stops. The others that stop come after it.
     first: usize,
     /// The newest number of each topic when they began to read again; empty before that.
@@ -47,9 +34,7 @@ impl GoingOn {
     /// Readers up to `all`. Those from `first` on will stop.
     pub(super) fn new(first: usize, all: usize) -> anyhow::Result<Self> {
         Ok(Self {
-            phase: Phase::Unmeasured,
-            calm_us: latencies()?,
-            stalled_us: latencies()?,
+            lateness: Lateness::new()?,
             first,
             newest: Vec::new(),
             kernel_bytes_max: 0,
@@ -78,11 +63,7 @@ impl GoingOn {
 impl Watch for GoingOn {
     fn came(&mut self, came: Came<'_>, faults: &mut Faults) {
         let Some(stopped) = came.reader.checked_sub(self.first) else {
-            return match self.phase {
-                Phase::Unmeasured => {}
-                Phase::Calm => self.calm_us.saturating_record(came.late_us),
-                Phase::Stalled => self.stalled_us.saturating_record(came.late_us),
-            };
+            return self.lateness.came(came, faults);
         };
         let Some(newest) = self.newest.get(came.topic) else {
             return;
@@ -124,7 +105,7 @@ mod tests {
 
     use super::*;
     use crate::swarm::Readers;
-    use crate::swarm::readers::tests::{hear, layout, update};
+    use crate::swarm::readers::tests::{WELCOME, hear, layout, update};
 
     #[test]
     fn what_was_in_the_kernel_may_be_old_and_what_follows_may_not() {
@@ -133,7 +114,9 @@ mod tests {
             // Reader 8, on connection 9, is the first that stops. It has topic 0.
             let watch = GoingOn::new(8, 10).expect("bounds");
             let mut readers = Readers::new(layout(4, Mode::Conflate), watch);
-            let ack = r#"{"op":"ack","id":1,"results":[{"topic":"trade.0","epoch":"e","seq":3,"mode":"conflate"}]}"#;
+            let ack = r#"{"op":"ack","id":1,"results":[{"topic":"trade.0","epoch":"e","seq":3,"mode":"conflate"},
+                {"topic":"trade.1","epoch":"e","seq":3,"mode":"conflate"}]}"#;
+            hear(&mut readers, 9, WELCOME);
             hear(&mut readers, 9, ack);
             readers.watch.go_on(&[50, 0, 0, 0], kernel_bytes_max);
             for seq in [4, 5] {
@@ -143,7 +126,7 @@ mod tests {
             hear(&mut readers, 9, &update("trade.0", 50));
             let caught = readers.watch.catching_up()[0];
             assert!(caught.fresh && caught.stale_messages == 2 && caught.stale_bytes > 100);
-            assert_eq!((readers.sums.conflated, readers.counts.updates), (44, 3));
+            assert_eq!((readers.counts.conflated, readers.counts.updates), (44, 3));
             assert_eq!(readers.faults.count(), stale, "{:?}", readers.faults);
         }
     }

@@ -16,11 +16,11 @@ use serde::Serialize;
 use tickwire_wire::Mode;
 
 use crate::swarm::{
-    Broker, BrokerArgs, FREE_PUBLISHER, Interrupt, Latency, Layout, Memory, Metrics, Outcome, Publisher,
-    Readers, Swarm, byte_change, bytes, grouped, progress, sockets,
+    Broker, BrokerArgs, FREE_PUBLISHER, Interrupt, Latency, Layout, Memory, Metrics, Outcome, Phase,
+    Publisher, Readers, Swarm, byte_change, bytes, grouped, progress,
 };
 
-use going_on::{GoingOn, Phase};
+use going_on::GoingOn;
 
 /// Most bytes by which the broker may grow per stopped reader.
 const GROWTH_BYTES_MAX: u64 = 64 * 1024;
@@ -165,10 +165,14 @@ impl Run {
         outcome.figure("connections", args.connections);
         outcome.figure("stopped", self.stopped);
         outcome.count("published", "messages published", self.publisher.count);
-        let watch = &self.swarm.handler.watch;
+        let lateness = &self.swarm.handler.watch.lateness;
         for (key, label, latency) in [
-            ("calm", "the others' latency, all read", &watch.calm_us),
-            ("stalled", "the others' latency, some stopped", &watch.stalled_us),
+            ("calm", "the others' latency, all read", &lateness.calm_us),
+            (
+                "stalled",
+                "the others' latency, some stopped",
+                &lateness.disturbed_us,
+            ),
         ] {
             outcome.row(label, shown(latency));
             outcome.figure(key, Latency::of(latency));
@@ -180,9 +184,9 @@ impl Run {
     }
 
     fn go_on(&mut self, time: Duration, phase: Phase) -> anyhow::Result<()> {
-        self.swarm.handler.watch.phase = phase;
+        self.swarm.handler.watch.lateness.phase = phase;
         self.publisher.turn_for(&mut self.swarm, time)?;
-        self.swarm.handler.watch.phase = Phase::Unmeasured;
+        self.swarm.handler.watch.lateness.phase = Phase::Unmeasured;
         Ok(())
     }
 
@@ -191,7 +195,7 @@ impl Run {
         let before = self.broker.memory()?;
         self.swarm.stop_reading(connections - self.stopped..connections);
         self.go_on(SETTLE, Phase::Unmeasured)?;
-        self.go_on(time, Phase::Stalled)?;
+        self.go_on(time, Phase::Disturbed)?;
         let stalled = self.broker.memory()?;
         let lagging = self.broker.scrape()?.sum("tickwire_lagging_sessions", "");
         let held = self.held_by_kernel()?;
@@ -231,16 +235,18 @@ impl Run {
     /// first. They are what the broker's end has not had acknowledged, and what the reader's end has not read.
     fn held_by_kernel(&self) -> anyhow::Result<Vec<u64>> {
         let port = self.broker.endpoint().address.port();
-        let sockets = sockets::all()?;
+        let sockets = procfs::net::tcp()?;
         let unread: HashMap<_, _> = sockets
             .iter()
-            .filter(|socket| socket.remote.port() == port)
-            .map(|socket| (socket.local, socket.unread_bytes))
+            .filter(|socket| socket.remote_address.port() == port)
+            .map(|socket| (socket.local_address, u64::from(socket.rx_queue)))
             .collect();
         let mut held: Vec<u64> = sockets
             .iter()
-            .filter(|socket| socket.local.port() == port)
-            .map(|socket| socket.unacked_bytes + unread.get(&socket.remote).copied().unwrap_or(0))
+            .filter(|socket| socket.local_address.port() == port)
+            .map(|socket| {
+                u64::from(socket.tx_queue) + unread.get(&socket.remote_address).copied().unwrap_or(0)
+            })
             .collect();
         held.sort_unstable_by(|one, other| other.cmp(one));
         held.truncate(self.stopped);
@@ -310,7 +316,7 @@ impl Run {
     fn compare_counts(&self, before: &Metrics, outcome: &mut Outcome) -> anyhow::Result<()> {
         let after = self.broker.scrape()?;
         let grown = |name: &str| after.grown(before, &format!("tickwire_ledger_{name}"), "");
-        let (counts, sums) = (self.swarm.handler.counts, self.swarm.handler.sums);
+        let counts = self.swarm.handler.counts;
         let (delivered, conflated) = (grown("delivered_total"), grown("conflated_total"));
         let owed = grown("owed_total");
         let others: f64 = ["gapped_total", "dropped_total", "pending"]
@@ -325,7 +331,7 @@ impl Run {
         }
         for (what, own, brokers) in [
             ("delivered", counts.updates, delivered),
-            ("conflated", sums.conflated, conflated),
+            ("conflated", counts.conflated, conflated),
         ] {
             if own as f64 != brokers {
                 let text = format_args!("{own} {what} here, {brokers} by the broker's count");
@@ -335,7 +341,6 @@ impl Run {
             outcome.row(what, format_args!("{own} here, {brokers} by the broker's count"));
         }
         outcome.figures(counts);
-        outcome.figures(sums);
         let ledger = after.beginning_with("tickwire_ledger_");
         for (name, value) in &ledger {
             outcome.row(name, value);
