@@ -94,17 +94,11 @@ impl Rig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compare::{Scenario, peers};
-    use crate::swarm::Clock;
+    use crate::compare::crowd::tests::crowd_of;
 
     /// Three subscribers with two of three topics each: 0 and 1, 1 and 2, 2 and 0.
     fn crowd(seqs: [u64; 6]) -> Crowd {
-        let text = "about = 'x'\nkind = 'hot'\nseconds = 1\nsubscribers = 3\ntopics = 3\ntopics_each = 2";
-        let scenario = Scenario::parse("x", text, false).expect("good");
-        let tickwire = peers().iter().find(|peer| peer.name == "tickwire");
-        let protocol = tickwire.expect("is a peer").protocol;
-        let script = std::rc::Rc::new(crate::compare::script::Script::plain(scenario.topics));
-        let mut crowd = Crowd::new(protocol, &scenario, script, Clock::start()).expect("good bounds");
+        let mut crowd = crowd_of(3);
         crowd.seqs = seqs.to_vec();
         crowd
     }

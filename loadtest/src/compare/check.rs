@@ -38,11 +38,7 @@ pub(crate) fn run(args: &CheckArgs, interrupt: &Interrupt) -> anyhow::Result<boo
     let wanted = |peer: &&Peer| args.only.is_empty() || args.only.iter().any(|name| name == peer.name);
     for peer in peers().iter().filter(wanted) {
         let name = peer.name;
-        let missing = match args.no_install {
-            true => peer.missing(),
-            false => peer.unavailable(),
-        };
-        let checked = match missing {
+        let checked = match peer.missing(!args.no_install) {
             Some(why) => format!("skipped: {name}: {why}\n"),
             None => match check(peer, core, interrupt) {
                 Ok(version) => format!("{name}: {version}: all messages delivered\n"),

@@ -2,25 +2,21 @@
 //!
 //! Connection 0 publishes. The others subscribe, and settle when the server has confirmed every topic. Every delivery
 //! is counted. Where the protocol numbers messages (Tickwire), every number must follow the one before; a `gap`
-//! accounts for exactly what it names. The most frequent messages are read by the shortest way: updates of Tickwire,
-//! and messages that are only a payload. One in many of these, and all others, are read by the protocol in full.
+//! accounts for exactly what it names.
 
 use std::fmt::Display;
 use std::ops::Range;
 use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
-use tickwire_wire::codec::DataOp;
 use tickwire_wire::message::{Position, Subscribe, TopicRequest};
 use tickwire_wire::{ClientMessage, Codec, Control, Epoch, Micros, RequestId, Seq};
 
-use crate::compare::{Message, Protocol, Scenario, Script, Tally};
-use crate::swarm::{Clock, ConnId, Ending, Faults, Handler, Head, Reply};
+use crate::compare::{Message, Numbered, Protocol, Scenario, Script, Tally};
+use crate::swarm::{Clock, ConnId, Ending, Faults, Handler, Reply};
 
 /// The connection that publishes.
 pub(crate) const PUBLISHER: ConnId = ConnId(0);
-/// One in so many deliveries is read by the protocol in full.
-const THOROUGH_EVERY: u64 = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
@@ -60,12 +56,10 @@ pub(crate) struct Crowd {
     pub(super) seqs: Vec<u64>,
     /// The lineage of each topic, once an ack told it.
     epochs: FxHashMap<u32, Epoch>,
-    /// How many deliveries could be read the short way.
-    short: u64,
     /// How many of Tickwire's numbers did not follow the one before.
     pub(crate) misnumbered: u64,
     /// Connections whose deliveries are not counted, since they do not read.
-    uncounted: Range<usize>,
+    pub(crate) uncounted: Range<usize>,
 }
 
 impl Crowd {
@@ -98,15 +92,9 @@ impl Crowd {
             members: members.collect(),
             seqs: vec![0; subscribers * scenario.topics_each as usize],
             epochs: FxHashMap::default(),
-            short: 0,
             misnumbered: 0,
             uncounted: 0..0,
         })
-    }
-
-    /// Stops counting the deliveries to these connections.
-    pub(crate) fn leave_out(&mut self, connections: Range<usize>) {
-        self.uncounted = connections;
     }
 
     pub(crate) fn is_numbered(&self) -> bool {
@@ -172,19 +160,25 @@ impl Crowd {
         })
     }
 
-    /// Reads a message by the protocol in full. `is_numbered` tells whether its number was checked already.
-    fn thoroughly(&mut self, id: ConnId, message: &[u8], is_numbered: bool, reply: &mut Reply<'_>) {
-        let (protocol, counted) = (self.protocol, !self.uncounted.contains(&id.0));
+    /// Counts a delivery, and checks its number if it has one.
+    #[inline]
+    fn delivered(&mut self, id: ConnId, payload: &[u8], number: Numbered<'_>) {
+        if let Some((topic, seq)) = number {
+            match Scenario::topic_number(topic) {
+                Some(topic) => self.follows(id, topic, seq),
+                None => self.never_subscribed(id, topic),
+            }
+        }
+        if !self.uncounted.contains(&id.0) {
+            self.tally.deliver(payload);
+        }
+    }
+
+    /// Reads a message that is not just one delivery.
+    fn read(&mut self, id: ConnId, message: &[u8], reply: &mut Reply<'_>) {
+        let protocol = self.protocol;
         let inbound = protocol.inbound(message, &mut |payload, number| {
-            if let Some((topic, seq)) = number.filter(|_| !is_numbered) {
-                match Scenario::topic_number(topic) {
-                    Some(topic) => self.follows(id, topic, seq),
-                    None => self.never_subscribed(id, topic),
-                }
-            }
-            if counted {
-                self.tally.deliver(payload);
-            }
+            self.delivered(id, payload, number);
         });
         if let Some(answer) = inbound.answer {
             reply.message(answer.opcode, &answer.payload);
@@ -240,7 +234,7 @@ impl Crowd {
     fn last_seq(&mut self, id: ConnId, topic: u32) -> Option<&mut u64> {
         let subscriber = id.0.checked_sub(1)?;
         let first = self.members.get(id.0)?.first_topic;
-        let slot = self.scenario.slot_after(first, topic)?;
+        let slot = self.scenario.slot(first, topic)?;
         let at = subscriber * self.scenario.topics_each as usize + slot as usize;
         self.seqs.get_mut(at)
     }
@@ -270,31 +264,14 @@ impl Crowd {
         self.faults
             .add("never subscribed", format_args!("connection {}: {topic}", id.0));
     }
-
-    /// Takes a delivery that was read the short way. If it is its turn, has it read in full instead.
-    #[inline]
-    fn short_way(&mut self, id: ConnId, payload: &[u8], message: &[u8], reply: &mut Reply<'_>) {
-        self.short += 1;
-        if self.short.is_multiple_of(THOROUGH_EVERY) {
-            self.thoroughly(id, message, true, reply);
-        } else if !self.uncounted.contains(&id.0) {
-            self.tally.deliver(payload);
-        }
-    }
 }
 
 impl Handler for Crowd {
     #[inline]
     fn message(&mut self, id: ConnId, message: &[u8], _: Micros, reply: &mut Reply<'_>) {
-        let update = Head::of(message).filter(|head| head.op == DataOp::Update);
-        let topic = update.and_then(|update| Some((Scenario::topic_number(update.topic)?, update)));
-        if let Some((topic, update)) = topic {
-            self.follows(id, topic, update.seq);
-            self.short_way(id, update.data, message, reply);
-        } else if message.first() == Some(&b'"') {
-            self.short_way(id, message, message, reply);
-        } else {
-            self.thoroughly(id, message, false, reply);
+        match self.protocol.delivery(message) {
+            Some((payload, number)) => self.delivered(id, payload, number),
+            None => self.read(id, message, reply),
         }
     }
 
@@ -310,7 +287,7 @@ impl Handler for Crowd {
 
     /// Latency is measured with the run's own clock. It is read once for all bytes that were read at once.
     fn reading(&mut self) -> Micros {
-        self.tally.set_now(self.clock.now());
+        self.tally.now = self.clock.now();
         Micros(0)
     }
 
@@ -328,21 +305,20 @@ impl Handler for Crowd {
 }
 
 #[cfg(test)]
-mod tests {
-    use expect_test::{Expect, expect};
-
+pub(super) mod tests {
     use super::*;
     use crate::compare::peers;
-    use crate::swarm::Nanos;
+    use crate::swarm::{Head, Nanos};
 
     const WELCOME: &str = r#"{"op":"welcome","session":"s","server":"t","ts":1,"heartbeat_ms":15000,
         "limits":{"subscriptions":8,"message_bytes":65536,"ops_per_s":50}}"#;
     const ACK: &str = r#"{"op":"ack","id":1,"results":[{"topic":"bench.t0","epoch":"e","seq":4,"mode":"every"},
         {"topic":"bench.t1","epoch":"e","seq":0,"mode":"every"}]}"#;
 
-    fn crowd() -> Crowd {
-        let text = "about = 'x'\nkind = 'hot'\nseconds = 1\nsubscribers = 1\ntopics = 3\ntopics_each = 2";
-        let scenario = Scenario::parse("x", text, false).expect("good");
+    /// Subscribers of Tickwire that have two of three topics each.
+    pub(in crate::compare) fn crowd_of(subscribers: usize) -> Crowd {
+        let text = "about = 'x'\nkind = 'hot'\nseconds = 1\ntopics = 3\ntopics_each = 2\nsubscribers = ";
+        let scenario = Scenario::parse("x", &format!("{text}{subscribers}"), false).expect("good");
         let tickwire = peers().iter().find(|peer| peer.name == "tickwire");
         let protocol = tickwire.expect("is a peer").protocol;
         let script = Rc::new(Script::plain(scenario.topics));
@@ -360,92 +336,54 @@ mod tests {
         format!(r#"{{"op":"gap","topic":"bench.t0","epoch":"e","from":{from},"to":{to},"reason":"slow"}}"#)
     }
 
-    /// The result of `messages` at the only subscriber.
-    fn hear(crowd: &mut Crowd, messages: &[String]) -> (Vec<u8>, bool) {
+    /// Lets the only subscriber connect and hear `messages`.
+    fn hear(crowd: &mut Crowd, messages: &[String]) {
         let (mut out, mut settled) = (Vec::new(), false);
-        for message in messages {
+        crowd.opened(ConnId(1), &mut Reply::new(&mut out, &mut settled));
+        let first = [WELCOME.to_owned(), ACK.to_owned()];
+        for message in first.iter().chain(messages) {
             let mut reply = Reply::new(&mut out, &mut settled);
             crowd.message(ConnId(1), message.as_bytes(), Micros(0), &mut reply);
         }
-        (out, settled)
-    }
-
-    #[track_caller]
-    fn check(messages: &[String], expected: &Expect) {
-        let mut crowd = crowd();
-        let (mut out, mut settled) = (Vec::new(), false);
-        crowd.opened(ConnId(1), &mut Reply::new(&mut out, &mut settled));
-        let (_, settled) = hear(&mut crowd, &[WELCOME.to_owned(), ACK.to_owned()]);
         assert!(settled);
-        hear(&mut crowd, messages);
-        expected.assert_eq(&format!(
-            "{} delivered, {} gapped, {}",
-            crowd.tally.delivered, crowd.gapped, crowd.faults
-        ));
     }
 
+    /// Each line: messages, and the result. A message is `TOPIC SEQ`, with `long` in a layout that only the decoder can
+    /// read, or `gap FROM TO` of topic 0.
     #[test]
-    fn every_number_is_checked() {
-        check(
-            &[update(0, 5), update(1, 1), update(0, 6)],
-            &expect!["3 delivered, 0 gapped, "],
-        );
-        check(
-            &[update(0, 5), update(0, 7)],
-            &expect!["2 delivered, 0 gapped, 1 × order (connection 1: bench.t0: 7 after 5)"],
-        );
-        check(
-            &[update(0, 5), gap(6, 8), update(0, 9)],
-            &expect!["2 delivered, 3 gapped, "],
-        );
-        check(
-            &[update(0, 5), gap(7, 8)],
-            &expect!["1 delivered, 2 gapped, 1 × order (connection 1: bench.t0: gap from 7 after 5)"],
-        );
-        check(
-            &[update(2, 1)],
-            &expect!["1 delivered, 0 gapped, 1 × never subscribed (connection 1: bench.t2)"],
-        );
-    }
-
-    /// An update in a layout that only the full way can read is checked and counted in the same way.
-    #[test]
-    fn the_long_way_leads_to_the_same() {
+    fn every_number_is_checked_whichever_way_it_is_read() {
+        const TABLE: &str = "
+            0 5, 1 1, 0 6 | 3 delivered, 0 gapped,
+            0 5, 0 7 | 2 delivered, 0 gapped, 1 × order (connection 1: bench.t0: 7 after 5)
+            0 5, gap 6 8, 0 9 | 2 delivered, 3 gapped,
+            0 5, gap 7 8 | 1 delivered, 2 gapped, 1 × order (connection 1: bench.t0: gap from 7 after 5)
+            2 1 | 1 delivered, 0 gapped, 1 × never subscribed (connection 1: bench.t2)
+            long 0 5, 0 6, long 0 7, long 0 9 | 4 delivered, 0 gapped, 1 × order (connection 1: bench.t0: 9 after 7)
+            long 2 1 | 1 delivered, 0 gapped, 1 × never subscribed (connection 1: bench.t2)";
         let long = |topic, seq| update(topic, seq).replace(r#""update","#, r#""update", "#);
         assert!(Head::of(long(0, 5).as_bytes()).is_none());
-        check(
-            &[long(0, 5), update(0, 6), long(0, 7), long(0, 9)],
-            &expect!["4 delivered, 0 gapped, 1 × order (connection 1: bench.t0: 9 after 7)"],
-        );
-        check(
-            &[long(2, 1)],
-            &expect!["1 delivered, 0 gapped, 1 × never subscribed (connection 1: bench.t2)"],
-        );
-    }
-
-    /// However many deliveries there are, each is counted once, whichever way it was read.
-    #[test]
-    fn one_in_many_is_read_in_full() {
-        let count = 2 * THOROUGH_EVERY + 3;
-        let updates: Vec<String> = (1..=count).map(|seq| update(0, seq)).collect();
-        let mut crowd = crowd();
-        hear(&mut crowd, &updates);
-        assert_eq!((crowd.tally.delivered, crowd.tally.damaged), (count, 0));
-        // Only a full reading finds this fault: the bytes after the data are not the end of an update.
-        let broken = update(0, 4 * THOROUGH_EVERY).replace("}", ",\"x\":\"}");
-        hear(&mut crowd, &[broken]);
-        assert_eq!(crowd.tally.damaged, 1);
+        let message = |words: &str| {
+            let numbers: Vec<u64> = words.split(' ').filter_map(|word| word.parse().ok()).collect();
+            let (first, second) = (numbers[0], numbers[1]);
+            match words.trim().split(' ').next() {
+                Some("gap") => gap(first, second),
+                Some("long") => long(first as u32, second),
+                _ => update(first as u32, second),
+            }
+        };
+        for (messages, expected) in TABLE.lines().filter_map(|line| line.split_once(" | ")) {
+            let mut crowd = crowd_of(1);
+            hear(&mut crowd, &messages.split(',').map(message).collect::<Vec<_>>());
+            let (delivered, gapped) = (crowd.tally.delivered, crowd.gapped);
+            let found = format!("{delivered} delivered, {gapped} gapped, {}", crowd.faults);
+            assert_eq!(found.trim(), expected, "{messages}");
+        }
     }
 
     #[test]
     fn who_comes_back_resumes() {
-        let mut crowd = crowd();
-        let (mut out, mut settled) = (Vec::new(), false);
-        crowd.opened(ConnId(1), &mut Reply::new(&mut out, &mut settled));
-        hear(
-            &mut crowd,
-            &[WELCOME.to_owned(), ACK.to_owned(), update(0, 5), update(1, 1)],
-        );
+        let mut crowd = crowd_of(1);
+        hear(&mut crowd, &[update(0, 5), update(1, 1)]);
         let message = crowd.resume(0).expect("both topics had messages");
         assert_eq!(
             String::from_utf8_lossy(&message.payload),

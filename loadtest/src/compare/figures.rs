@@ -61,8 +61,6 @@ figures! {
     WireBytes = ("payload_bytes_per_message", "payload per message, as it came", Bytes, Lower),
     PlainBytes = ("plain_bytes_per_message", "payload per message, inflated", Bytes, Neither),
     RssPerConnection = ("rss_bytes_per_connection", "memory per connection", Bytes, Lower),
-    /// Memory of the kernel for both ends of a connection. It includes other activity of the machine.
-    KernelPerConnection = ("kernel_bytes_per_connection", "kernel memory per connection, both ends", Bytes, Lower),
     Rss = ("rss_bytes", "server memory (RSS)", Bytes, Lower),
     RssGrowth = ("rss_growth_bytes", "memory taken meanwhile", Bytes, Lower),
     ServerBusy = ("server_busy_percent", "server CPU", Percent, Lower),

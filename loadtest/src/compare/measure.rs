@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use anyhow::bail;
 use hdrhistogram::Histogram;
+use serde::Serialize;
 
 use crate::compare::{Figure, Figures, Kind, Peer, Protocol, Rig, Scenario, Script, Search};
-use crate::swarm::{Faults, Interrupt, Nanos, Sample, Used, grouped, proc, progress};
+use crate::swarm::{Faults, Interrupt, Nanos, Sample, Used, grouped, progress};
 
 /// How long sent messages may take to arrive after the measured time.
 pub(super) const DRAIN_WITHIN: Duration = Duration::from_secs(10);
@@ -28,11 +29,15 @@ const DEFLATED_MIN: f64 = 90.0;
 /// If others use the client's core for more than this percentage of the time, a note says so.
 const NOISE_MAX: f64 = 3.0;
 
+/// The results of one measurement; none if it failed.
+#[derive(Default, Serialize)]
 pub(crate) struct Measured {
-    pub(crate) version: String,
+    /// The server's version, if it could be measured.
+    pub(crate) version: Option<String>,
     pub(crate) figures: Figures,
     pub(crate) faults: Faults,
     /// Deliveries with a wrong number or content, which no load excuses.
+    #[serde(skip)]
     pub(crate) misdelivered: u64,
     /// What else one should know to understand the figures.
     pub(crate) notes: Vec<String>,
@@ -162,7 +167,7 @@ impl Setup<'_> {
         let Some(mut measured) = best.or(last) else {
             bail!("no rate could be measured: {}", notes.join("; "));
         };
-        if let Some(best) = search.best() {
+        if let Some(best) = search.held {
             measured.figures.set(Figure::MaxRate, best);
         }
         measured.notes.push(search.to_string());
@@ -204,7 +209,6 @@ impl Setup<'_> {
 
     /// Sends nothing.
     fn idle(&self) -> anyhow::Result<Measured> {
-        let kernel_before = proc::kernel_memory_bytes()?;
         let mut rig = self.open()?;
         rig.swarm.turn_for(self.warmup())?;
         let begin = rig.sample()?;
@@ -212,13 +216,6 @@ impl Setup<'_> {
         let end = rig.sample()?;
         let mut figures = Figures::default();
         of_server(&mut figures, end.since(&begin), &end);
-        let kernel = proc::kernel_memory_bytes()? as f64 - kernel_before as f64;
-        // A result below the previous one comes from memory that others freed, and says nothing about these
-        // connections.
-        if kernel > 0.0 {
-            let connections = f64::from(self.scenario.subscribers);
-            figures.set(Figure::KernelPerConnection, kernel / connections);
-        }
         measured(rig, figures)
     }
 }
@@ -280,14 +277,8 @@ impl Begin {
         figures.set(Figure::ServerCpuPerDelivery, micros(used.cpu) / delivered);
         figures.set(Figure::Delivered, delivered / time.as_secs_f64());
         figures.set(Figure::ClientCpuPerDelivery, micros(busy) / delivered);
-        figures.set(
-            Figure::ClientToServer,
-            busy.as_secs_f64() / used.cpu.as_secs_f64(),
-        );
-        figures.set(
-            Figure::ClientBusy,
-            busy.as_secs_f64() / client.cpu.as_secs_f64() * 100.0,
-        );
+        figures.set(Figure::ClientToServer, busy.div_duration_f64(used.cpu));
+        figures.set(Figure::ClientBusy, busy.div_duration_f64(client.cpu) * 100.0);
         figures.set(Figure::ClientWaited, (1.0 - had) * 100.0);
         of_server(&mut figures, used, &server);
         Ok(figures)
@@ -338,7 +329,7 @@ pub(super) fn measured(rig: Rig, mut figures: Figures) -> anyhow::Result<Measure
         let connections = f64::from(rig.scenario.subscribers);
         figures.set(Figure::RssPerConnection, more.max(0.0) / connections);
     }
-    let version = rig.version().to_owned();
+    let version = Some(rig.version().to_owned());
     let came = rig.swarm.compressed();
     if came.messages > 0 {
         let share = 100.0 * came.deflated as f64 / came.messages as f64;
@@ -367,13 +358,10 @@ pub(super) fn measured(rig: Rig, mut figures: Figures) -> anyhow::Result<Measure
     if figures.get(Figure::ClientBusy) > Some(CLIENT_BUSY_MAX) {
         notes.push("the client was busy all the time: it may have been the limit".to_owned());
     }
-    if let Some(waited) = figures
-        .get(Figure::ClientWaited)
-        .filter(|waited| *waited > NOISE_MAX)
-    {
-        notes.push(format!(
-            "noise: other programs had the client's core for {waited:.0} % of the time"
-        ));
+    let waited = figures.get(Figure::ClientWaited).unwrap_or(0.0);
+    if waited > NOISE_MAX {
+        let text = format!("noise: other programs had the client's core for {waited:.0} % of the time");
+        notes.push(text);
     }
     if crowd.gapped > 0 {
         notes.push(format!("{} messages were named in gaps", crowd.gapped));
@@ -395,13 +383,7 @@ mod tests {
     /// The verdict on a probe at 1,000,000 deliveries per second that is good except for `changes`.
     #[track_caller]
     fn check(changes: &[(Figure, f64)], faults: &[&'static str], expected: &str) {
-        let mut probe = Measured {
-            version: String::new(),
-            figures: Figures::default(),
-            faults: Faults::default(),
-            misdelivered: 0,
-            notes: Vec::new(),
-        };
+        let mut probe = Measured::default();
         let good = [
             (Figure::LatencyP99, 49_999.0),
             (Figure::Delivered, 990_001.0),

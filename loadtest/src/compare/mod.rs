@@ -34,7 +34,7 @@ use figures::{Better, Figure, Figures, median};
 use measure::{DRAIN_WITHIN, Measured, latencies, measured, micros, of_server, quantiles};
 use outcome::{Compared, Comparison, HOW_COMPARED, Round};
 use pace::{Schedule, Search, Tempo};
-use peers::{Message, NamedBinary, Protocol, Selection, Server, peers};
+use peers::{Message, NamedBinary, Numbered, Protocol, Selection, Server, peers};
 use recording::{Absent, Recording};
 use rig::QUIET;
 use scenario::{Kind, NAMED, Wording};

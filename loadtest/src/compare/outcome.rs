@@ -13,7 +13,6 @@ use std::thread;
 use serde::Serialize;
 
 use crate::compare::{Better, Figure, Figures, Measured, Scenario, median};
-use crate::swarm::Faults;
 
 /// The reference of the ratios.
 const REFERENCE: &str = "uwebsockets";
@@ -76,12 +75,12 @@ impl Comparison {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.rounds().all(|round| round.version.is_none())
+        self.rounds().all(|round| round.measured.version.is_none())
     }
 
     pub(crate) fn tickwire_faults(&self) -> u64 {
         let rounds = self.rounds().filter(|round| round.peer.starts_with("tickwire"));
-        rounds.map(|round| round.faults.count()).sum()
+        rounds.map(|round| round.measured.faults.count()).sum()
     }
 
     fn rounds(&self) -> impl Iterator<Item = &Round> {
@@ -137,37 +136,22 @@ pub(crate) struct Compared {
 pub(crate) struct Round {
     peer: &'static str,
     round: u32,
-    /// `None` if the round failed.
-    version: Option<String>,
-    figures: Figures,
-    faults: Faults,
-    notes: Vec<String>,
+    #[serde(flatten)]
+    measured: Measured,
 }
 
 impl Round {
     /// A round that was measured or failed.
     pub(crate) fn new(peer: &'static str, round: u32, measured: anyhow::Result<Measured>) -> Self {
-        let empty = Self {
+        let measured = measured.unwrap_or_else(|error| {
+            let mut failed = Measured::default();
+            failed.faults.add("not measured", format_args!("{error:#}"));
+            failed
+        });
+        Self {
             peer,
             round,
-            version: None,
-            figures: Figures::default(),
-            faults: Faults::default(),
-            notes: Vec::new(),
-        };
-        match measured {
-            Ok(measured) => Self {
-                version: Some(measured.version),
-                figures: measured.figures,
-                faults: measured.faults,
-                notes: measured.notes,
-                ..empty
-            },
-            Err(error) => {
-                let mut faults = Faults::default();
-                faults.add("not measured", format_args!("{error:#}"));
-                Self { faults, ..empty }
-            }
+            measured,
         }
     }
 }
@@ -186,15 +170,15 @@ impl Display for Round {
         ];
         write!(f, "{}", self.peer)?;
         for figure in TOLD {
-            if let Some(value) = self.figures.get(figure) {
+            if let Some(value) = self.measured.figures.get(figure) {
                 write!(f, ", {} {}", figure.label(), figure.show(value))?;
             }
         }
-        for note in &self.notes {
+        for note in &self.measured.notes {
             write!(f, "; {note}")?;
         }
-        if self.faults.count() > 0 {
-            write!(f, "; FAULTS {}", self.faults)?;
+        if self.measured.faults.count() > 0 {
+            write!(f, "; FAULTS {}", self.measured.faults)?;
         }
         Ok(())
     }
@@ -229,7 +213,10 @@ impl Ratio {
     fn of(figure: Figure, of: &[&Round], to: &[&Round]) -> Option<Self> {
         let pair = |round: &&Round| {
             let other = to.iter().find(|other| other.round == round.round)?;
-            let (value, other) = (round.figures.get(figure)?, other.figures.get(figure)?);
+            let (value, other) = (
+                round.measured.figures.get(figure)?,
+                other.measured.figures.get(figure)?,
+            );
             (other > 0.0).then_some(value / other)
         };
         let ratios: Vec<f64> = of.iter().filter_map(pair).collect();
@@ -295,7 +282,7 @@ impl Compared {
         let mut figures: Vec<Figure> = self
             .rounds
             .iter()
-            .flat_map(|round| round.figures.present())
+            .flat_map(|round| round.measured.figures.present())
             .collect();
         figures.sort_unstable();
         figures.dedup();
@@ -345,8 +332,9 @@ impl Compared {
     /// The notes and faults, with server and round.
     fn remarks(&self) -> Vec<String> {
         let of_round = |round: &Round| {
-            let faults = (round.faults.count() > 0).then(|| format!("FAULTS {}", round.faults));
-            let said = round.notes.iter().cloned().chain(faults);
+            let faults =
+                (round.measured.faults.count() > 0).then(|| format!("FAULTS {}", round.measured.faults));
+            let said = round.measured.notes.iter().cloned().chain(faults);
             said.map(|said| format!("{}, round {}: {said}", round.peer, round.round))
                 .collect::<Vec<_>>()
         };
@@ -357,7 +345,7 @@ impl Compared {
 impl Server {
     /// The results of these rounds, compared with those of the `reference` if that is another server.
     fn new(peer: &'static str, rounds: &[&Round], reference: Option<&[&Round]>) -> Self {
-        let median = Figures::median(rounds.iter().map(|round| &round.figures));
+        let median = Figures::median(rounds.iter().map(|round| &round.measured.figures));
         let compared = median
             .present()
             .filter(|figure| figure.better() != Better::Neither);
@@ -365,17 +353,17 @@ impl Server {
         let shares = || {
             rounds
                 .iter()
-                .filter_map(|round| round.figures.get(Figure::ClientToServer))
+                .filter_map(|round| round.measured.figures.get(Figure::ClientToServer))
         };
         Self {
             peer,
             version: rounds
                 .iter()
-                .find_map(|round| round.version.clone())
+                .find_map(|round| round.measured.version.clone())
                 .unwrap_or_else(|| "not measured".to_owned()),
             ratios: compared.filter_map(ratio).collect(),
             client_costs_less: [shares().filter(|share| *share < 1.0).count(), shares().count()],
-            faults: rounds.iter().map(|round| round.faults.count()).sum(),
+            faults: rounds.iter().map(|round| round.measured.faults.count()).sum(),
             median,
         }
     }
@@ -414,11 +402,9 @@ mod tests {
         figures.set(Figure::ServerCpuPerDelivery, cost);
         figures.set(Figure::ClientToServer, cost / 4.0);
         let measured = Measured {
-            version: "1.0".to_owned(),
+            version: Some("1.0".to_owned()),
             figures,
-            faults: Faults::default(),
-            misdelivered: 0,
-            notes: vec![],
+            ..Measured::default()
         };
         Round::new(peer, number, Ok(measured))
     }

@@ -99,7 +99,8 @@ impl Schedule {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Search {
     next: f64,
-    held: Option<f64>,
+    /// The highest rate that held.
+    pub(crate) held: Option<f64>,
     failed: Option<f64>,
 }
 
@@ -138,10 +139,6 @@ impl Search {
             (None, None) => self.next,
         };
     }
-
-    pub(crate) fn best(&self) -> Option<f64> {
-        self.held
-    }
 }
 
 /// The two rates between which the limit is.
@@ -171,22 +168,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_schedule_is_even() {
+    fn a_schedule_is_even_and_odd_rates_count_exactly() {
         let schedule = Schedule::even(Nanos(1_000), 4.0);
-        for (number, due) in [(0, 1_000), (1, 250_001_000), (4, 1_000_001_000)] {
-            assert_eq!(schedule.due(number), Nanos(due));
-            assert_eq!(schedule.before(Nanos(due)), number);
-            assert_eq!(schedule.before(Nanos(due + 1)), number + 1);
-        }
+        assert_eq!(
+            [0, 1, 4].map(|number| schedule.due(number).0),
+            [1_000, 250_001_000, 1_000_001_000]
+        );
         assert_eq!(schedule.before(Nanos(0)), 0);
-    }
-
-    #[test]
-    fn odd_rates_count_exactly() {
-        for per_s in [0.3, 7.0, 1e9 / 3.0, 39_999.7] {
+        for per_s in [4.0, 0.3, 7.0, 1e9 / 3.0, 39_999.7] {
             let schedule = Schedule::even(Nanos(77), per_s);
-            for number in [1, 2, 999, 1_234_567] {
-                assert_eq!(schedule.before(schedule.due(number)), number, "{per_s}");
+            for number in [0, 1, 2, 999, 1_234_567] {
+                let due = schedule.due(number);
+                assert_eq!(schedule.before(due), number, "{per_s}");
+                assert!(schedule.before(Nanos(due.0 + 1)) > number, "{per_s}");
             }
         }
     }
@@ -194,28 +188,23 @@ mod tests {
     /// Bursts stay bursts, and the recording repeats after its end.
     #[test]
     fn a_recorded_schedule_is_as_recorded() {
-        let tempo = Rc::new(Tempo::new(vec![0, 0, 50, 400]));
-        let schedule = Schedule::recorded(Nanos(1_000), tempo);
-        let dues: Vec<u64> = (0..9).map(|number| schedule.due(number).0).collect();
-        assert_eq!(
-            dues,
-            [1_000, 1_000, 1_050, 1_400, 1_533, 1_533, 1_583, 1_933, 2_066]
-        );
-        for moment in 900..=2_066 {
-            let due = dues.iter().filter(|due| **due < moment).count() as u64;
-            assert_eq!(schedule.before(Nanos(moment)), due, "{moment}");
-        }
-    }
-
-    #[test]
-    fn a_recording_of_one_message_or_moment_has_a_tempo() {
-        for times in [vec![0], vec![0, 0, 0]] {
-            let schedule = Schedule::recorded(Nanos(0), Rc::new(Tempo::new(times.clone())));
-            let count = times.len() as u64;
-            assert_eq!(
-                (schedule.before(Nanos(1)), schedule.due(count)),
-                (count, Nanos(1))
-            );
+        for (times, expected) in [
+            (
+                vec![0, 0, 50, 400],
+                vec![1_000, 1_000, 1_050, 1_400, 1_533, 1_533, 1_583, 1_933, 2_066],
+            ),
+            (vec![0], vec![1_000, 1_001, 1_002]),
+            (vec![0, 0, 0], vec![1_000, 1_000, 1_000, 1_001]),
+        ] {
+            let schedule = Schedule::recorded(Nanos(1_000), Rc::new(Tempo::new(times)));
+            let dues: Vec<u64> = (0..expected.len() as u64)
+                .map(|number| schedule.due(number).0)
+                .collect();
+            assert_eq!(dues, expected);
+            for moment in 900..=expected[expected.len() - 1] {
+                let due = expected.iter().filter(|due| **due < moment).count() as u64;
+                assert_eq!(schedule.before(Nanos(moment)), due, "{moment}");
+            }
         }
     }
 
@@ -228,13 +217,12 @@ mod tests {
                 search.tell(rate < limit);
                 tries += 1;
             }
-            let best = search.best().expect("found");
+            let best = search.held.expect("found");
             assert!(best < limit && limit < best * NEAR, "{limit}: {best}");
             assert!(tries < 16, "{tries}");
-            let said = search.to_string();
             assert!(
-                said.starts_with("the limit is between ") && said.contains(" per second, which held, and "),
-                "{said}"
+                search.to_string().contains(" per second, which held, and "),
+                "{search}"
             );
         }
     }
@@ -243,7 +231,7 @@ mod tests {
     fn nothing_held() {
         let mut search = Search::new(8.0);
         search.tell(false);
-        assert_eq!((search.next(), search.best()), (Some(4.0), None));
+        assert_eq!((search.next(), search.held), (Some(4.0), None));
         search.tell(false);
         assert_eq!(
             search.to_string(),

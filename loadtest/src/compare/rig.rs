@@ -64,22 +64,15 @@ pub(crate) struct Rig {
 impl Rig {
     /// Starts the server. No client is connected yet.
     pub(crate) fn start(setup: &Setup<'_>) -> anyhow::Result<Self> {
-        let Setup {
-            peer,
-            protocol,
-            scenario,
-            script,
-            core,
-            interrupt,
-        } = *setup;
-        let server = peers::start(peer, core, protocol.skips(), interrupt)?;
+        let (protocol, scenario, script) = (setup.protocol, setup.scenario, setup.script);
+        let server = peers::start(setup.peer, setup.core, protocol.skips(), setup.interrupt)?;
         let clock = Clock::start();
         let mut endpoint = server.endpoint(protocol);
         endpoint.handshake.deflate = scenario.deflate;
         endpoint.handshake.events = protocol.events(&scenario.wishes(0));
         let crowd = Crowd::new(protocol, scenario, script.clone(), clock)?;
         let connections = scenario.subscribers as usize + 1;
-        let swarm = Swarm::new(&endpoint, connections, interrupt, crowd)?.with_events_max(EVENTS_MAX);
+        let swarm = Swarm::new(&endpoint, connections, setup.interrupt, crowd)?.with_events_max(EVENTS_MAX);
         let before = Sample::take(server.pid())?;
         let writes_before = writes(&server)?;
         let mut rig = Self {
@@ -149,12 +142,12 @@ impl Rig {
         let readers = |topic| {
             let left_out = subscribers
                 .clone()
-                .filter(|number| scenario.slot(*number, topic).is_some());
+                .filter(|number| scenario.slot(scenario.first_topic(*number), topic).is_some());
             u64::from(scenario.subscribers_of(topic)) - left_out.count() as u64
         };
         self.audience = (0..scenario.topics).map(readers).collect();
         let connections = subscribers.start as usize + 1..subscribers.end as usize + 1;
-        self.swarm.handler.leave_out(connections);
+        self.swarm.handler.uncounted = connections;
     }
 
     pub(crate) fn slow_down(&mut self, subscribers: Range<u32>, bytes_per_s: u32) {

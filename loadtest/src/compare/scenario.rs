@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 use tickwire_wire::limits::SSE_TOPICS_MAX;
 
@@ -206,18 +206,14 @@ impl Scenario {
         if self.kind == Kind::Replay {
             within("speed", self.speed, 1..=1_000)?;
         }
-        if self.codec != Wording::Json && (self.peers != ["tickwire"] || self.kind == Kind::Replay) {
-            bail!(
-                "scenario {}: peers = {:?} must be [\"tickwire\"], and the kind not replay, with codec = \"{}\"",
-                self.name,
-                self.peers,
-                if self.codec == Wording::Sse {
-                    "sse"
-                } else {
-                    "msgpack"
-                }
-            );
-        }
+        let is_possible = self.peers == ["tickwire"] && self.kind != Kind::Replay;
+        ensure!(
+            self.codec == Wording::Json || is_possible,
+            "scenario {}: peers = {:?} must be [\"tickwire\"], and the kind not replay, with codec = {:?}",
+            self.name,
+            self.peers,
+            self.codec
+        );
         if self.codec == Wording::Sse {
             // All streams are asked for in the same way.
             within("topics_each", self.topics_each, self.topics..=self.topics)?;
@@ -275,19 +271,14 @@ impl Scenario {
         }
     }
 
-    /// The place of `topic` among the topics of subscriber `number`, from 0; `None` if it has not subscribed to it.
-    #[inline]
-    pub(crate) fn slot(&self, number: u32, topic: u32) -> Option<u32> {
-        self.slot_after(self.first_topic(number), topic)
-    }
-
     pub(crate) fn first_topic(&self, number: u32) -> u32 {
         number % self.topics
     }
 
-    /// The place of `topic` as in [`Self::slot`], for a subscriber whose first topic is known.
+    /// The place of `topic` among the topics of a subscriber, from 0, by its first topic; `None` if it has not subscribed to
+    /// it.
     #[inline]
-    pub(crate) fn slot_after(&self, first: u32, topic: u32) -> Option<u32> {
+    pub(crate) fn slot(&self, first: u32, topic: u32) -> Option<u32> {
         if topic >= self.topics {
             return None;
         }
@@ -347,7 +338,7 @@ mod tests {
             kind = 'hot'; subscribers = 1; topics = 2; topics_each = 3 | topics_each = 3 must be from 1 to 2
             kind = 'hot'; subscribers = 1; topics = 2; pattern = 'bench.*' | topics_each = 1 must be from 2 to 2
             kind = 'max'; subscribers = 1; rate = 1 | p99_ms_max = 0 must be from 1 to 60000
-            kind = 'hot'; subscribers = 1; codec = 'msgpack' | peers = [] must be ["tickwire"], and the kind not replay, with codec = "msgpack"
+            kind = 'hot'; subscribers = 1; codec = 'msgpack' | peers = [] must be ["tickwire"], and the kind not replay, with codec = Msgpack
             kind = 'replay'; subscribers = 1 | speed = 0 must be from 1 to 1000"#;
         for (change, fault) in TABLE.lines().filter_map(|line| line.split_once(" | ")) {
             let change = change.replace(';', "\n");
@@ -377,7 +368,12 @@ mod tests {
                         .wishes(*number)
                         .iter()
                         .position(|name| Scenario::topic_number(name.as_bytes()) == Some(topic));
-                    assert_eq!(at, scenario.slot(*number, topic).map(|slot| slot as usize));
+                    assert_eq!(
+                        at,
+                        scenario
+                            .slot(scenario.first_topic(*number), topic)
+                            .map(|slot| slot as usize)
+                    );
                     at.is_some()
                 });
                 assert_eq!(having.count(), scenario.subscribers_of(topic) as usize);

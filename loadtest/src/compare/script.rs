@@ -5,6 +5,9 @@
 
 use std::rc::Rc;
 
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
 use crate::compare::{Recording, Tempo};
 use crate::swarm::{Nanos, PAYLOAD_BYTES, Payload, payload};
 
@@ -112,31 +115,20 @@ impl Script {
     }
 }
 
-/// A text like a best bid and offer, as long as every payload that is not recorded. Time and number replace its first
-/// 35 bytes.
+/// A text like a best bid and offer, as long as every payload that is not recorded. Its digits look random and are always
+/// the same. Time and number replace its first 35 bytes.
 fn market(topic: u32) -> String {
-    // Digits that look random and are always the same.
-    let digits = |place: u32, count: usize| {
-        let mut state = (u64::from(topic) * 9 + u64::from(place) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let digits = format!("{:016}", (state ^ (state >> 27)) % 10_u64.pow(16));
-        digits[..count].to_owned()
-    };
-    let mut text = format!(
-        "{}'S{topic}','bid':'{}.{}','bid_size':'{}.{}','ask':'{}.{}','ask_size':'{}.{}','time':{}",
+    let mut random = ChaCha8Rng::seed_from_u64(u64::from(topic));
+    let text = format!(
+        "{}'S{topic}','bid':'#####.##','bid_size':'#.#####','ask':'#####.##','ask_size':'#.#####','time':{}",
         "x".repeat(35),
-        digits(0, 5),
-        digits(1, 2),
-        digits(2, 1),
-        digits(3, 5),
-        digits(4, 5),
-        digits(5, 2),
-        digits(6, 1),
-        digits(7, 5),
-        digits(8, 16),
+        "#".repeat(16)
     );
-    text.truncate(PAYLOAD_BYTES);
-    text
+    let digits = text.chars().map(|letter| match letter {
+        '#' => char::from(b'0' + (random.next_u32() % 10) as u8),
+        other => other,
+    });
+    digits.take(PAYLOAD_BYTES).collect()
 }
 
 #[cfg(test)]
@@ -144,72 +136,53 @@ mod tests {
     use super::*;
     use crate::compare::recording::Recorded;
 
-    #[test]
-    fn market_payloads_are_as_long_as_the_plain_ones_and_all_differ() {
-        let (market, plain) = (Script::market(100), Script::plain(100));
-        let mut seen = std::collections::HashSet::new();
-        for number in 0..100 {
-            let (mut out, mut padding) = (Vec::new(), Vec::new());
-            let bytes = market.write(Nanos(5), number, &mut out);
-            assert_eq!(bytes.len(), plain.write(Nanos(5), number, &mut padding).len());
-            assert!(market.agrees(bytes) && market.due(bytes) == Some(Nanos(5)));
-            assert!(seen.insert(bytes[40..].to_vec()));
-        }
-    }
-
     fn recording() -> Recording {
-        let message = |at_ns, stream, text: &str| Recorded {
+        let message = |(at_ns, stream, bytes): (u64, u32, usize)| Recorded {
             at_ns,
             stream,
-            text: text.as_bytes().into(),
+            text: vec![b'a'; bytes].into(),
         };
-        let messages = vec![
-            message(0, 0, &"a".repeat(50)),
-            message(4_000, 1, &"b".repeat(60)),
-            message(9_000, 2, &"c".repeat(50)),
-        ];
         Recording {
-            messages,
+            messages: [(0, 0, 50), (4_000, 1, 60), (9_000, 2, 50)].map(message).into(),
             ..Recording::default()
         }
     }
 
     #[test]
-    fn a_plain_script_goes_round_the_topics() {
-        let script = Script::plain(3);
-        let topics: Vec<u32> = (0..7).map(|number| script.topic(number)).collect();
-        assert_eq!(topics, [0, 1, 2, 0, 1, 2, 0]);
-        assert!(script.tempo().is_none());
-        let mut out = Vec::new();
-        let payload = script.write(Nanos(7), 5, &mut out);
-        assert_eq!(
-            (payload.len(), script.due(payload), script.agrees(payload)),
-            (PAYLOAD_BYTES, Some(Nanos(7)), true)
-        );
+    fn each_message_has_its_topic_and_length() {
+        const P: usize = PAYLOAD_BYTES;
+        for (script, messages) in [
+            (Script::plain(3), &[(0, P), (1, P), (2, P), (0, P)][..]),
+            (Script::market(3), &[(0, P), (1, P), (2, P), (0, P)]),
+            (
+                Script::recorded(&recording(), 2, 10),
+                &[(0, 50), (1, 60), (0, 50), (0, 50), (1, 60)],
+            ),
+        ] {
+            let mut out = Vec::new();
+            for (number, (topic, bytes)) in (0..).zip(messages) {
+                assert_eq!(script.topic(number), *topic, "{number}");
+                let payload = script.write(Nanos(8), number, &mut out);
+                let found = (payload.len(), script.due(payload), script.agrees(payload));
+                assert_eq!(found, (*bytes, Some(Nanos(8)), true));
+            }
+            assert_eq!(script.messages(), 3);
+        }
+        assert!(Script::plain(3).tempo().is_none());
     }
 
     #[test]
-    fn a_recorded_script_has_the_sizes_and_streams_of_the_recording() {
-        let script = Script::recorded(&recording(), 2, 10);
-        let mut out = Vec::new();
-        for (number, topic, bytes) in [(0, 0, 50), (1, 1, 60), (2, 0, 50), (3, 0, 50), (4, 1, 60)] {
-            assert_eq!(script.topic(number), topic, "{number}");
-            let payload = script.write(Nanos(8), number, &mut out);
-            assert_eq!(
-                (payload.len(), script.due(payload), script.agrees(payload)),
-                (bytes, Some(Nanos(8)), true)
-            );
-        }
-        assert_eq!(script.messages(), 3);
+    fn market_payloads_all_differ() {
+        let (market, mut out) = (Script::market(100), Vec::new());
+        let texts = (0..100).map(|number| market.write(Nanos(5), number, &mut out)[40..].to_vec());
+        assert_eq!(texts.collect::<std::collections::HashSet<_>>().len(), 100);
     }
 
     #[test]
     fn a_payload_of_another_length_or_content_is_seen() {
         let script = Script::recorded(&recording(), 3, 1);
-        let mut out = Vec::new();
-        let good = script.write(Nanos(8), 1, &mut out).to_vec();
-        assert_eq!(script.due(&good[..good.len() - 1]), None);
-        let mut bad = good;
+        let mut bad = script.write(Nanos(8), 1, &mut Vec::new()).to_vec();
+        assert_eq!(script.due(&bad[..bad.len() - 1]), None);
         bad[40] = b'!';
         assert_eq!((script.due(&bad), script.agrees(&bad)), (Some(Nanos(8)), false));
     }

@@ -23,7 +23,8 @@ pub(crate) struct Tally {
     pub(crate) last_us: u64,
     script: Rc<Script>,
     window: Option<(Nanos, Nanos)>,
-    now: Nanos,
+    /// The time of the deliveries that follow.
+    pub(crate) now: Nanos,
 }
 
 impl Tally {
@@ -44,12 +45,6 @@ impl Tally {
     pub(crate) fn measure(&mut self, from: Nanos, to: Nanos) {
         self.window = Some((from, to));
         self.latency.reset();
-    }
-
-    /// Sets the time of the deliveries that follow.
-    #[inline]
-    pub(crate) fn set_now(&mut self, now: Nanos) {
-        self.now = now;
     }
 
     #[inline]
@@ -103,7 +98,7 @@ mod tests {
             (2 * SECOND - 1, 2 * SECOND + 8_999),
             (2 * SECOND, 2 * SECOND + 9_000_000),
         ] {
-            tally.set_now(Nanos(came));
+            tally.now = Nanos(came);
             tally.deliver(script.write(Nanos(due), 1, &mut out));
         }
         let latencies: Vec<u64> = tally

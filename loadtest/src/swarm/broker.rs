@@ -7,15 +7,17 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use serde::Deserialize;
+use serde_json::Value;
 use tickwire_wire::Codec;
 
-use crate::swarm::connections::Endpoint;
+use crate::swarm::connections::{Endpoint, Swarm};
 use crate::swarm::interrupt::Interrupt;
 use crate::swarm::proc::{Memory, Sample, memory};
 use crate::swarm::process::{Process, free_address};
+use crate::swarm::readers::{Layout, Readers};
 use crate::swarm::scrape::{self, Metrics};
 use crate::swarm::tls::TlsClient;
+use crate::swarm::watch::Watch;
 
 /// How long a broker may take to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
@@ -61,9 +63,9 @@ impl BrokerArgs {
 #[derive(Debug)]
 pub(crate) struct Broker {
     process: Process,
-    endpoint: Endpoint,
+    pub(crate) endpoint: Endpoint,
     ops: SocketAddr,
-    description: String,
+    pub(crate) description: String,
 }
 
 impl Broker {
@@ -97,12 +99,20 @@ impl Broker {
         self
     }
 
-    pub(crate) fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
-    }
-
-    pub(crate) fn description(&self) -> &str {
-        &self.description
+    /// The readers of `layout`, none of them connected yet.
+    pub(crate) fn readers<W: Watch>(
+        &self,
+        layout: Layout,
+        watch: W,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<Swarm<Readers<W>>> {
+        let connections = layout.connections();
+        Swarm::new(
+            &self.endpoint,
+            connections,
+            interrupt,
+            Readers::new(layout, watch),
+        )
     }
 
     /// The process, and the address of its metrics.
@@ -129,23 +139,20 @@ impl Broker {
         count: usize,
         interrupt: &Interrupt,
     ) -> anyhow::Result<Vec<String>> {
-        #[derive(Deserialize)]
-        struct Listing {
-            topics: Vec<Listed>,
-        }
-        #[derive(Deserialize)]
-        struct Listed {
-            topic: String,
-        }
         let until = Instant::now() + TOPICS_WITHIN;
         let path = format!("/v1/topics?match={pattern}&limit={count}");
         loop {
             interrupt.check()?;
             let page = scrape::get_by(self.endpoint.address, &path, self.endpoint.client.as_ref())?;
-            let listing: Listing = serde_json::from_str(&page).context("the broker's list of topics")?;
-            let found = listing.topics.len();
+            let listing: Value = serde_json::from_str(&page).context("the broker's list of topics")?;
+            let listed = listing["topics"]
+                .as_array()
+                .context("the broker lists no topics")?;
+            let name = |listed: &Value| listed["topic"].as_str().map(str::to_owned);
+            let names: Vec<String> = listed.iter().filter_map(name).collect();
+            let found = names.len();
             if found >= count {
-                return Ok(listing.topics.into_iter().map(|listed| listed.topic).collect());
+                return Ok(names);
             }
             ensure!(
                 Instant::now() < until,

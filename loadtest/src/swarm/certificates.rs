@@ -40,17 +40,11 @@ impl Certificates {
 
     /// The settings of a broker that shows the certificate.
     pub(crate) fn settings(&self) -> [(&'static str, PathBuf); 2] {
-        let (cert_file, key_file) = self.files();
-        [
-            ("TICKWIRE_TLS__CERT_FILE", cert_file),
-            ("TICKWIRE_TLS__KEY_FILE", key_file),
-        ]
-    }
-
-    /// The paths of the broker's certificate and of its key.
-    fn files(&self) -> (PathBuf, PathBuf) {
         let path = |name| self.folder.path().join(name);
-        (path("cert.pem"), path("key.pem"))
+        [
+            ("TICKWIRE_TLS__CERT_FILE", path("cert.pem")),
+            ("TICKWIRE_TLS__KEY_FILE", path("key.pem")),
+        ]
     }
 
     /// Replaces certificate and key in the files, each in one step. Returns the certificate.
@@ -59,8 +53,8 @@ impl Certificates {
         let mut params = CertificateParams::new(["127.0.0.1".to_owned()])?;
         params.distinguished_name = named("broker under load");
         let certificate = params.signed_by(&key, &self.issuer)?;
-        let (cert_file, key_file) = self.files();
-        for (path, text) in [(cert_file, certificate.pem()), (key_file, key.serialize_pem())] {
+        let texts = [certificate.pem(), key.serialize_pem()];
+        for ((_, path), text) in self.settings().into_iter().zip(texts) {
             let new = path.with_extension("new");
             fs::write(&new, text)
                 .and_then(|()| fs::rename(&new, &path))

@@ -50,12 +50,7 @@ pub(crate) trait Handler {
 
     /// A connection ended, whether or not it was ever open. This comes once, and nothing of that connection comes after
     /// it. It is a fault unless this side asked for it.
-    fn ended(&mut self, id: ConnId, ending: &Ending) {
-        if !matches!(ending, Ending::Finished) {
-            self.faults()
-                .add("connection ended", format_args!("connection {}: {ending}", id.0));
-        }
-    }
+    fn ended(&mut self, id: ConnId, ending: &Ending);
 
     /// The faults so far.
     fn faults(&mut self) -> &mut Faults;
@@ -231,14 +226,14 @@ impl Connection {
         let mut more = true;
         for _ in 0..reads {
             match self.stream.read(&mut shared.scratch[..room]) {
-                Ok((0, _)) => return Err(self.end_of_stream()),
+                Ok((0, _)) => return Err(self.over(Ending::Eof)),
                 Ok((read, drained)) => {
                     self.take(read, shared, handler)?;
                     more = !drained;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => more = false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.broke(error)),
+                Err(error) => return Err(self.over(Ending::Broke(error))),
             }
             if !more {
                 break;
@@ -337,11 +332,7 @@ impl Connection {
                 Opcode::Close => closed = Some(close_of(payload)),
             },
         )?;
-        match closed {
-            None => Ok(()),
-            Some(_) if self.phase == Phase::Closing => Err(Ending::Finished),
-            Some(ending) => Err(ending),
-        }
+        closed.map_or(Ok(()), |ending| Err(self.over(ending)))
     }
 
     /// Writes the waiting bytes as far as the kernel takes them.
@@ -350,24 +341,18 @@ impl Connection {
             .stream
             .flush()
             .and_then(|()| write_out(|bytes| self.stream.write(bytes), &mut self.out));
-        written.map_err(|error| self.broke(error))?;
+        written.map_err(|error| self.over(Ending::Broke(error)))?;
         if self.out.is_empty() {
             self.out = Vec::new();
         }
         Ok(())
     }
 
-    fn end_of_stream(&self) -> Ending {
+    /// What `ending` is for this connection: after its own close frame, any ending is the one asked for.
+    fn over(&self, ending: Ending) -> Ending {
         match self.phase {
             Phase::Closing => Ending::Finished,
-            _ => Ending::Eof,
-        }
-    }
-
-    fn broke(&self, error: io::Error) -> Ending {
-        match self.phase {
-            Phase::Closing => Ending::Finished,
-            _ => Ending::Broke(error),
+            _ => ending,
         }
     }
 }

@@ -109,7 +109,7 @@ pub(crate) struct Swarm<H> {
 impl<H: Handler> Swarm<H> {
     /// What came on connections that negotiated compression.
     pub(crate) fn compressed(&self) -> inflated::Counts {
-        self.shared.inflated.counts()
+        self.shared.inflated.counts
     }
 
     /// A swarm of `count` connections, none of them started.

@@ -211,20 +211,9 @@ mod tests {
             reader.feed(piece, |_| frames += 1).expect("a good frame");
             held = if frames == 0 { held + piece.len() } else { 0 };
             assert_eq!(reader.held(), held);
-            assert!(
-                reader.rest.capacity() <= whole.len(),
-                "{}",
-                reader.rest.capacity()
-            );
+            assert!(reader.rest.capacity() <= whole.len());
         }
         assert_eq!((frames, reader.held(), reader.rest.capacity()), (1, 0, 0));
-    }
-
-    /// NATS sends everything that waits for a reader in one frame.
-    #[test]
-    fn frames_of_64_mib_are_accepted() {
-        let header = b"\x82\x7f\0\0\0\0\x04\0\0\0";
-        assert_eq!(begins(header, false), Ok(Begins::Part(64 * 1024 * 1024)));
     }
 
     #[test]
@@ -240,8 +229,6 @@ mod tests {
         }
         assert_eq!(frames, [(true, b"x".to_vec()), (false, b"y".to_vec())]);
         for bad in [b"\xc9\0", b"\xe1\0", b"\xa1\0"] {
-            let mut reader = FrameReader::default();
-            reader.accept_deflated();
             assert_eq!(reader.feed(bad, |_| {}), Err(FrameFault::Reserved(bad[0])));
         }
     }
@@ -262,5 +249,7 @@ mod tests {
         ] {
             assert_eq!(read([bytes]), (vec![], Some(fault)));
         }
+        // NATS sends everything that waits for a reader in one frame.
+        assert_eq!(read([&b"\x82\x7f\0\0\0\0\x04\0\0\0"[..]]), (vec![], None));
     }
 }

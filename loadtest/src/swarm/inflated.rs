@@ -18,7 +18,7 @@ pub(crate) struct Inflated {
     /// The compressed messages, and the index of each one's content.
     known: FxHashMap<Vec<u8>, usize>,
     plain: Vec<Vec<u8>>,
-    counts: Counts,
+    pub(crate) counts: Counts,
 }
 
 /// What came on connections that negotiated compression.
@@ -35,10 +35,6 @@ pub(crate) struct Counts {
 }
 
 impl Inflated {
-    pub(crate) fn counts(&self) -> Counts {
-        self.counts
-    }
-
     #[inline]
     pub(crate) fn plain(&mut self, message: &[u8]) {
         self.counts.messages += 1;
@@ -101,7 +97,7 @@ mod tests {
             }
         }
         inflated.plain(b"plain");
-        let counts = inflated.counts();
+        let counts = inflated.counts;
         assert_eq!(
             (counts.messages, counts.deflated, counts.inflated),
             (5_001, 5_000, 500)
@@ -109,6 +105,6 @@ mod tests {
         assert!(counts.bytes * 2 < counts.plain_bytes, "{counts:?}");
         assert_eq!(inflated.message(b""), Err(BadDeflate::Corrupt));
         assert_eq!(inflated.message(b"\xff"), Err(BadDeflate::Corrupt));
-        assert_eq!(inflated.counts(), counts);
+        assert_eq!(inflated.counts, counts);
     }
 }

@@ -176,11 +176,16 @@ mod tests {
             bad[at] = b'!';
             assert!(!payload.agrees(&bad), "byte {at}");
         }
-        assert!(!payload.agrees(&good[1..]) && !payload.agrees(&good[..PAYLOAD_BYTES - 1]));
-        assert_eq!((due(&good[1..]), due(&[b'"'; PAYLOAD_BYTES])), (None, None));
+        for bad in [&good[1..], &good[..PAYLOAD_BYTES - 1], &good[..NUMBER.start]] {
+            assert!(!payload.agrees(bad));
+        }
         assert_eq!(
-            (due(&good[..TIME.end - 1]), number(&good[..TIME.end])),
-            (None, None)
+            (
+                due(&good[1..]),
+                due(&good[..TIME.end - 1]),
+                number(&good[..TIME.end])
+            ),
+            (None, None, None)
         );
     }
 
@@ -213,14 +218,13 @@ mod tests {
             "0000000000000005.0000000000000006.e':'trade','E':1723161255208,'s':'A/'}"
         );
         for short in [&b""[..], b"{}", &[b'{'; HEAD_BYTES]] {
-            let payload = Payload::of(short);
-            let bytes = payload.write(Nanos(5), 6, &mut out);
+            let bytes = Payload::of(short).write(Nanos(5), 6, &mut out).to_vec();
             assert_eq!(
-                (bytes.len(), due(bytes)),
+                (bytes.len(), due(&bytes)),
                 (HEAD_BYTES + 1, Some(Nanos(5))),
                 "{short:?}"
             );
-            serde_json::from_slice::<String>(bytes).expect("a JSON string");
+            serde_json::from_slice::<String>(&bytes).expect("a JSON string");
         }
     }
 }

@@ -1,11 +1,9 @@
 //! What the system tells about a process and about its own memory in /proc. Nothing is kept open.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use procfs::process::Process;
-use procfs::{Current, Meminfo};
 use serde::Serialize;
 
 /// The memory of a process that is in RAM.
@@ -103,21 +101,6 @@ pub(crate) fn writes(pid: u32) -> anyhow::Result<u64> {
     Ok(process(pid)?.io()?.syscw)
 }
 
-/// The kernel's memory in bytes: the pages that TCP counts for its buffers, and the slabs, which are sockets, files,
-/// inodes and everything else.
-pub(crate) fn kernel_memory_bytes() -> anyhow::Result<u64> {
-    let sockets = fs::read_to_string("/proc/net/sockstat").context("cannot read /proc/net/sockstat")?;
-    let pages = tcp_pages(&sockets).context("/proc/net/sockstat has no usable TCP mem")?;
-    Ok(pages * procfs::page_size() + Meminfo::current()?.slab)
-}
-
-/// The value of `mem` in the line of TCP.
-fn tcp_pages(sockstat: &str) -> Option<u64> {
-    let line = sockstat.lines().find_map(|line| line.strip_prefix("TCP:"))?;
-    let (_, pages) = line.split_once(" mem ")?;
-    pages.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,9 +117,6 @@ mod tests {
             used.cpu > Duration::ZERO && used.time > Duration::ZERO,
             "{used:?}"
         );
-        assert!(kernel_memory_bytes().expect("everyone's") > 0);
         assert!(memory(u32::MAX >> 1).is_err());
-        let sockstat = "sockets: used 27\nTCP: inuse 7 orphan 0 tw 38 alloc 7 mem 12\nUDP: inuse 0 mem 3\n";
-        assert_eq!(tcp_pages(sockstat), Some(12));
     }
 }

@@ -8,6 +8,8 @@
 //!
 //! Memory: some two hundred bytes for each topic of each reader; nothing is queued.
 
+use std::fmt::Display;
+
 use rustc_hash::FxHashMap;
 use tickwire_client::promise::{BrokenPromise, Checker};
 use tickwire_wire::codec::DataOp;
@@ -145,8 +147,7 @@ impl<W: Watch> Readers<W> {
         let behind: Vec<(usize, u64)> = self.behind().collect();
         for (reader, count) in behind {
             self.counts.missing += count;
-            let text = format_args!("reader {reader}: the last {count} messages");
-            self.faults.add("missing", text);
+            self.fault(reader, "missing", format_args!("the last {count} messages"));
         }
     }
 
@@ -188,8 +189,7 @@ impl<W: Watch> Readers<W> {
         let found = number.and_then(|number| Some((number, self.layout.place(reader, number)?)));
         if found.is_none() {
             let topic = String::from_utf8_lossy(topic);
-            self.faults
-                .add("never subscribed", format_args!("reader {reader}: {topic}"));
+            self.fault(reader, "never subscribed", topic);
         }
         found
     }
@@ -198,11 +198,14 @@ impl<W: Watch> Readers<W> {
         &mut self.places[reader * self.layout.topics_each + place]
     }
 
+    fn fault(&mut self, reader: usize, kind: &'static str, what: impl Display) {
+        self.faults.add(kind, format_args!("reader {reader}: {what}"));
+    }
+
     #[inline]
     fn checked(&mut self, reader: usize, checked: Result<(), BrokenPromise>) {
         if let Err(broken) = checked {
-            let text = format_args!("reader {reader}: {broken}");
-            self.faults.add("broken promise", text);
+            self.fault(reader, "broken promise", broken);
         }
     }
 
@@ -274,8 +277,7 @@ impl<W: Watch> Readers<W> {
                 Some(decoded)
             }
             Err(error) => {
-                let text = format_args!("reader {reader}: {error}");
-                self.faults.add("unreadable message", text);
+                self.fault(reader, "unreadable message", error);
                 None
             }
         }
@@ -324,8 +326,7 @@ impl<W: Watch> Readers<W> {
             Control::Status { .. } | Control::Joined { .. } | Control::Synced { .. } => {}
             other => {
                 if !self.watch.other(reader, &other, &mut self.faults) {
-                    self.faults
-                        .add("unexpected message", format_args!("reader {reader}: {other:?}"));
+                    self.fault(reader, "unexpected message", format_args!("{other:?}"));
                 }
             }
         }
@@ -333,8 +334,7 @@ impl<W: Watch> Readers<W> {
 
     fn acked(&mut self, reader: usize, result: &AckResult) {
         let Some(seq) = result.seq.filter(|_| result.error.is_none()) else {
-            let text = format_args!("reader {reader}: {result:?}");
-            return self.faults.add("refused", text);
+            return self.fault(reader, "refused", format_args!("{result:?}"));
         };
         let Some((_, place)) = self.find(reader, result.topic.as_bytes()) else {
             return;
@@ -354,8 +354,7 @@ impl<W: Watch> Readers<W> {
         self.place(reader, place).last = to.0;
         if !self.watch.gap(reason) {
             self.counts.gapped += (to.0 + 1).saturating_sub(from.0);
-            let text = format_args!("reader {reader}: {topic}: {from} to {to}, {reason:?}");
-            self.faults.add("gap", text);
+            self.fault(reader, "gap", format_args!("{topic}: {from} to {to}, {reason:?}"));
         }
     }
 }

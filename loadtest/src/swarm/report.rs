@@ -100,15 +100,11 @@ impl Outcome {
     }
 
     pub(crate) fn figure(&mut self, key: &str, value: impl Serialize) {
-        let value =
-            serde_json::to_value(value).expect("figures are numbers, texts and lists and structs of these");
-        self.figures.insert(key.to_owned(), value);
+        self.figures.insert(key.to_owned(), json(value));
     }
 
     pub(crate) fn figures(&mut self, fields: impl Serialize) {
-        let fields =
-            serde_json::to_value(fields).expect("figures are numbers, texts and lists and structs of these");
-        if let Value::Object(fields) = fields {
+        if let Value::Object(fields) = json(fields) {
             self.figures.extend(fields);
         }
     }
@@ -154,6 +150,10 @@ impl Outcome {
         }
         Ok(self.faults.count() == 0)
     }
+}
+
+fn json(value: impl Serialize) -> Value {
+    serde_json::to_value(value).expect("figures are numbers, texts and lists and structs of these")
 }
 
 pub(crate) fn say(text: &str) -> anyhow::Result<()> {

@@ -1,7 +1,7 @@
 //! Fetches the broker's metrics over HTTP and parses Prometheus' text format.
 //!
-//! Each page takes one short blocking connection, with a deadline on each read and write. A page is a list of series
-//! and is searched from end to end: it has some hundred lines and is needed a few times per run.
+//! Each page takes one short blocking connection, with a deadline on each read and write. A page is searched from end to
+//! end: it has some hundred series and is needed a few times per run.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -51,49 +51,40 @@ fn exchange(stream: &mut (impl Read + Write), request: &str) -> io::Result<Strin
     Ok(response)
 }
 
+/// The name of each series with its labels, as in the text, and its value.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Metrics {
-    /// The name of each series with its labels, as in the text, and its value.
-    series: Vec<(String, f64)>,
-}
+pub(crate) struct Metrics(BTreeMap<String, f64>);
 
 impl Metrics {
     /// Parses a page. Lines that are not series are skipped.
     pub(crate) fn parse(page: &str) -> Self {
-        let series = page
-            .lines()
-            .filter(|line| !line.starts_with('#'))
-            .filter_map(|line| line.rsplit_once(' '))
-            .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
-            .collect();
-        Self { series }
+        let series = |line: &str| {
+            let (name, value) = line.rsplit_once(' ')?;
+            Some((name.to_owned(), value.parse().ok()?))
+        };
+        let lines = page.lines().filter(|line| !line.starts_with('#'));
+        Self(lines.filter_map(series).collect())
     }
 
     /// The sum of all series of metric `name`, or of those with the label `label`, such as `op="update"`. 0 if there
     /// are none.
     pub(crate) fn sum(&self, name: &str, label: &str) -> f64 {
-        self.of(name)
-            .filter(|(labels, _)| labels.contains(label))
-            .map(|(_, value)| value)
-            .sum()
+        let of_metric = |series: &str| {
+            let labels = series.strip_prefix(name)?;
+            ((labels.is_empty() || labels.starts_with('{')) && labels.contains(label)).then_some(())
+        };
+        let found = self.0.iter().filter(|(series, _)| of_metric(series).is_some());
+        found.map(|(_, value)| value).sum()
     }
 
     /// The series whose names with labels begin with `prefix`.
-    pub(crate) fn beginning_with(&self, prefix: &str) -> BTreeMap<String, f64> {
-        let matching = self.series.iter().filter(|(name, _)| name.starts_with(prefix));
-        matching.cloned().collect()
+    pub(crate) fn beginning_with(&self, prefix: &str) -> BTreeMap<&str, f64> {
+        let series = self.0.iter().map(|(name, value)| (name.as_str(), *value));
+        series.filter(|(name, _)| name.starts_with(prefix)).collect()
     }
 
     pub(crate) fn grown(&self, earlier: &Self, name: &str, label: &str) -> f64 {
         self.sum(name, label) - earlier.sum(name, label)
-    }
-
-    /// The labels and the value of each series of a metric.
-    fn of<'m>(&'m self, name: &str) -> impl Iterator<Item = (&'m str, f64)> {
-        self.series.iter().filter_map(move |(series, value)| {
-            let labels = series.strip_prefix(name)?;
-            (labels.is_empty() || labels.starts_with('{')).then_some((labels, *value))
-        })
     }
 }
 

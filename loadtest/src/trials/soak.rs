@@ -1,22 +1,27 @@
 //! Trial: the simulated market is sent to many subscribers for any time, and every message is checked.
 //!
 //! It fails on anything that PROTOCOL.md does not allow: a number that is not the next one, a gap (readers here are
-//! fast), a close, a refusal, a message that does not contain what its topic promises, a book with another checksum, or
-//! silence. What was sent before the measured time (snapshots, the market's opening) is checked too, but not counted.
+//! fast), a close, a refusal, a book with another checksum, or silence. What was sent before the measured time
+//! (snapshots, the market's opening) is checked too, but not counted.
 
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
 use serde::Serialize;
 use tickwire_wire::limits::SUBSCRIPTIONS_MAX;
 
 use crate::swarm::{
-    Broker, BrokerArgs, Interrupt, Latency, Lateness, Layout, Memory, Outcome, Phase, Readers, Swarm, bytes,
-    conn, grouped, micros, proc, progress,
+    Broker, BrokerArgs, Interrupt, Latency, Lateness, Layout, Memory, Outcome, Phase, Readers, Sample, Swarm,
+    bytes, conn, grouped, micros, progress,
 };
 
+/// Symbols of the simulated market.
+const SYMBOLS: usize = 10_000;
+/// Symbols of each subscriber, which has four topics for each.
+const SYMBOLS_EACH: usize = 100;
 /// The channels on which each subscriber gets each of its symbols.
 const CHANNELS: [&str; 4] = ["trade", "book", "bbo", "ticker"];
+const TOPICS_EACH: usize = SYMBOLS_EACH * CHANNELS.len();
+const _: () = assert!(TOPICS_EACH <= SUBSCRIPTIONS_MAX);
 /// The time between the last subscription and the measurement.
 const WARM_UP: Duration = Duration::from_secs(3);
 /// How many subscribers decode every message, rebuild their books and verify each checksum.
@@ -31,18 +36,12 @@ const STEADY_PERCENT: f64 = 3.0;
 /// Send the simulated market to many subscribers: every message checked, memory and CPU time over time
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct SoakArgs {
-    /// Symbols of the simulated market
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    symbols: u32,
-    /// Ticks per second of the simulated market
+    /// Ticks per second of the simulated market, which has 10,000 symbols
     #[arg(long, default_value_t = 200_000)]
     rate: u32,
     /// Subscribers, with one connection each
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     subscribers: u32,
-    /// Symbols of each subscriber, which has four topics for each
-    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
-    symbols_each: u32,
     /// How many seconds to measure
     #[arg(long, default_value_t = 60, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     seconds: u64,
@@ -55,33 +54,34 @@ pub(crate) struct SoakArgs {
 /// # Errors
 /// When the trial could not be run to its end. What the broker does wrong is part of the outcome.
 pub(crate) fn run(args: &SoakArgs, interrupt: &Interrupt) -> anyhow::Result<Outcome> {
-    let (each, all) = (args.symbols_each, args.symbols);
-    ensure!(each <= all, "--symbols-each {each} is more than --symbols {all}");
-    let (symbols, rate) = (args.symbols.to_string(), args.rate.to_string());
     let mut command = args.broker.command()?;
-    command.args(["--feed", "sim", "--symbols", &symbols, "--rate", &rate]);
+    command.args([
+        "--feed",
+        "sim",
+        "--symbols",
+        &SYMBOLS.to_string(),
+        "--rate",
+        &args.rate.to_string(),
+    ]);
     let broker = Broker::start(&mut command, interrupt)?;
-    let quoted = broker.topics("bbo.*", args.symbols as usize, interrupt)?;
+    let quoted = broker.topics("bbo.*", SYMBOLS, interrupt)?;
     let symbols = quoted.iter().filter_map(|topic| topic.strip_prefix("bbo."));
     let topics = symbols.flat_map(|symbol| CHANNELS.map(|channel| format!("{channel}.{symbol}")));
-    let topics_each = args.symbols_each as usize * CHANNELS.len();
-    assert!(topics_each <= SUBSCRIPTIONS_MAX, "the arguments are bounded so");
     let layout = Layout {
         readers: args.subscribers as usize,
         topics: topics.collect(),
-        topics_each,
-        apart: topics_each,
+        topics_each: TOPICS_EACH,
+        apart: TOPICS_EACH,
         snapshot: true,
         thorough: THOROUGH,
         ..Layout::default()
     };
-    let readers = Readers::new(layout, Lateness::new()?);
-    let mut swarm = Swarm::new(broker.endpoint(), args.subscribers as usize, interrupt, readers)?;
+    let mut swarm = broker.readers(layout, Lateness::new()?, interrupt)?;
     swarm.connect()?;
     progress!("all subscribers have their acks");
     swarm.turn_for(WARM_UP)?;
 
-    let mut outcome = Outcome::of_broker(broker.description());
+    let mut outcome = Outcome::of_broker(&broker.description);
     measure(args, &broker, &mut swarm, &mut outcome)?;
     swarm.finish()?;
     outcome.faults.merge(swarm.handler.faults);
@@ -89,8 +89,9 @@ pub(crate) fn run(args: &SoakArgs, interrupt: &Interrupt) -> anyhow::Result<Outc
     Ok(outcome)
 }
 
+/// The broker's memory at a moment of the measured time.
 #[derive(Debug, Clone, Copy, Serialize)]
-struct Sample {
+struct Reading {
     at_s: f64,
     memory: Memory,
 }
@@ -101,57 +102,60 @@ fn measure(
     swarm: &mut Swarm<Readers<Lateness>>,
     outcome: &mut Outcome,
 ) -> anyhow::Result<()> {
-    let own = std::process::id();
-    let before = broker.scrape()?;
-    let sample = |began: Instant| {
-        Ok::<_, anyhow::Error>(Sample {
-            at_s: began.elapsed().as_secs_f64(),
-            memory: broker.memory()?,
-        })
-    };
-    let (cpu, own_cpu) = (broker.sample()?, proc::Sample::take(own)?);
+    let own = || Sample::take(std::process::id());
+    let before = (broker.scrape()?, broker.sample()?, own()?);
     swarm.handler.counts = Default::default();
     swarm.handler.watch.phase = Phase::Calm;
     let began = Instant::now();
-    let mut samples = vec![sample(began)?];
+    let read = || {
+        let memory = broker.memory()?;
+        let at_s = began.elapsed().as_secs_f64();
+        anyhow::Ok(Reading { at_s, memory })
+    };
+    let mut readings = vec![read()?];
     let until = began + Duration::from_secs(args.seconds);
-    let mut next_sample = began + SAMPLE_EVERY;
+    let mut next = began + SAMPLE_EVERY;
     while Instant::now() < until {
-        swarm.turn_until(next_sample.min(until), |_| false)?;
-        if Instant::now() < next_sample {
+        swarm.turn_until(next.min(until), |_| false)?;
+        if Instant::now() < next {
             continue;
         }
-        next_sample += SAMPLE_EVERY;
+        next += SAMPLE_EVERY;
         swarm.handler.find_silent(conn::now());
-        samples.push(sample(began)?);
-        if samples.len() % SAMPLES_PER_LINE == 1 {
-            tell(&swarm.handler, &samples);
+        readings.push(read()?);
+        if readings.len() % SAMPLES_PER_LINE == 1 {
+            tell(&swarm.handler, &readings);
         }
     }
     // Counters and clocks are read together. The page of metrics may take its time.
     let seconds = began.elapsed().as_secs_f64();
-    let readers = &swarm.handler;
-    let [count, each, all] =
-        [args.subscribers, args.symbols_each, args.symbols].map(|count| grouped(u64::from(count)));
-    let text = format!("{count} subscribers with {each} of {all} symbols each, {seconds:.1} s");
+    let used = [broker.sample()?.since(&before.1).cpu, own()?.since(&before.2).cpu];
+    swarm.handler.find_silent(conn::now());
+    let count = grouped(u64::from(args.subscribers));
+    let text = format!("{count} subscribers with {SYMBOLS_EACH} of {SYMBOLS} symbols each, {seconds:.1} s");
     outcome.row("load", text);
     outcome.figure("seconds", seconds);
-    traffic(readers, seconds, outcome);
-    let cpu = [
-        broker.sample()?.since(&cpu).cpu,
-        proc::Sample::take(own)?.since(&own_cpu).cpu,
-    ];
-    cost(cpu, readers.counts.updates, outcome);
-    outcome.row("RSS of this side", bytes(proc::memory(own)?.rss_bytes));
-    let ticks = broker.scrape()?.grown(&before, "tickwire_feed_ticks_total", "");
+    traffic(&swarm.handler, seconds, outcome);
+    let updates = swarm.handler.counts.updates.max(1) as f64;
+    for (who, key, used) in [
+        ("broker's", "broker_cpu_s", used[0]),
+        ("this side's", "own_cpu_s", used[1]),
+    ] {
+        let (seconds, each) = (used.as_secs_f64(), used.as_secs_f64() * 1e6 / updates);
+        outcome.row(
+            format!("{who} CPU"),
+            format_args!("{seconds:.2} s, {each:.3} µs per delivery"),
+        );
+        outcome.figure(key, seconds);
+    }
+    let ticks = broker.scrape()?.grown(&before.0, "tickwire_feed_ticks_total", "");
     outcome.row("feed's ticks/s", grouped((ticks / seconds) as u64));
-    memory(&samples, seconds, outcome);
-    swarm.handler.find_silent(conn::now());
+    memory(&readings, seconds, outcome);
     Ok(())
 }
 
-fn tell(readers: &Readers<Lateness>, samples: &[Sample]) {
-    let Some(last) = samples.last() else { return };
+fn tell(readers: &Readers<Lateness>, readings: &[Reading]) {
+    let Some(last) = readings.last() else { return };
     let counts = readers.counts;
     progress!(
         "{:4.0} s  {:>9} deliveries/s  p99 {}  RSS {}  missing {}  gapped {}  closes {}  faults {}",
@@ -181,23 +185,13 @@ fn traffic(readers: &Readers<Lateness>, seconds: f64, outcome: &mut Outcome) {
     outcome.figure("latency_us", latency);
 }
 
-/// Reports the CPU times of the broker and of this program.
-fn cost([broker, own]: [Duration; 2], updates: u64, outcome: &mut Outcome) {
-    let each = |time: Duration| format!("{:.3} µs", time.as_secs_f64() * 1e6 / updates.max(1) as f64);
-    outcome.row("broker's CPU", format_args!("{:.2} s", broker.as_secs_f64()));
-    outcome.row("broker's CPU per delivery", each(broker));
-    outcome.row("this side's CPU per delivery", each(own));
-    outcome.figure("broker_cpu_s", broker.as_secs_f64());
-    outcome.figure("own_cpu_s", own.as_secs_f64());
-}
-
-fn memory(samples: &[Sample], seconds: f64, outcome: &mut Outcome) {
-    for sample in samples.first().into_iter().chain(samples.last()) {
-        let [rss, anonymous] = [sample.memory.rss_bytes, sample.memory.anon_bytes].map(bytes);
-        let label = format!("broker's RSS at {:.0} s", sample.at_s);
+fn memory(readings: &[Reading], seconds: f64, outcome: &mut Outcome) {
+    for reading in readings.first().into_iter().chain(readings.last()) {
+        let [rss, anonymous] = [reading.memory.rss_bytes, reading.memory.anon_bytes].map(bytes);
+        let label = format!("broker's RSS at {:.0} s", reading.at_s);
         outcome.row(label, format_args!("{rss} (anonymous {anonymous})"));
     }
-    let growth = growth_percent(samples).map_or("unknown: too few samples".to_owned(), |percent| {
+    let growth = growth_percent(readings).map_or("unknown: too few readings".to_owned(), |percent| {
         let word = match percent > STEADY_PERCENT {
             true => "growing",
             false => "steady",
@@ -205,18 +199,18 @@ fn memory(samples: &[Sample], seconds: f64, outcome: &mut Outcome) {
         format!("{percent:+.2} % ({word})")
     });
     outcome.row(format!("RSS growth, last half of {seconds:.0} s"), growth);
-    outcome.figure("samples", samples);
+    outcome.figure("samples", readings);
 }
 
 /// The growth from the first to the last fifth of the last half, in percent of the first.
-fn growth_percent(samples: &[Sample]) -> Option<f64> {
-    let half = &samples[samples.len() / 2..];
+fn growth_percent(readings: &[Reading]) -> Option<f64> {
+    let half = &readings[readings.len() / 2..];
     let fifth = half.len() / 5;
     if fifth == 0 {
         return None;
     }
-    let mean = |some: &[Sample]| {
-        let sum: u64 = some.iter().map(|sample| sample.memory.rss_bytes).sum();
+    let mean = |some: &[Reading]| {
+        let sum: u64 = some.iter().map(|reading| reading.memory.rss_bytes).sum();
         sum as f64 / some.len() as f64
     };
     let (from, to) = (mean(&half[..fifth]), mean(&half[half.len() - fifth..]));
@@ -227,25 +221,21 @@ fn growth_percent(samples: &[Sample]) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn samples(megabytes: impl IntoIterator<Item = u64>) -> Vec<Sample> {
-        let sample = |(at, megabytes): (usize, u64)| Sample {
-            at_s: at as f64,
-            memory: Memory {
-                rss_bytes: megabytes * 1_000_000,
-                anon_bytes: 0,
-            },
-        };
-        megabytes.into_iter().enumerate().map(sample).collect()
-    }
-
     #[test]
     fn growth_is_that_of_the_last_half() {
-        assert_eq!(growth_percent(&samples([1; 4])), None);
-        assert_eq!(
-            growth_percent(&samples((0..20).map(|at| at.min(5) + 1))),
-            Some(0.0)
-        );
-        let growing = growth_percent(&samples(100..120)).expect("enough samples");
+        let growth = |megabytes: &[u64]| {
+            let reading = |megabytes: &u64| Reading {
+                at_s: 0.0,
+                memory: Memory {
+                    rss_bytes: megabytes * 1_000_000,
+                    anon_bytes: 0,
+                },
+            };
+            growth_percent(&megabytes.iter().map(reading).collect::<Vec<_>>())
+        };
+        assert_eq!(growth(&[1; 4]), None);
+        assert_eq!(growth(&[&[1; 5][..], &[6; 15]].concat()), Some(0.0));
+        let growing = growth(&(100..120).collect::<Vec<_>>()).expect("enough readings");
         assert!((growing - 8.0 / 110.5 * 100.0).abs() < 1e-9, "{growing}");
     }
 }

@@ -59,13 +59,15 @@ fn a_slow_link_is_made_and_gone_again() {
     }
     assert_eq!(ran.status, Some(0), "{}", ran.said);
     let served = &ran.found["served"][0];
-    assert!(number(served, "messages") > 0, "{served}");
     // The bucket also lets a burst through.
     assert!(number(served, "bytes") < 2 * 3 * 10_000, "{served}");
-    assert!(
-        number(served, "age_us_p99") > 0 && number(served, "send_queue_max_bytes") > 0,
-        "{served}"
-    );
+    for (of, something) in [
+        (&served["age_us"], "count"),
+        (&served["age_us"], "p99"),
+        (served, "send_queue_max_bytes"),
+    ] {
+        assert!(number(of, something) > 0, "{served}");
+    }
     let names = Command::new("ip")
         .args(["netns", "list"])
         .output()

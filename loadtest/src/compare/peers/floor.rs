@@ -128,24 +128,23 @@ impl Floor {
             return;
         };
         let (topics, subscribers, published) = (&mut self.topics, &mut self.subscribers, &mut self.published);
-        let done = connection.read(&mut self.scratch, |command| match command {
-            Command::Subscribe(names) => names
-                .split(',')
-                .map(|name| {
+        let done = connection.read(&mut self.scratch, |text| {
+            if let Some(names) = text.strip_prefix("sub ") {
+                let subscribing = names.split(',').map(|name| {
                     let topic = *topics.entry(name.to_owned()).or_insert_with(|| {
                         subscribers.push(Vec::new());
                         subscribers.len() - 1
                     });
                     subscribers[topic].push(id);
-                })
-                .count(),
-            Command::Publish(name, payload) => {
-                if let Some(topic) = topics.get(name) {
-                    let frame = frame(Opcode::Text, |out| out.extend_from_slice(payload.as_bytes()));
-                    published.push(Publication { topic: *topic, frame });
-                }
-                0
+                });
+                return Some(subscribing.count());
             }
+            let (name, payload) = text.strip_prefix("pub ")?.split_once(' ')?;
+            if let Some(topic) = topics.get(name) {
+                let frame = frame(Opcode::Text, |out| out.extend_from_slice(payload.as_bytes()));
+                published.push(Publication { topic: *topic, frame });
+            }
+            Some(0)
         });
         if done.and_then(|()| connection.flush()).is_err() {
             self.leave(id);
@@ -206,24 +205,6 @@ impl Floor {
 #[derive(Debug)]
 struct Gone;
 
-#[derive(Debug, Clone, Copy)]
-enum Command<'m> {
-    /// Subscribes to topics, separated by commas.
-    Subscribe(&'m str),
-    /// Sends a payload to a topic's subscribers.
-    Publish(&'m str, &'m str),
-}
-
-impl<'m> Command<'m> {
-    fn parse(text: &'m str) -> Option<Self> {
-        if let Some(topics) = text.strip_prefix("sub ") {
-            return Some(Self::Subscribe(topics));
-        }
-        let (topic, payload) = text.strip_prefix("pub ")?.split_once(' ')?;
-        Some(Self::Publish(topic, payload))
-    }
-}
-
 #[derive(Debug)]
 struct Connection {
     stream: TcpStream,
@@ -248,8 +229,8 @@ impl Connection {
     }
 
     /// Reads everything there is. `act` carries out commands and returns how many topics it subscribed the connection
-    /// to.
-    fn read(&mut self, scratch: &mut [u8], mut act: impl FnMut(Command<'_>) -> usize) -> Result<(), Gone> {
+    /// to; `None` if the text is no command.
+    fn read(&mut self, scratch: &mut [u8], mut act: impl FnMut(&str) -> Option<usize>) -> Result<(), Gone> {
         loop {
             let read = match self.stream.read(scratch) {
                 Ok(0) => return Err(Gone),
@@ -266,7 +247,11 @@ impl Connection {
         }
     }
 
-    fn take(&mut self, mut bytes: &mut [u8], act: &mut impl FnMut(Command<'_>) -> usize) -> Result<(), Gone> {
+    fn take(
+        &mut self,
+        mut bytes: &mut [u8],
+        act: &mut impl FnMut(&str) -> Option<usize>,
+    ) -> Result<(), Gone> {
         let mut answer = |opcode, payload: &[u8]| {
             let frame = frame(opcode, |out| out.extend_from_slice(payload));
             self.out.extend_from_slice(&frame);
@@ -275,7 +260,7 @@ impl Connection {
             match event {
                 Event::Message { payload, .. } => {
                     let text = std::str::from_utf8(payload).map_err(|_| Gone)?;
-                    let subscribed = act(Command::parse(text).ok_or(Gone)?);
+                    let subscribed = act(text).ok_or(Gone)?;
                     if subscribed > 0 {
                         answer(Opcode::Text, format!("ok {subscribed}").as_bytes());
                     }

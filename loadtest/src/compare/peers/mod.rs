@@ -79,20 +79,11 @@ impl Peer {
         }
     }
 
-    /// Why the peer cannot be started without installing anything; `None` if it can.
-    pub(crate) fn missing(&self) -> Option<String> {
-        self.missing_after(Install::Never)
-    }
-
-    /// Why [`start`] cannot start the peer even by installing what is missing; `None` if it can.
-    pub(crate) fn unavailable(&self) -> Option<String> {
-        self.missing_after(Install::IfPossible)
-    }
-
-    fn missing_after(&self, install: Install) -> Option<String> {
+    /// Why [`start`] cannot start the peer, even if it `installs` what is missing; `None` if it can.
+    pub(crate) fn missing(&self, installs: bool) -> Option<String> {
         match self.launch {
             Launch::Tickwire(build) => build.missing(),
-            Launch::Script(script) => script.missing(install),
+            Launch::Script(script) => script.missing(installs),
             Launch::Nats => nats::missing(),
             Launch::Own(_) => None,
         }
@@ -104,13 +95,6 @@ impl Peer {
         let is_it = |name: &String| name == self.name || (is_tickwire && name == TICKWIRE);
         names.is_empty() || names.iter().any(is_it)
     }
-}
-
-/// Whether missing npm packages are installed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Install {
-    IfPossible,
-    Never,
 }
 
 /// The name of the default build of the broker. The names of other builds begin with it.
@@ -201,8 +185,11 @@ pub(crate) fn start(peer: &Peer, core: usize, newest: bool, interrupt: &Interrup
     })
 }
 
-/// Takes each delivered payload exactly as published, with its topic and number if the protocol has them.
-pub(crate) type Delivered<'d> = &'d mut dyn FnMut(&[u8], Option<(&[u8], u64)>);
+/// The topic and number of a delivery, if the protocol has them.
+pub(crate) type Numbered<'m> = Option<(&'m [u8], u64)>;
+
+/// Takes each delivered payload exactly as published.
+pub(crate) type Delivered<'d> = &'d mut dyn FnMut(&[u8], Numbered<'_>);
 
 /// What differs between the servers on the wire. All functions are pure and work on bytes.
 pub(crate) trait Protocol: Sync {
@@ -237,7 +224,12 @@ pub(crate) trait Protocol: Sync {
         false
     }
 
-    /// Reads one whole inbound message and hands out its deliveries.
+    /// The payload of a message that is one delivery, if that can be read in a short way.
+    fn delivery<'m>(&self, _message: &'m [u8]) -> Option<(&'m [u8], Numbered<'m>)> {
+        None
+    }
+
+    /// Reads one whole inbound message, unless it is a [`Self::delivery`], and hands out its deliveries.
     fn inbound(&self, message: &[u8], delivered: Delivered<'_>) -> Inbound;
 }
 
@@ -356,12 +348,19 @@ mod tests {
     /// The content of an inbound message, one item per line.
     pub(super) fn inbound(protocol: &dyn Protocol, message: &[u8]) -> String {
         let mut lines = Vec::new();
-        let found = protocol.inbound(message, &mut |payload, number| {
+        let mut delivered = |payload: &[u8], number: Numbered<'_>| {
             let number =
                 number.map(|(topic, seq)| format!(" as {seq} of {}", String::from_utf8_lossy(topic)));
             let payload = String::from_utf8_lossy(payload);
             lines.push(format!("delivered {payload:?}{}", number.unwrap_or_default()));
-        });
+        };
+        let found = match protocol.delivery(message) {
+            Some((payload, number)) => {
+                delivered(payload, number);
+                Inbound::default()
+            }
+            None => protocol.inbound(message, &mut delivered),
+        };
         if found.greeted {
             lines.push("greeted".to_owned());
         }

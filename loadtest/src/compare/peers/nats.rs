@@ -4,15 +4,13 @@
 //! does not confirm subscriptions (except with `verbose`, which would make it answer publications too). So a `PING`
 //! follows each subscription, and its `PONG` confirms it.
 
-use std::fs;
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 use tickwire_wire::frame::Opcode;
 
-use super::packages::folder;
 use super::server::Server;
 use super::{Delivered, Inbound, Message, Protocol, whole_number};
 use crate::swarm::{Process, free_address, installed_program, write_file};
@@ -134,36 +132,28 @@ pub(super) fn launch() -> anyhow::Result<Server> {
         bail!(missing().unwrap_or_default());
     };
     let (address, client_address) = (free_address()?, free_address()?);
-    let configuration = configured(address, client_address)?;
+    let text = CONFIGURATION
+        .replace("WEBSOCKET_PORT", &address.port().to_string())
+        .replace("CLIENT_PORT", &client_address.port().to_string());
+    // The server reads it only once.
+    let configuration = tempfile::NamedTempFile::new().context("no file for the configuration")?;
+    write_file(configuration.path(), text)?;
     let mut command = Command::new(&program);
     command
         .arg("--config")
-        .arg(&configuration)
+        .arg(configuration.path())
         .env("GOMAXPROCS", "1")
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     let mut process = Process::start(&mut command)?;
     // The client port opens after the other one (nats-server's `Server.Start`).
-    let ready = process.wait_until(|| Ok(TcpStream::connect(client_address).ok()));
-    // The server reads its configuration only once.
-    fs::remove_file(&configuration).with_context(|| format!("cannot remove {}", configuration.display()))?;
-    ready?;
+    process.wait_until(|| Ok(TcpStream::connect(client_address).ok()))?;
     Ok(Server {
         process,
         address,
         version: version(&program)?,
         ops: None,
     })
-}
-
-/// Writes the configuration for these addresses to a file.
-fn configured(address: SocketAddr, client_address: SocketAddr) -> anyhow::Result<PathBuf> {
-    let text = CONFIGURATION
-        .replace("WEBSOCKET_PORT", &address.port().to_string())
-        .replace("CLIENT_PORT", &client_address.port().to_string());
-    let path = folder()?.join(format!("nats-{}.conf", address.port()));
-    write_file(&path, text)?;
-    Ok(path)
 }
 
 /// The version in a line such as `nats-server: v2.10.27`.

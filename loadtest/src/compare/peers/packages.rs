@@ -13,7 +13,6 @@ use std::process::Command;
 
 use anyhow::{Context, bail, ensure};
 
-use super::Install;
 use super::server::Server;
 use crate::swarm::{installed_program, progress, write_file};
 
@@ -85,13 +84,13 @@ impl Script {
     }
 
     /// What the script needs and is not installed; `None` if nothing is missing.
-    pub(super) fn missing(self, install: Install) -> Option<String> {
+    pub(super) fn missing(self, installs: bool) -> Option<String> {
         if let (false, Err(error)) = (self.on_bun, node()) {
             return Some(error.to_string());
         }
         match folder().and_then(|folder| is_installed(&folder)) {
             Ok(true) => None,
-            Ok(false) if install == Install::Never => {
+            Ok(false) if !installs => {
                 Some("its npm packages are not installed; `tickwire-loadtest peers` installs them".to_owned())
             }
             Ok(false) => installed_program("npm").is_none().then(|| NO_NPM.to_owned()),
@@ -106,7 +105,7 @@ fn node() -> anyhow::Result<PathBuf> {
 }
 
 /// The folder of the peers, `peers` in cargo's target folder. It is made if it does not exist.
-pub(super) fn folder() -> anyhow::Result<PathBuf> {
+fn folder() -> anyhow::Result<PathBuf> {
     let own = env::current_exe().context("cannot find this program's own folder")?;
     // Cargo marks its target folder with this file. A program that was copied elsewhere has its peers beside it.
     let target = own

@@ -5,7 +5,7 @@
 
 use tickwire_wire::frame::Opcode;
 
-use super::{Delivered, Inbound, Message, Protocol, runs};
+use super::{Delivered, Inbound, Message, Numbered, Protocol, runs};
 
 /// The protocol of uWebSockets, ws and the naive server.
 pub(super) struct Plain;
@@ -29,11 +29,11 @@ impl Protocol for Plain {
         Opcode::Text
     }
 
-    fn inbound(&self, message: &[u8], delivered: Delivered<'_>) -> Inbound {
-        if message.starts_with(b"\"") {
-            delivered(message, None);
-            return Inbound::default();
-        }
+    fn delivery<'m>(&self, message: &'m [u8]) -> Option<(&'m [u8], Numbered<'m>)> {
+        message.starts_with(b"\"").then_some((message, None))
+    }
+
+    fn inbound(&self, message: &[u8], _: Delivered<'_>) -> Inbound {
         match message.strip_prefix(b"ok ").and_then(super::whole_number) {
             Some(topics) => Inbound::confirmed(topics),
             None => Inbound::not_understood(message),

@@ -55,11 +55,8 @@ impl NamedBinary {
             program: Some(Box::leak(path.into_boxed_path())),
             ..Build::default()
         };
-        Ok(Peer::named(
-            self.name.clone().leak(),
-            JSON,
-            Launch::Tickwire(build),
-        ))
+        let name = self.name.clone().leak();
+        Ok(Peer::named(name, JSON, Launch::Tickwire(build)))
     }
 }
 
@@ -77,23 +74,17 @@ impl Selection {
     /// # Errors
     /// When a server does not exist, or two have the same name.
     pub(crate) fn new(names: &[String], binaries: &[NamedBinary]) -> anyhow::Result<Self> {
-        let there = |peer: &&Peer| match peer.missing() {
-            None => true,
-            Some(why) => {
-                if peer.by_default {
-                    progress!("{} takes no part: {why}", peer.name);
-                }
-                false
+        let there = |peer: &&Peer| {
+            let missing = peer.missing(false);
+            if let Some(why) = missing.as_ref().filter(|_| peer.by_default) {
+                progress!("{} takes no part: {why}", peer.name);
             }
+            missing.is_none()
         };
         let binaries: Vec<Peer> = binaries.iter().map(NamedBinary::peer).collect::<Result<_, _>>()?;
         for (number, binary) in binaries.iter().enumerate() {
-            let before = &binaries[..number];
-            ensure!(
-                before.iter().all(|other| other.name != binary.name),
-                "two binaries are called {}",
-                binary.name
-            );
+            let is_new = binaries[..number].iter().all(|other| other.name != binary.name);
+            ensure!(is_new, "two binaries are called {}", binary.name);
         }
         let asked = names.iter().map(find).collect::<Result<Vec<_>, _>>()?;
         let there = match asked.is_empty() {
@@ -146,24 +137,22 @@ mod tests {
         list.iter().map(|name| (*name).to_owned()).collect()
     }
 
+    fn binary(name: &str) -> NamedBinary {
+        let own = std::env::current_exe().expect("this program");
+        format!("{name}={}", own.display()).parse().expect("a binary")
+    }
+
     /// A selection where everything is installed.
     fn selection(asked: &[&str], binaries: &[&str]) -> Selection {
-        let own = std::env::current_exe().expect("this program");
-        let binaries: Vec<NamedBinary> = binaries
-            .iter()
-            .map(|name| format!("{name}={}", own.display()).parse().expect("a binary"))
-            .collect();
+        let peer = |name: &&str| binary(name).peer().expect("a binary");
         Selection {
-            there: match asked {
-                [] => peers().to_vec(),
-                _ => Vec::new(),
+            there: if asked.is_empty() {
+                peers().to_vec()
+            } else {
+                Vec::new()
             },
-            asked: asked.iter().map(find).collect::<Result<_, _>>().expect("peers"),
-            binaries: binaries
-                .iter()
-                .map(NamedBinary::peer)
-                .collect::<Result<_, _>>()
-                .expect("binaries"),
+            asked: asked.iter().map(|name| find(name).expect("a peer")).collect(),
+            binaries: binaries.iter().map(peer).collect(),
         }
     }
 
@@ -193,19 +182,13 @@ mod tests {
 
     #[test]
     fn names_that_mean_nothing_or_two_things() {
-        let own = std::env::current_exe().expect("this program");
-        let binary = |name: &str| format!("{name}={}", own.display()).parse::<NamedBinary>();
         let refused = |binaries: &[NamedBinary]| {
             let selection = Selection::new(&names(&["tickwire"]), binaries);
             selection.err().expect("must be refused").to_string()
         };
-        let plain = binary("plain").expect("a binary");
-        assert!(refused(&[plain]).starts_with("tickwire-plain is a peer already"));
-        let old = binary("old").expect("a binary");
-        assert_eq!(
-            refused(&[old.clone(), old]),
-            "two binaries are called tickwire-old"
-        );
+        assert!(refused(&[binary("plain")]).starts_with("tickwire-plain is a peer already"));
+        let twice = refused(&[binary("old"), binary("old")]);
+        assert_eq!(twice, "two binaries are called tickwire-old");
         for (text, why) in [
             ("old", "\"old\" must be NAME=PATH"),
             ("=/bin/sh", "the name \"\" must be letters, digits, '-' and '.'"),

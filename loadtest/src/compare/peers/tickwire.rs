@@ -13,7 +13,7 @@ use tickwire_wire::frame::Opcode;
 use tickwire_wire::message::{Control, ServerMessage, Subscribe, TopicRequest};
 use tickwire_wire::{ClientMessage, Mode, Payload, RequestId};
 
-use super::{Delivered, Inbound, Message, Protocol, Server, runs};
+use super::{Delivered, Inbound, Message, Numbered, Protocol, Server, runs};
 use crate::swarm::{Broker, FREE_PUBLISHER, Head, Interrupt, program, scrape};
 
 /// The drain of a broker that is stopped after a measurement, in milliseconds: the window over which connections are
@@ -72,11 +72,12 @@ impl Protocol for Tickwire {
         self.codec.opcode()
     }
 
+    fn delivery<'m>(&self, message: &'m [u8]) -> Option<(&'m [u8], Numbered<'m>)> {
+        let head = Head::of(message).filter(|head| head.op == DataOp::Update)?;
+        Some((head.data, Some((head.topic, head.seq))))
+    }
+
     fn inbound(&self, message: &[u8], delivered: Delivered<'_>) -> Inbound {
-        if let Some(head) = Head::of(message).filter(|head| head.op == DataOp::Update) {
-            delivered(head.data, Some((head.topic, head.seq)));
-            return Inbound::default();
-        }
         match self.codec.decode_server(message) {
             Ok(ServerMessage::Update { topic, seq, data, .. }) => {
                 delivered(data.get().as_bytes(), Some((topic.as_bytes(), seq.0)));
@@ -109,21 +110,25 @@ impl Protocol for Events {
         super::JSON.publish(topic, payload, out)
     }
 
+    fn delivery<'m>(&self, message: &'m [u8]) -> Option<(&'m [u8], Numbered<'m>)> {
+        super::JSON.delivery(message)
+    }
+
     fn inbound(&self, message: &[u8], delivered: Delivered<'_>) -> Inbound {
         super::JSON.inbound(message, delivered)
     }
 }
 
 fn of_control(control: Control, message: &[u8]) -> Inbound {
-    let refused =
-        |(topic, reason): (&String, &String)| Inbound::fault(format!("{topic:?} was refused: {reason}"));
     match &control {
         Control::Ack { results, .. } => {
             let mut refusals = results
                 .iter()
-                .filter_map(|result| Some((&result.topic, &result.error.as_ref()?.reason)));
+                .filter_map(|result| Some((&result.topic, result.error.as_ref()?)));
             match refusals.next() {
-                Some(refusal) => refused(refusal),
+                Some((topic, refusal)) => {
+                    Inbound::fault(format!("{topic:?} was refused: {}", refusal.reason))
+                }
                 None => Inbound {
                     confirmed: results.len(),
                     told: Some(control),
@@ -181,7 +186,7 @@ impl Build {
             command.arg("--config").arg(kinds.path());
         }
         let broker = Broker::start(&mut command, interrupt)?;
-        let (address, (process, ops)) = (broker.endpoint().address, broker.into_process());
+        let (address, (process, ops)) = (broker.endpoint.address, broker.into_process());
         Ok(Server {
             process,
             address,
@@ -225,14 +230,11 @@ mod tests {
     use tickwire_wire::codec::Stamp;
     use tickwire_wire::{Epoch, Micros, Seq};
 
+    use super::super::JSON;
     use super::super::tests::{inbound, published, sent, topics};
     use super::*;
 
-    const JSON: Tickwire = Tickwire {
-        codec: Codec::Json,
-        mode: Mode::Every,
-    };
-    const PACKED: Tickwire = Tickwire {
+    const PACKED: &Tickwire = &Tickwire {
         codec: Codec::MessagePack,
         mode: Mode::Every,
     };
@@ -241,7 +243,7 @@ mod tests {
     fn what_is_sent() {
         expect![[r#"text "{\"op\":\"subscribe\",\"id\":1,\"topics\":[\"bench.t0\",\"bench.t1\"],\"mode\":\"every\",\"snapshot\":false}""#]].assert_eq(&sent(&JSON.subscribe(&topics(2))));
         expect![[r#"text "{\"op\":\"publish\",\"topic\":\"bench.t1\",\"data\":\"17.\"}""#]]
-            .assert_eq(&published(&JSON, "bench.t1", "\"17.\""));
+            .assert_eq(&published(JSON, "bench.t1", "\"17.\""));
         let mut out = Vec::new();
         assert_eq!(PACKED.publish("bench.t1", b"\"17.\"", &mut out), Opcode::Binary);
         let expected = ClientMessage::Publish {
@@ -282,8 +284,8 @@ mod tests {
     fn what_comes_in() {
         for protocol in [JSON, PACKED] {
             expect![[r#"delivered "\"17.\"" as 58 of bench.t1"#]]
-                .assert_eq(&inbound(&protocol, &written(protocol.codec, DataOp::Update)));
-            assert!(inbound(&protocol, &written(protocol.codec, DataOp::Snapshot)).starts_with("fault "));
+                .assert_eq(&inbound(protocol, &written(protocol.codec, DataOp::Update)));
+            assert!(inbound(protocol, &written(protocol.codec, DataOp::Snapshot)).starts_with("fault "));
         }
         for (message, expected) in [
             (&br#"{"op":"ack","id":1,"results":[{"topic":"a","seq":0,"mode":"every"},{"topic":"b"}]}"#[..], expect!["confirmed 2"]),
@@ -294,7 +296,7 @@ mod tests {
             (br#"{"op":"update","seq":1,"topic":"a","ts":1,"data":"17."}"#, expect![[r#"delivered "\"17.\"" as 1 of a"#]]),
             (b"\"17.\"", expect![[r#"fault a message of 5 bytes is not understood: "\"17.\"""#]]),
         ] {
-            expected.assert_eq(&inbound(&JSON, message));
+            expected.assert_eq(&inbound(JSON, message));
         }
     }
 

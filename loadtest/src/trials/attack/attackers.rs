@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use crate::swarm::{Interrupt, Sources};
 use crate::trials::attack::heard::{Heard, Listener};
-use crate::trials::attack::row::{Answer, Ending, Row, Step, Tally, Variant};
+use crate::trials::attack::row::{Ending, Row, Step, Tally, Variant};
 
 /// The time between two calls of what is done meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -93,41 +93,49 @@ impl<'r> Attackers<'r> {
         let row = self.row;
         let source = row.one_address.unwrap_or_else(|| self.sources.each(number));
         let mut next = Instant::now() + row.every.mul_f64(number as f64 / self.count as f64);
-        for attempt in number.. {
+        let mut attempt = number;
+        while next.max(Instant::now()) < until {
             sleep_until(next).await;
             let began = Instant::now();
-            if began >= until {
-                return;
-            }
             next = began + row.every;
-            self.attempts.set(self.attempts.get() + 1);
             let chosen = attempt % row.variants.len();
             let variant = &row.variants[chosen];
+            attempt += 1;
+            self.attempts.set(self.attempts.get() + 1);
             let answer = self.attempt(variant, source).await;
-            self.tallies.borrow_mut()[chosen].add(variant, &answer, began.elapsed());
+            self.tallies.borrow_mut()[chosen].add(variant, answer, began.elapsed());
             if row.is_once() {
                 return;
             }
         }
     }
 
-    async fn attempt(&self, variant: &Variant, source: Ipv4Addr) -> Answer {
+    /// Makes one attempt. Returns the answer to it.
+    async fn attempt(&self, variant: &Variant, source: Ipv4Addr) -> String {
         let within = match self.row.is_once() {
             true => Duration::MAX,
             false => self.row.within,
         };
-        let began = Instant::now();
-        let mut attempt = match timeout(within, start(self.address, source, variant)).await {
-            Ok(Ok(stream)) => Attempt::new(stream, variant, Listener::new(self.row.secured)),
-            Ok(Err(_)) => return Answer::of(Ending::NotConnected),
-            Err(_) => return Answer::of(Ending::Nothing),
+        let mut refusals = Vec::new();
+        let attempting = async {
+            let Ok(stream) = start(self.address, source, variant).await else {
+                return Some(Ending::NotConnected);
+            };
+            let attempt = Attempt::new(stream, variant, Listener::new(self.row.secured), &mut refusals);
+            attempt.run().await
         };
-        let left = within.saturating_sub(began.elapsed());
-        let ending = timeout(left, attempt.run()).await.unwrap_or(Ending::Nothing);
-        Answer {
-            refusals: attempt.incoming.refusals,
-            ending,
-        }
+        let ending = timeout(within, attempting).await.unwrap_or(Some(Ending::Nothing));
+        answer(&refusals, ending)
+    }
+}
+
+/// The answer of these refusals and this ending. Without an ending, the connection is open.
+fn answer(refusals: &[String], ending: Option<Ending>) -> String {
+    let refused = refusals.join(", ");
+    match ending {
+        None => refused,
+        Some(ending) if refusals.is_empty() => ending.to_string(),
+        Some(ending) => format!("{refused}, then {ending}"),
     }
 }
 
@@ -143,6 +151,9 @@ async fn start(address: SocketAddr, source: Ipv4Addr, variant: &Variant) -> io::
     Ok(stream)
 }
 
+/// How a connection ended; `None` if it was refused what it asked for and is open.
+type Over = Option<Ending>;
+
 struct Attempt<'v> {
     variant: &'v Variant,
     incoming: Incoming<'v>,
@@ -150,40 +161,46 @@ struct Attempt<'v> {
 }
 
 impl<'v> Attempt<'v> {
-    fn new(stream: TcpStream, variant: &'v Variant, listener: Listener) -> Self {
+    fn new(
+        stream: TcpStream,
+        variant: &'v Variant,
+        listener: Listener,
+        refusals: &'v mut Vec<String>,
+    ) -> Self {
         let (reader, writer) = stream.into_split();
+        let incoming = Incoming {
+            reader,
+            scratch: vec![0; SCRATCH_BYTES].into(),
+            listener,
+            expected: &variant.expected,
+            refusals,
+            hears: None,
+            has_come: false,
+        };
         Self {
             variant,
-            incoming: Incoming {
-                reader,
-                scratch: vec![0; SCRATCH_BYTES].into(),
-                listener,
-                expected: &variant.expected,
-                refusals: Vec::new(),
-                hears: None,
-                has_come: false,
-            },
+            incoming,
             writer,
         }
     }
 
     /// Does all steps, and then waits for the end.
-    async fn run(&mut self) -> Ending {
+    async fn run(mut self) -> Over {
         for step in &self.variant.steps {
-            if let Err(ending) = self.step(step).await {
-                return ending;
+            if let Err(over) = self.step(step).await {
+                return over;
             }
         }
-        self.incoming.ending().await
+        self.incoming.over().await
     }
 
-    async fn step(&mut self, step: &Step) -> Result<(), Ending> {
+    async fn step(&mut self, step: &Step) -> Result<(), Over> {
         let Self { incoming, writer, .. } = self;
         match step {
             Step::Send(bytes) => tokio::select! {
                 // An error shows at the next read, after the last bytes from the broker.
                 _ = writer.write_all(bytes) => Ok(()),
-                ending = incoming.ending() => Err(ending),
+                over = incoming.over() => Err(over),
             },
             Step::Upgraded => incoming.awaited().await,
             Step::Hear(text) => {
@@ -199,7 +216,7 @@ impl<'v> Attempt<'v> {
                     }
                 };
                 tokio::select! {
-                    ending = incoming.ending() => Err(ending),
+                    over = incoming.over() => Err(over),
                     () = sending => Ok(()),
                 }
             }
@@ -210,11 +227,11 @@ impl<'v> Attempt<'v> {
                     let _ = incoming.reader.try_read(&mut [0]);
                 }
             },
-            Step::LoseNetwork => lose_network(writer.as_ref()).map_err(|_| Ending::NotConnected),
-            Step::Stay(time) => match timeout(*time, incoming.ending()).await {
-                Ok(ending) => Err(ending),
-                Err(_) => Err(Ending::Stayed),
-            },
+            Step::LoseNetwork => lose_network(writer.as_ref()).map_err(|_| Some(Ending::NotConnected)),
+            Step::Stay(time) => {
+                let over = timeout(*time, incoming.over()).await;
+                Err(over.unwrap_or(Some(Ending::Stayed)))
+            }
         }
     }
 }
@@ -224,8 +241,8 @@ struct Incoming<'v> {
     reader: OwnedReadHalf,
     scratch: Box<[u8]>,
     listener: Listener,
-    expected: &'v [Answer],
-    refusals: Vec<String>,
+    expected: &'v [String],
+    refusals: &'v mut Vec<String>,
     /// What a message must contain that is waited for.
     hears: Option<&'static str>,
     /// Whether the handshake was accepted, or that message came.
@@ -234,52 +251,48 @@ struct Incoming<'v> {
 
 impl Incoming<'_> {
     /// Reads until what is waited for has come, or the connection is over.
-    async fn awaited(&mut self) -> Result<(), Ending> {
+    async fn awaited(&mut self) -> Result<(), Over> {
         while !std::mem::take(&mut self.has_come) {
             self.read().await?;
         }
         Ok(())
     }
 
-    async fn ending(&mut self) -> Ending {
+    async fn over(&mut self) -> Over {
         loop {
-            if let Err(ending) = self.read().await {
-                return ending;
+            if let Err(over) = self.read().await {
+                return over;
             }
         }
     }
 
-    async fn read(&mut self) -> Result<(), Ending> {
+    async fn read(&mut self) -> Result<(), Over> {
         let read = match self.reader.read(&mut self.scratch).await {
-            Ok(0) | Err(_) => return Err(Ending::Ended),
+            Ok(0) | Err(_) => return Err(Some(Ending::Ended)),
             Ok(read) => read,
         };
         let mut over = None;
-        let (refusals, hears, has_come) = (&mut self.refusals, &mut self.hears, &mut self.has_come);
+        let (refusals, hears, has_come) = (&mut *self.refusals, &mut self.hears, &mut self.has_come);
         let listened = self.listener.feed(&self.scratch[..read], |event| match event {
             _ if over.is_some() => {}
             Heard::Upgraded => *has_come = true,
-            Heard::Status(status) => over = Some(Ending::Status(status)),
-            Heard::Close(code) => over = Some(Ending::Close(code)),
+            Heard::Status(status) => over = Some(Some(Ending::Status(status))),
+            Heard::Close(code) => over = Some(Some(Ending::Close(code))),
             Heard::Message(message) => {
-                if hears.take_if(|text| holds(message, text.as_bytes())).is_some() {
-                    *has_come = true;
-                }
+                *has_come |= hears.take_if(|text| holds(message, text.as_bytes())).is_some();
                 if let Some(code) = code_in(message) {
                     if !refusals.iter().any(|known| known == code) {
                         refusals.push(code.to_owned());
                     }
-                    let is_it =
-                        |answer: &Answer| answer.ending == Ending::Refused && answer.refusals == *refusals;
-                    if self.expected.iter().any(is_it) {
-                        over = Some(Ending::Refused);
+                    if self.expected.contains(&answer(refusals, None)) {
+                        over = Some(None);
                     }
                 }
             }
         });
         match (listened, over) {
-            (Err(_), _) => Err(Ending::Nonsense),
-            (Ok(()), Some(ending)) => Err(ending),
+            (Err(_), _) => Err(Some(Ending::Nonsense)),
+            (Ok(()), Some(over)) => Err(over),
             (Ok(()), None) => Ok(()),
         }
     }

@@ -35,43 +35,37 @@ impl Listener {
 
     /// Takes bytes and passes what they contain to `each`.
     pub(super) fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(Heard<'_>)) -> anyhow::Result<()> {
-        match self {
-            Self::Deaf => Ok(()),
-            Self::Frames(reader) => frames(reader, bytes, &mut each),
-            Self::Head(head) => {
-                head.extend_from_slice(bytes);
-                match handshake::answered(head)? {
-                    None => Ok(()),
-                    Some((101, end)) => {
-                        each(Heard::Upgraded);
-                        // Whether compression was negotiated does not matter here.
-                        let mut reader = FrameReader::default();
-                        reader.accept_deflated();
-                        frames(&mut reader, &head[end..], &mut each)?;
-                        *self = Self::Frames(reader);
-                        Ok(())
-                    }
-                    Some((status, _)) => {
-                        each(Heard::Status(status));
-                        *self = Self::Deaf;
-                        Ok(())
-                    }
-                }
+        let mut early = None;
+        if let Self::Head(head) = self {
+            head.extend_from_slice(bytes);
+            let Some((status, end)) = handshake::answered(head)? else {
+                return Ok(());
+            };
+            early = Some(head.split_off(end));
+            *self = match status {
+                101 => Self::Frames(FrameReader::default()),
+                _ => Self::Deaf,
+            };
+            each(match status {
+                101 => Heard::Upgraded,
+                _ => Heard::Status(status),
+            });
+        }
+        let Self::Frames(reader) = self else {
+            return Ok(());
+        };
+        // Whether compression was negotiated does not matter here.
+        reader.accept_deflated();
+        reader.feed(early.as_deref().unwrap_or(bytes), |frame| match frame.opcode {
+            Opcode::Text | Opcode::Binary | Opcode::Continuation => each(Heard::Message(frame.payload)),
+            Opcode::Close => {
+                let code = frame.payload.first_chunk();
+                each(Heard::Close(code.map_or(1005, |code| u16::from_be_bytes(*code))));
             }
-        }
+            Opcode::Ping | Opcode::Pong => {}
+        })?;
+        Ok(())
     }
-}
-
-fn frames(reader: &mut FrameReader, bytes: &[u8], each: &mut impl FnMut(Heard<'_>)) -> anyhow::Result<()> {
-    reader.feed(bytes, |frame| match frame.opcode {
-        Opcode::Text | Opcode::Binary | Opcode::Continuation => each(Heard::Message(frame.payload)),
-        Opcode::Close => {
-            let code = frame.payload.first_chunk();
-            each(Heard::Close(code.map_or(1005, |code| u16::from_be_bytes(*code))));
-        }
-        Opcode::Ping | Opcode::Pong => {}
-    })?;
-    Ok(())
 }
 
 #[cfg(test)]

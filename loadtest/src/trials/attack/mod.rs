@@ -27,7 +27,7 @@ use crate::swarm::{
 };
 
 use attackers::Attackers;
-use honest::{Honest, Waited};
+use honest::{Honest, Waiting};
 use outcome::{GROWTH_BYTES_MAX, RowOutcome, VariantOutcome};
 use row::{Judge, Row};
 
@@ -157,7 +157,7 @@ impl Run<'_> {
         let mut found = RowOutcome {
             row: self.row.number,
             name: self.row.name,
-            broker: broker.description().to_owned(),
+            broker: broker.description.clone(),
             ..RowOutcome::default()
         };
         let quoted = broker.topics("bbo.*", SYMBOLS, self.interrupt)?;
@@ -165,19 +165,15 @@ impl Run<'_> {
             .iter()
             .filter_map(|topic| topic.strip_prefix("bbo.").map(str::to_owned))
             .collect();
-        let subscribers = self.args.subscribers as usize;
-        let honest = Honest::arrive(broker.endpoint(), subscribers, &symbols, self.interrupt)?;
-        self.pause(WARM_UP)?;
-        honest.measure(Phase::Calm);
-        self.pause(Duration::from_secs(self.args.seconds))?;
-        honest.measure(Phase::Disturbed);
-        self.attack(&broker, &mut found)?;
-        honest.measure(Phase::Unmeasured);
+        let arrive = |count| Honest::arrive(&broker, count, &symbols, self.interrupt);
+        let mut honest = arrive(self.args.subscribers as usize)?;
+        honest.read(WARM_UP, Phase::Unmeasured)?;
+        honest.read(Duration::from_secs(self.args.seconds), Phase::Calm)?;
+        self.attack(&broker, &mut honest, &mut found)?;
         let served = honest.catch_up();
         self.fault("honest", served, &mut found)?;
-        let newcomer = Honest::arrive(broker.endpoint(), 1, &symbols, self.interrupt).and_then(Honest::leave);
-        self.fault("newcomer not served", newcomer.map(drop), &mut found)?;
-        self.judge_honest(honest.leave()?, &mut found);
+        self.fault("newcomer not served", arrive(1).map(drop), &mut found)?;
+        self.judge_honest(honest.leave(), &mut found);
         if found.growth_bytes() >= GROWTH_BYTES_MAX {
             let grown = byte_change(found.rss_before_bytes, found.rss_most_bytes);
             found.faults.add("broker grew", grown);
@@ -201,38 +197,39 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn pause(&self, time: Duration) -> anyhow::Result<()> {
-        let until = Instant::now() + time;
-        while Instant::now() < until {
-            self.interrupt.check()?;
-            std::thread::sleep(SAMPLE_EVERY.min(until.saturating_duration_since(Instant::now())));
-        }
-        Ok(())
-    }
-
-    /// Attacks on a separate thread, which has lower priority than the honest clients.
-    fn attack(&self, broker: &Broker, found: &mut RowOutcome) -> anyhow::Result<()> {
+    /// Attacks on a separate thread, which has lower priority than the honest clients on this one.
+    fn attack(&self, broker: &Broker, honest: &mut Honest, found: &mut RowOutcome) -> anyhow::Result<()> {
         let before = broker.scrape()?;
-        let before_attack = broker.sample()?;
-        (found.rss_before_bytes, found.rss_most_bytes) = (before_attack.rss_bytes, before_attack.rss_bytes);
+        let sample = broker.sample()?;
+        (found.rss_before_bytes, found.rss_most_bytes) = (sample.rss_bytes, sample.rss_bytes);
         let began = Instant::now();
         std::thread::scope(|scope| {
             let attacking = scope.spawn(|| {
                 rustix::process::nice(NICE).context("cannot give way")?;
                 self.attack_here(broker, &before, found)
             });
+            while !attacking.is_finished() {
+                honest.read(SAMPLE_EVERY, Phase::Disturbed)?;
+            }
             attacking.join().expect("attackers do not panic")
         })?;
-        let took = began.elapsed();
-        let used = broker.sample()?.since(&before_attack);
-        found.broker_cpu = used.cpu.as_secs_f64() / took.as_secs_f64().max(f64::MIN_POSITIVE);
-        self.judge_broker(broker, &before, took, found)
+        let used = broker.sample()?.since(&sample);
+        found.broker_cpu = used.cpu.as_secs_f64() / used.time.as_secs_f64().max(f64::MIN_POSITIVE);
+        if let Some((told, is_right)) = self.by_the_broker(broker, &before)? {
+            let took = began.elapsed().saturating_sub(self.row.every).as_secs();
+            let told = format!("{told} after {took} s");
+            if !is_right {
+                found.faults.add("answers", &told);
+            }
+            found.by_the_broker = Some(told);
+        }
+        Ok(())
     }
 
     /// Attacks, and watches the broker meanwhile.
     fn attack_here(&self, broker: &Broker, before: &Metrics, found: &mut RowOutcome) -> anyhow::Result<()> {
         let (row, count) = (self.row, self.args.attackers as usize);
-        let attackers = Attackers::new(row, broker.endpoint().address, count);
+        let attackers = Attackers::new(row, broker.endpoint.address, count);
         let time = match row.is_once() {
             // All attackers have connected after the first of these times.
             true => row.every + row.within,
@@ -246,11 +243,16 @@ impl Run<'_> {
             }
             sampled = Instant::now();
             *most = broker.memory()?.rss_bytes.max(*most);
-            Ok(row.is_once() && began.elapsed() > row.every && self.has_answered(broker, before)?)
+            if !row.is_once() || began.elapsed() <= row.every {
+                return Ok(false);
+            }
+            Ok(self
+                .by_the_broker(broker, before)?
+                .is_some_and(|(_, is_done)| is_done))
         })?;
         found.attempts = attempts;
         for (variant, tally) in row.variants.iter().zip(tallies) {
-            let expected: Vec<String> = variant.expected.iter().map(ToString::to_string).collect();
+            let expected = variant.expected.clone();
             let missing = expected.iter().any(|answer| !tally.answers.contains_key(answer));
             if row.judge == Judge::Answers && (tally.wrong > 0 || missing) {
                 let text = format_args!("{}: {:?} instead of {expected:?}", variant.what, tally.answers);
@@ -259,55 +261,29 @@ impl Run<'_> {
             found.variants.push(VariantOutcome {
                 what: variant.what.clone(),
                 expected,
-                longest_ms: tally.longest_ms,
-                answers: tally.answers,
+                tally,
             });
         }
         Ok(())
     }
 
-    /// Whether the broker has done to all attackers what it must, if only the broker can tell.
-    fn has_answered(&self, broker: &Broker, before: &Metrics) -> anyhow::Result<bool> {
-        let now = broker.scrape()?;
+    /// What the broker has done to all attackers, and whether it is what it must, if only the broker can tell.
+    fn by_the_broker(&self, broker: &Broker, before: &Metrics) -> anyhow::Result<Option<(String, bool)>> {
+        let (now, args) = (broker.scrape()?, self.args);
         Ok(match self.row.judge {
-            Judge::Answers => false,
-            Judge::Closes(code) => closes(&now, before, code) >= f64::from(self.args.attackers),
-            Judge::Gone => now.sum("tickwire_connections", "") <= f64::from(self.args.subscribers),
+            Judge::Answers => None,
+            Judge::Closes(code) => {
+                let closed = now.grown(before, "tickwire_closes_total", &format!("code=\"{code}\""));
+                Some((format!("{code} × {closed}"), closed == f64::from(args.attackers)))
+            }
+            Judge::Gone => {
+                let left = now.sum("tickwire_connections", "") - f64::from(args.subscribers);
+                Some((format!("all but {left} gone"), left <= 0.0))
+            }
         })
     }
 
-    /// Judges what only the broker can tell. `took` is the time since the attack began.
-    fn judge_broker(
-        &self,
-        broker: &Broker,
-        before: &Metrics,
-        took: Duration,
-        found: &mut RowOutcome,
-    ) -> anyhow::Result<()> {
-        let after = broker.scrape()?;
-        let took = took.saturating_sub(self.row.every).as_secs_f64();
-        let (told, wanted) = match self.row.judge {
-            Judge::Answers => return Ok(()),
-            Judge::Closes(code) => {
-                let closed = closes(&after, before, code);
-                (
-                    format!("{code} × {closed}"),
-                    closed == f64::from(self.args.attackers),
-                )
-            }
-            Judge::Gone => {
-                let left = after.sum("tickwire_connections", "") - f64::from(self.args.subscribers);
-                (format!("all but {left} gone after {took:.0} s"), left <= 0.0)
-            }
-        };
-        if !wanted {
-            found.faults.add("answers", &told);
-        }
-        found.by_the_broker = Some(told);
-        Ok(())
-    }
-
-    fn judge_honest(&self, honest: Readers<Waited>, found: &mut RowOutcome) {
+    fn judge_honest(&self, honest: Readers<Waiting>, found: &mut RowOutcome) {
         found.quiet_us = Latency::of(&honest.watch.lateness.calm_us);
         found.attacked_us = Latency::of(&honest.watch.lateness.disturbed_us);
         found.honest_messages = honest.counts.updates;
@@ -320,9 +296,4 @@ impl Run<'_> {
             }
         }
     }
-}
-
-/// How many connections the broker closed with `code` since `before`.
-fn closes(now: &Metrics, before: &Metrics, code: u16) -> f64 {
-    now.grown(before, "tickwire_closes_total", &format!("code=\"{code}\""))
 }

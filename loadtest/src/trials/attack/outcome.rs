@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::row::Tally;
 use crate::swarm::{Faults, Latency, Outcome, byte_change, grouped, micros};
 
 /// Most bytes by which the broker may grow during an attack.
@@ -15,8 +16,8 @@ pub(super) const RATIO_MAX: f64 = 2.0;
 pub(super) struct VariantOutcome {
     pub(super) what: String,
     pub(super) expected: Vec<String>,
-    pub(super) answers: BTreeMap<String, u64>,
-    pub(super) longest_ms: u64,
+    #[serde(flatten)]
+    pub(super) tally: Tally,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -53,7 +54,7 @@ impl RowOutcome {
     fn answers(&self) -> String {
         let mut all = BTreeMap::<&str, u64>::new();
         for variant in &self.variants {
-            for (answer, count) in &variant.answers {
+            for (answer, count) in &variant.tally.answers {
                 *all.entry(answer).or_default() += count;
             }
         }
@@ -65,13 +66,15 @@ impl RowOutcome {
         shown.join("; ")
     }
 
-    fn latency(&self) -> String {
-        format!(
-            "{} → {} ({:.2}×)",
-            micros(self.quiet_us.p99),
-            micros(self.attacked_us.p99),
-            self.ratio()
-        )
+    /// The answers, the growth of the broker's memory, what honest clients missed, and their latency.
+    fn found(&self) -> [String; 4] {
+        let [quiet, attacked] = [self.quiet_us.p99, self.attacked_us.p99].map(micros);
+        [
+            self.answers(),
+            byte_change(self.rss_before_bytes, self.rss_most_bytes),
+            self.honest_missed.to_string(),
+            format!("{quiet} → {attacked} ({:.2}×)", self.ratio()),
+        ]
     }
 
     fn verdict(&self) -> &'static str {
@@ -91,30 +94,19 @@ pub(super) fn markdown(load: &str, rows: &[RowOutcome]) -> String {
          |---|---|---|---|---|---|---|\n"
     );
     for row in rows {
-        text += &format!(
-            "| {} | {} | {} | {} | {} | {} | {} |\n",
-            row.row,
-            row.name,
-            row.answers(),
-            byte_change(row.rss_before_bytes, row.rss_most_bytes),
-            row.honest_missed,
-            row.latency(),
-            row.verdict()
-        );
+        let [answers, memory, missed, latency] = row.found();
+        let (number, name, verdict) = (row.row, row.name, row.verdict());
+        text += &format!("| {number} | {name} | {answers} | {memory} | {missed} | {latency} | {verdict} |\n");
     }
     text
 }
 
 pub(super) fn line(row: &RowOutcome) -> String {
+    let [answers, memory, missed, latency] = row.found();
+    let (attempts, messages) = (grouped(row.attempts), grouped(row.honest_messages));
     format!(
-        "{}: {} in {} attempts; memory {}; missed {} of {}; p99 {}; broker's CPU {:.0} %",
+        "{}: {answers} in {attempts} attempts; memory {memory}; missed {missed} of {messages}; p99 {latency}; broker's CPU {:.0} %",
         row.verdict(),
-        row.answers(),
-        grouped(row.attempts),
-        byte_change(row.rss_before_bytes, row.rss_most_bytes),
-        row.honest_missed,
-        grouped(row.honest_messages),
-        row.latency(),
         row.broker_cpu * 100.0
     )
 }
@@ -151,7 +143,10 @@ mod tests {
             row: 7,
             name: "never ends",
             variants: vec![VariantOutcome {
-                answers: [("1009".to_owned(), 1_200)].into(),
+                tally: Tally {
+                    answers: [("1009".to_owned(), 1_200)].into(),
+                    ..Tally::default()
+                },
                 ..VariantOutcome::default()
             }],
             rss_before_bytes: 10,

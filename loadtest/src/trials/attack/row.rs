@@ -31,7 +31,7 @@ pub(super) enum Step {
     Stay(Duration),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
     /// It answered with this HTTP status and opened no connection.
     Status(u16),
@@ -39,8 +39,6 @@ pub(super) enum Ending {
     Close(u16),
     /// It ended the connection without an answer.
     Ended,
-    /// It refused what was asked for, and the connection stays open.
-    Refused,
     /// It let the attacker stay as long as it wanted.
     Stayed,
     /// It did nothing in the time that the attempt has.
@@ -51,57 +49,22 @@ pub(super) enum Ending {
     Nonsense,
 }
 
-/// The refusals in band, in the order in which their codes first came, and the ending.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Answer {
-    pub(super) refusals: Vec<String>,
-    pub(super) ending: Ending,
-}
-
-impl Answer {
-    /// An ending without refusals before it.
-    pub(super) fn of(ending: Ending) -> Self {
-        Self {
-            refusals: Vec::new(),
-            ending,
-        }
-    }
-
-    /// A refusal with this code on a connection that stays open.
-    pub(super) fn refusal(code: &str) -> Self {
-        Self::of(Ending::Refused).after(code)
-    }
-
-    /// The same, after a refusal with this code.
-    pub(super) fn after(mut self, code: &str) -> Self {
-        self.refusals.insert(0, code.to_owned());
-        self
-    }
-}
-
-impl From<Ending> for Answer {
-    fn from(ending: Ending) -> Self {
-        Self::of(ending)
-    }
-}
-
-impl fmt::Display for Answer {
+impl fmt::Display for Ending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, code) in self.refusals.iter().enumerate() {
-            write!(f, "{}{code}", if number == 0 { "" } else { ", " })?;
+        match self {
+            Self::Status(code) | Self::Close(code) => write!(f, "{code}"),
+            Self::Ended => write!(f, "ended"),
+            Self::Stayed => write!(f, "stayed"),
+            Self::Nothing => write!(f, "no answer"),
+            Self::NotConnected => write!(f, "not connected"),
+            Self::Nonsense => write!(f, "nonsense"),
         }
-        if !self.refusals.is_empty() && self.ending != Ending::Refused {
-            write!(f, ", then ")?;
-        }
-        match &self.ending {
-            Ending::Status(code) | Ending::Close(code) => write!(f, "{code}"),
-            Ending::Ended => write!(f, "ended"),
-            Ending::Refused => Ok(()),
-            Ending::Stayed => write!(f, "stayed"),
-            Ending::Nothing => write!(f, "no answer"),
-            Ending::NotConnected => write!(f, "not connected"),
-            Ending::Nonsense => write!(f, "nonsense"),
-        }
+    }
+}
+
+impl From<Ending> for String {
+    fn from(ending: Ending) -> Self {
+        ending.to_string()
     }
 }
 
@@ -109,14 +72,16 @@ impl fmt::Display for Answer {
 pub(super) struct Variant {
     pub(super) what: String,
     pub(super) steps: Vec<Step>,
-    /// The right answers. Each of them must come at least once.
-    pub(super) expected: Vec<Answer>,
+    /// The right answers. Each of them must come at least once. An answer is the codes of refusals in band, in the order
+    /// in which they first came, the ending, or both: `forbidden, then 1008`. After a refusal alone, the connection is
+    /// open.
+    pub(super) expected: Vec<String>,
     /// Answers that are also right and need not come.
-    pub(super) optional: Vec<Answer>,
+    pub(super) optional: Vec<String>,
 }
 
 impl Variant {
-    pub(super) fn new(what: impl Into<String>, steps: Vec<Step>, expected: impl Into<Answer>) -> Self {
+    pub(super) fn new(what: impl Into<String>, steps: Vec<Step>, expected: impl Into<String>) -> Self {
         Self {
             what: what.into(),
             steps,
@@ -187,16 +152,17 @@ impl Row {
 pub(super) struct Tally {
     pub(super) answers: BTreeMap<String, u64>,
     /// How many of the answers were not right.
+    #[serde(skip)]
     pub(super) wrong: u64,
     /// The longest time to an answer, in milliseconds.
     pub(super) longest_ms: u64,
 }
 
 impl Tally {
-    pub(super) fn add(&mut self, variant: &Variant, answer: &Answer, took: Duration) {
-        *self.answers.entry(answer.to_string()).or_default() += 1;
-        let right = variant.expected.contains(answer) || variant.optional.contains(answer);
+    pub(super) fn add(&mut self, variant: &Variant, answer: String, took: Duration) {
+        let right = variant.expected.contains(&answer) || variant.optional.contains(&answer);
         self.wrong += u64::from(!right);
+        *self.answers.entry(answer).or_default() += 1;
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         self.longest_ms = self.longest_ms.max(took_ms);
     }

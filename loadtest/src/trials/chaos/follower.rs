@@ -14,7 +14,6 @@ use tickwire_client::promise::BrokenPromise;
 use tickwire_client::{BackoffBounds, Client, Event, Events, RequestError, Subscription};
 use tickwire_wire::message::{AckResult, ServerMessage};
 use tickwire_wire::{Codec, Control};
-use tokio::task::JoinHandle;
 
 use super::topics::{self, Way};
 use super::{Shared, Sums};
@@ -129,27 +128,21 @@ impl Work {
 
     async fn follow(&mut self, client: &Client, mut events: Events) {
         let subscription = Subscription::to(self.names()).mode(self.follower.way.mode());
-        let mut subscribing = Some(tokio::spawn(subscribe(client.clone(), subscription)));
-        let shared = self.follower.shared.clone();
+        let subscribing = subscribe(client, subscription);
+        tokio::pin!(subscribing);
+        let (shared, mut subscribed) = (self.follower.shared.clone(), false);
         while !self.is_done() {
-            let event = tokio::select! {
-                event = events.next() => event,
-                result = ended(&mut subscribing) => {
-                    subscribing = None;
-                    if let Err(error) = result {
-                        return self.fault("not subscribed", error);
-                    }
-                    continue;
-                }
-                () = shared.over() => break,
-            };
-            let Some(event) = event else {
-                return self.fault("client stopped", "it gave no reason");
-            };
-            self.take(event);
-        }
-        if let Some(task) = subscribing {
-            task.abort();
+            tokio::select! {
+                event = events.next() => match event {
+                    Some(event) => self.take(event),
+                    None => return self.fault("client stopped", "it gave no reason"),
+                },
+                result = &mut subscribing, if !subscribed => match result {
+                    Ok(()) => subscribed = true,
+                    Err(error) => return self.fault("not subscribed", error),
+                },
+                () = shared.over() => return,
+            }
         }
     }
 
@@ -228,14 +221,14 @@ impl Work {
                     Way::Every | Way::Book => account.accounted += 1,
                 }
                 account.last = seq.0;
-                topics::is_of(way, seq.0, data.get())
+                topics::is_of(seq.0, data.get())
             }),
             ServerMessage::Snapshot { topic, seq, data, .. } => self.data(&topic, |account, sums| {
                 sums.snapshots += 1;
                 account.begin(seq.0);
                 account.last = account.last.max(seq.0);
                 // The client verifies the checksum of a book.
-                way == Way::Book || topics::is_of(way, seq.0, data.get())
+                way == Way::Book || topics::is_of(seq.0, data.get())
             }),
             ServerMessage::Control(Control::Gap { topic, from, to, .. }) => {
                 self.account(&topic, |account, sums| {
@@ -318,24 +311,11 @@ impl Work {
 }
 
 /// Subscribes, again on the next connection if necessary.
-async fn subscribe(client: Client, subscription: Subscription) -> Result<Vec<AckResult>, RequestError> {
+async fn subscribe(client: &Client, subscription: Subscription) -> Result<(), RequestError> {
     loop {
         match client.subscribe(subscription.clone()).await {
             Err(RequestError::Disconnected) => {}
-            result => return result,
+            result => return result.map(drop),
         }
-    }
-}
-
-/// Waits for the result of subscribing. The result comes once.
-async fn ended(
-    task: &mut Option<JoinHandle<Result<Vec<AckResult>, RequestError>>>,
-) -> Result<(), anyhow::Error> {
-    match task {
-        Some(task) => {
-            task.await??;
-            Ok(())
-        }
-        None => std::future::pending().await,
     }
 }

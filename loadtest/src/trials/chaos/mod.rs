@@ -102,7 +102,7 @@ pub(crate) fn run(args: &ChaosArgs, interrupt: &Interrupt) -> anyhow::Result<Out
         // Clients must soon notice that a half-closed connection is dead.
         .env("TICKWIRE_HEARTBEAT__HEARTBEAT_MS", "1000");
     let broker = Broker::start(&mut command, interrupt)?;
-    let to = broker.endpoint().address;
+    let to = broker.endpoint.address;
     let proxy = Proxy::start(([127, 0, 0, 1], 0).into(), to, args.seed, &args.rules)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -110,7 +110,7 @@ pub(crate) fn run(args: &ChaosArgs, interrupt: &Interrupt) -> anyhow::Result<Out
         .context("cannot start a runtime")?;
     let before = broker.scrape()?;
     let began = Instant::now();
-    let mut outcome = Outcome::of_broker(broker.description());
+    let mut outcome = Outcome::of_broker(&broker.description);
     outcome.figure("seed", args.seed);
     outcome.row("seed", args.seed);
     let (published, followed) = runtime.block_on(chaos(args, to, &proxy, interrupt))?;
@@ -143,7 +143,7 @@ async fn chaos(
     for number in 0..args.clients as usize {
         let follower = Follower {
             number,
-            url: format!("ws://{}/v1/ws", proxy.address()),
+            url: format!("ws://{}/v1/ws", proxy.address),
             codec: [Codec::Json, Codec::MessagePack][number / topics::WAYS.len() % 2],
             way: topics::WAYS[number % topics::WAYS.len()],
             by_pattern: number / (2 * topics::WAYS.len()) % 2 == 1,
@@ -161,20 +161,15 @@ async fn chaos(
     let published = publishing.await.context("the publisher failed")??;
     proxy.calm_down();
     progress!("the network is good again");
-    let ending = async {
-        while let Some(followed) = followers.join_next().await {
-            all.add(followed?);
-        }
-        anyhow::Ok(())
-    };
-    let in_time = tokio::time::timeout(REACH_END_WITHIN, ending).await;
-    shared.over.send_replace(true);
-    if let Ok(ended) = in_time {
-        ended?;
-    }
+    let late = shared.clone();
+    let timer = tokio::spawn(async move {
+        tokio::time::sleep(REACH_END_WITHIN).await;
+        late.over.send_replace(true);
+    });
     while let Some(followed) = followers.join_next().await {
         all.add(followed?);
     }
+    timer.abort();
     Ok((published, all))
 }
 

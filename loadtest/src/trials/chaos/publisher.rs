@@ -38,7 +38,7 @@ impl Publisher {
         for _ in 0..topics::ALL {
             publisher.next().await?;
         }
-        publisher.settle_all().await?;
+        publisher.settle(0).await?;
         Ok(publisher)
     }
 
@@ -55,7 +55,7 @@ impl Publisher {
             }
             tokio::time::sleep(EVERY).await;
         }
-        self.settle_all().await?;
+        self.settle(0).await?;
         self.shared.published_all.store(true, Ordering::Release);
         self.client.close().await;
         Ok(self.count)
@@ -68,30 +68,22 @@ impl Publisher {
         let publishing = self.client.begin_publish(topics::name(topic), message).await?;
         self.waiting.push_back((topic, seq, publishing));
         self.count += 1;
-        if self.waiting.len() >= UNACKED_MAX {
-            self.settle().await?;
-        }
-        Ok(())
+        self.settle(UNACKED_MAX - 1).await
     }
 
-    async fn settle_all(&mut self) -> anyhow::Result<()> {
-        while !self.waiting.is_empty() {
-            self.settle().await?;
+    /// Waits for acks until at most `left` messages wait for theirs.
+    async fn settle(&mut self, left: usize) -> anyhow::Result<()> {
+        while self.waiting.len() > left
+            && let Some((topic, expected, mut publishing)) = self.waiting.pop_front()
+        {
+            let got = publishing.ack().await?.seq.0;
+            ensure!(
+                got == expected,
+                "message {expected} of {} was numbered {got}: somebody else publishes there too",
+                topics::name(topic)
+            );
+            self.shared.heads[topic].store(got, Ordering::Release);
         }
-        Ok(())
-    }
-
-    async fn settle(&mut self) -> anyhow::Result<()> {
-        let Some((topic, expected, mut publishing)) = self.waiting.pop_front() else {
-            return Ok(());
-        };
-        let got = publishing.ack().await?.seq.0;
-        ensure!(
-            got == expected,
-            "message {expected} of {} was numbered {got}: somebody else publishes there too",
-            topics::name(topic)
-        );
-        self.shared.heads[topic].store(got, Ordering::Release);
         Ok(())
     }
 }

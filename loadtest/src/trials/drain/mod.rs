@@ -66,19 +66,18 @@ pub(crate) fn run(args: &DrainArgs, interrupt: &Interrupt) -> anyhow::Result<Out
         apart: 1,
         ..Layout::default()
     };
-    let readers = Readers::new(layout, Told::new(count));
-    let mut swarm = Swarm::new(broker.endpoint(), count, interrupt, readers)?;
+    let mut swarm = broker.readers(layout, Told::new(count), interrupt)?;
     swarm.connect()?;
     progress!("{} clients", grouped(count as u64));
     swarm.turn_for(READ_FOR)?;
 
-    let mut outcome = Outcome::of_broker(broker.description());
+    let mut outcome = Outcome::of_broker(&broker.description);
     outcome.count("connections", "connections", count as u64);
     stop(args, broker, &mut swarm, &mut outcome)?;
     let readers = swarm.handler;
     let again = ComingBack::of(&readers);
     outcome.faults.merge(readers.faults);
-    come_back(args, Readers::new(readers.layout, again), interrupt, &mut outcome)?;
+    come_back(args, readers.layout, again, interrupt, &mut outcome)?;
     Ok(outcome)
 }
 
@@ -134,14 +133,15 @@ fn stop(
 /// Starts the next broker and resumes everything there.
 fn come_back(
     args: &DrainArgs,
-    readers: Readers<ComingBack>,
+    layout: Layout,
+    again: ComingBack,
     interrupt: &Interrupt,
     outcome: &mut Outcome,
 ) -> anyhow::Result<()> {
     let broker = args.start_broker(interrupt)?;
     topics(&broker, interrupt)?;
-    let resumed = (readers.layout.readers * TOPICS_EACH) as u64;
-    let mut swarm = Swarm::new(broker.endpoint(), readers.layout.readers, interrupt, readers)?;
+    let resumed = (layout.readers * TOPICS_EACH) as u64;
+    let mut swarm = broker.readers(layout, again, interrupt)?;
     swarm.connect()?;
     let open = swarm.open();
     swarm.turn_until(Instant::now() + DECLARE_WITHIN, |swarm| {

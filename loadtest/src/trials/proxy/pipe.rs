@@ -96,7 +96,7 @@ async fn copy(
             sleep(TRICKLE_EVERY).await;
         }
         let strike = plan.passed(count);
-        trickles = plan.is_trickling();
+        trickles = plan.trickle > 0;
         let Some((fault, pause)) = strike else { continue };
         *shared.happened().faults.entry(fault).or_default() += 1;
         match fault {

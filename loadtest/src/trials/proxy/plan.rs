@@ -82,7 +82,8 @@ pub(crate) struct Plan {
     pause_ms: u64,
     /// Bytes until the next fault; 0 only when it is due.
     until_next: u64,
-    trickle: u64,
+    /// How many bytes trickle from now on.
+    pub(crate) trickle: u64,
     late: u64,
 }
 
@@ -124,10 +125,6 @@ impl Plan {
             most.min(self.until_next)
         };
         usize::try_from(most).unwrap_or(usize::MAX).min(wanted).max(1)
-    }
-
-    pub(crate) fn is_trickling(&self) -> bool {
-        self.trickle > 0
     }
 
     /// How long the next piece is delayed, if it is.
@@ -190,13 +187,14 @@ mod tests {
         Fault::HalfClose,
     ];
 
-    fn rules(faults: &[Fault], every_bytes: u64) -> Rules {
-        Rules {
+    fn plan(seed: u64, number: u64, direction: Direction, faults: &[Fault]) -> Plan {
+        let rules = Rules {
             faults: faults.to_vec(),
-            every_bytes,
-            every_bytes_up: every_bytes,
+            every_bytes: 1_000,
+            every_bytes_up: 1_000,
             pause_ms: 100,
-        }
+        };
+        Plan::new(seed, number, direction, &rules)
     }
 
     /// The first `count` faults of a plan, each with the byte at which it comes, if at most `piece` bytes come at a
@@ -207,38 +205,29 @@ mod tests {
             let room = plan.room(piece);
             plan.lateness();
             at += room as u64;
-            if let Some(strike) = plan.passed(room) {
-                found.push((at, strike));
-            }
+            found.extend(plan.passed(room).map(|strike| (at, strike)));
         }
         found
     }
 
-    fn plan(seed: u64, number: u64, direction: Direction) -> Plan {
-        Plan::new(seed, number, direction, &rules(&ALL, 1_000))
-    }
-
     #[test]
     fn the_same_seed_strikes_at_the_same_bytes_however_they_come() {
-        let whole = strikes(plan(7, 3, Direction::Down), 16_384, 200);
-        assert_eq!(strikes(plan(7, 3, Direction::Down), 1, 200), whole);
-        assert_eq!(strikes(plan(7, 3, Direction::Down), 777, 200), whole);
-        for other in [
-            plan(8, 3, Direction::Down),
-            plan(7, 4, Direction::Down),
-            plan(7, 3, Direction::Up),
+        let whole = strikes(plan(7, 3, Direction::Down, &ALL), 16_384, 200);
+        for piece in [1, 777] {
+            assert_eq!(strikes(plan(7, 3, Direction::Down, &ALL), piece, 200), whole);
+        }
+        for (seed, number, direction) in [
+            (8, 3, Direction::Down),
+            (7, 4, Direction::Down),
+            (7, 3, Direction::Up),
         ] {
-            assert_ne!(strikes(other, 16_384, 200), whole);
+            assert_ne!(strikes(plan(seed, number, direction, &ALL), 16_384, 200), whole);
         }
     }
 
     #[test]
     fn every_kind_happens_and_the_mean_is_kept() {
-        let found = strikes(
-            Plan::new(1, 0, Direction::Down, &rules(&ALL, 1_000)),
-            usize::MAX,
-            2_000,
-        );
+        let found = strikes(plan(1, 0, Direction::Down, &ALL), usize::MAX, 2_000);
         for fault in ALL {
             let count = found.iter().filter(|(_, strike)| strike.0 == fault).count();
             assert!((200..500).contains(&count), "{fault:?} {count} times of 2,000");
@@ -249,32 +238,39 @@ mod tests {
 
     #[test]
     fn pieces_are_small_while_it_trickles_and_late_while_it_delays() {
-        let mut plan = Plan::new(1, 0, Direction::Down, &rules(&[Fault::Trickle], 100_000));
-        while plan.passed(plan.until_next as usize) != Some((Fault::Trickle, Duration::ZERO)) {}
-        let mut left = plan.trickle;
+        let struck = |fault| {
+            let mut plan = plan(1, 0, Direction::Down, &[fault]);
+            assert_eq!(plan.lateness(), None);
+            while plan.passed(plan.until_next as usize).is_none() {}
+            plan.until_next = u64::MAX;
+            plan
+        };
+        let mut trickling = struck(Fault::Trickle);
+        let mut left = trickling.trickle;
         while left > 0 {
-            let room = plan.room(16_384);
+            let room = trickling.room(16_384);
             assert!((1..=TRICKLE_AT_ONCE_MAX).contains(&(room as u64)), "{room}");
-            assert_eq!(plan.passed(room), None);
+            assert_eq!(trickling.passed(room), None);
             left -= room as u64;
         }
-        assert!(plan.room(16_384) > TRICKLE_AT_ONCE_MAX as usize);
-
-        let mut plan = Plan::new(1, 0, Direction::Down, &rules(&[Fault::Delay], 100_000));
-        assert_eq!(plan.lateness(), None);
-        while plan.passed(plan.until_next as usize) != Some((Fault::Delay, Duration::ZERO)) {}
-        let mut pieces = 0;
-        while let Some(late) = plan.lateness() {
-            assert!(late <= Duration::from_millis(100 / LATE_PART));
-            pieces += 1;
-        }
-        assert!((1..=LATE_PIECES_MAX).contains(&pieces), "{pieces}");
+        assert_eq!(trickling.room(16_384), 16_384);
+        let mut late = struck(Fault::Delay);
+        let pieces: Vec<Duration> = std::iter::from_fn(|| late.lateness()).collect();
+        assert!(
+            (1..=LATE_PIECES_MAX).contains(&(pieces.len() as u64)),
+            "{pieces:?}"
+        );
+        assert!(
+            pieces
+                .iter()
+                .all(|late| *late <= Duration::from_millis(100 / LATE_PART)),
+            "{pieces:?}"
+        );
     }
 
     #[test]
     fn without_faults_nothing_happens() {
-        let mut plan = Plan::new(1, 0, Direction::Down, &rules(&[], 1));
-        assert_eq!(plan.room(16_384), 16_384);
-        assert_eq!(plan.passed(1_000_000), None);
+        let mut plan = plan(1, 0, Direction::Down, &[]);
+        assert_eq!((plan.room(16_384), plan.passed(1_000_000)), (16_384, None));
     }
 }

@@ -16,7 +16,7 @@ use anyhow::{bail, ensure};
 use serde::Serialize;
 
 use crate::compare::{Peer, Rig, Scenario, Script, Setup, peers};
-use crate::swarm::{Interrupt, Outcome, PAYLOAD_BYTES, bytes, grouped, micros, progress};
+use crate::swarm::{Interrupt, Latency, Outcome, PAYLOAD_BYTES, bytes, grouped, micros, progress};
 
 use link::{Link, Side};
 
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &SlowLinkArgs, interrupt: &Interrupt) -> anyhow::Result<
         .filter(|peer| args.peers.iter().any(|name| name == peer.name))
         .collect();
     // This comes before the thread leaves the namespace with the internet: a server cannot be installed from within.
-    let missing: Vec<Option<String>> = chosen.iter().map(|peer| peer.missing()).collect();
+    let missing: Vec<Option<String>> = chosen.iter().map(|peer| peer.missing(false)).collect();
     ensure!(
         missing.iter().any(Option::is_none),
         "no server is there: {missing:?}"
@@ -98,12 +98,9 @@ struct Served {
     version: String,
     seconds: f64,
     published: u64,
-    messages: u64,
-    /// The bytes of their payloads.
+    /// The bytes of the payloads that came.
     bytes: u64,
-    age_us_p50: u64,
-    age_us_p99: u64,
-    age_us_max: u64,
+    age_us: Latency,
     /// The age of the last message. If it grows without end, this is about the largest.
     age_us_last: u64,
     /// The bytes that the kernel held for the connection on the server's side.
@@ -114,21 +111,16 @@ struct Served {
 impl Served {
     fn tell(&self, topics: u32, outcome: &mut Outcome) {
         let mut row = |label: &str, value: String| outcome.row(format!("{}: {label}", self.peer), value);
-        let (version, seconds) = (&self.version, self.seconds);
-        let [published, messages] = [self.published, self.messages].map(grouped);
+        let (version, seconds, last) = (&self.version, self.seconds, micros(self.age_us_last));
+        let [published, messages] = [self.published, self.age_us.count].map(grouped);
         row(
             "server",
             format!("{version}, {seconds:.0} s, {published} published"),
         );
         let rate = self.bytes as f64 / seconds.max(1e-3) / 1e3;
         row("received", format!("{messages} messages, {rate:.1} KB/s"));
-        let ages = [self.age_us_p50, self.age_us_p99, self.age_us_max];
-        let ([p50, p99, max], last) = (ages.map(micros), micros(self.age_us_last));
-        row(
-            "age when received",
-            format!("p50 {p50}, p99 {p99}, max {max}, last {last}"),
-        );
-        let round_us = self.seconds * 1e6 * f64::from(topics) / self.messages as f64;
+        row("age when received", format!("{}, last {last}", self.age_us));
+        let round_us = self.seconds * 1e6 * f64::from(topics) / self.age_us.count as f64;
         row("a message of each topic takes", micros(round_us as u64));
         let [mean, most] = [self.send_queue_mean_bytes, self.send_queue_max_bytes].map(bytes);
         row(
@@ -189,11 +181,8 @@ fn serve(args: &SlowLinkArgs, peer: &Peer, link: &Link, interrupt: &Interrupt) -
         version: rig.version().to_owned(),
         seconds: rig.clock.now().since(from).as_secs_f64(),
         published: rig.sent,
-        messages: ages.len(),
         bytes: ages.len() * PAYLOAD_BYTES as u64,
-        age_us_p50: ages.value_at_quantile(0.5),
-        age_us_p99: ages.value_at_quantile(0.99),
-        age_us_max: ages.max(),
+        age_us: Latency::of(ages),
         age_us_last: crowd.tally.last_us,
         send_queue_mean_bytes: queues.iter().sum::<u64>() / queues.len().max(1) as u64,
         send_queue_max_bytes: queues.iter().copied().max().unwrap_or(0),

@@ -27,7 +27,7 @@ pub(super) struct GoingOn {
     newest: Vec<u64>,
     /// The most bytes that the kernel then held for one of the connections.
     kernel_bytes_max: u64,
-    stopped: Vec<CatchUp>,
+    pub(super) stopped: Vec<CatchUp>,
 }
 
 impl GoingOn {
@@ -47,11 +47,6 @@ impl GoingOn {
         self.newest = newest.to_vec();
         self.kernel_bytes_max = kernel_bytes_max;
         self.stopped.fill(CatchUp::default());
-    }
-
-    /// How far the stopped readers have caught up.
-    pub(super) fn catching_up(&self) -> &[CatchUp] {
-        &self.stopped
     }
 
     /// How many of them have a new message.
@@ -124,7 +119,7 @@ mod tests {
             }
             assert_eq!(readers.watch.fresh(), 0);
             hear(&mut readers, 9, &update("trade.0", 50));
-            let caught = readers.watch.catching_up()[0];
+            let caught = readers.watch.stopped[0];
             assert!(caught.fresh && caught.stale_messages == 2 && caught.stale_bytes > 100);
             assert_eq!((readers.counts.conflated, readers.counts.updates), (44, 3));
             assert_eq!(readers.faults.count(), stale, "{:?}", readers.faults);

@@ -96,15 +96,9 @@ pub(crate) fn run(args: &StallArgs, interrupt: &Interrupt) -> anyhow::Result<Out
     let broker = Broker::start(&mut command, interrupt)?;
     let stopped = layout.readers / ONE_IN;
     let watch = GoingOn::new(layout.readers - stopped, layout.readers)?;
-    let connections = layout.connections();
     let mut run = Run {
         stopped,
-        swarm: Swarm::new(
-            broker.endpoint(),
-            connections,
-            interrupt,
-            Readers::new(layout, watch),
-        )?,
+        swarm: broker.readers(layout, watch, interrupt)?,
         broker,
         publisher: Publisher::new(
             args.rate_each * args.topics,
@@ -157,7 +151,7 @@ impl Run {
             rounds.push(self.stall(seconds)?);
         }
         self.be_quiet()?;
-        let mut outcome = Outcome::of_broker(self.broker.description());
+        let mut outcome = Outcome::of_broker(&self.broker.description);
         let (all, stopped) = (grouped(u64::from(args.connections)), grouped(self.stopped as u64));
         let (seconds, times) = (args.seconds, args.rounds);
         let text = format!("{all}, of these {stopped} stand still for {seconds} s, {times} times");
@@ -216,7 +210,7 @@ impl Run {
             );
             readers.faults.add("not caught up", text);
         }
-        let readers = readers.watch.catching_up();
+        let readers = &readers.watch.stopped;
         let stale = || readers.iter().map(|reader| reader.stale_messages);
         Ok(Round {
             before,
@@ -234,7 +228,7 @@ impl Run {
     /// The bytes that the kernel holds for the connections with the most, as many as there are stopped readers, largest
     /// first. They are what the broker's end has not had acknowledged, and what the reader's end has not read.
     fn held_by_kernel(&self) -> anyhow::Result<Vec<u64>> {
-        let port = self.broker.endpoint().address.port();
+        let port = self.broker.endpoint.address.port();
         let sockets = procfs::net::tcp()?;
         let unread: HashMap<_, _> = sockets
             .iter()
@@ -273,32 +267,23 @@ impl Run {
             grown / self.stopped as u64
         };
         for (number, round) in (1..).zip(rounds) {
-            let mut row = |label: &str, value: String| outcome.row(format!("round {number}: {label}"), value);
-            let (before, stalled) = (round.before, round.stalled);
-            let (rss, each) = (
-                byte_change(before.rss_bytes, stalled.rss_bytes),
-                bytes(each(round)),
-            );
+            let (before, stalled, stopped) = (round.before, round.stalled, self.stopped);
+            let rss = byte_change(before.rss_bytes, stalled.rss_bytes);
             let anonymous = byte_change(before.anon_bytes, stalled.anon_bytes);
-            let before = bytes(before.rss_bytes);
-            row(
-                "broker's RSS",
-                format!("{before} before, {rss} ({each} per stopped connection; anonymous {anonymous})"),
-            );
+            let [before, each] = [before.rss_bytes, each(round)].map(bytes);
+            let text =
+                format!("{before} before, {rss} ({each} per stopped connection; anonymous {anonymous})");
+            outcome.row(format!("round {number}: broker's RSS"), text);
             let [mean, most] = [round.kernel_mean_bytes, round.kernel_max_bytes].map(bytes);
-            row(
-                "in the kernel",
-                format!("{mean} per stopped connection in the mean, at most {most}"),
-            );
-            let (fresh, stopped, lagging) = (round.fresh, self.stopped, round.lagging);
+            let text = format!("{mean} per stopped connection in the mean, at most {most}");
+            outcome.row(format!("round {number}: in the kernel"), text);
             let (mean, most) = (round.stale_mean_messages, round.stale_max_messages);
-            let stale = bytes(round.stale_max_bytes);
-            row(
-                "going on",
-                format!(
-                    "{fresh} of {stopped} have the newest, after {mean:.1} older messages in the mean, at most {most} ({stale}); {lagging} were lagging"
-                ),
+            let (fresh, lagging, stale) = (round.fresh, round.lagging, bytes(round.stale_max_bytes));
+            let text = format!(
+                "{fresh} of {stopped} have the newest, after {mean:.1} older messages in the mean, at most {most} ({stale}); \
+                 {lagging} were lagging"
             );
+            outcome.row(format!("round {number}: going on"), text);
         }
         let growth = rounds.iter().map(each).max().unwrap_or(0);
         let allowed = GROWTH_BYTES_MAX + OTHER_GROWTH_BYTES / self.stopped as u64;
@@ -317,17 +302,19 @@ impl Run {
         let after = self.broker.scrape()?;
         let grown = |name: &str| after.grown(before, &format!("tickwire_ledger_{name}"), "");
         let counts = self.swarm.handler.counts;
-        let (delivered, conflated) = (grown("delivered_total"), grown("conflated_total"));
-        let owed = grown("owed_total");
-        let others: f64 = ["gapped_total", "dropped_total", "pending"]
-            .map(grown)
-            .iter()
-            .sum();
-        let sum = delivered + conflated + others;
+        let [owed, delivered, conflated, gapped, dropped, pending] = [
+            "owed_total",
+            "delivered_total",
+            "conflated_total",
+            "gapped_total",
+            "dropped_total",
+            "pending",
+        ]
+        .map(grown);
+        let sum = delivered + conflated + gapped + dropped + pending;
         if owed != sum {
-            outcome
-                .faults
-                .add("ledger", format_args!("{owed} owed, {sum} accounted for"));
+            let text = format_args!("{owed} owed, {sum} accounted for");
+            outcome.faults.add("ledger", text);
         }
         for (what, own, brokers) in [
             ("delivered", counts.updates, delivered),
@@ -343,7 +330,7 @@ impl Run {
         outcome.figures(counts);
         let ledger = after.beginning_with("tickwire_ledger_");
         for (name, value) in &ledger {
-            outcome.row(name, value);
+            outcome.row(*name, value);
         }
         outcome.figure("ledger", ledger);
         Ok(())

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tickwire_wire::frame::Opcode;
 
 use super::{GET, GOOD, asks, frame, head, offering, seconds, send, then};
-use crate::trials::attack::row::{Answer, Ending, Row, Step, Variant};
+use crate::trials::attack::row::{Ending, Row, Step, Variant};
 
 const SECRET: &[u8] = b"a secret of the load test, thirty-two bytes at least";
 /// A public key, which is not secret.
@@ -134,11 +134,7 @@ fn none(what: &str, token: &str) -> [Variant; 2] {
     let steps = then([say(&json!({"op": "auth", "id": 1, "token": token}))]);
     [
         asks(what, head(GET, &[&GOOD[..], &[&showing(token)]].concat()), 401),
-        Variant::new(
-            format!("{what}, in band"),
-            steps,
-            Answer::refusal("unauthenticated"),
-        ),
+        Variant::new(format!("{what}, in band"), steps, "unauthenticated"),
     ]
 }
 
@@ -185,15 +181,14 @@ fn expiring(attack_seconds: f64) -> Vec<Variant> {
             let closed = Variant::new(format!("expires {number}"), steps, Ending::Close(4003));
             Variant {
                 // A client that comes back with the token is refused.
-                optional: vec![Answer::of(Ending::Status(401))],
+                optional: vec![Ending::Status(401).to_string()],
                 ..closed
             }
         })
         .collect();
     let auth = say(&json!({"op": "auth", "id": 1, "token": token("mallory", &json!({}))}));
     let steps = offering(&[&showing(&token("alice", &json!({})))], [auth]);
-    let refused = Answer::refusal("forbidden");
-    variants.push(Variant::new("another's token", steps, refused));
+    variants.push(Variant::new("another's token", steps, "forbidden"));
     variants
 }
 
@@ -201,13 +196,13 @@ fn beyond() -> Vec<Variant> {
     let holder = showing(&token("alice", &json!({})));
     let subscribes = |topic: &str, code: &str| {
         let steps = offering(&[&holder], [subscribe(topic)]);
-        Variant::new(topic, steps, Answer::refusal(code))
+        Variant::new(topic, steps, code)
     };
     let publish = text(&json!({"op": "publish", "id": 1, "topic": "bbo.A", "data": 1}));
     let in_a_row = Variant::new(
         "twelve in a row",
         offering(&[&holder], [send(publish.repeat(12))]),
-        Answer::of(Ending::Close(1008)).after("forbidden"),
+        "forbidden, then 1008",
     );
     vec![
         subscribes("trade.BTC-USD", "forbidden"),
