@@ -15,7 +15,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::compare::peers;
 use crate::swarm::{Interrupt, Outcome, progress};
-use crate::trials::{attack, chaos, drain, proxy, slowlink, soak, stall, tls_reload};
+use crate::trials::{attack, chaos, drain, proxy, slowlink, stall, tls_reload};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,8 +27,6 @@ Examples:
     tickwire-loadtest run market --peer tickwire --peer floor --tickwire-binary before=/path/to/tickwire
   The servers that Tickwire is compared with, installed where they come from npm, and a message through each:
     tickwire-loadtest peers
-  A minute of market data to a hundred subscribers:
-    tickwire-loadtest soak --seconds 60 --json soak.json
   A million messages over a bad network, every one accounted for:
     tickwire-loadtest chaos --seed 7
   A bad network before a broker that runs already:
@@ -71,8 +69,6 @@ enum Command {
     Scenarios,
     /// Check the servers that Tickwire is compared with, and install those that come from npm
     Peers(compare::CheckArgs),
-    /// Send the simulated market to many subscribers: every message checked, memory and CPU time over time
-    Soak(Trial<soak::SoakArgs>),
     /// Run clients on a bad network: every message accounted for, over disconnects and resumes
     Chaos(Trial<chaos::ChaosArgs>),
     /// Let some of very many readers stand still for a while: the cost for the broker, and for the others
@@ -114,7 +110,6 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Run(args) => compare::run(&args, &Interrupt::watch()?),
         Command::Scenarios => compare::list(),
         Command::Peers(args) => compare::check(&args, &Interrupt::watch()?),
-        Command::Soak(trial) => trial.run(soak::run),
         Command::Chaos(trial) => trial.run(chaos::run),
         Command::Stall(trial) => trial.run(stall::run),
         Command::Attack(trial) => trial.run(attack::run),

@@ -163,10 +163,6 @@ impl<H: Handler> Swarm<H> {
         self.begun == self.connections.len() && self.unsettled == 0
     }
 
-    pub(crate) fn settled(&self) -> usize {
-        self.begun - self.unsettled
-    }
-
     /// How many connections have done their handshake and not ended.
     pub(crate) fn open(&self) -> usize {
         self.connections
@@ -282,7 +278,7 @@ impl<H: Handler> Swarm<H> {
             self.turn_until(Instant::now() + Duration::from_millis(500), |swarm| {
                 swarm.is_settled()
             })?;
-            let now = self.settled();
+            let now = self.begun - self.unsettled;
             if now > settled {
                 (settled, since) = (now, Instant::now());
             } else if since.elapsed() > STUCK_AFTER {

@@ -1,10 +1,10 @@
 //! Very many subscribers of Tickwire, in JSON. Each checks the number of every message that it gets.
 //!
 //! Reader n has some topics that follow one another in a list. The larger n, the further on in the list they begin. It
-//! subscribes to them after the welcome, and is ready after the ack. The client's [`Checker`] reads along with each
-//! reader. What breaks a promise of the protocol is a fault, and so is a refusal, an unexpected message or a gap: readers
-//! here are fast, and slow ones take only the newest. A trial that wants to know more about the messages watches them
-//! ([`Watch`]). Connection 0 may be a publisher, whose acks tell what there is to receive.
+//! subscribes to them after the welcome, and is ready after the ack. Each reader has a [`Checker`] of the client. What
+//! breaks a promise of the protocol is a fault, and so is a refusal, an unexpected message or a gap: readers here are
+//! fast, and slow ones take only the newest. A trial that wants to know more about the messages watches them ([`Watch`]).
+//! Connection 0 may be a publisher, whose acks tell what there is to receive.
 //!
 //! Memory: some two hundred bytes for each topic of each reader; nothing is queued.
 
@@ -23,11 +23,6 @@ use crate::swarm::watch::{Came, Watch};
 
 /// The connection that publishes, if there is one.
 pub(crate) const PUBLISHER: ConnId = ConnId(0);
-/// The topics that are books.
-const BOOKS: &str = "book.>";
-/// A connection that hears nothing for this time beyond two heartbeats is a fault.
-const SILENCE_MARGIN_US: u64 = 5_000_000;
-
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Layout {
     pub(crate) readers: usize,
@@ -39,9 +34,6 @@ pub(crate) struct Layout {
     pub(crate) publishes: bool,
     /// The mode in which readers subscribe; without it, that of each topic's kind.
     pub(crate) mode: Option<Mode>,
-    pub(crate) snapshot: bool,
-    /// How many readers, the first ones, decode each message in full, rebuild their books and verify each checksum.
-    pub(crate) thorough: usize,
 }
 
 impl Layout {
@@ -80,7 +72,6 @@ pub(crate) struct Counts {
     pub(crate) gapped: u64,
     /// Messages that are missing and that nothing named.
     pub(crate) missing: u64,
-    pub(crate) heartbeats: u64,
     /// Connections that ended without being asked to.
     pub(crate) closes: u64,
 }
@@ -97,9 +88,6 @@ pub(crate) struct Readers<W> {
     /// How many messages the broker has acknowledged to the publisher.
     pub(crate) published: u64,
     pub(crate) counts: Counts,
-    heartbeat_ms: u64,
-    /// When each connection last heard something; 0 before, and once it no longer matters.
-    heard: Vec<Micros>,
     /// The epoch of the numbers, once an ack told it.
     pub(crate) epoch: Option<Epoch>,
     pub(crate) faults: Faults,
@@ -110,21 +98,17 @@ impl<W: Watch> Readers<W> {
     /// The readers of `layout`, before anything has come.
     pub(crate) fn new(layout: Layout, watch: W) -> Self {
         let numbered = layout.topics.iter().enumerate();
-        let checker = |reader| match reader < layout.thorough {
-            true => Checker::new().verify_books(BOOKS.parse().expect("a pattern")),
-            false => Checker::new(),
-        };
         Self {
             numbers: numbered
                 .map(|(number, topic)| (topic.as_bytes().into(), number))
                 .collect(),
-            checkers: (0..layout.readers).map(checker).collect(),
+            checkers: std::iter::repeat_with(Checker::new)
+                .take(layout.readers)
+                .collect(),
             places: vec![Place::default(); layout.readers * layout.topics_each],
             newest: vec![0; layout.topics.len()],
             published: 0,
             counts: Counts::default(),
-            heartbeat_ms: 0,
-            heard: vec![Micros(0); layout.connections()],
             epoch: None,
             faults: Faults::default(),
             watch,
@@ -148,22 +132,6 @@ impl<W: Watch> Readers<W> {
         for (reader, count) in behind {
             self.counts.missing += count;
             self.fault(reader, "missing", format_args!("the last {count} messages"));
-        }
-    }
-
-    /// Finds the connections that have heard nothing for too long.
-    pub(crate) fn find_silent(&mut self, now: Micros) {
-        let max_us = self.heartbeat_ms * 2_000 + SILENCE_MARGIN_US;
-        for (number, heard) in self.heard.iter_mut().enumerate() {
-            let silent_us = now.since(*heard);
-            if *heard != Micros(0) && silent_us > max_us {
-                let text = format_args!(
-                    "connection {number} has heard nothing for {} ms",
-                    silent_us / 1_000
-                );
-                self.faults.add("silence", text);
-                *heard = Micros(0);
-            }
         }
     }
 
@@ -225,7 +193,7 @@ impl<W: Watch> Readers<W> {
             topics: topics.collect(),
             mode: self.layout.mode,
             conflate_ms: None,
-            snapshot: self.layout.snapshot,
+            snapshot: false,
         });
         self.checkers[reader].sent(&request);
         let mut bytes = Vec::new();
@@ -239,22 +207,21 @@ impl<W: Watch> Readers<W> {
             return;
         };
         self.counts.bytes += message.len() as u64;
-        // Snapshots are rare.
-        if head.op == DataOp::Snapshot || reader < self.layout.thorough {
-            self.decoded(reader, message);
-        } else {
-            let name = &self.layout.topics[topic];
-            let checked = self.checkers[reader].update(name, Seq(head.seq));
-            self.checked(reader, checked);
-        }
-        if head.op == DataOp::Update {
-            let last = self.place(reader, place);
-            let skipped = head.seq.saturating_sub(last.last + 1);
-            match last.newest_only {
-                true => self.counts.conflated += skipped,
-                false => self.counts.missing += skipped,
+        match head.op {
+            // Snapshots are rare.
+            DataOp::Snapshot => drop(self.decoded(reader, message)),
+            DataOp::Update => {
+                let name = &self.layout.topics[topic];
+                let checked = self.checkers[reader].update(name, Seq(head.seq));
+                self.checked(reader, checked);
+                let last = self.place(reader, place);
+                let skipped = head.seq.saturating_sub(last.last + 1);
+                match last.newest_only {
+                    true => self.counts.conflated += skipped,
+                    false => self.counts.missing += skipped,
+                }
+                self.counts.updates += 1;
             }
-            self.counts.updates += 1;
         }
         let last = self.place(reader, place);
         last.last = last.last.max(head.seq);
@@ -307,10 +274,7 @@ impl<W: Watch> Readers<W> {
 
     fn control(&mut self, reader: usize, control: Control, reply: &mut Reply<'_>) {
         match control {
-            Control::Welcome { heartbeat_ms, .. } => {
-                self.heartbeat_ms = heartbeat_ms;
-                reply.text(&self.subscribe(reader));
-            }
+            Control::Welcome { .. } => reply.text(&self.subscribe(reader)),
             Control::Ack { results, .. } => {
                 results.iter().for_each(|result| self.acked(reader, result));
                 reply.settle();
@@ -322,8 +286,10 @@ impl<W: Watch> Readers<W> {
                 reason,
                 ..
             } => self.gap(reader, &topic, from, to, reason),
-            Control::Heartbeat { .. } => self.counts.heartbeats += 1,
-            Control::Status { .. } | Control::Joined { .. } | Control::Synced { .. } => {}
+            Control::Heartbeat { .. }
+            | Control::Status { .. }
+            | Control::Joined { .. }
+            | Control::Synced { .. } => {}
             other => {
                 if !self.watch.other(reader, &other, &mut self.faults) {
                     self.fault(reader, "unexpected message", format_args!("{other:?}"));
@@ -362,7 +328,6 @@ impl<W: Watch> Readers<W> {
 impl<W: Watch> Handler for Readers<W> {
     #[inline]
     fn message(&mut self, id: ConnId, message: &[u8], received: Micros, reply: &mut Reply<'_>) {
-        self.heard[id.0] = received;
         let reader = self.reader(id);
         if let (Some(reader), Some(head)) = (reader, Head::of(message)) {
             return self.data(reader, head, message, received);
@@ -383,7 +348,6 @@ impl<W: Watch> Handler for Readers<W> {
     }
 
     fn ended(&mut self, id: ConnId, ending: &Ending) {
-        self.heard[id.0] = Micros(0);
         let expected = match self.reader(id) {
             Some(reader) => self.watch.ended(reader, ending, &mut self.faults),
             None => false,

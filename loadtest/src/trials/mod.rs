@@ -5,6 +5,5 @@ pub(crate) mod chaos;
 pub(crate) mod drain;
 pub(crate) mod proxy;
 pub(crate) mod slowlink;
-pub(crate) mod soak;
 pub(crate) mod stall;
 pub(crate) mod tls_reload;

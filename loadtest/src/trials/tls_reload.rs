@@ -60,7 +60,6 @@ pub(crate) fn run(args: &TlsReloadArgs, interrupt: &Interrupt) -> anyhow::Result
         apart: 1,
         publishes: true,
         mode: Some(Mode::Every),
-        ..Layout::default()
     };
     let mut run = Run {
         connections: args.connections,

@@ -15,7 +15,6 @@ pub(crate) fn layout(topics: usize, mode: Mode) -> Layout {
         apart: 1,
         publishes: true,
         mode: Some(mode),
-        ..Layout::default()
     }
 }
 
@@ -91,8 +90,8 @@ fn messages_are_checked() {
         &[&update("trade.3", 70), &update("x", 1)],
         &expect!["0 updates, 0 skipped, 0 gapped, 0 missing. 2 × never subscribed (reader 1: trade.3)"],
     );
-    let refused =
-        r#"{"op":"ack","id":1,"results":[{"topic":"trade.1","error":{"code":"forbidden","reason":""}}]}"#;
+    let refused = r#"{"op":"ack","id":1,"results":[{"topic":"trade.1","error":{"code":"forbidden","reason":""}},
+        {"topic":"trade.2","epoch":"e","seq":5,"mode":"every"}]}"#;
     let error = r#"{"op":"error","code":"rate_limited","reason":"slow down","retryable":true}"#;
     for (message, kind) in [
         (refused, "refused"),
@@ -106,16 +105,6 @@ fn messages_are_checked() {
             readers.faults.to_string().starts_with(&format!("1 × {kind} (")),
             "{message}"
         );
-    }
-}
-
-#[test]
-fn silence_is_found_once() {
-    let mut readers = Readers::new(layout(4, Mode::Every), ());
-    hear(&mut readers, 2, WELCOME);
-    for (now, count) in [(35_000_005, 0), (35_000_006, 1), (99_000_000, 1)] {
-        readers.find_silent(Micros(now));
-        assert_eq!(readers.faults.count(), count, "at {now}");
     }
 }
 

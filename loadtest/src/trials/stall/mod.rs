@@ -73,7 +73,6 @@ impl StallArgs {
             apart: 1,
             publishes: true,
             mode: Some(Mode::Conflate),
-            ..Layout::default()
         }
     }
 }
