@@ -2,7 +2,8 @@
 //! same, since both sides can be upgraded at different times.
 //!
 //! An error with an unknown code is an `internal` one, a gap with an unknown reason a `slow` one. An entry of `modes` with an
-//! unknown kind or mode is left out. A status with an unknown state or reason is a message that the client ignores.
+//! unknown kind or mode is left out, and so is an unknown reason of a status. A status with an unknown state is a message that
+//! the client ignores.
 
 use std::collections::BTreeMap;
 
@@ -55,15 +56,11 @@ pub(super) struct Status {
 impl Status {
     /// The message, or one that the client ignores.
     pub(super) fn known(self) -> ServerMessage {
-        let reason = match self.reason {
-            Some(reason) => known(&reason).map(Some),
-            None => Some(None),
-        };
-        match known(&self.state).zip(reason) {
-            Some((state, reason)) => ServerMessage::Control(Control::Status {
+        match known(&self.state) {
+            Some(state) => ServerMessage::Control(Control::Status {
                 topic: self.topic,
                 state,
-                reason,
+                reason: self.reason.as_deref().and_then(known),
             }),
             None => ServerMessage::Unknown("status".to_owned()),
         }

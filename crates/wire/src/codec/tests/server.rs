@@ -467,12 +467,10 @@ fn values_of_a_later_version_do_not_make_a_message_unreadable() {
     let ack = r#"{"op":"ack","id":1,"results":[{"topic":">","modes":{"log":"every","state":"conflate","book":"latest"}}]}"#;
     let ack = read(ack);
     assert!(ack.contains("modes: Some({State: Conflate})"), "{ack}");
-    for status in [
-        r#"{"op":"status","topic":"a","state":"detached"}"#,
-        r#"{"op":"status","topic":"a","state":"stale","reason":"late"}"#,
-    ] {
-        assert_eq!(read(status), r#"Unknown("status")"#);
-    }
+    let status = read(r#"{"op":"status","topic":"a","state":"detached"}"#);
+    assert_eq!(status, r#"Unknown("status")"#);
+    let stale = read(r#"{"op":"status","topic":"a","state":"stale","reason":"late"}"#);
+    assert!(stale.contains("state: Stale, reason: None"), "{stale}");
     let known = read(r#"{"op":"status","topic":"a","state":"stale","reason":"hole","since":3}"#);
     assert!(known.contains("reason: Some(Hole)"), "{known}");
 }
