@@ -35,7 +35,8 @@ pub(super) async fn within<T>(what: &str, future: impl Future<Output = T>) -> Re
 
 /// The broker and its newest connection.
 pub(super) struct Broker {
-    listener: TcpListener,
+    /// The listeners, one for each URL.
+    listeners: Vec<TcpListener>,
     codec: Codec,
     pub(super) connection: Option<Connection>,
 }
@@ -55,23 +56,29 @@ impl Drop for Connection {
 }
 
 impl Broker {
-    pub(super) async fn start(codec: Codec) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    pub(super) async fn start(codec: Codec, urls: usize) -> Self {
+        let mut listeners = Vec::new();
+        for _ in 0..urls {
+            listeners.push(TcpListener::bind("127.0.0.1:0").await.expect("a free port"));
+        }
         Self {
-            listener,
+            listeners,
             codec,
             connection: None,
         }
     }
 
-    pub(super) fn url(&self) -> String {
-        format!("ws://{}/v1/ws", self.listener.local_addr().expect("an address"))
+    pub(super) fn urls(&self) -> Vec<String> {
+        let addresses = self.listeners.iter().map(TcpListener::local_addr);
+        addresses
+            .map(|address| format!("ws://{}/v1/ws", address.expect("an address")))
+            .collect()
     }
 
     /// Accepts a connection and answers its handshake as `how` says.
     pub(super) async fn dial(&mut self, how: &Value) -> Result<(), String> {
         self.connection = None;
-        let (mut stream, head) = within("a connection", self.accept()).await??;
+        let (mut stream, head) = within("a connection", self.accept(how)).await??;
         if let Some(token) = how.get("token") {
             let shown = header(&head, "Authorization")
                 .strip_prefix("Bearer ")
@@ -103,9 +110,15 @@ impl Broker {
         Ok(())
     }
 
-    async fn accept(&self) -> Result<(TcpStream, String), String> {
+    async fn accept(&self, how: &Value) -> Result<(TcpStream, String), String> {
         let text = |error: std::io::Error| error.to_string();
-        let (mut stream, _) = self.listener.accept().await.map_err(text)?;
+        let at = how["at"].as_u64().unwrap_or(0);
+        let listener = usize::try_from(at).ok().and_then(|at| self.listeners.get(at));
+        let (mut stream, _) = listener
+            .ok_or("there is no such URL")?
+            .accept()
+            .await
+            .map_err(text)?;
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.push(stream.read_u8().await.map_err(text)?);
@@ -117,9 +130,16 @@ impl Broker {
 
     /// Whether the client has dialled again, although no step said so.
     pub(super) async fn has_caller(&self) -> bool {
-        let accept = self.listener.accept();
-        // A connection that was made before is there at once.
-        tokio::time::timeout(Duration::ZERO, accept).await.is_ok()
+        for listener in &self.listeners {
+            // A connection that was made before is there at once.
+            if tokio::time::timeout(Duration::ZERO, listener.accept())
+                .await
+                .is_ok()
+            {
+                return true;
+            }
+        }
+        false
     }
 
     pub(super) fn connection(&mut self) -> Result<&mut Connection, String> {

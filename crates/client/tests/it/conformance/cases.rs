@@ -31,7 +31,7 @@ pub(super) struct Made {
     pub(super) token_function: Option<String>,
     pub(super) books: Option<String>,
     pub(super) quiet_margin_ms: Option<u64>,
-    urls: Option<usize>,
+    pub(super) urls: Option<usize>,
 }
 
 fn both() -> Vec<String> {

@@ -24,8 +24,8 @@ struct Play {
 /// # Errors
 /// The step at which the client did something else, and what it did.
 pub(super) async fn play(case: &Case, codec: Codec) -> Result<(), String> {
-    let broker = Broker::start(codec).await;
-    let program = Program::start(&broker.url(), codec, &case.client);
+    let broker = Broker::start(codec, case.client.urls.unwrap_or(1)).await;
+    let program = Program::start(&broker.urls(), codec, &case.client);
     let mut play = Play {
         broker,
         program,

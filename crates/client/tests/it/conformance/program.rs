@@ -36,12 +36,15 @@ pub(super) struct Program {
 
 impl Program {
     /// Makes the client and begins to connect.
-    pub(super) fn start(url: &str, codec: Codec, made: &Made) -> Self {
+    pub(super) fn start(urls: &[String], codec: Codec, made: &Made) -> Self {
         let longest_ms = u64::try_from(BACKOFF_MAX.as_millis()).expect("a short time");
-        let mut builder = Client::builder(url).codec(codec).backoff(BackoffBounds {
+        let mut builder = Client::builder(&urls[0]).codec(codec).backoff(BackoffBounds {
             first_ms: longest_ms,
             max_ms: longest_ms,
         });
+        for url in &urls[1..] {
+            builder = builder.or_url(url);
+        }
         let mut token_file = None;
         if let Some(token) = &made.token {
             builder = builder.token(token.as_str());
