@@ -1,6 +1,6 @@
 //! Compares what came with what a case expects.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Whether `found` is what `expected` describes. `found` is `None` where there is no such field.
 pub(super) fn matches(expected: &Value, found: Option<&Value>) -> bool {
@@ -46,7 +46,6 @@ fn rule(expected: &Value, found: &Value) -> Option<bool> {
 #[test]
 fn expected_values_match_what_they_describe() {
     let check = |expected: Value, found: Value| matches(&expected, Some(&found));
-    use serde_json::json;
     assert!(check(json!({"a": 1}), json!({"a": 1, "b": 2})));
     assert!(!check(json!({"a": 1}), json!({"b": 1})));
     assert!(!check(json!([1]), json!([1, 2])));
