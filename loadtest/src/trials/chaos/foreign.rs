@@ -14,6 +14,7 @@ use tickwire_wire::message::{AckResult, GapReason};
 use tickwire_wire::{Epoch, Seq};
 use tokio::sync::mpsc;
 
+use super::ClientCommand;
 use super::account::{Account, Followed};
 use super::follower::Follower;
 
@@ -112,7 +113,7 @@ impl Program {
 }
 
 /// Follows by a program that `command` starts, until the run is over and nothing more is to come.
-pub(super) async fn run(follower: Follower, command: Vec<String>) -> Followed {
+pub(super) async fn run(follower: Follower, command: ClientCommand) -> Followed {
     let mut account = Account::new(follower.number, follower.way, follower.shared.clone());
     match start(&follower, &command) {
         Ok((mut program, lines)) => {
@@ -126,10 +127,9 @@ pub(super) async fn run(follower: Follower, command: Vec<String>) -> Followed {
     account.finish()
 }
 
-fn start(follower: &Follower, command: &[String]) -> std::io::Result<(Program, mpsc::Receiver<String>)> {
-    let (name, first) = command.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
-    let mut child = Command::new(name)
-        .args(first)
+fn start(follower: &Follower, command: &ClientCommand) -> std::io::Result<(Program, mpsc::Receiver<String>)> {
+    let mut child = Command::new(&command.program)
+        .args(&command.arguments)
         .args(["--url", &follower.url, "--codec", codec_name(follower), "--mode"])
         .arg(follower.mode().as_str())
         .args(follower.names())

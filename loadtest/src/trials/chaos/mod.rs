@@ -18,6 +18,7 @@ mod publisher;
 mod topics;
 
 use std::io::Write;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -53,8 +54,8 @@ pub(crate) struct ChaosArgs {
     publish: Option<u64>,
     /// The command of a client program, which is started for each client, such as "node chaos.mjs" [default: the Rust
     /// client, in this process]
-    #[arg(long, value_name = "COMMAND", value_parser = words)]
-    client: Option<Words>,
+    #[arg(long, value_name = "COMMAND")]
+    client: Option<ClientCommand>,
     /// The seed of the faults
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -70,16 +71,25 @@ pub(crate) struct ChaosArgs {
     broker: BrokerArgs,
 }
 
-/// A command and its first arguments.
-type Words = Vec<String>;
+/// The command of a client program: a program and its first arguments.
+#[derive(Debug, Clone)]
+struct ClientCommand {
+    program: String,
+    arguments: Vec<String>,
+}
 
-/// Divides a command at its blanks.
-fn words(command: &str) -> Result<Words, &'static str> {
-    let words: Words = command.split_whitespace().map(str::to_owned).collect();
-    if words.is_empty() {
-        return Err("a command has at least one word");
+impl FromStr for ClientCommand {
+    type Err = &'static str;
+
+    /// Divides a command at its blanks.
+    fn from_str(command: &str) -> Result<Self, Self::Err> {
+        let mut words = command.split_whitespace().map(str::to_owned);
+        let program = words.next().ok_or("a command has at least one word")?;
+        Ok(Self {
+            program,
+            arguments: words.collect(),
+        })
     }
-    Ok(words)
 }
 
 /// When publishing ends.
