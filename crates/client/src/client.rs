@@ -5,6 +5,7 @@
 //! them, they wait in the caller's `await`, each for the request time-out at most.
 
 use hyper::header::{HeaderName, HeaderValue};
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::backoff::BackoffBounds;
 use crate::clocks::Clocks;
 use crate::core::Core;
-use crate::driver::{Driver, Settings, connect_once};
+use crate::driver::{Address, Driver, Settings, connect_first};
 use crate::endpoint::Endpoint;
 use crate::error::{ConnectError, RequestError, UrlError};
 use crate::event::Event;
@@ -25,7 +26,7 @@ use crate::promise::Checker;
 use crate::request::{Answer, Body};
 use crate::session::{Command, Outlet, User};
 use crate::subscription::Subscription;
-use crate::tls::{Tls, TlsFiles};
+use crate::tls::TlsFiles;
 use crate::token::TokenSource;
 
 /// Most requests that wait for the connection's task.
@@ -148,7 +149,7 @@ impl Client {
     /// without a path means `/v1/ws`.
     pub fn builder(url: impl Into<String>) -> ClientBuilder {
         ClientBuilder {
-            url: url.into(),
+            urls: vec![url.into()],
             codec: Codec::default(),
             headers: Vec::new(),
             tls: TlsFiles::default(),
@@ -307,7 +308,7 @@ impl Client {
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing before connect"]
 pub struct ClientBuilder {
-    url: String,
+    urls: Vec<String>,
     codec: Codec,
     headers: Vec<(String, String)>,
     tls: TlsFiles,
@@ -323,6 +324,13 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
+    /// Adds the URL of another broker with the same topics. When a connection ends or an attempt fails, the client tries
+    /// the next URL, and after the last the first again.
+    pub fn or_url(mut self, url: impl Into<String>) -> Self {
+        self.urls.push(url.into());
+        self
+    }
+
     /// The codec of requests and messages. Default: JSON.
     pub fn codec(mut self, codec: Codec) -> Self {
         self.codec = codec;
@@ -419,8 +427,8 @@ impl ClientBuilder {
     pub async fn topics(&self, pattern: &Pattern) -> Result<Vec<String>, ConnectError> {
         let settings = self.settings()?;
         let headers = settings.headers().await?;
-        let (endpoint, after_ms) = (&settings.endpoint, settings.connect_timeout_ms);
-        let listing = listing::topics(endpoint, settings.tls.as_ref(), &headers, pattern);
+        let (Address { endpoint, tls }, after_ms) = (&settings.address, settings.connect_timeout_ms);
+        let listing = listing::topics(endpoint, tls.as_ref(), &headers, pattern);
         timeout(Duration::from_millis(after_ms), listing)
             .await
             .unwrap_or_else(|_| {
@@ -432,10 +440,11 @@ impl ClientBuilder {
     }
 
     fn settings(&self) -> Result<Settings, ConnectError> {
-        let endpoint = Endpoint::parse(&self.url)?;
+        let addresses = self.urls.iter().map(|url| Address::of(url, &self.tls));
+        let mut others = addresses.collect::<Result<VecDeque<_>, _>>()?;
         Ok(Settings {
-            tls: Tls::of(&endpoint, &self.tls)?,
-            endpoint,
+            address: others.pop_front().expect("a builder begins with one URL"),
+            others,
             codec: self.codec,
             token: self.token.clone(),
             headers: self.headers.iter().map(header).collect::<Result<_, _>>()?,
@@ -450,10 +459,10 @@ impl ClientBuilder {
     /// and time.
     ///
     /// # Errors
-    /// When the first connection fails. The client does not try it again.
+    /// When the first connection fails, at each of the URLs. The client does not try it again.
     pub async fn connect(self) -> Result<(Client, Events), ConnectError> {
-        let settings = self.settings()?;
-        let first = connect_once(&settings).await?;
+        let mut settings = self.settings()?;
+        let first = connect_first(&mut settings).await?;
         let (commands, command_receiver) = mpsc::channel(COMMANDS_MAX);
         let (event_sender, events) = mpsc::channel(self.events_max.clamp(1, usize::MAX >> 3));
         let (closing, closing_receiver) = watch::channel(false);

@@ -40,6 +40,11 @@ mod ledger;
 mod link;
 mod listing;
 mod pace;
+#[cfg(planted)]
+pub mod planted;
+#[cfg(not(planted))]
+#[expect(unreachable_pub, reason = "only tests that plant faults name them")]
+mod planted;
 mod request;
 mod session;
 mod stream;

@@ -1,5 +1,5 @@
 //! The project's habits as commands: `cargo xtask tidy`, `test`, `bench`, `compare`, `reliability`, `attack`, `sim`,
-//! `autobahn`, `fuzz` and `sbom`.
+//! `conformance`, `chaos-clients`, `autobahn`, `fuzz` and `sbom`.
 //!
 //! They work from any folder of the repository and read nothing from standard input. They write below the target
 //! folder, into `node_modules` of the test scripts, below `docs/perf` for a comparison, below `docs/reliability` for
@@ -13,6 +13,7 @@
 
 mod autobahn;
 mod bench;
+mod clients;
 mod fuzz;
 mod loadtest;
 mod programs;
@@ -29,6 +30,7 @@ use clap::{Parser, Subcommand};
 
 use crate::autobahn::AutobahnArgs;
 use crate::bench::BenchArgs;
+use crate::clients::{ChaosArgs, ConformanceArgs};
 use crate::fuzz::FuzzArgs;
 use crate::loadtest::{AttackArgs, CompareArgs, ReliabilityArgs};
 use crate::sim::SimArgs;
@@ -122,6 +124,31 @@ enum Command {
         after_help = "Examples:\n  cargo xtask sim --seeds 100000\n  cargo xtask sim --replay 1628\n  cargo xtask sim --mutations"
     )]
     Sim(SimArgs),
+    /// Play the cases of clients/conformance with each client: Rust, JavaScript, Python
+    ///
+    /// Prints one table: how many cases there are, how many plays of them in both codecs, how many need what a client
+    /// does not have, and how many failed. With `--planted` each client is also run with each planted fault, and the
+    /// cases must find it.
+    ///
+    /// The JavaScript client needs Node.js and its packages (`npm ci` in clients/js), the Python client its packages in
+    /// clients/python/.venv.
+    ///
+    /// Exit codes: 0 when every client did what every case says, and each planted fault was found; 1 otherwise; 2 for a
+    /// wrong argument.
+    #[command(
+        after_help = "Examples:\n  cargo xtask conformance\n  cargo xtask conformance --client js --planted"
+    )]
+    Conformance(ConformanceArgs),
+    /// Run each client on a bad network: Rust, JavaScript, Python
+    ///
+    /// Builds for release and runs the load test's `chaos` once for each client, with the same messages and faults.
+    /// Prints one table. It takes about three minutes for each client.
+    ///
+    /// Exit codes: 0 when every message was accounted for, 1 otherwise, 2 for a wrong argument.
+    #[command(
+        after_help = "Examples:\n  cargo xtask chaos-clients\n  cargo xtask chaos-clients --client python --publish 30000"
+    )]
+    ChaosClients(ChaosArgs),
     /// Run the Autobahn test suite against the broker's WebSocket
     ///
     /// Builds for release, starts the broker with its echo route open and runs the suite's 517 cases, through plain
@@ -160,6 +187,8 @@ fn main() -> Result<ExitCode> {
         Command::Reliability(args) => loadtest::reliability(&workspace, &args)?,
         Command::Attack(args) => loadtest::attack(&workspace, &args)?,
         Command::Sim(args) => sim::run(&workspace, &args)?,
+        Command::Conformance(args) => clients::conformance(&workspace, &args)?,
+        Command::ChaosClients(args) => clients::chaos(&workspace, &args)?,
         Command::Autobahn(args) => autobahn::run(&workspace, &args)?,
         Command::Fuzz(args) => fuzz::run(&workspace, &args)?,
         Command::Sbom => sbom::run(&workspace)?,

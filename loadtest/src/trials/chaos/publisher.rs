@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use tickwire_client::{Client, Publishing};
 
-use super::{Shared, topics};
+use super::{Goal, Shared, topics};
 
 const UNACKED_MAX: usize = 512;
 const EVERY: Duration = Duration::from_millis(5);
@@ -42,17 +42,22 @@ impl Publisher {
         Ok(publisher)
     }
 
-    /// Publishes `rate` messages a second until `wanted` were received. Returns how many were published.
+    /// Publishes `rate` messages a second until the goal is reached. Returns how many were published.
     ///
     /// # Errors
     /// When the broker refuses messages, or numbers them in another order.
-    pub(super) async fn run(mut self, rate: u32, wanted: u64) -> anyhow::Result<u64> {
+    pub(super) async fn run(mut self, rate: u32, goal: Goal) -> anyhow::Result<u64> {
         let (began, first) = (Instant::now(), self.count);
-        while self.shared.messages.load(Ordering::Relaxed) < wanted {
+        let most = match goal {
+            Goal::Published(most) => most,
+            Goal::Received(_) => u64::MAX,
+        };
+        while !self.shared.is_enough(goal) {
             let due = first + (began.elapsed().as_secs_f64() * f64::from(rate)) as u64;
-            while self.count < due {
+            while self.count < due.min(most) {
                 self.next().await?;
             }
+            self.shared.published.store(self.count, Ordering::Relaxed);
             tokio::time::sleep(EVERY).await;
         }
         self.settle_all().await?;

@@ -53,6 +53,16 @@ pub(super) fn name(number: usize) -> String {
     format!("{}.C{}", channel(way(number)), number % EACH)
 }
 
+/// The number of the first topic of a kind.
+pub(super) fn first(way: Way) -> usize {
+    WAYS.iter().position(|one| *one == way).unwrap_or(0) * EACH
+}
+
+/// The names of the topics of a kind.
+pub(super) fn names(way: Way) -> Vec<String> {
+    (first(way)..first(way) + EACH).map(name).collect()
+}
+
 /// The pattern for the topics of a kind.
 pub(super) fn pattern(way: Way) -> String {
     format!("{}.*", channel(way))
