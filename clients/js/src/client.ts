@@ -114,7 +114,7 @@ export class Client {
       urls: this.urls,
       codec: rest.codec ?? json,
       sse: (rest.sse ?? true) && typeof fetch === "function" && this.urls.some(httpBase),
-      asksForTokens: typeof rest.token === "function",
+      token: rest.token === undefined ? "none" : typeof rest.token === "string" ? "text" : "function",
       retryFirst: rest.retryFirst ?? true,
       firstWaitMs: rest.firstWaitMs ?? 250,
       maxWaitMs: rest.maxWaitMs ?? 15_000,
@@ -197,8 +197,22 @@ export class Client {
     subscription.end(error);
   }
 
+  /**
+   * Ends subscriptions by their names, as they were subscribed, whoever has them. There is one result for each name, in order.
+   * Messages come until then.
+   */
+  async unsubscribe(names: readonly string[]): Promise<Result[]> {
+    const results = (await this.request({ op: "unsubscribe", topics: [...names] })) as Result[];
+    for (const { topic, error } of results) {
+      if (error) continue;
+      this.covering.clear();
+      for (const subscription of this.subscriptions.keys()) if (subscription.forget(topic)) this.drop(subscription);
+    }
+    return results;
+  }
+
   /** @internal Ends a subscription: unsubscribes the names that no other subscription has. */
-  async unsubscribe(subscription: Subscription): Promise<void> {
+  async endSubscription(subscription: Subscription): Promise<void> {
     const isOnce = this.subscriptions.get(subscription)?.mode === "snapshot";
     this.drop(subscription);
     const others = [...this.subscriptions].filter(([, { mode }]) => mode !== "snapshot").map(([other]) => other);
@@ -342,7 +356,10 @@ export class Client {
       }
     };
     const { token } = this.options;
-    if (typeof token !== "function") open(this.core.session.token ?? token);
+    // The last token that `auth` accepted takes the place of the first, which may have expired. Without a first one it is
+    // shown after the handshake, and by a stream in its place.
+    const last = token !== undefined || transport === "sse" ? this.core.session.token : undefined;
+    if (typeof token !== "function") open(last ?? token);
     else {
       Promise.resolve()
         .then(token)
@@ -425,7 +442,7 @@ export class Client {
       subscription.take(event.type === "synced" ? { type: "synced", topics: named } : event, false);
       if (event.type === "synced") subscription.syncedBy();
       if (event.type === "synced" && mode === "snapshot") this.drop(subscription);
-      if (event.type === "refused" && subscription.names.length === 1) this.drop(subscription, event.error);
+      if (event.type === "refused" && subscription.forget(event.topic)) this.drop(subscription, event.error);
     }
   }
 

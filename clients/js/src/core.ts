@@ -50,8 +50,8 @@ export interface CoreSettings {
   codec: Codec;
   /** Whether server-sent events are used where no WebSocket can be opened. */
   sse: boolean;
-  /** Whether the program is asked for a token at each handshake, so that another one may succeed. */
-  asksForTokens: boolean;
+  /** Where the token of a handshake comes from. From a `function`, another one may succeed. */
+  token: "none" | "text" | "function";
   /** Whether the first connection is tried again. */
   retryFirst: boolean;
   firstWaitMs: number;
@@ -117,7 +117,7 @@ export class Core {
   private readings: Clocks[] = [];
 
   constructor(private readonly settings: CoreSettings) {
-    this.session = new Session(settings.codec, settings.verifyBooks);
+    this.session = new Session(settings.codec, settings.verifyBooks, settings.token === "none");
     this.backoff = new Backoff(settings.firstWaitMs, settings.maxWaitMs, settings.random);
   }
 
@@ -237,7 +237,7 @@ export class Core {
     const told = this.transport === "sse" && this.blocked && !isTelling ? this.blocked : failure;
     const { reason, status, retryAfterMs = 0, isFinal = false } = told;
     const loss: Loss = { type: "failed", reason, ...(status !== undefined && { status }) };
-    const isUnauthorized = status === 401 && this.settings.asksForTokens;
+    const isUnauthorized = status === 401 && this.settings.token === "function";
     this.unauthorized = isUnauthorized ? this.unauthorized + 1 : 0;
     const mayPass = status === undefined || status === 408 || status === 429 || status >= 500;
     const makesSense = !isFinal && (mayPass || (isUnauthorized && this.unauthorized < UNAUTHORIZED_MAX));

@@ -15,8 +15,8 @@ export interface Extension {
   bytes: Uint8Array;
 }
 
-/** Data may be 64 deep, and is inside of a message. */
-const DEPTH_MAX = 80;
+/** Data is at most 64 deep; fields that the client does not know may be deeper. */
+const DEPTH_MAX = 512;
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const toUtf8 = new TextEncoder();
 

@@ -101,6 +101,8 @@ export class Session {
   constructor(
     private readonly codec: Codec,
     verifyBooks: string | undefined,
+    /** Whether a token of `auth` is shown again after a handshake, which shows none. */
+    private readonly showsTokenLate: boolean,
   ) {
     this.checker = new Checker(verifyBooks);
   }
@@ -113,7 +115,7 @@ export class Session {
     this.unrestored.clear();
     const meanwhile = this.outgoing;
     this.outgoing = [];
-    if (this.token !== undefined) {
+    if (this.token !== undefined && this.showsTokenLate) {
       this.queue({ op: "auth", id: this.nextId(), token: this.token }, { restores: true });
     }
     this.restore(undefined);
@@ -386,8 +388,8 @@ export class Session {
       if (!(error instanceof BrokenPromiseError)) throw error;
       this.events.push({ type: "broken", topic: error.topic, error });
     }
-    this.tell(message);
     if (this.unresumed.size > 0) this.reportUnresumed(message);
+    this.tell(message);
     if ((message.op === "ack" || message.op === "pong" || message.op === "error") && message.id !== undefined) {
       const waiting = this.pending.get(message.id);
       if (waiting) {

@@ -32,7 +32,7 @@ export class Deferred<T> {
 
 /** @internal What a subscription needs of its client. */
 export interface Owner {
-  unsubscribe(subscription: Subscription): Promise<void>;
+  endSubscription(subscription: Subscription): Promise<void>;
 }
 
 /**
@@ -41,8 +41,7 @@ export interface Owner {
  * It is read by listeners ({@link on}) or with `for await`. What comes before either waits, up to the option `queue`.
  */
 export class Subscription<T = unknown> implements AsyncIterable<Event<T>> {
-  /** The topics and patterns, as they were named. */
-  readonly names: readonly string[];
+  private readonly held: Set<string>;
   private readonly listeners = new Map<string, Set<Listener<never>>>();
   private queue: EventQueue<T> | undefined;
   private isIterated = false;
@@ -60,7 +59,7 @@ export class Subscription<T = unknown> implements AsyncIterable<Event<T>> {
     names: readonly string[],
     queueMax: number,
   ) {
-    this.names = [...names];
+    this.held = new Set(names);
     this.queue = new EventQueue(queueMax);
   }
 
@@ -149,24 +148,37 @@ export class Subscription<T = unknown> implements AsyncIterable<Event<T>> {
 
   /** Ends the subscription. Fulfilled when the broker has answered: nothing comes any more. */
   async unsubscribe(): Promise<void> {
-    if (!this.ended) await this.owner.unsubscribe(this as Subscription);
+    if (!this.ended) await this.owner.endSubscription(this as Subscription);
+  }
+
+  /** The topics and patterns, as they were named. */
+  get names(): string[] {
+    return [...this.held];
   }
 
   /** @internal Whether `topic` belongs to it. */
   covers(topic: string): boolean {
-    return this.names.some((name) => matches(name, topic));
+    for (const name of this.held) if (matches(name, topic)) return true;
+    return false;
   }
 
   /** @internal */
   isNamed(name: string): boolean {
-    return this.names.includes(name);
+    return this.held.has(name);
+  }
+
+  /** @internal Gives `name` up. Returns whether none is left. */
+  forget(name: string): boolean {
+    return this.held.delete(name) && this.held.size === 0;
   }
 
   /** @internal The broker has answered. */
   grantedBy(results: Result[], since: Positions, snapshot: boolean): void {
     for (const { topic, epoch, seq, recovered, error } of results) {
-      if (error) this.take({ type: "refused", topic, error: new RefusedError(error, topic) }, false);
-      else if (!isPattern(topic) && epoch !== undefined && seq !== undefined && !this.given.has(topic)) {
+      if (error) {
+        this.take({ type: "refused", topic, error: new RefusedError(error, topic) }, false);
+        this.forget(topic);
+      } else if (!isPattern(topic) && epoch !== undefined && seq !== undefined && !this.given.has(topic)) {
         const from = since[topic];
         if (recovered && from) this.given.set(topic, from);
         else if (recovered === undefined && (seq === 0 || !snapshot)) this.given.set(topic, { epoch, seq });
