@@ -11,7 +11,7 @@ import type { Event } from "./queue.js";
 import type { Seq } from "./seq.js";
 import { type Asking, type Moment, type Reply, sinceOf } from "./session.js";
 import { type Hearing, type Link, openSocket, type WebSocketConstructor } from "./socket.js";
-import { httpBase, openStream } from "./sse.js";
+import { httpBase, openProbe, openStream } from "./sse.js";
 import { call, Subscription } from "./subscription.js";
 import { isPattern } from "./topic.js";
 import type { Mode, Positions, Result } from "./types.js";
@@ -177,7 +177,10 @@ export class Client {
     const { since = {}, retry = true } = options;
     const reply: Reply = {
       deadline: retry ? Number.POSITIVE_INFINITY : this.deadline(),
-      resolve: (results) => subscription.grantedBy(results as Result[], since, wanted.snapshot),
+      resolve: (results) => {
+        subscription.grantedBy(results as Result[], since, wanted.snapshot);
+        if (subscription.isOver) this.drop(subscription);
+      },
       reject: (error) => {
         const again = retry && error instanceof UnansweredError && !subscription.isOver;
         if (again) queueMicrotask(() => this.ask(subscription, wanted, options));
@@ -343,6 +346,7 @@ export class Client {
       answered: (id, message) => this.step((at) => this.core.answered(id, message, at)),
       closed: (code, reason) => this.step((at) => this.core.closed(attempt, code, reason, at)),
       failed: (failure) => this.step((at) => this.core.failed(attempt, failure, at)),
+      probed: () => this.step((at) => this.core.probed(attempt, at)),
     };
     let isGone = false;
     this.link = { send: () => {}, close: () => (isGone = true) };
@@ -358,7 +362,7 @@ export class Client {
     const { token } = this.options;
     // The last token that `auth` accepted takes the place of the first, which may have expired. Without a first one it is
     // shown after the handshake, and by a stream in its place.
-    const last = token !== undefined || transport === "sse" ? this.core.session.token : undefined;
+    const last = token !== undefined || transport !== "websocket" ? this.core.session.token : undefined;
     if (typeof token !== "function") open(last ?? token);
     else {
       Promise.resolve()
@@ -377,9 +381,10 @@ export class Client {
     if (token !== undefined && !/^[!-~]+$/.test(token)) {
       throw new RequestError("the token must be one line of ASCII characters without blanks");
     }
-    if (transport === "sse") {
+    if (transport !== "websocket") {
       const base = httpBase(url);
       if (base === undefined) throw new RequestError(`${url} has no server-sent events`);
+      if (transport === "probe") return openProbe(fetch, base, token, hearing);
       return openStream(fetch, base, token, requests, hearing);
     }
     const constructor = (this.options.WebSocket ?? globalThis.WebSocket) as WebSocketConstructor | undefined;

@@ -34,7 +34,8 @@ const SSE_MS = 300_000;
 /** A timer that is later than this did not run because the machine slept or the program was busy. */
 const LATE_MS = 1_000;
 
-export type Transport = "websocket" | "sse";
+/** How a connection is made. A `probe` makes none: it only shows whether the broker can be reached over HTTP. */
+export type Transport = "websocket" | "sse" | "probe";
 
 /** What the shell has to do. */
 export type Action =
@@ -107,6 +108,8 @@ export class Core {
   private drained = false;
   private unreadable = 0;
   private unauthorized = 0;
+  /** Whether the broker was reached over HTTP after a WebSocket was not opened. */
+  private isProved = false;
   /** Until when WebSocket is taken for blocked. */
   private blockedUntil = Number.NEGATIVE_INFINITY;
   private retryAt: number | undefined;
@@ -135,7 +138,7 @@ export class Core {
 
   /** Begins with the first connection. */
   start(at: Moment): void {
-    this.dial(this.firstTransport(at.now), at);
+    this.dialFirst(at);
   }
 
   /** Asks the broker. The answer goes to `reply`. */
@@ -234,7 +237,7 @@ export class Core {
     }
     // What is not the broker's own answer to a stream says less than why there is no WebSocket.
     const isTelling = [401, 403, 429, 503].includes(failure.status ?? 0) || failure.isFinal;
-    const told = this.transport === "sse" && this.blocked && !isTelling ? this.blocked : failure;
+    const told = this.transport !== "websocket" && this.blocked && !isTelling ? this.blocked : failure;
     const { reason, status, retryAfterMs = 0, isFinal = false } = told;
     const loss: Loss = { type: "failed", reason, ...(status !== undefined && { status }) };
     const isUnauthorized = status === 401 && this.settings.token === "function";
@@ -245,17 +248,27 @@ export class Core {
     this.attemptEnded(loss, makesSense ? Math.max(asked, this.nextUrl()) : undefined, at);
   }
 
-  /** Goes on with server-sent events if no WebSocket could be opened. Returns whether it does. */
+  /**
+   * Goes on with server-sent events if no WebSocket can be opened although the broker is there. A broker that was away for a
+   * moment looks the same, so it is reached over HTTP first, and then a WebSocket is tried once more. Returns whether to wait.
+   */
   private fallsBack(failure: Failure, at: Moment): boolean {
     if (this.transport !== "websocket" || !this.settings.sse || failure.isFinal) return false;
     // The broker itself has answered: it would say the same to a stream.
     const { status } = failure;
     if (status !== undefined && status < 500 && status !== 404) return false;
     this.blocked = failure;
-    this.blockedUntil = at.now + SSE_MS;
     this.session.end();
-    this.dial("sse", at);
+    if (this.isProved) this.blockedUntil = at.now + SSE_MS;
+    this.dial(this.isProved ? "sse" : "probe", at);
     return true;
+  }
+
+  /** The broker was reached over HTTP. */
+  probed(attempt: number, at: Moment): void {
+    if (!this.isOf(attempt)) return;
+    this.isProved = true;
+    this.dial("websocket", at);
   }
 
   /** An attempt has ended without a welcome. */
@@ -329,7 +342,7 @@ export class Core {
   private wait(ms: number, at: Moment): void {
     this.state = "waiting";
     this.dialAt = at.now + ms;
-    if (ms <= 0) this.dial(this.firstTransport(at.now), at);
+    if (ms <= 0) this.dialFirst(at);
   }
 
   private outageIsOver(): void {
@@ -339,8 +352,10 @@ export class Core {
     this.tried = 0;
   }
 
-  private firstTransport(now: number): Transport {
-    return now < this.blockedUntil ? "sse" : "websocket";
+  /** Begins a new attempt. */
+  private dialFirst(at: Moment): void {
+    this.isProved = false;
+    this.dial(at.now < this.blockedUntil ? "sse" : "websocket", at);
   }
 
   private dial(transport: Transport, at: Moment): void {
@@ -372,7 +387,7 @@ export class Core {
     if (!this.isReopening) {
       this.actions.push({
         do: "tell",
-        event: { type: "connected", url, transport: this.transport, session, server, limits, reconnects },
+        event: { type: "connected", url, transport: isSse ? "sse" : "websocket", session, server, limits, reconnects },
       });
     }
     this.isReopening = false;
@@ -437,7 +452,7 @@ export class Core {
   tick(at: Moment): void {
     if (at.now >= this.expireAt) this.expireAt = this.session.expire(at.now);
     if (this.state === "waiting" && at.now >= this.dialAt) {
-      this.dial(this.firstTransport(at.now), at);
+      this.dialFirst(at);
     } else if (this.state === "dialing" && at.now >= this.connectBy) {
       const after = this.settings.connectTimeoutMs;
       this.failed(this.attempt, { reason: `no welcome within ${after} ms` }, at);

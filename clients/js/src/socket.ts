@@ -12,6 +12,8 @@ export interface Hearing {
   answered(id: number, message: ServerMessage | undefined): void;
   closed(code: number, reason: string): void;
   failed(failure: Failure): void;
+  /** The broker was reached over HTTP. */
+  probed(): void;
 }
 
 /** A connection, or an attempt to make one. */

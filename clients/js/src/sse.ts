@@ -82,6 +82,16 @@ function most(requests: readonly Subscribe[]): { mode?: Mode; conflateMs?: numbe
   return { ...(mode && { mode }), ...(mode === "conflate" && conflateMs > 0 && { conflateMs }) };
 }
 
+/** Shows whether the broker can be reached over HTTP. */
+export function openProbe(fetch: Fetch, base: string, token: string | undefined, hearing: Hearing): Link {
+  const stream = new Stream(fetch, base, token, hearing);
+  stream.run(async () => {
+    await stream.reach();
+    hearing.probed();
+  });
+  return stream;
+}
+
 export function openStream(
   fetch: Fetch,
   base: string,
@@ -90,7 +100,7 @@ export function openStream(
   hearing: Hearing,
 ): Link {
   const stream = new Stream(fetch, base, token, hearing);
-  stream.open(requests.filter((request): request is Subscribe => request.op === "subscribe"));
+  stream.run(() => stream.open(requests.filter((request): request is Subscribe => request.op === "subscribe")));
   return stream;
 }
 
@@ -152,8 +162,9 @@ class Stream implements Link {
     throw new HttpError(response.status, refusal, after > 0 ? after * 1_000 : undefined);
   }
 
-  open(requests: readonly Subscribe[]): void {
-    this.run(requests).catch((error: Error) => {
+  /** Does what the link is for, and tells if that fails. */
+  run(work: () => Promise<void>): void {
+    work().catch((error: Error) => {
       if (this.end.signal.aborted) return;
       this.hearing.failed({
         reason: error.message,
@@ -165,7 +176,7 @@ class Stream implements Link {
     });
   }
 
-  private async run(requests: readonly Subscribe[]): Promise<void> {
+  async open(requests: readonly Subscribe[]): Promise<void> {
     const once = requests.filter((request) => request.mode === "snapshot");
     const lasting = requests.filter((request) => request.mode !== "snapshot");
     if (lasting.length > 0) {
@@ -173,27 +184,20 @@ class Stream implements Link {
       return;
     }
     await this.reach();
+    this.welcome();
     this.takeOnce(once);
   }
 
-  /** Shows that the broker is there, without a stream: it can say nothing by itself then. */
-  private async reach(): Promise<void> {
+  /** Shows that the broker is there and lets this client in. */
+  async reach(): Promise<void> {
     await this.get("/topics?limit=1");
-    this.hearing.heard({
-      op: "welcome",
-      session: "",
-      server: "",
-      ts: 0,
-      heartbeat_ms: 2 ** 40,
-      limits: {
-        subscriptions: TOPICS_MAX,
-        message_bytes: 65_536,
-        ops_per_s: 0,
-        ops_burst: 0,
-        publishes_per_s: 0,
-        publishes_burst: 0,
-      },
-    });
+  }
+
+  /** The welcome of a connection without a stream: the broker can say nothing by itself then. */
+  private welcome(): void {
+    const rates = { ops_per_s: 0, ops_burst: 0, publishes_per_s: 0, publishes_burst: 0 };
+    const limits = { subscriptions: TOPICS_MAX, message_bytes: 65_536, ...rates };
+    this.hearing.heard({ op: "welcome", session: "", server: "", ts: 0, heartbeat_ms: 2 ** 40, limits });
   }
 
   /** Takes the values of subscriptions in mode `snapshot`, which last no longer than that. */
@@ -273,6 +277,7 @@ class Stream implements Link {
       } else if (error instanceof HttpError && error.refusal && [400, 403, 404].includes(error.status)) {
         // If the broker lets this client in, it has refused the topics.
         await this.reach();
+        this.welcome();
         welcomed();
         const results = names.map((topic) => ({ topic, error: error.refusal as Refusal }));
         this.acked(requests, names, results, undefined);
