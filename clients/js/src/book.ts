@@ -17,10 +17,11 @@ const CHECKSUM_LEVELS = 10;
 /** A price and the size that is bid or asked for at it. */
 export type Level = readonly [price: string, size: string];
 
-/** Why a book is stale. */
+/** Why a message does not fit a book, and the numbers that show it. */
 export interface BookFault {
-  type: "malformed" | "bad_level" | "too_many_levels" | "no_snapshot" | "hole" | "wrong_checksum";
-  message: string;
+  fault: "malformed" | "bad_level" | "too_many_levels" | "no_snapshot" | "hole" | "wrong_checksum";
+  seq: Seq;
+  [evidence: string]: unknown;
 }
 
 /** A price for ordering: prices whose doubles are equal are told apart by their digits. */
@@ -160,14 +161,12 @@ export class Book {
 
   /** Applies the data of an update. Returns what is wrong with it, if anything: the book is stale then. */
   update(seq: Seq, data: unknown): BookFault | undefined {
-    const at = this.at;
-    if (!at) {
-      return fault("no_snapshot", `change ${seq} came without a snapshot before it; wait for one or ask with resync`);
-    }
+    const { at } = this;
+    if (!at) return { fault: "no_snapshot", seq };
     const expected = next(at.seq);
     if (expected !== seq) {
       this.makeStale();
-      return fault("hole", `change ${seq} came where ${expected} was due; ask for a snapshot with resync`);
+      return { fault: "hole", seq, expected };
     }
     return this.apply({ epoch: at.epoch, seq }, data, false);
   }
@@ -193,47 +192,36 @@ export class Book {
   }
 
   private change({ seq }: Position, data: unknown, isWhole: boolean): BookFault | undefined {
-    const malformed = (what: string): BookFault => fault("malformed", `message ${seq} holds no book: ${what}`);
-    if (typeof data !== "object" || data === null || Array.isArray(data)) return malformed("it is no object");
+    const malformed = (what: string): BookFault => ({ fault: "malformed", seq, what });
+    if (typeof data !== "object" || data === null) return malformed("data");
     const { symbol, bids = [], asks = [], checksum = 0, time } = data as Record<string, unknown>;
-    if (typeof symbol !== "string") return malformed("missing field `symbol`");
-    if (!Number.isSafeInteger(time)) return malformed("missing field `time`");
-    if (!Number.isInteger(checksum)) return malformed("its checksum is no number");
-    const sides: [Side, unknown][] = [
-      [this.bidSide, bids],
-      [this.askSide, asks],
-    ];
+    if (typeof symbol !== "string") return malformed("symbol");
+    if (!Number.isSafeInteger(time)) return malformed("time");
+    if (!Number.isInteger(checksum)) return malformed("checksum");
     // Every level is read before the first is set.
     const changes: [Side, string, string][] = [];
-    for (const [side, levels] of sides) {
-      if (!Array.isArray(levels)) return malformed("a side is no list");
+    for (const [side, levels] of [
+      [this.bidSide, bids],
+      [this.askSide, asks],
+    ] as [Side, unknown][]) {
+      if (!Array.isArray(levels)) return malformed("side");
       for (const level of levels as unknown[]) {
-        if (!Array.isArray(level) || level.length !== 2) return malformed("a level is not a price and a size");
-        const [price, size] = [normalDecimal(level[0]), normalDecimal(level[1])];
-        if (price === undefined || size === undefined) return malformed("a price or size is no decimal number");
+        if (!Array.isArray(level) || level.length !== 2) return malformed("level");
+        const [price, size] = level.map(normalDecimal);
+        if (price === undefined || size === undefined) return malformed("decimal");
         if (price.startsWith("-") || size.startsWith("-") || (isWhole && size === "0")) {
-          return fault("bad_level", `message ${seq} has an impossible level: price ${price}, size ${size}`);
+          return { fault: "bad_level", seq, price, size };
         }
         changes.push([side, price, size]);
       }
     }
     for (const [side, price, size] of changes) side.set(price, size);
-    const most = Math.max(this.bidSide.levels.length, this.askSide.levels.length);
-    if (most > LEVELS_MAX) {
-      return fault("too_many_levels", `message ${seq} makes a side of ${most} levels; at most ${LEVELS_MAX} are possible`);
-    }
+    const levels = Math.max(this.bidSide.levels.length, this.askSide.levels.length);
+    if (levels > LEVELS_MAX) return { fault: "too_many_levels", seq, levels };
     const computed = this.checksum();
-    if (computed !== checksum) {
-      const hex = (sum: number): string => `0x${sum.toString(16).padStart(8, "0")}`;
-      const text = `after message ${seq} the book's checksum is ${hex(computed)} and not ${hex(checksum as number)}`;
-      return fault("wrong_checksum", text);
-    }
+    if (computed !== checksum) return { fault: "wrong_checksum", seq, announced: checksum, computed };
     this.symbol = symbol;
     this.time = time as number;
     return undefined;
   }
-}
-
-function fault(type: BookFault["type"], message: string): BookFault {
-  return { type, message };
 }

@@ -175,22 +175,22 @@ class Encoder {
     return this.bytes.slice(0, this.length);
   }
 
-  private grow(count: number): number {
-    const at = this.length;
-    this.length += count;
-    if (this.length > this.bytes.length) {
-      const bytes = new Uint8Array(Math.max(this.length, this.bytes.length * 2));
-      bytes.set(this.bytes);
-      this.bytes = bytes;
-      this.view = new DataView(bytes.buffer);
-    }
-    return at;
+  /** Makes room for `count` more bytes. It comes before anything is written: it may replace the buffer. */
+  private reserve(count: number): void {
+    const needed = this.length + count;
+    if (needed <= this.bytes.length) return;
+    const bytes = new Uint8Array(Math.max(needed, this.bytes.length * 2));
+    bytes.set(this.bytes);
+    this.bytes = bytes;
+    this.view = new DataView(bytes.buffer);
   }
 
+  /** Writes a tag with `size` bytes behind it, for which there is room. Returns where these are. */
   private tag(tag: number, size: 0 | 1 | 2 | 4 | 8 = 0): number {
-    const at = this.grow(1 + size);
-    this.view.setUint8(at, tag);
-    return at + 1;
+    this.view.setUint8(this.length, tag);
+    const at = this.length + 1;
+    this.length = at + size;
+    return at;
   }
 
   /** A length: `small` is the tag of one below `limit`, `tag8` to `tag32` are those of longer ones. */
@@ -207,8 +207,10 @@ class Encoder {
     if (bytes.length !== text.length && utf8.decode(bytes) !== text) {
       throw new RequestError("a text with half a surrogate pair cannot be published");
     }
+    this.reserve(5 + bytes.length);
     this.head(bytes.length, 0xa0, 32, [0xd9, 0xda, 0xdb]);
-    this.bytes.set(bytes, this.grow(bytes.length));
+    this.bytes.set(bytes, this.length);
+    this.length += bytes.length;
   }
 
   private integer(value: number | bigint): void {
@@ -231,6 +233,7 @@ class Encoder {
   value(given: unknown, depth = 0): void {
     if (depth > DEPTH_MAX) throw new RequestError("a value is nested too deeply, or contains itself");
     const value = (given as { toJSON?: unknown } | null)?.toJSON instanceof Function ? (given as Date).toJSON() : given;
+    this.reserve(9);
     if (value === null) this.tag(0xc0);
     else if (typeof value === "boolean") this.tag(value ? 0xc3 : 0xc2);
     else if (typeof value === "string") this.text(value);

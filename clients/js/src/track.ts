@@ -151,7 +151,7 @@ export class Track {
     this.quiet = false;
     this.isEnded = false;
     if (sameLineage && !isFirst) {
-      throw this.broken("joined_again", "a joined came, and the topic's epoch was known", { epoch, seq });
+      throw this.broken("joined_again", { epoch, seq });
     }
     this.epoch = epoch;
     this.seq = seq;
@@ -178,7 +178,7 @@ export class Track {
   private goesOn(): void {
     if (!this.isEnded) return;
     this.isEnded = false;
-    throw this.broken("after_end", "a message came after the end of the topic", {});
+    throw this.broken("after_end", {});
   }
 
   /** A snapshot was asked for. */
@@ -200,7 +200,7 @@ export class Track {
     } else {
       // The earlier request still owes what the subscription begins with.
       if (this.begin(wasLive, result, snapshot)) this.begunBy = broughtBy;
-      if (result.recovered) throw this.falseRecovery("the request had no position to resume from", {});
+      if (result.recovered) throw this.broken("false_recovery", { fault: "unasked" });
     }
   }
 
@@ -258,11 +258,11 @@ export class Track {
     if (result.epoch !== undefined && result.epoch !== since.epoch) {
       this.epoch = result.epoch;
       this.standing = "unknown";
-      throw this.falseRecovery(`the epoch is ${result.epoch}`, { since, epoch: result.epoch });
+      throw this.broken("false_recovery", { fault: "epoch", since, epoch: result.epoch });
     }
     if (result.seq !== undefined && result.seq < since.seq) {
       this.seq = result.seq;
-      throw this.falseRecovery(`the topic is at ${result.seq} only`, { since, seq: result.seq });
+      throw this.broken("false_recovery", { fault: "ahead", since, seq: result.seq });
     }
   }
 
@@ -320,7 +320,7 @@ export class Track {
     if (standing === "unknown" && this.epoch === undefined) {
       this.seq = seq;
       this.goesOn();
-      throw this.broken("unknown_lineage", `update ${seq} came, and nothing had told the topic's epoch`, { seq });
+      throw this.broken("unknown_lineage", { seq });
     }
     if (standing !== "unknown" && seq <= last) {
       this.standing = standing;
@@ -334,17 +334,11 @@ export class Track {
     if (standing === "unknown") return;
     // If the topic had no message at the ack, there is neither a snapshot nor a gap to send.
     if (standing === "unresumed" && this.head !== 0) {
-      throw this.broken(
-        "no_position",
-        `update ${seq} came before a snapshot or gap gave a position to count from`,
-        { seq },
-      );
+      throw this.broken("no_position", { seq });
     }
     if (isNext || continuesAck || !this.every) return;
-    if (standing === "resumed") {
-      throw this.falseRecovery(`update ${seq} came where ${expected} was due`, { expected, got: seq });
-    }
-    throw this.hole(expected, seq);
+    if (standing === "resumed") throw this.broken("false_recovery", { fault: "hole", expected, got: seq });
+    throw this.broken("hole", { expected, got: seq });
   }
 
   /** A `snapshot`. `solicited` says that a request not known here asked for it. */
@@ -377,10 +371,10 @@ export class Track {
     if (seq < last) throw this.backward(last, seq);
     if (awaited) return;
     if (standing === "resumed" && this.every) {
-      throw this.falseRecovery(`a snapshot at ${seq} came in place of the missed messages`, { seq });
+      throw this.broken("false_recovery", { fault: "snapshot", seq });
     }
     if (seq === last) throw this.backward(last, seq);
-    if (this.every && seq > next(last)) throw this.hole(next(last), seq);
+    if (this.every && seq > next(last)) throw this.broken("hole", { expected: next(last), got: seq });
   }
 
   /** A `gap`: the messages `from` to `to` will not come. */
@@ -407,58 +401,29 @@ export class Track {
     const evidence = { epoch, from, to, reason };
     if (changed) {
       if (reason === "epoch") return;
-      throw this.broken("silent_epoch", `the epoch became ${epoch} from ${known} without being announced`, {
-        known,
-        ...evidence,
-      });
+      throw this.broken("silent_epoch", { known, ...evidence });
     }
     if (standing === "unresumed" && to < this.head) {
-      throw this.broken(
-        "partial_replay",
-        `recovered:false at ${this.head}, but the gap ends at ${to}: part of a replay follows`,
-        { head: this.head, ...evidence },
-      );
+      throw this.broken("partial_replay", { head: this.head, ...evidence });
     }
     // The numbers before the gap are those of another lineage.
     if (standing === "unresumed" && reason === "epoch") return;
-    if (to < from) throw this.broken("gap_empty", `a gap from ${from} to ${to} names nothing`, evidence);
+    if (to < from) throw this.broken("gap_empty", evidence);
     if (standing === "unknown") return;
     if (standing === "resumed" && reason !== "slow") {
-      throw this.falseRecovery(`a gap from ${from} followed, and not because of a slow reader`, evidence);
+      throw this.broken("false_recovery", { fault: "gap", ...evidence });
     }
-    if (from <= last) {
-      throw this.broken(
-        "gap_overlaps",
-        `a gap from ${from} names messages that came: the last was ${last}`,
-        { last, ...evidence },
-      );
-    }
+    if (from <= last) throw this.broken("gap_overlaps", { last, ...evidence });
     if (this.every && from !== next(last) && (alternative === undefined || from !== next(alternative))) {
-      throw this.broken("gap_leaves_hole", `a gap from ${from} leaves out what is missing from ${next(last)}`, {
-        expected: next(last),
-        ...evidence,
-      });
+      throw this.broken("gap_leaves_hole", { expected: next(last), ...evidence });
     }
   }
 
-  private broken(promise: PromiseName, message: string, evidence: Record<string, unknown>): BrokenPromiseError {
-    return new BrokenPromiseError(promise, this.topic, message, evidence);
-  }
-
-  private falseRecovery(fault: string, evidence: Record<string, unknown>): BrokenPromiseError {
-    return this.broken("false_recovery", `recovered:true was false: ${fault}`, evidence);
-  }
-
-  private hole(expected: Seq, got: Seq): BrokenPromiseError {
-    return this.broken("hole", `message ${got} came where ${expected} was due, and no gap named what is missing`, {
-      expected,
-      got,
-    });
+  private broken(promise: PromiseName, evidence: Record<string, unknown>): BrokenPromiseError {
+    return new BrokenPromiseError(promise, this.topic, evidence);
   }
 
   private backward(last: Seq, got: Seq): BrokenPromiseError {
-    return got === last
-      ? this.broken("duplicate", `message ${got} came twice`, { seq: got })
-      : this.broken("backward", `message ${got} came after ${last}`, { last, got });
+    return got === last ? this.broken("duplicate", { seq: got }) : this.broken("backward", { last, got });
   }
 }
