@@ -422,6 +422,7 @@ export class Client {
       case "failed":
       case "draining":
       case "error":
+      case "granted": // its subscription knows
         break;
       case "closed":
         this.closed(event.error);

@@ -2,7 +2,7 @@
 
 import type { BrokenPromiseError, RefusedError, TickwireError } from "./errors.js";
 import type { Seq } from "./seq.js";
-import type { GapReason, Limits, Loss, Position } from "./types.js";
+import type { GapReason, Limits, Loss, Position, Result } from "./types.js";
 
 /** A message of a topic. */
 export interface Message<T = unknown> {
@@ -52,6 +52,8 @@ export type TopicEvent<T = unknown> =
 
 /** What happens to a subscription as a whole. */
 export type SubscriptionEvent =
+  /** The broker has answered the request: one result for each name. It comes before all messages. */
+  | { type: "granted"; results: Result[] }
   /** Everything that these names begin with has come: what follows is live. Comes again after each reconnect. */
   | { type: "synced"; topics: string[] }
   /**

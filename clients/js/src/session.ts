@@ -470,6 +470,7 @@ export class Session {
       }
       for (const result of results) if (!result.error) this.ledger.add(result.topic, wanted);
       this.awaitSynced(request.id, results, reply);
+      this.events.push({ type: "granted", results });
       reply.resolve(results);
       return;
     }

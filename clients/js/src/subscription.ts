@@ -174,6 +174,7 @@ export class Subscription<T = unknown> implements AsyncIterable<Event<T>> {
 
   /** @internal The broker has answered. */
   grantedBy(results: Result[], since: Positions, snapshot: boolean): void {
+    this.take({ type: "granted", results }, false);
     for (const { topic, epoch, seq, recovered, error } of results) {
       if (error) {
         this.take({ type: "refused", topic, error: new RefusedError(error, topic) }, false);

@@ -58,6 +58,8 @@ function canonical(event) {
     ...(retryInMs !== undefined && { retry_ms: retryInMs }),
   });
   switch (type) {
+    case "granted":
+      return undefined;
     case "connected":
       return { event: "connected", reconnects: event.reconnects };
     case "recovered":
