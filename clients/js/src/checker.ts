@@ -245,13 +245,15 @@ export class Checker {
     const { request, sent } = this.answered(id);
     switch (request.op) {
       case "subscribe":
-        return this.subscribeAcked(request, sent, results);
+        this.subscribeAcked(request, sent, results);
+        break;
       case "unsubscribe":
         sameTopics(id, request.topics, results);
         for (const result of results) if (!result.error) this.unsubscribed(result.topic);
-        return;
+        break;
       case "resync":
-        return this.resyncAcked(request.topic, results);
+        this.resyncAcked(request.topic, results);
+        break;
     }
   }
 
@@ -303,7 +305,10 @@ export class Checker {
   ): void {
     const mode = result.mode ?? asked.mode;
     const topic = nameOf(request);
-    if (isPattern(topic)) return this.wildcardSubscribed(topic, mode, asked.snapshot);
+    if (isPattern(topic)) {
+      this.wildcardSubscribed(topic, mode, asked.snapshot);
+      return;
+    }
     const covered = this.isCovered(topic);
     const mayCome =
       this.wildcards.some((w) => w.snapshotsSince > 0 && matches(w.pattern, topic)) ||

@@ -133,7 +133,10 @@ export class Client {
    * Calls `listener` for each event of a type, of all subscriptions and of the connection; for each event of any type if that
    * is `"event"`. Returns a function that ends it.
    */
-  on<Type extends ClientEvent["type"]>(type: Type, listener: Listener<Extract<ClientEvent, { type: Type }>>): () => void;
+  on<Type extends ClientEvent["type"]>(
+    type: Type,
+    listener: Listener<Extract<ClientEvent, { type: Type }>>,
+  ): () => void;
   on(type: "event", listener: Listener<ClientEvent>): () => void;
   on(type: string, listener: Listener<never>): () => void {
     let listeners = this.listeners.get(type);
@@ -387,11 +390,11 @@ export class Client {
       if (transport === "probe") return openProbe(fetch, base, token, hearing);
       return openStream(fetch, base, token, requests, hearing);
     }
-    const constructor = (this.options.WebSocket ?? globalThis.WebSocket) as WebSocketConstructor | undefined;
-    if (!constructor) throw new RequestError("this platform has no WebSocket: pass one as the option WebSocket");
+    const socket = (this.options.WebSocket ?? globalThis.WebSocket) as WebSocketConstructor | undefined;
+    if (!socket) throw new RequestError("this platform has no WebSocket: pass one as the option WebSocket");
     const protocols = [(this.options.codec ?? json).subprotocol];
     if (token !== undefined) protocols.push(`tickwire.token.${base64url(token)}`);
-    return openSocket(constructor, url, protocols, hearing);
+    return openSocket(socket, url, protocols, hearing);
   }
 
   /** Shows a fresh token before a JSON Web Token expires. If that fails, the broker's close at its end brings the next. */
@@ -409,7 +412,10 @@ export class Client {
       this.renewBefore(next);
     };
     const after = Math.min(TIMER_MAX_MS, left - Math.min(60_000, left / 5));
-    this.renewal = setTimeout(() => renew().catch((error: Error) => this.tell({ type: "error", code: "no_token", reason: error.message })), after);
+    this.renewal = setTimeout(
+      () => renew().catch((error: Error) => this.tell({ type: "error", code: "no_token", reason: error.message })),
+      after,
+    );
   }
 
   private tell(event: ClientEvent): void {
@@ -443,7 +449,9 @@ export class Client {
 
   private tellNamed(event: Event<unknown> & { type: "synced" | "recovered" | "refused" }): void {
     for (const [subscription, { mode }] of [...this.subscriptions]) {
-      const named = (event.type === "synced" ? event.topics : [event.topic]).filter((name) => subscription.isNamed(name));
+      const named = (event.type === "synced" ? event.topics : [event.topic]).filter((name) =>
+        subscription.isNamed(name),
+      );
       if (named.length === 0) continue;
       subscription.take(event.type === "synced" ? { type: "synced", topics: named } : event, false);
       if (event.type === "synced") subscription.syncedBy();
@@ -504,7 +512,9 @@ function expiry(token: string): number | undefined {
   const claims = token.split(".");
   if (claims.length !== 3) return undefined;
   try {
-    const { exp } = JSON.parse(atob((claims[1] as string).replaceAll("-", "+").replaceAll("_", "/"))) as { exp: unknown };
+    const { exp } = JSON.parse(atob((claims[1] as string).replaceAll("-", "+").replaceAll("_", "/"))) as {
+      exp: unknown;
+    };
     return typeof exp === "number" ? exp * 1_000 : undefined;
   } catch {
     return undefined; // it is the broker's to judge what token this is

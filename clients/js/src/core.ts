@@ -279,7 +279,10 @@ export class Core {
     const url = this.settings.urls[this.url] as string;
     const retryInMs = isLast ? undefined : wait;
     this.advance();
-    this.actions.push({ do: "tell", event: { type: "failed", url, loss, ...(retryInMs !== undefined && { retryInMs }) } });
+    this.actions.push({
+      do: "tell",
+      event: { type: "failed", url, loss, ...(retryInMs !== undefined && { retryInMs }) },
+    });
     if (retryInMs === undefined) this.stop(explain(loss, url), false);
     else this.wait(retryInMs, at);
   }
@@ -314,7 +317,10 @@ export class Core {
     }
     const url = this.settings.urls[this.url] as string;
     this.advance();
-    this.actions.push({ do: "tell", event: { type: "disconnected", loss, ...(retryInMs !== undefined && { retryInMs }) } });
+    this.actions.push({
+      do: "tell",
+      event: { type: "disconnected", loss, ...(retryInMs !== undefined && { retryInMs }) },
+    });
     if (retryInMs === undefined) this.stop(explain(loss, url), false);
     else this.wait(retryInMs, at);
   }
@@ -543,7 +549,9 @@ function isRetryable(loss: Loss): boolean {
 function explain(loss: Loss, url: string): TickwireError {
   switch (loss.type) {
     case "closed":
-      return new TickwireError(`${url} closed the connection with code ${loss.code}${loss.reason && ` (${loss.reason})`}`);
+      return new TickwireError(
+        `${url} closed the connection with code ${loss.code}${loss.reason && ` (${loss.reason})`}`,
+      );
     case "failed":
       return new TickwireError(`${url}: ${loss.reason}`);
     case "protocol":

@@ -42,9 +42,7 @@ export type Start = Position | "anew" | "flows";
 /** Lower for options that ask for more of a topic. */
 function compare(a: Wanted, b: Wanted): number {
   const rank = (wanted: Wanted): number => (wanted.mode === "every" ? 0 : wanted.mode === undefined ? 1 : 2);
-  return (
-    rank(a) - rank(b) || (a.conflateMs ?? 0) - (b.conflateMs ?? 0) || Number(b.snapshot) - Number(a.snapshot)
-  );
+  return rank(a) - rank(b) || (a.conflateMs ?? 0) - (b.conflateMs ?? 0) || Number(b.snapshot) - Number(a.snapshot);
 }
 
 export class Ledger {

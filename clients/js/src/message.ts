@@ -33,7 +33,10 @@ const READ: Record<string, Read> = {
   error: refusal,
   from: seq,
   limits: (value, what) => {
-    const limits = parts("subscriptions message_bytes ops_per_s ops_burst? publishes_per_s? publishes_burst?")(value, what);
+    const limits = parts("subscriptions message_bytes ops_per_s ops_burst? publishes_per_s? publishes_burst?")(
+      value,
+      what,
+    );
     return limits && { ops_burst: 0, publishes_per_s: 0, publishes_burst: 0, ...(limits as Fields) };
   },
   modes: (value) => (isRecord(value) ? value : undefined),
@@ -50,7 +53,8 @@ const READ: Record<string, Read> = {
   seq,
   to: seq,
 };
-for (const name of ["code", "epoch", "mode", "node", "reason", "server", "session", "state", "topic"]) READ[name] = text;
+for (const name of ["code", "epoch", "mode", "node", "reason", "server", "session", "state", "topic"])
+  READ[name] = text;
 
 const OPS: Record<string, string> = {
   update: "topic seq ts data",

@@ -183,7 +183,9 @@ export class Session {
     }
     this.pending.clear();
     this.endSyncing();
-    const waiting = this.outgoing.filter(({ restores, reply, request }) => !restores && (reply || request.op !== "ping"));
+    const waiting = this.outgoing.filter(
+      ({ restores, reply, request }) => !restores && (reply || request.op !== "ping"),
+    );
     // The broker has forgotten the positions that were sent ahead. The next one needs them before the `subscribe`.
     this.outgoing = [];
     for (const since of this.ahead) this.sendPositions(since, false);
@@ -292,7 +294,8 @@ export class Session {
       payload = this.codec.encode(request);
       const max = this.limits.message_bytes;
       const bytes = byteLength(payload, max);
-      if (bytes > max && reply) throw new RequestError(`the request has ${bytes} bytes, the broker takes ${max}: split it`);
+      if (bytes > max && reply)
+        throw new RequestError(`the request has ${bytes} bytes, the broker takes ${max}: split it`);
     } catch (error) {
       reply?.reject(error instanceof RequestError ? error : new RequestError(String(error)));
       return undefined;
@@ -317,7 +320,9 @@ export class Session {
       }
       const wasSent = waiting.sent !== undefined;
       waiting.reply?.reject(
-        new UnansweredError(`no answer in time; ${wasSent ? "whether the request took effect is unknown" : "it was not sent"}`),
+        new UnansweredError(
+          `no answer in time; ${wasSent ? "whether the request took effect is unknown" : "it was not sent"}`,
+        ),
       );
     }
     // A `subscribe` stays: positions may have been sent ahead of it. `nextOp` decides.
@@ -505,7 +510,9 @@ export class Session {
     else reply?.synced?.();
     const oldest = this.syncing.keys().next().value;
     if (this.syncing.size <= PENDING_MAX || oldest === undefined) return;
-    this.syncing.get(oldest)?.reply?.synced?.(new UnansweredError(`more than ${PENDING_MAX} requests wait to be synced`));
+    this.syncing
+      .get(oldest)
+      ?.reply?.synced?.(new UnansweredError(`more than ${PENDING_MAX} requests wait to be synced`));
     this.syncing.delete(oldest);
   }
 
@@ -554,19 +561,21 @@ export class Session {
     if (!left) return;
     switch (message.op) {
       case "snapshot":
-        return this.goesOn(message.topic, message.epoch, message.seq, true);
+        this.goesOn(message.topic, message.epoch, message.seq, true);
+        break;
       case "update":
         // It belongs to the lineage where the topic was left, if the broker was told that position.
-        return this.goesOn(message.topic, left.asked ? left.last.epoch : undefined, message.seq, true);
+        this.goesOn(message.topic, left.asked ? left.last.epoch : undefined, message.seq, true);
+        break;
       case "joined":
         // If the broker was told, the topic was deleted and made again: nothing is missing before its beginning.
         if (left.asked) this.unresumed.delete(message.topic);
         else this.goesOn(message.topic, message.epoch, message.seq, false);
-        return;
+        break;
       case "gap":
         if (left.asked) this.unresumed.delete(message.topic);
         else this.goesOn(message.topic, message.epoch, message.from, true);
-        return;
+        break;
       case "end":
         this.unresumed.delete(message.topic);
     }

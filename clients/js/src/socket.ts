@@ -47,12 +47,7 @@ interface NodeResponse {
 /** How long a close may take before the connection is cut. */
 const CLOSE_MS = 2_000;
 
-export function openSocket(
-  construct: WebSocketConstructor,
-  url: string,
-  protocols: string[],
-  hearing: Hearing,
-): Link {
+export function openSocket(construct: WebSocketConstructor, url: string, protocols: string[], hearing: Hearing): Link {
   const socket = new construct(url, protocols);
   const more = socket as WebSocketLike & NodeSocket;
   socket.binaryType = "arraybuffer";

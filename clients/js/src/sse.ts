@@ -250,7 +250,13 @@ class Stream implements Link {
     const all = [...new Set(requests.flatMap((request) => request.topics.map(nameOf)))];
     const names = all.slice(0, TOPICS_MAX);
     const since = names.some(isPattern) ? new Map<string, Position>() : positionsIn(requests);
-    const fresh = since.size > 0 ? await this.valuesOf(names.filter((name) => !since.has(name)), since) : undefined;
+    const fresh =
+      since.size > 0
+        ? await this.valuesOf(
+            names.filter((name) => !since.has(name)),
+            since,
+          )
+        : undefined;
     const headers = fresh ? { "Last-Event-ID": eventId(names.map((name) => since.get(name) as Position)) } : undefined;
     let isWelcome = false;
     const take = (message: ServerMessage): boolean => {
@@ -288,7 +294,10 @@ class Stream implements Link {
   }
 
   /** The values of topics that are not resumed, so that the stream can begin after them. Adds their positions to `since`. */
-  private async valuesOf(names: readonly string[], since: Map<string, Position>): Promise<Map<string, Snapshot | null>> {
+  private async valuesOf(
+    names: readonly string[],
+    since: Map<string, Position>,
+  ): Promise<Map<string, Snapshot | null>> {
     const values = new Map<string, Snapshot | null>();
     const epoch = ([...since.values()][0] as Position).epoch;
     await Promise.all(

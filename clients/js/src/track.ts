@@ -391,8 +391,7 @@ export class Track {
     this.quiet = false;
     // A pattern was to resume the topic from a position of another lineage, or one that this lineage has not reached,
     // or the topic did not exist.
-    const isAnew =
-      standing === "either" && (reason === "epoch" || (reason === "slow" && (changed || from === 1)));
+    const isAnew = standing === "either" && (reason === "epoch" || (reason === "slow" && (changed || from === 1)));
     if (standing === "either" && !(isAnew && reason === "slow")) this.wasResumed = reason === "slow";
     const counts = !changed && standing !== "unknown" && !isAnew;
     this.seq = counts ? highest(last, to) : to;

@@ -8,7 +8,7 @@ import { after, before, describe, it } from "node:test";
 import WebSocket from "ws";
 import { within } from "./broker.mjs";
 import { load } from "./play.mjs";
-import { happens, keyHash, Proxy, readUntil, Tickwire } from "./tickwire.mjs";
+import { happens, keyHash, CuttableProxy, readUntil, Tickwire } from "./tickwire.mjs";
 
 const { connect, msgpack, BrokenPromiseError } = await load();
 const FAST = { WebSocket, firstWaitMs: 5, maxWaitMs: 50 };
@@ -66,7 +66,7 @@ anonymous_subscribe = ["trade.>", "ticker.>", "chat.>", "short.>", "sse.>", "old
   }
 
   it("a cut connection resumes topics and patterns with nothing missing", async () => {
-    const proxy = await Proxy.start(broker.port);
+    const proxy = await CuttableProxy.start(broker.port);
     const client = open(proxy.url);
     const all = client.subscribe(["trade.cut.*", "trade.cut-own"]);
     await within(all.granted, "the ack");
@@ -102,7 +102,7 @@ anonymous_subscribe = ["trade.>", "ticker.>", "chat.>", "short.>", "sse.>", "old
   });
 
   it("what the history lost is named by a gap", async () => {
-    const proxy = await Proxy.start(broker.port);
+    const proxy = await CuttableProxy.start(broker.port);
     const client = open(proxy.url);
     const short = client.subscribe("short.A");
     await within(short.granted, "the ack");
@@ -189,7 +189,11 @@ anonymous_subscribe = ["trade.>", "ticker.>", "chat.>", "short.>", "sse.>", "old
     assert.deepEqual(messages(events), ["first", "second"]);
     const ofOne = [];
     for await (const event of one) ofOne.push(event);
-    assert.deepEqual(messages(ofOne), ["first"], "the other's snapshot repeats nothing, and nothing comes after the end");
+    assert.deepEqual(
+      messages(ofOne),
+      ["first"],
+      "the other's snapshot repeats nothing, and nothing comes after the end",
+    );
   });
 
   it("what is refused is told, and does not end the others", async () => {
@@ -233,7 +237,7 @@ anonymous_subscribe = ["trade.>", "ticker.>", "chat.>", "short.>", "sse.>", "old
   });
 
   it("where WebSocket is blocked, server-sent events take its place", async () => {
-    const proxy = await Proxy.start(broker.port);
+    const proxy = await CuttableProxy.start(broker.port);
     proxy.blocksWebSocket = true;
     await broker.publish("sse.A", "old");
     const client = open(proxy.url);
@@ -270,7 +274,7 @@ anonymous_subscribe = ["trade.>", "ticker.>", "chat.>", "short.>", "sse.>", "old
   });
 
   it("a client without a connection takes requests, and a closed one fails them", async () => {
-    const proxy = await Proxy.start(broker.port);
+    const proxy = await CuttableProxy.start(broker.port);
     proxy.cut();
     const client = open(proxy.url, { sse: false });
     const failed = happens(client, "failed");
@@ -290,7 +294,10 @@ describe("with brokers that stop", () => {
   it("a drain is obeyed: the client goes to the next broker when it was told, and a restart is a gap of another epoch", async () => {
     const brokers = await Promise.all(
       [0, 1].map(() =>
-        Tickwire.start({ args: ["--anonymous-publish", ">"], config: "[drain]\nwindow_ms = 200\ndeadline_ms = 2000\n" }),
+        Tickwire.start({
+          args: ["--anonymous-publish", ">"],
+          config: "[drain]\nwindow_ms = 200\ndeadline_ms = 2000\n",
+        }),
       ),
     );
     const client = connect(
@@ -315,7 +322,11 @@ describe("with brokers that stop", () => {
       const [{ url }] = await Promise.all(moved);
       assert.equal(new URL(url).port, String(brokers[1].port));
       await brokers[1].publish("trade.A", 5);
-      const events = await readUntil(trades, ({ seq, data }) => seq === 5 && data === 5, "a message of the other broker");
+      const events = await readUntil(
+        trades,
+        ({ seq, data }) => seq === 5 && data === 5,
+        "a message of the other broker",
+      );
       const gap = events.find(({ type }) => type === "gap");
       assert.deepEqual([gap.reason, gap.to], ["epoch", 4]);
     } finally {

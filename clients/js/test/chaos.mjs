@@ -15,7 +15,8 @@ const folder = `../.build${planted && `-${planted}`}`;
 const { connect } = await import(`${folder}/index.js`);
 const { msgpack } = await import(`${folder}/msgpack.js`);
 
-const say = (line) => process.stdout.write(`${JSON.stringify(line, (_, v) => (typeof v === "bigint" ? Number(v) : v))}\n`);
+const say = (line) =>
+  process.stdout.write(`${JSON.stringify(line, (_, v) => (typeof v === "bigint" ? Number(v) : v))}\n`);
 
 const client = connect(values.url, {
   WebSocket,
@@ -53,7 +54,11 @@ client.on("event", (event) => {
       return say({ kind, topic, resumed: event.resumed, not_resumed: event.notResumed });
     case "message": {
       const { epoch, seq, snapshot } = event;
-      return say(snapshot ? { kind: "snapshot", topic, epoch, seq, n: proof(event) } : { kind: "update", topic, seq, n: proof(event) });
+      return say(
+        snapshot
+          ? { kind: "snapshot", topic, epoch, seq, n: proof(event) }
+          : { kind: "update", topic, seq, n: proof(event) },
+      );
     }
     case "gap": {
       const { epoch, from, to, reason } = event;

@@ -95,7 +95,14 @@ describe("MessagePack", () => {
     ];
     for (const bytes of hostile) assert.throws(() => decode(Uint8Array.from(bytes)), { name: "ProtocolError" });
     // Every prefix of a message, and every message with one byte changed.
-    const message = encode({ op: "gap", topic: "a", epoch: "k", from: 1, to: 2n ** 60n, list: [1.5, null, { x: "y" }] });
+    const message = encode({
+      op: "gap",
+      topic: "a",
+      epoch: "k",
+      from: 1,
+      to: 2n ** 60n,
+      list: [1.5, null, { x: "y" }],
+    });
     for (let at = 0; at < message.length; at += 1) {
       assert.throws(() => decode(message.slice(0, at)), { name: "ProtocolError" });
       for (const byte of [0, 0x80, 0xc1, 0xdf, 0xff]) {

@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import WebSocket from "ws";
-import { decode, encode } from "../.build/msgpack.js";
-import { FakeBroker, Inbox, Peer, welcome, within } from "./broker.mjs";
+import { encode } from "../.build/msgpack.js";
+import { FakeBroker, Inbox, welcome, within } from "./broker.mjs";
 
 /** What the client under test can do. */
 export const ABILITIES = ["urls", "sse", "end"];
@@ -275,7 +275,11 @@ class Play {
         const at = left.findIndex(({ topic }) => topic === entry.topic);
         assert.ok(at >= 0, `${entry.topic} was asked for`);
         const [{ result, ...expected }] = left.splice(at, 1);
-        mustMatch(expected, { ...request, ...entry, since: entry.since ?? sinceAhead(entry.topic, ahead) }, entry.topic);
+        mustMatch(
+          expected,
+          { ...request, ...entry, since: entry.since ?? sinceAhead(entry.topic, ahead) },
+          entry.topic,
+        );
         return { topic: entry.topic, ...result };
       });
       ids.push(request.id);
@@ -332,7 +336,13 @@ class Play {
     const left = [...expected];
     while (left.length > 0) {
       const got = await this.events.next(`one of the events ${JSON.stringify(left)}`);
-      const at = order === "any" ? Math.max(0, left.findIndex((event) => matches(event, got))) : 0;
+      const at =
+        order === "any"
+          ? Math.max(
+              0,
+              left.findIndex((event) => matches(event, got)),
+            )
+          : 0;
       mustMatch(left[at], got, "the client's event");
       left.splice(at, 1);
       if (got.event === "closed") this.isClosed = true;
@@ -348,7 +358,8 @@ class Play {
     assert.equal(book ? !book.isStale : false, usable, `whether the book of ${topic} is usable`);
     if (seq !== undefined) assert.equal(book.position?.seq, seq, "the book's number");
     const numbers = (levels) => levels.map((level) => level.map(this.lib.normalDecimal));
-    if (!usable) assert.deepEqual([book?.bids ?? [], book?.asks ?? []], [[], []], "a book that is not known shows nothing");
+    if (!usable)
+      assert.deepEqual([book?.bids ?? [], book?.asks ?? []], [[], []], "a book that is not known shows nothing");
     if (bids) assert.deepEqual(numbers(book.bids), numbers(bids));
     if (asks) assert.deepEqual(numbers(book.asks), numbers(asks));
   }

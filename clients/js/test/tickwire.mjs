@@ -80,7 +80,7 @@ export function keyHash(key) {
 }
 
 /** A proxy on loopback that can be cut, and that can refuse WebSockets as some companies' proxies do. */
-export class Proxy {
+export class CuttableProxy {
   sockets = new Set();
   isCut = false;
   blocksWebSocket = false;
@@ -88,7 +88,7 @@ export class Proxy {
   refused = 0;
 
   static async start(port) {
-    const proxy = new Proxy();
+    const proxy = new CuttableProxy();
     proxy.target = port;
     proxy.server = createServer((socket) => proxy.pass(socket));
     await new Promise((resolve) => proxy.server.listen(0, "127.0.0.1", resolve));
