@@ -34,7 +34,6 @@ if (process.argv.includes("--tests")) {
     outfile: `${dist}/tickwire.min.js`,
     bundle: true,
     minify: true,
-    mangleProps: undefined,
     format: "iife",
     globalName: "tickwire",
     platform: "browser",
