@@ -1,12 +1,12 @@
 /** The client: the shell that gives the core its sockets, its time and its tokens, and shares out what it tells. */
 
 import type { Book } from "./book.js";
-import { LiveBook } from "./livebook.js";
 import { type Codec, json } from "./codec.js";
 import { type Action, Core, type Transport } from "./core.js";
 import { ClosedError, RequestError, TickwireError, UnansweredError } from "./errors.js";
 import type { ClientEvent, Clocks } from "./events.js";
 import type { Wanted } from "./ledger.js";
+import { LiveBook } from "./livebook.js";
 import type { Event } from "./queue.js";
 import type { Seq } from "./seq.js";
 import { type Asking, type Moment, type Reply, sinceOf } from "./session.js";
@@ -16,7 +16,8 @@ import { call, Subscription } from "./subscription.js";
 import { isPattern } from "./topic.js";
 import type { Mode, Positions, Result } from "./types.js";
 
-/** A token, or where to get one. A function is asked again for each connection, and before a JSON Web Token expires. */
+/** A token, or where to get one. A function is asked again for each connection: also when the broker closed the last one because its
+ * token had expired. */
 export type TokenSource = string | (() => string | undefined | Promise<string | undefined>);
 
 /** The options of a client. All have defaults. */
@@ -99,7 +100,6 @@ export class Client {
   private link: Link | undefined;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private timerAt = Number.POSITIVE_INFINITY;
-  private renewal: ReturnType<typeof setTimeout> | undefined;
   private isActing = false;
   private readonly online = (): void => this.step((at) => this.core.hurry(at));
 
@@ -357,7 +357,6 @@ export class Client {
       if (isGone) return;
       try {
         this.link = this.open(this.urls[url] as string, transport, token, requests, hearing);
-        this.renewBefore(token);
       } catch (error) {
         hearing.failed({ reason: (error as Error).message, isFinal: true });
       }
@@ -395,27 +394,6 @@ export class Client {
     const protocols = [(this.options.codec ?? json).subprotocol];
     if (token !== undefined) protocols.push(`tickwire.token.${base64url(token)}`);
     return openSocket(socket, url, protocols, hearing);
-  }
-
-  /** Shows a fresh token before a JSON Web Token expires. If that fails, the broker's close at its end brings the next. */
-  private renewBefore(token: string | undefined): void {
-    clearTimeout(this.renewal);
-    const { token: source } = this.options;
-    const expires = token === undefined ? undefined : expiry(token);
-    if (typeof source !== "function" || expires === undefined) return;
-    const left = expires - this.now() / 1_000;
-    if (left < 5_000) return;
-    const renew = async (): Promise<void> => {
-      const next = await source();
-      if (next === undefined || next === token || this.core.isStopped) return;
-      await this.auth(next);
-      this.renewBefore(next);
-    };
-    const after = Math.min(TIMER_MAX_MS, left - Math.min(60_000, left / 5));
-    this.renewal = setTimeout(
-      () => renew().catch((error: Error) => this.tell({ type: "error", code: "no_token", reason: error.message })),
-      after,
-    );
   }
 
   private tell(event: ClientEvent): void {
@@ -479,7 +457,6 @@ export class Client {
   }
 
   private closed(error: TickwireError | undefined): void {
-    clearTimeout(this.renewal);
     if (typeof removeEventListener === "function") removeEventListener("online", this.online);
     for (const subscription of [...this.subscriptions.keys()]) this.drop(subscription, error);
   }
@@ -505,18 +482,4 @@ function endpoint(text: string): string {
 
 function base64url(text: string): string {
   return btoa(text).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
-}
-
-/** When a JSON Web Token expires, in milliseconds since the Unix epoch; `undefined` for any other token. */
-function expiry(token: string): number | undefined {
-  const claims = token.split(".");
-  if (claims.length !== 3) return undefined;
-  try {
-    const { exp } = JSON.parse(atob((claims[1] as string).replaceAll("-", "+").replaceAll("_", "/"))) as {
-      exp: unknown;
-    };
-    return typeof exp === "number" ? exp * 1_000 : undefined;
-  } catch {
-    return undefined; // it is the broker's to judge what token this is
-  }
 }

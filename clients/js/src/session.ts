@@ -13,7 +13,7 @@ import type { ClientEvent, Clocks } from "./events.js";
 import { byLineage, Ledger, type Start, sendAhead, type Wanted } from "./ledger.js";
 import { planted } from "./planted.js";
 import { before, next, type Seq } from "./seq.js";
-import type { Lineage, Limits, Position, Refusal, Request, Result, ServerMessage, TopicRequest } from "./types.js";
+import type { Limits, Lineage, Position, Refusal, Request, Result, ServerMessage, TopicRequest } from "./types.js";
 
 /** Most requests that wait to be sent. */
 const OUTGOING_MAX = 65_536;
@@ -413,35 +413,28 @@ export class Session {
 
   /** Reports a message to the program, if it is one for it. */
   private tell(message: ServerMessage): void {
+    const { op, ...rest } = message;
     switch (message.op) {
       case "update":
       case "snapshot": {
-        const { topic, seq, ts, data } = message;
-        const snapshot = message.op === "snapshot";
-        const epoch = message.op === "snapshot" ? message.epoch : this.checker.epoch(topic);
-        this.events.push({ type: "message", topic, epoch, seq, ts, data, snapshot });
+        const epoch = message.op === "snapshot" ? message.epoch : this.checker.epoch(message.topic);
+        this.events.push({ ...(rest as typeof message), type: "message", epoch, snapshot: op === "snapshot" });
         break;
       }
-      case "gap": {
-        const { topic, epoch, from, to, reason } = message;
+      case "gap":
         if (planted("gap_swallowed")) break;
-        this.events.push({ type: "gap", topic, epoch, from, to, reason });
+        this.events.push({ ...(rest as typeof message), type: "gap" });
         break;
-      }
       case "joined":
-        this.events.push({ type: "joined", topic: message.topic, epoch: message.epoch, seq: message.seq });
+        this.events.push({ ...(rest as typeof message), type: "joined" });
         break;
-      case "end": {
-        const { topic, epoch, seq, reason } = message;
-        this.events.push({ type: "end", topic, epoch, seq, reason });
+      case "end":
+        this.events.push({ ...(rest as typeof message), type: "end" });
         break;
-      }
       case "status": {
-        const { topic, state, reason } = message;
-        const why = reason === undefined ? {} : { reason };
-        if (state === "live") this.events.push({ type: "live", topic });
-        else if (state === "stale") this.events.push({ type: "stale", topic, ...why });
-        else this.events.push({ type: "status", topic, state, ...why });
+        const { state, ...about } = rest as typeof message;
+        if (state === "live" || state === "stale") this.events.push({ ...about, type: state });
+        else this.events.push({ ...about, state, type: "status" });
         break;
       }
       case "drain":

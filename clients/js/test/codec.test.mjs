@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { json, parseJson, toJson } from "../.build/codec.js";
-import { decode, encode, msgpack } from "../.build/msgpack.js";
 import { toMessage } from "../.build/message.js";
+import { decode, encode, msgpack } from "../.build/msgpack.js";
 
 const VALUES = [
   null,

@@ -1,13 +1,18 @@
 // The examples, as their pages run in a browser, with the bundle of `node build.mjs` and a real broker.
 
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
+import { appendFileSync, existsSync } from "node:fs";
 import { after, before, describe, it } from "node:test";
 import { Browser, hasBrowser } from "./browser.mjs";
 import { CuttableProxy, Tickwire } from "./tickwire.mjs";
 
 const bundle = new URL("../dist/tickwire.min.js", import.meta.url);
 const missing = hasBrowser() ? false : "the machine has no Chromium";
+if (missing) {
+  const line = `skipped: examples of clients/js: ${missing}`;
+  console.log(line);
+  if (process.env.TICKWIRE_TEST_SKIP_LOG) appendFileSync(process.env.TICKWIRE_TEST_SKIP_LOG, `${line}\n`);
+}
 
 describe("examples", { skip: missing }, () => {
   let broker;
