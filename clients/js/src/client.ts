@@ -330,6 +330,10 @@ export class Client {
   }
 
   private setTimer(): void {
+    if (this.core.isStopped) {
+      clearTimeout(this.timer);
+      return;
+    }
     const at = this.core.wakeAt;
     if (this.timerAt <= at && this.timerAt !== Number.POSITIVE_INFINITY) return; // it looks again then
     clearTimeout(this.timer);

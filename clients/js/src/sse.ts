@@ -336,13 +336,17 @@ class Stream implements Link {
       }
       const value = fresh?.get(name);
       if (result.error || value === undefined) return result;
-      const { recovered: _, ...rest } = result;
-      if (value === null) return { ...rest, seq: 0 };
+      if (value === null) return { ...result, seq: 0 };
       values.push(value);
-      return { ...rest, epoch: value.epoch, seq: value.seq };
+      return { ...result, epoch: value.epoch, seq: value.seq };
     };
     for (const { id, topics } of requests) {
-      this.hearing.heard({ op: "ack", id, results: topics.map((entry) => resultOf(nameOf(entry))) });
+      const told = topics.map((entry) => {
+        const { recovered, ...rest } = resultOf(nameOf(entry));
+        // Another request may have resumed the topic.
+        return typeof entry === "string" || recovered === undefined ? rest : { ...rest, recovered };
+      });
+      this.hearing.heard({ op: "ack", id, results: told });
     }
     for (const value of new Set(values)) this.hearing.heard(value);
   }

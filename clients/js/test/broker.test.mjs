@@ -1,6 +1,7 @@
 // The client with a real broker.
 
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { createHmac } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -215,6 +216,19 @@ anonymous_subscribe = ["trade.>", "ticker.>", "chat.>", "short.>", "sse.>", "old
     await assert.rejects(client.publish("chat.allowed", Number.NaN), { name: "RequestError" });
     await assert.rejects(client.publish("chat.allowed", undefined), { name: "RequestError" });
     await assert.rejects(client.publish("chat.allowed", "\ud800"), { name: "RefusedError", code: "bad_request" });
+  });
+
+  it("a program that closes its client ends, and waits for none of the client's times", async () => {
+    const program = `
+      import { connect } from ${JSON.stringify(new URL("../.build/index.js", import.meta.url).href)};
+      import WebSocket from ${JSON.stringify(import.meta.resolve("ws"))};
+      const client = connect(${JSON.stringify(broker.url)}, { WebSocket });
+      await client.subscribe("trade.ends").synced;
+      client.close();
+    `;
+    const child = spawn(process.execPath, ["--input-type=module", "-e", program], { stdio: "inherit" });
+    // The longest of these times is 35 s, far beyond the deadline of a test.
+    assert.equal(await within(new Promise((resolve) => child.on("exit", resolve)), "the program to end"), 0);
   });
 
   it("the broker's clock is read", async () => {
