@@ -2,8 +2,10 @@
 
 import { createServer } from "node:http";
 import { WebSocketServer } from "ws";
-import { parseJson } from "../.build/codec.js";
-import { decode, encode } from "../.build/msgpack.js";
+import { built } from "./built.mjs";
+
+const { parseJson } = await built("codec");
+const { decode, encode } = await built("msgpack");
 
 /** The longest that a test waits for anything. */
 export const DEADLINE_MS = 10_000;

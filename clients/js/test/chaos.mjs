@@ -1,19 +1,19 @@
 // The client of the chaos run (clients/conformance/README.md): reads topics through a bad network, and writes a line for each
-// event. It needs `node build.mjs --tests`; the fault that TICKWIRE_PLANTED names is that of its build.
+// event. TICKWIRE_PLANTED names a fault to plant.
 //
 //     node test/chaos.mjs --url ws://127.0.0.1:40123/v1/ws --codec json|msgpack --mode every|conflate NAME…
 
 import { parseArgs } from "node:util";
 import WebSocket from "ws";
+import { built } from "./built.mjs";
 
 const { values, positionals: names } = parseArgs({
   allowPositionals: true,
   options: { url: { type: "string" }, codec: { type: "string" }, mode: { type: "string" } },
 });
 const planted = process.env.TICKWIRE_PLANTED ?? "";
-const folder = `../.build${planted && `-${planted}`}`;
-const { connect } = await import(`${folder}/index.js`);
-const { msgpack } = await import(`${folder}/msgpack.js`);
+const { connect } = await built("index", planted);
+const { msgpack } = await built("msgpack", planted);
 
 const say = (line) =>
   process.stdout.write(`${JSON.stringify(line, (_, v) => (typeof v === "bigint" ? Number(v) : v))}\n`);

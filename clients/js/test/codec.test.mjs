@@ -2,9 +2,11 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { json, parseJson, toJson } from "../.build/codec.js";
-import { toMessage } from "../.build/message.js";
-import { decode, encode, msgpack } from "../.build/msgpack.js";
+import { built } from "./built.mjs";
+
+const { json, parseJson, toJson } = await built("codec");
+const { toMessage } = await built("message");
+const { decode, encode, msgpack } = await built("msgpack");
 
 const VALUES = [
   null,

@@ -2,9 +2,11 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { json } from "../.build/codec.js";
-import { Core } from "../.build/core.js";
 import { welcome } from "./broker.mjs";
+import { built } from "./built.mjs";
+
+const { json } = await built("codec");
+const { Core } = await built("core");
 
 /** A core with a clock of its own, and what it has done so far. */
 class Bench {

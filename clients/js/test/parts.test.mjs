@@ -2,10 +2,12 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { Book, crc32, normalDecimal } from "../.build/book.js";
-import { sendAhead } from "../.build/ledger.js";
-import { EventQueue } from "../.build/queue.js";
-import { matches } from "../.build/topic.js";
+import { built } from "./built.mjs";
+
+const { Book, crc32, normalDecimal } = await built("book");
+const { sendAhead } = await built("ledger");
+const { EventQueue } = await built("queue");
+const { matches } = await built("topic");
 
 /** A generator of numbers that are the same in each run. */
 function chance(seed) {

@@ -2,8 +2,10 @@
 
 import assert from "node:assert/strict";
 import WebSocket from "ws";
-import { encode } from "../.build/msgpack.js";
 import { FakeBroker, Inbox, welcome, within } from "./broker.mjs";
+import { built } from "./built.mjs";
+
+const { encode } = await built("msgpack");
 
 /** What the client under test can do. */
 export const ABILITIES = ["urls", "sse", "end"];
@@ -59,6 +61,7 @@ function canonical(event) {
   });
   switch (type) {
     case "granted":
+    case "status":
       return undefined;
     case "connected":
       return { event: "connected", reconnects: event.reconnects };
@@ -436,13 +439,12 @@ export async function play(lib, given, codec) {
   }
 }
 
-/** The client, as `node build.mjs --tests` has built it; with the fault `planted`, if there is one. */
+/** The client, with the fault `planted`, if there is one. */
 export async function load(planted = "") {
-  const folder = `../.build${planted && `-${planted}`}`;
-  const [index, { msgpack }, { normalDecimal }] = await Promise.all([
-    import(`${folder}/index.js`),
-    import(`${folder}/msgpack.js`),
-    import(`${folder}/book.js`),
-  ]);
+  const [index, { msgpack }, { normalDecimal }] = [
+    await built("index", planted),
+    await built("msgpack", planted),
+    await built("book", planted),
+  ];
   return { ...index, msgpack, normalDecimal };
 }
