@@ -225,7 +225,12 @@ export class Client {
     const names = subscription.names.filter((name) => !others.some((other) => other.isNamed(name)));
     if (names.length === 0 || isOnce || this.core.isStopped) return;
     // It is kept until the broker is there: otherwise the names would be subscribed again.
-    await this.request({ op: "unsubscribe", topics: names }, Number.POSITIVE_INFINITY);
+    try {
+      await this.request({ op: "unsubscribe", topics: names }, Number.POSITIVE_INFINITY);
+    } catch (error) {
+      // Nothing comes over a connection that is lost, and the names are not subscribed again.
+      if (!(error instanceof UnansweredError || error instanceof ClosedError)) throw error;
+    }
   }
 
   /** An order book that is kept and verified, and asks for a fresh one if it does not fit. */
@@ -422,8 +427,9 @@ export class Client {
         break;
       default:
         if (event.topic === undefined) break;
-        if (event.type === "broken" && event.error.promise === "book") this.resyncBook(event.topic);
         for (const subscription of this.coveringOf(event.topic)) {
+          // The core asks for a fresh one.
+          if (event.type === "broken" && event.error.promise === "book") subscription.expectSnapshot(event.topic);
           subscription.take(event, this.core.session.checker.isConflated(event.topic));
         }
     }
@@ -440,15 +446,6 @@ export class Client {
       if (event.type === "synced" && mode === "snapshot") this.drop(subscription);
       if (event.type === "refused" && subscription.forget(event.topic)) this.drop(subscription, event.error);
     }
-  }
-
-  private resyncBook(topic: string): void {
-    // If this fails, the connection is lost and the topic begins anew, or the refusal is told as an event.
-    this.resync(topic).catch((error: Error) => {
-      if (!(error instanceof UnansweredError || error instanceof ClosedError)) {
-        this.tell({ type: "error", code: "no_resync", reason: `${topic}: ${error.message}` });
-      }
-    });
   }
 
   private coveringOf(topic: string): Subscription[] {

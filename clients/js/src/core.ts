@@ -31,6 +31,8 @@ const UNREADABLE_MAX = 3;
 const UNAUTHORIZED_MAX = 3;
 /** How long server-sent events are used before WebSocket is tried again, at the next reconnect. */
 const SSE_MS = 300_000;
+/** The shortest time between two requests for a fresh snapshot of the same book. */
+const RESYNC_MS = 1_000;
 /** A timer that is later than this did not run because the machine slept or the program was busy. */
 const LATE_MS = 1_000;
 
@@ -116,6 +118,10 @@ export class Core {
   private pingAt: number | undefined;
   private sendAt: number | undefined;
   private expireAt = Number.POSITIVE_INFINITY;
+  /** Books that do not fit, until their snapshot comes: when to ask for it. */
+  private resyncAt = new Map<string, number>();
+  /** When a snapshot of a book was asked for. */
+  private resyncedAt = new Map<string, number>();
   /** The readings of the clocks on this connection, the newest last. */
   private readings: Clocks[] = [];
 
@@ -413,17 +419,47 @@ export class Core {
     }
     this.session.received(message, at);
     if (this.session.hasUnrestored) this.retryAt ??= at.now + RETRY_AFTER_MS;
-    this.tellEvents();
+    this.tellEvents(at);
   }
 
-  private tellEvents(): void {
-    for (const event of this.session.events.splice(0)) this.actions.push({ do: "tell", event });
+  private tellEvents(at?: Moment): void {
+    for (const event of this.session.events.splice(0)) {
+      this.actions.push({ do: "tell", event });
+      if (at) this.mindBooks(event, at.now);
+    }
+  }
+
+  /** A book that does not fit needs a fresh snapshot, also if the connection is lost before it comes. */
+  private mindBooks(event: ClientEvent, now: number): void {
+    if (event.type === "broken" && event.error.promise === "book" && event.topic !== undefined) {
+      const last = this.resyncedAt.get(event.topic) ?? Number.NEGATIVE_INFINITY;
+      this.resyncAt.set(event.topic, Math.max(now, last + RESYNC_MS));
+    } else if (event.type === "message" && event.snapshot && this.resyncAt.size > 0) {
+      if (!this.session.checker.bookOf(event.topic)?.isStale) this.resyncAt.delete(event.topic);
+    } else if (event.type === "synced") {
+      // What a new connection brings has come.
+      for (const [topic, due] of this.resyncAt) {
+        if (due === Number.POSITIVE_INFINITY) this.resyncAt.set(topic, now);
+      }
+    }
+  }
+
+  private resyncBooks(now: number): void {
+    for (const [topic, due] of this.resyncAt) {
+      if (now < due) continue;
+      this.resyncAt.set(topic, Number.POSITIVE_INFINITY);
+      if (!this.session.checker.isLive(topic)) continue;
+      this.resyncedAt.set(topic, now);
+      // A refusal or loss changes nothing: the next connection brings the book or asks again.
+      this.session.request({ op: "resync", topic });
+    }
   }
 
   /** Sends what waits, as fast as the broker takes requests. */
   private flush(at: Moment): void {
     this.sendAt = undefined;
     if (this.state !== "open" || this.isLeaving(at.now)) return;
+    if (this.transport === "websocket") this.resyncBooks(at.now);
     for (let op = this.session.nextOp(at.now); op !== undefined; op = this.session.nextOp(at.now)) {
       const wait = this.pace.wait(op, at.now);
       if (wait > 0) {
@@ -524,6 +560,7 @@ export class Core {
       due(this.pingAt);
       due(this.sendAt);
       if (this.reconnectAt !== undefined) due(this.leaveAt);
+      if (this.transport === "websocket") for (const time of this.resyncAt.values()) due(time);
     }
     return at;
   }

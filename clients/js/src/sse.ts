@@ -52,8 +52,10 @@ async function* events(body: ReadableStream<Uint8Array>): AsyncGenerator<{ name:
     for (;;) {
       const { done, value } = await reader.read();
       if (done) return;
-      text += utf8.decode(value, { stream: true });
+      const more = utf8.decode(value, { stream: true });
+      text += more;
       if (text.length > EVENT_MAX) throw new TickwireError("an event is too long");
+      if (!more.includes("\n")) continue; // the line goes on; a whole book may take many pieces
       const lines = text.split("\n");
       text = lines.pop() ?? "";
       for (const line of lines.map((line) => line.replace(/\r$/, ""))) {

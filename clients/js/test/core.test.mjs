@@ -282,6 +282,59 @@ describe("requests", () => {
   });
 });
 
+describe("books", () => {
+  const book = (seq, checksum, op = "update") => ({
+    op,
+    topic: "book.A",
+    epoch: "k",
+    seq,
+    ts: 1,
+    data: { symbol: "A", bids: [["9.9", "1"]], asks: [["10.1", "2"]], checksum, time: 1 },
+  });
+  const GOOD = 629245110;
+  const resyncs = (bench) => sent(bench).filter(({ op }) => op === "resync");
+  const begun = () => {
+    const bench = new Bench({ verifyBooks: "book.>" });
+    bench.hears(welcome());
+    bench.subscribe(["book.A"]);
+    bench.hears({ op: "ack", id: 1, results: [{ topic: "book.A", epoch: "k", seq: 7, mode: "every" }] });
+    return bench;
+  };
+
+  it("a broker whose snapshots never fit is asked once a second, and not as fast as it answers", () => {
+    const bench = begun();
+    const times = [];
+    for (let i = 0; i < 4; i += 1) {
+      bench.hears(book(7, 1, "snapshot"));
+      while (resyncs(bench).length === 0) bench.wake();
+      times.push(bench.now);
+      const [{ id }] = resyncs(bench);
+      bench.now += 1;
+      bench.hears({ op: "ack", id, results: [{ topic: "book.A", epoch: "k", seq: 7 }] });
+    }
+    assert.deepEqual(times, [0, 1_000, 2_000, 3_000]);
+  });
+
+  it("a connection that is lost before the fresh snapshot does not leave the book stale for good", () => {
+    const bench = begun();
+    bench.hears(book(7, GOOD, "snapshot"));
+    bench.hears({ op: "synced", id: 1 });
+    bench.hears(book(8, 1));
+    assert.equal(resyncs(bench).length, 1);
+    bench.closed();
+    while (bench.does("dial").length === 0) bench.wake();
+    bench.hears(welcome());
+    const [{ id }] = sent(bench);
+    const result = { topic: "book.A", epoch: "k", seq: 8, mode: "every", recovered: true };
+    bench.hears({ op: "ack", id, results: [result] });
+    bench.hears({ op: "synced", id });
+    while (resyncs(bench).length === 0) bench.wake();
+    bench.hears({ op: "ack", id: resyncs(bench)[0].id, results: [{ topic: "book.A", epoch: "k", seq: 8 }] });
+    bench.hears(book(8, GOOD, "snapshot"));
+    assert.equal(bench.core.session.checker.bookOf("book.A").isStale, false);
+  });
+});
+
 describe("clocks", () => {
   it("the offset is known to half of the round trip, and the best reading counts", () => {
     const bench = new Bench({ clockMs: 1_000 });
