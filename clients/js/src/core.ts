@@ -120,6 +120,8 @@ export class Core {
   private expireAt = Number.POSITIVE_INFINITY;
   /** Books that do not fit, until their snapshot comes: when to ask for it. */
   private resyncAt = new Map<string, number>();
+  /** Those of them that the last connection left. */
+  private booksLeft: string[] = [];
   /** When a snapshot of a book was asked for. */
   private resyncedAt = new Map<string, number>();
   /** The readings of the clocks on this connection, the newest last. */
@@ -390,6 +392,7 @@ export class Core {
     this.openedAt = at.now;
     this.unauthorized = 0;
     this.readings = [];
+    this.booksLeft = [...this.resyncAt.keys()];
     this.quietMs = 2 * welcome.heartbeat_ms + this.settings.quietMarginMs;
     this.pace = new Pace(isSse ? NO_LIMITS : welcome.limits, at.now);
     const { session, server, limits } = welcome;
@@ -437,10 +440,8 @@ export class Core {
     } else if (event.type === "message" && event.snapshot && this.resyncAt.size > 0) {
       if (!this.session.checker.bookOf(event.topic)?.isStale) this.resyncAt.delete(event.topic);
     } else if (event.type === "synced") {
-      // What a new connection brings has come.
-      for (const [topic, due] of this.resyncAt) {
-        if (due === Number.POSITIVE_INFINITY) this.resyncAt.set(topic, now);
-      }
+      // What a new connection brings has come, and was no snapshot.
+      for (const topic of this.booksLeft.splice(0)) if (this.resyncAt.has(topic)) this.resyncAt.set(topic, now);
     }
   }
 
