@@ -1,4 +1,4 @@
-// Builds the package: `node build.mjs`. With `--tests`, only what the tests import, with the fault that the environment plants.
+// Builds the package: `node build.mjs`.
 //
 // dist/esm and dist/cjs have one file for each source file, so that both entries share their classes. dist/tickwire.min.js is the
 // browser bundle, which defines the global `tickwire`.
@@ -19,29 +19,23 @@ const common = {
   define: { PLANTED: JSON.stringify("") },
 };
 
-if (process.argv.includes("--tests")) {
-  const planted = process.env.TICKWIRE_PLANTED ?? "";
-  const outdir = `${here}.build${planted && `-${planted}`}`;
-  await build({ ...common, entryPoints: sources, outdir, format: "esm", define: { PLANTED: JSON.stringify(planted) } });
-} else {
-  const dist = `${here}dist`;
-  rmSync(dist, { recursive: true, force: true });
-  await build({ ...common, entryPoints: sources, outdir: `${dist}/esm`, format: "esm" });
-  await build({ ...common, entryPoints: sources, outdir: `${dist}/cjs`, format: "cjs" });
-  await build({
-    ...common,
-    entryPoints: [`${here}src/index.ts`],
-    outfile: `${dist}/tickwire.min.js`,
-    bundle: true,
-    minify: true,
-    format: "iife",
-    globalName: "tickwire",
-    platform: "browser",
-  });
-  const tsc = `${here}node_modules/.bin/tsc`;
-  for (const kind of ["esm", "cjs"]) {
-    execFileSync(tsc, ["-p", here, "--emitDeclarationOnly", "--outDir", `${dist}/${kind}`], { stdio: "inherit" });
-  }
-  mkdirSync(`${dist}/cjs`, { recursive: true });
-  writeFileSync(`${dist}/cjs/package.json`, '{"type":"commonjs"}\n');
+const dist = `${here}dist`;
+rmSync(dist, { recursive: true, force: true });
+await build({ ...common, entryPoints: sources, outdir: `${dist}/esm`, format: "esm" });
+await build({ ...common, entryPoints: sources, outdir: `${dist}/cjs`, format: "cjs" });
+await build({
+  ...common,
+  entryPoints: [`${here}src/index.ts`],
+  outfile: `${dist}/tickwire.min.js`,
+  bundle: true,
+  minify: true,
+  format: "iife",
+  globalName: "tickwire",
+  platform: "browser",
+});
+const tsc = `${here}node_modules/.bin/tsc`;
+for (const kind of ["esm", "cjs"]) {
+  execFileSync(tsc, ["-p", here, "--emitDeclarationOnly", "--outDir", `${dist}/${kind}`], { stdio: "inherit" });
 }
+mkdirSync(`${dist}/cjs`, { recursive: true });
+writeFileSync(`${dist}/cjs/package.json`, '{"type":"commonjs"}\n');

@@ -16,8 +16,10 @@ import { call, Subscription } from "./subscription.js";
 import { isPattern } from "./topic.js";
 import type { Mode, Positions, Result } from "./types.js";
 
-/** A token, or where to get one. A function is asked again for each connection: also when the broker closed the last one because its
- * token had expired. */
+/**
+ * A token, or where to get one. A function is asked again for each connection: also when the broker closed the last one because
+ * its token had expired.
+ */
 export type TokenSource = string | (() => string | undefined | Promise<string | undefined>);
 
 /** The options of a client. All have defaults. */
@@ -367,7 +369,8 @@ export class Client {
       try {
         this.link = this.open(this.urls[url] as string, transport, token, requests, hearing);
       } catch (error) {
-        hearing.failed({ reason: (error as Error).message, isFinal: true });
+        // One of several URLs may have no server-sent events; a WebSocket that cannot be made here never can.
+        hearing.failed({ reason: (error as Error).message, isFinal: transport === "websocket" });
       }
     };
     const { token } = this.options;

@@ -393,6 +393,7 @@ export class Core {
     this.unauthorized = 0;
     this.readings = [];
     this.booksLeft = [...this.resyncAt.keys()];
+    for (const topic of this.booksLeft) this.resyncAt.set(topic, Number.POSITIVE_INFINITY);
     this.quietMs = 2 * welcome.heartbeat_ms + this.settings.quietMarginMs;
     this.pace = new Pace(isSse ? NO_LIMITS : welcome.limits, at.now);
     const { session, server, limits } = welcome;

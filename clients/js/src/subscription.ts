@@ -269,13 +269,15 @@ export class Subscription<T = unknown> implements AsyncIterable<Event<T>> {
   }
 }
 
-/** Calls a listener of the program. What it throws is the program's, and must not end the client: it is thrown later. */
+/** Calls a listener of the program. What it throws is the program's, and must not end the client: it is reported as uncaught. */
 export function call<E>(listener: Listener<E>, event: E): void {
   try {
     listener(event);
   } catch (error) {
-    queueMicrotask(() => {
-      throw error;
-    });
+    if (typeof reportError === "function") reportError(error);
+    else
+      queueMicrotask(() => {
+        throw error;
+      });
   }
 }

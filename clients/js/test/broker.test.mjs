@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import WebSocket from "ws";
 import { within } from "./broker.mjs";
+import { folderOf } from "./built.mjs";
 import { load } from "./play.mjs";
 import { CuttableProxy, happens, keyHash, readUntil, Tickwire } from "./tickwire.mjs";
 
@@ -220,7 +221,7 @@ anonymous_subscribe = ["trade.>", "ticker.>", "chat.>", "short.>", "sse.>", "old
 
   it("a program that closes its client ends, and waits for none of the client's times", async () => {
     const program = `
-      import { connect } from ${JSON.stringify(new URL("../.build/index.js", import.meta.url).href)};
+      import { connect } from ${JSON.stringify(`${await folderOf()}/index.js`)};
       import WebSocket from ${JSON.stringify(import.meta.resolve("ws"))};
       const client = connect(${JSON.stringify(broker.url)}, { WebSocket });
       await client.subscribe("trade.ends").synced;
