@@ -42,9 +42,11 @@ export class Browser {
     browser.socket = new WebSocket(await within(listening, "the browser to start"));
     await within(new Promise((resolve) => browser.socket.once("open", resolve)), "the browser to answer");
     browser.calls = new Map();
+    browser.loaded = new Map();
     browser.id = 0;
     browser.socket.on("message", (data) => {
-      const { id, result, error } = JSON.parse(data);
+      const { id, result, error, method, sessionId } = JSON.parse(data);
+      if (method === "Page.loadEventFired") browser.loaded.get(sessionId)?.();
       const call = browser.calls.get(id);
       if (error) call?.reject(new Error(error.message));
       else call?.resolve(result);
@@ -62,8 +64,12 @@ export class Browser {
 
   /** Opens a page. */
   async open(url) {
-    const { targetId } = await this.call("Target.createTarget", { url });
+    const { targetId } = await this.call("Target.createTarget", { url: "about:blank" });
     const { sessionId } = await this.call("Target.attachToTarget", { targetId, flatten: true });
+    await this.call("Page.enable", {}, sessionId);
+    const loaded = new Promise((resolve) => this.loaded.set(sessionId, resolve));
+    await this.call("Page.navigate", { url }, sessionId);
+    await within(loaded, "the page to load");
     return {
       /** The value of an expression in the page; promises are awaited. */
       evaluate: async (expression) => {
