@@ -1,18 +1,15 @@
 // The examples, as their pages run in a browser, with the bundle of `node build.mjs` and a real broker.
 
 import assert from "node:assert/strict";
-import { appendFileSync, existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { after, before, describe, it } from "node:test";
 import { Browser, hasBrowser } from "./browser.mjs";
-import { CuttableProxy, Tickwire } from "./tickwire.mjs";
+import { CuttableProxy, Tickwire, tellSkipped } from "./tickwire.mjs";
 
 const bundle = new URL("../dist/tickwire.min.js", import.meta.url);
 const missing = hasBrowser() ? false : "the machine has no Chromium";
-if (missing) {
-  const line = `skipped: examples of clients/js: ${missing}`;
-  console.log(line);
-  if (process.env.TICKWIRE_TEST_SKIP_LOG) appendFileSync(process.env.TICKWIRE_TEST_SKIP_LOG, `${line}\n`);
-}
+if (missing) tellSkipped("examples of clients/js", missing);
 
 describe("examples", { skip: missing }, () => {
   let broker;
@@ -94,5 +91,30 @@ describe("examples", { skip: missing }, () => {
     await wall.until("document.querySelectorAll('div').length === 4");
     assert.ok(proxy.refused >= 2);
     await proxy.stop();
+  });
+
+  it("the bundle works in a worker", async () => {
+    const files = {
+      "/": "<!doctype html><title>worker</title>",
+      "/tickwire.min.js": readFileSync(bundle),
+      "/worker.js": `
+        importScripts("tickwire.min.js");
+        const client = tickwire.connect(${JSON.stringify(broker.url)});
+        client.subscribe("ticker.*").on("synced", ({ topics }) => postMessage(topics.join()));`,
+    };
+    const server = createServer(({ url }, response) => {
+      response.setHeader("Content-Type", url.endsWith(".js") ? "text/javascript" : "text/html");
+      response.end(files[url]);
+    });
+    await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const tab = await browser.open(`http://127.0.0.1:${server.address().port}/`);
+    const topics = await tab.evaluate(`new Promise((resolve, reject) => {
+      const worker = new Worker("/worker.js");
+      worker.onmessage = ({ data }) => resolve(data);
+      worker.onerror = ({ message }) => reject(new Error(message));
+    })`);
+    assert.equal(topics, "ticker.*");
+    server.closeAllConnections();
+    server.close();
   });
 });

@@ -1,13 +1,13 @@
 // The package as it is published: packed, installed in a clean folder, and used from there.
 
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { copyFileSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { Tickwire } from "./tickwire.mjs";
+import { Tickwire, tellSkipped } from "./tickwire.mjs";
 
 const here = fileURLToPath(new URL("..", import.meta.url));
 const ws = pathToFileURL(fileURLToPath(import.meta.resolve("ws"))).href;
@@ -89,6 +89,26 @@ describe("the packed package", () => {
     const flags = process.version.startsWith("v20.") ? ["--experimental-websocket"] : [];
     assert.equal(run("node", ...flags, "own.mjs", broker.url).trim(), '{"price":"1.5"}');
   });
+
+  // Other runtimes, where the machine has them: in the PATH, or named by the environment.
+  for (const [name, flags] of [
+    ["bun", []],
+    ["deno", ["run", "--no-prompt", "--allow-net", "--node-modules-dir=manual"]],
+  ]) {
+    const found = process.env[`${name.toUpperCase()}_BIN`] ?? name;
+    const missing = spawnSync(found, ["--version"]).status === 0 ? false : `the machine has no ${name}`;
+    if (missing) tellSkipped(`clients/js in ${name}`, missing);
+    it(`works in ${name}`, { skip: missing }, () => {
+      writeFileSync(
+        join(folder, `${name}.mjs`),
+        `import { connect } from "@tickwire/client";
+         import { msgpack } from "@tickwire/client/msgpack";
+         const { WebSocket } = globalThis;
+         ${program.replace("process.argv[2]", JSON.stringify(broker.url))}`,
+      );
+      assert.equal(run(found, ...flags, `${name}.mjs`).trim(), '{"price":"1.5"}');
+    });
+  }
 
   it("has types that strict TypeScript takes, in both module systems and with a bundler", () => {
     const tsc = join(here, "node_modules", ".bin", "tsc");

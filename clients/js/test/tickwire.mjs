@@ -4,7 +4,7 @@
 
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, connect as dial } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -161,4 +161,11 @@ export function happens(client, type, wanted = () => true) {
     });
   });
   return within(found, `the event ${type}`);
+}
+
+/** Tells that the machine lacks what a test needs: to the reader, and to the project's tests, which count it as skipped. */
+export function tellSkipped(name, why) {
+  const line = `skipped: ${name}: ${why}`;
+  console.log(line);
+  if (process.env.TICKWIRE_TEST_SKIP_LOG) appendFileSync(process.env.TICKWIRE_TEST_SKIP_LOG, `${line}\n`);
 }
