@@ -9,6 +9,11 @@ import { ProtocolError } from "./errors.js";
 import type { ServerMessage } from "./types.js";
 
 type Fields = Record<string, unknown>;
+interface Field {
+  name: string;
+  isOptional: boolean;
+  read: Read;
+}
 /** Returns the value of a field as it is to be kept, or `undefined` if it has another type. */
 type Read = (value: unknown, what: string) => unknown;
 
@@ -44,8 +49,8 @@ const READ: Record<string, Read> = {
   results: (value, what) =>
     Array.isArray(value)
       ? value.map((item, index) => {
-          const read = result(item, `${what}[${index}]`);
-          if (!read) throw new ProtocolError(`${what}[${index}] is no object`);
+          const read = result(item, `${what}.results[${index}]`);
+          if (!read) throw new ProtocolError(`${what}.results[${index}] is no object`);
           return read;
         })
       : undefined,
@@ -76,14 +81,28 @@ function isRecord(value: unknown): value is Fields {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-function fieldsOf(value: Fields, list: string, what: string): Fields {
-  const read: Fields = {};
-  for (const entry of list.split(" ")) {
-    const name = entry.replace("?", "");
-    const field = value[name];
-    if (name !== entry && field == null) continue;
-    read[name] = (READ[name] ?? count)(field, `${what}.${name}`);
-    if (read[name] === undefined) throw new ProtocolError(`${what} has no valid ${name}`);
+/** The fields of each list that was read before: most messages are of one op. */
+const known = new Map<string, Field[]>();
+
+function fieldsIn(list: string): Field[] {
+  let fields = known.get(list);
+  if (!fields) {
+    fields = list.split(" ").map((entry) => {
+      const name = entry.replace("?", "");
+      return { name, isOptional: name !== entry, read: READ[name] ?? count };
+    });
+    known.set(list, fields);
+  }
+  return fields;
+}
+
+function fieldsOf(value: Fields, list: string, what: string, read: Fields = {}): Fields {
+  for (const field of fieldsIn(list)) {
+    const given = value[field.name];
+    if (field.isOptional && given == null) continue;
+    const found = field.read(given, what);
+    if (found === undefined) throw new ProtocolError(`${what} has no valid ${field.name}`);
+    read[field.name] = found;
   }
   return read;
 }
@@ -97,6 +116,7 @@ export function toMessage(value: unknown): ServerMessage | undefined {
   if (!isRecord(value) || typeof value.op !== "string") throw new ProtocolError("a message without op");
   const { op } = value;
   if (!Object.hasOwn(OPS, op)) return undefined;
-  const message = { op, ...fieldsOf(value, OPS[op] as string, op) } as ServerMessage;
-  return message.op === "ack" ? { ...message, results: message.results ?? [] } : message;
+  const message = fieldsOf(value, OPS[op] as string, op, { op }) as unknown as ServerMessage;
+  if (message.op === "ack") message.results ??= [];
+  return message;
 }

@@ -413,14 +413,16 @@ export class Session {
 
   /** Reports a message to the program, if it is one for it. */
   private tell(message: ServerMessage): void {
-    const { op, ...rest } = message;
+    if (message.op === "update" || message.op === "snapshot") {
+      // Nearly all messages are of these: no copy is made of them.
+      const { topic, seq, ts, data } = message;
+      const snapshot = message.op === "snapshot";
+      const epoch = message.op === "snapshot" ? message.epoch : this.checker.epoch(topic);
+      this.events.push({ type: "message", topic, epoch, seq, ts, data, snapshot });
+      return;
+    }
+    const { op: _, ...rest } = message;
     switch (message.op) {
-      case "update":
-      case "snapshot": {
-        const epoch = message.op === "snapshot" ? message.epoch : this.checker.epoch(message.topic);
-        this.events.push({ ...(rest as typeof message), type: "message", epoch, snapshot: op === "snapshot" });
-        break;
-      }
       case "gap":
         if (planted("gap_swallowed")) break;
         this.events.push({ ...(rest as typeof message), type: "gap" });
