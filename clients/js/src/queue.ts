@@ -55,14 +55,19 @@ export class EventQueue<T> {
     }
     const slot = this.slots[this.head];
     if (!slot) return undefined;
+    this.advance();
+    if (slot.isConflated && slot.event.type === "message") this.newest.delete(slot.event.topic);
+    else this.counted -= 1;
+    return slot.event;
+  }
+
+  /** Leaves the first slot behind. */
+  private advance(): void {
     this.head += 1;
     if (this.head > 1_024 && this.head * 2 > this.slots.length) {
       this.slots = this.slots.slice(this.head);
       this.head = 0;
     }
-    if (slot.isConflated && slot.event.type === "message") this.newest.delete(slot.event.topic);
-    else this.counted -= 1;
-    return slot.event;
   }
 
   /** Drops the oldest message, or gap, that counts; if only other events wait, the oldest of these. */
@@ -71,7 +76,10 @@ export class EventQueue<T> {
     const isOfTopic = ({ event }: Slot<T>): boolean => event.type === "message" || event.type === "gap";
     let at = this.find((slot) => counts(slot) && isOfTopic(slot));
     if (at < 0) at = this.find(counts);
-    const [slot] = this.slots.splice(at, 1);
+    const slot = this.slots[at];
+    // Nearly always it is the first.
+    if (at === this.head) this.advance();
+    else this.slots.splice(at, 1);
     this.counted -= 1;
     const event = slot?.event;
     if (event?.type === "message") this.note(event.topic, event.epoch ?? "", event.seq, event.seq);
