@@ -8,7 +8,7 @@ const { parseJson } = await built("codec");
 const { decode, encode } = await built("msgpack");
 
 /** The longest that a test waits for anything. */
-export const DEADLINE_MS = 10_000;
+export const DEADLINE_MS = 30_000;
 
 /** Waits for `promise`, no longer than the deadline. */
 export async function within(promise, what) {

@@ -13,7 +13,7 @@ import { load } from "./play.mjs";
 import { CuttableProxy, happens, keyHash, readUntil, Tickwire } from "./tickwire.mjs";
 
 const { connect, msgpack, BrokenPromiseError } = await load();
-const FAST = { WebSocket, firstWaitMs: 5, maxWaitMs: 50 };
+const FAST = { WebSocket, firstWaitMs: 5, maxWaitMs: 50, connectTimeoutMs: 60_000, requestTimeoutMs: 600_000 };
 const isUpdate = (event) => event.type === "message" && !event.snapshot;
 
 describe("with a broker without a market", () => {

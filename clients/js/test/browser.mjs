@@ -84,7 +84,7 @@ export class Browser {
           const check = () => { if (document.body && (${condition})) { observer.disconnect(); resolve(true); } };
           const observer = new MutationObserver(check);
           observer.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
-          setTimeout(() => reject(new Error(document.body?.innerText)), 9000);
+          setTimeout(() => reject(new Error(document.body?.innerText)), 25_000);
           check();
         })`);
       },

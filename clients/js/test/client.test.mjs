@@ -14,7 +14,15 @@ describe("the client", () => {
   let client;
   let peer;
   const open = async (options) => {
-    client = connect(broker.url, { WebSocket, sse: false, firstWaitMs: 1, maxWaitMs: 1, clockMs: 0, ...options });
+    client = connect(broker.url, {
+      WebSocket,
+      sse: false,
+      firstWaitMs: 1,
+      maxWaitMs: 1,
+      clockMs: 0,
+      requestTimeoutMs: 600_000,
+      ...options,
+    });
     await accept();
   };
   const accept = async () => {

@@ -133,6 +133,9 @@ class Play {
         firstWaitMs: 1,
         maxWaitMs: 1,
         clockMs: 0,
+        // No time of the client's own is a condition, however slow the machine is.
+        connectTimeoutMs: 600_000,
+        requestTimeoutMs: 600_000,
       },
     );
     this.client.on("event", (event) => {
