@@ -90,9 +90,11 @@ def matches(expected: Any, got: Any) -> bool:
     return bool(expected == got)
 
 
-def canonical(event: ev.Event) -> dict[str, Any]:
-    """The event by the names of the cases."""
+def canonical(event: ev.Event) -> dict[str, Any] | None:
+    """The event by the names of the cases; `None` for one that the cases do not name."""
     match event:
+        case ev.Subscribed():
+            return None
         case ev.Connected(reconnects=reconnects):
             return {"event": "connected", "reconnects": reconnects}
         case ev.Recovered(topic=topic, resumed=resumed, not_resumed=not_resumed):
@@ -232,8 +234,10 @@ class _Events:
     came: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self, event: ev.Event) -> None:
-        self.waiting.append(canonical(event))
-        self.came.set()
+        named = canonical(event)
+        if named is not None:
+            self.waiting.append(named)
+            self.came.set()
 
     async def take(self) -> dict[str, Any]:
         while not self.waiting:
@@ -245,8 +249,9 @@ class _Events:
 class Player:
     """Plays one case in one codec."""
 
-    def __init__(self, case: dict[str, Any], codec: CodecName) -> None:
+    def __init__(self, case: dict[str, Any], codec: CodecName, deadline_s: float = DEADLINE_S) -> None:
         self._case = case
+        self._deadline_s = deadline_s
         self._settings: dict[str, Any] = case.get("client", {})
         self._broker = Broker(codec, serves_http="sse" in case.get("needs", ()))
         self._codec: CodecName = codec
@@ -285,13 +290,13 @@ class Player:
         try:
             for number, step in enumerate(self._case["steps"]):
                 try:
-                    await asyncio.wait_for(self._step(step), DEADLINE_S)
+                    await asyncio.wait_for(self._step(step), self._deadline_s)
                 except asyncio.TimeoutError:
                     left = list(self._events.waiting)
                     raise Mismatch(f"step {number} waits: {_short(step)}; events that wait: {left}") from None
                 except Mismatch as mismatch:
                     raise Mismatch(f"step {number}: {mismatch}; the step is {_short(step)}") from None
-            await asyncio.wait_for(self._finish(), DEADLINE_S)
+            await asyncio.wait_for(self._finish(), self._deadline_s)
         finally:
             await self._client.close()
             await self._connecting

@@ -85,7 +85,7 @@ class Batch(Sequence[TopicEvent]):
             import polars as pl
         except ImportError:
             raise ConfigError("to_polars needs the extra: pip install 'tickwire[polars]'") from None
-        return cast("polars.DataFrame", pl.from_arrow(self.to_arrow(numbers, decimals)))
+        return pl.DataFrame(self.to_arrow(numbers, decimals))
 
     def to_pandas(self, numbers: Numbers = "decimal", decimals: Iterable[str] = ()) -> pandas.DataFrame:
         """The same as a pandas frame. Needs the extra ``tickwire[pandas]``."""

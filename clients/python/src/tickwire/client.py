@@ -11,6 +11,7 @@ import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Literal, TypeAlias, cast
 
@@ -18,7 +19,7 @@ from .book import Book
 from .clocks import Clocks, Moment
 from .codec import Codec, CodecName, Numbers, codec_of
 from .core import Answer, Answered, Core, Report, SyncedFor
-from .errors import BadAnswer, Closed, ConfigError, ConnectError, NoAnswer, RequestError
+from .errors import BadAnswer, Closed, ConfigError, ConnectError, Disconnected, NoAnswer, RequestError
 from .events import ClientStopped, Connected, Event, Loss, LostSubscription, Recovered, Synced, TopicEvent, Violation
 from .link import Link, LinkEnded, WebSocketLink, endpoint, headers_of
 from .livebook import LiveBook
@@ -38,6 +39,8 @@ Transport: TypeAlias = Literal["auto", "websocket", "sse"]
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 TOPICLESS = (Synced, Recovered, LostSubscription, Violation)
 """Events that are about a request or a pattern, or about nothing that is subscribed."""
+SUSPICIONS_MAX = 3
+"""Handshakes in a row that break off, after which server-sent events are tried."""
 YIELD_EVERY = 64
 """Most messages that are taken before other tasks have a turn."""
 
@@ -162,7 +165,8 @@ class Client:
         self._machine = Machine(settings, codec, numbers, random.random, self._core)
         self._token_function = token_function
         self._transport: Transport = transport
-        self._prefers_sse = transport == "sse"
+        self._suspicions = 0
+        """How many WebSocket handshakes have broken off in a row without a connection in between."""
         self._request_timeout_s = request_timeout_s
         self._message_bytes_max = message_bytes_max
         self._headers = headers
@@ -406,18 +410,23 @@ class Client:
             raise
         subscription._check()
 
-    async def _unsubscribe(self, subscription: Subscription) -> list[Result]:
+    async def _unsubscribe(self, subscription: Subscription) -> None:
         if subscription not in self._active:
-            return []
+            return
         self._active.remove(subscription)
         self._routes.clear()
         self._unblocked.set()
         self._names.subtract(subscription._granted)
         gone = [name for name in subscription.names if name in subscription._granted and self._names[name] <= 0]
         self._names = +self._names
-        if not gone or self._machine.is_stopped or subscription.wanted.mode == "snapshot":
-            return []
-        return cast("list[Result]", await self._ask(lambda: self._core.unsubscribe(gone)))
+        if not gone or subscription.wanted.mode == "snapshot":
+            return
+        if not self._machine.is_open:
+            self._core.drop(gone)
+            return
+        # Without a connection the broker has no subscription, and it is not restored.
+        with suppress(Disconnected, Closed):
+            await self._ask(lambda: self._core.unsubscribe(gone))
 
     async def unsubscribe(self, *topics: str) -> list[Result]:
         """Ends subscriptions by name, whatever `Subscription` they belong to. There is one result for each name."""
@@ -488,6 +497,8 @@ class Client:
     def _report(self, event: Event) -> None:
         if self._first is not None and not self._first.done() and isinstance(event, Connected):
             self._first.set_result(None)
+        if isinstance(event, Connected):
+            self._suspicions = 0
         self._tell(event)
         topic = getattr(event, "topic", None)
         if topic is None or isinstance(event, TOPICLESS):
@@ -515,6 +526,7 @@ class Client:
         self._outbox.clear()
         self._outbox_filled.set()
         if self._dialling is not None:
+            self._suspicions += 1
             self._dialling.cancel()
             self._dialling = None
         if link is not None:
@@ -597,25 +609,28 @@ class Client:
             headers = headers_of(self._headers, token)
         except ConfigError as error:
             raise ConnectError(dial.url, str(error), retryable=False) from error
-        if self._prefers_sse:
+        if self._transport == "sse":
+            return await self._sse_link(dial, headers)
+        if self._transport == "auto" and self._suspicions >= SUSPICIONS_MAX:
+            self._suspicions = 0  # next time WebSocket is tried first again
             try:
                 return await self._sse_link(dial, headers)
-            except ConnectError:
-                self._prefers_sse = self._transport == "sse"  # next time WebSocket is tried again
-                raise
+            except ConnectError as error:
+                log.debug("server-sent events do not get through either: %s", error)
         try:
             return await WebSocketLink.dial(
                 dial.url, self._codec.subprotocol, headers, self._message_bytes_max, self._ssl
             )
         except ConnectError as error:
-            if not error.blocked or self._transport != "auto":
+            if error.blocked == "perhaps":
+                self._suspicions += 1
+            if error.blocked != "yes" or self._transport != "auto":
                 raise
             try:
                 link = await self._sse_link(dial, headers)
             except ConnectError:
                 raise error from None
             log.warning("WebSocket is blocked (%s): the client goes on with server-sent events", error)
-            self._prefers_sse = True
             return link
 
     async def _sse_link(self, dial: Dial, headers: Mapping[str, str]) -> Link:

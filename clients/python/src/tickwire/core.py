@@ -29,6 +29,7 @@ from .events import (
     Recovered,
     Snapshot,
     Stale,
+    Subscribed,
     Synced,
     Unresumed,
     Update,
@@ -316,6 +317,10 @@ class Core:
         ticket, names = self._next_id(), list(topics)
         return self._queue(wire.Unsubscribe(ticket, names), _Unsubscribing(ticket, names))
 
+    def drop(self, topics: Iterable[str]) -> None:
+        """Ends the wish to restore `topics`, while there is no connection."""
+        self._forget(topics)
+
     def publish(self, topic: str, data: Any, key: str | None = None, ts: int | None = None) -> int:
         """Publishes. The answer is the `Result` with the message's position."""
         ticket = self._next_id()
@@ -465,6 +470,8 @@ class Core:
                 granted = [result for result in results if result.error is None]
                 for result in granted:
                     self._ledger.add(result.topic, wanted)
+                if refusal is None:
+                    self._report(Subscribed(tuple(results)))
                 self._answer(purpose, results if refusal is None else Refused(refusal))
                 self._await_synced(request, [result.topic for result in granted], ticket, refusal)
             case _Unsubscribing(topics=topics):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from .wire import Refusal
 
 
@@ -24,7 +26,7 @@ class ConnectError(TickwireError):
         retryable: bool = True,
         status: int | None = None,
         retry_after_s: float | None = None,
-        blocked: bool = False,
+        blocked: Literal["yes", "perhaps", "no"] = "no",
     ) -> None:
         super().__init__(f"{url}: {reason}")
         self.url = url
@@ -38,7 +40,8 @@ class ConnectError(TickwireError):
         self.retry_after_s = retry_after_s
         """The broker's `Retry-After` in seconds."""
         self.blocked = blocked
-        """Whether something on the way seems to let no WebSocket through."""
+        """Whether something on the way lets no WebSocket through: an answer that is not the broker's says so, and a
+        handshake that breaks off may be a sign of it."""
 
 
 class RequestError(TickwireError):

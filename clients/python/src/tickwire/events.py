@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from .errors import ConnectError
 from .promise import BrokenPromise
-from .wire import Limits, Position, Refusal
+from .wire import Limits, Position, Refusal, Result
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -155,6 +155,14 @@ class Recovered:
 
 
 @dataclass(frozen=True, slots=True)
+class Subscribed:
+    """The broker has answered a subscription that the program asked for."""
+
+    results: tuple[Result, ...]
+    """One result for each name, in the order of the request."""
+
+
+@dataclass(frozen=True, slots=True)
 class LostSubscription:
     """After a reconnect the broker refused the subscription for good. It has ended."""
 
@@ -273,5 +281,5 @@ TopicEvent: TypeAlias = (
 """What a subscription is told. Where a subscription is iterated, a `Violation` and a `LostSubscription` are raised as
 the exceptions that they hold."""
 
-Event: TypeAlias = TopicEvent | BrokerError | Connected | Draining | ConnectionLost | ConnectFailed | ClientStopped
+Event: TypeAlias = TopicEvent | BrokerError | Subscribed | Connected | Draining | ConnectionLost | ConnectFailed | ClientStopped
 """Everything that a client reports."""

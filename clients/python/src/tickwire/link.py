@@ -101,7 +101,7 @@ def refused(url: str, status: int, retry_after: str | None, body: bytes | bytear
         status=status,
         retry_after_s=float(after) if after.isascii() and after.isdigit() else None,
         # A refusal without the broker's own words is that of something on the way.
-        blocked=not is_brokers and status not in (401, 408, 429, 503),
+        blocked="no" if is_brokers or status in (401, 408, 429, 503) else "yes",
     )
 
 
@@ -160,9 +160,9 @@ class WebSocketLink:
         except InvalidMessage as error:
             dropped = isinstance(error.__cause__, EOFError)
             reason = "it ended the connection during the handshake" if dropped else f"its answer is no HTTP: {error}"
-            raise ConnectError(url, reason, retryable=dropped, blocked=True) from error
+            raise ConnectError(url, reason, retryable=dropped, blocked="perhaps" if dropped else "yes") from error
         except InvalidHandshake as error:
-            raise ConnectError(url, f"no WebSocket handshake: {error}", retryable=False, blocked=True) from error
+            raise ConnectError(url, f"no WebSocket handshake: {error}", retryable=False, blocked="yes") from error
         except tls.SSLError as error:
             raise ConnectError(url, f"no TLS: {error}") from error
         except (OSError, EOFError, WebSocketException) as error:

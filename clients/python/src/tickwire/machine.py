@@ -253,7 +253,7 @@ class Machine:
             case _State.DIALLING | _State.WELCOMING if self._due is not None and at >= self._due:
                 self._actions.append(HangUp(1001))
                 after = self._settings.connect_timeout_s
-                error = ConnectError(self._url, f"it did not welcome within {after:g} s", blocked=True)
+                error = ConnectError(self._url, f"it did not welcome within {after:g} s", blocked="perhaps")
                 self._connect_failed(error, True, at)
             case _State.OPEN:
                 self._tick_open(at)
@@ -350,9 +350,7 @@ class Machine:
         if hang_up is not None:
             self._actions.append(HangUp(hang_up))
         if self._state is _State.WELCOMING:
-            error = ConnectError(
-                self._url, f"the connection ended before its welcome: {loss}", blocked=loss.cause != "closed"
-            )
+            error = ConnectError(self._url, f"the connection ended before its welcome: {loss}")
             self._connect_failed(error, self._outage.allows_another(loss), now)
             return
         self.core.disconnected()

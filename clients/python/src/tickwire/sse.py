@@ -82,7 +82,7 @@ class SseLink:
         except (OSError, http.HttpError) as error:
             raise ConnectError(url, f"no HTTP: {error}") from error
         answer = refused(url, status, fields.get("Retry-After"), body)
-        if status != 200 and (status != 403 or answer.blocked):
+        if status != 200 and (status != 403 or answer.blocked == "yes"):
             raise answer
         # Each stream has a welcome of its own. This one stands for all of them; its heartbeats are theirs.
         limits = {"subscriptions": 1024, "message_bytes": 65_536, "ops_per_s": 0}
@@ -108,6 +108,9 @@ class SseLink:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        while not self._incoming.empty():
+            self._incoming.get_nowait()
+        self._incoming.put_nowait(LinkEnded(Loss("left")))
 
     async def _put(self, message: Mapping[str, Any]) -> None:
         await self._incoming.put(json.dumps(message))
