@@ -1,4 +1,4 @@
-"""The real broker as a process, for tests. `TICKWIRE_BIN` names the program; by default it is `target/release/tickwire`."""
+"""The real broker as a process. `TICKWIRE_BIN` names the program; by default it is `target/release/tickwire`."""
 
 from __future__ import annotations
 
@@ -55,9 +55,7 @@ class Broker:
 
 
 @contextmanager
-def broker(
-    *arguments: str, settings: Mapping[str, str] | None = None, listen: str = "127.0.0.1:0"
-) -> Iterator[Broker]:
+def broker(*arguments: str, settings: Mapping[str, str] | None = None, listen: str = "127.0.0.1:0") -> Iterator[Broker]:
     """Starts a broker at a port of the system's choice, and ends it."""
     if not PROGRAM.exists():
         why = f"there is no broker at {PROGRAM}: build it, or name one in TICKWIRE_BIN"

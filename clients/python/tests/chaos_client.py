@@ -14,6 +14,8 @@ from typing import Any
 
 import tickwire
 from tickwire import events as ev
+from tickwire.codec import CodecName
+from tickwire.wire import Mode
 
 BACKOFF = tickwire.Backoff(first_s=0.02, max_s=2.0)
 REQUEST_TIMEOUT_S = 600.0
@@ -100,7 +102,7 @@ def _retry(wait_s: float | None) -> str:
     return "never" if wait_s is None else "backoff"
 
 
-async def run(url: str, codec: tickwire.client.CodecName, mode: tickwire.wire.Mode, names: list[str]) -> None:
+async def run(url: str, codec: CodecName, mode: Mode, names: list[str]) -> None:
     """Reads until standard input ends."""
     reader = Reader()
     connecting = tickwire.connect(
@@ -123,7 +125,7 @@ async def run(url: str, codec: tickwire.client.CodecName, mode: tickwire.wire.Mo
     reader.flush()
 
 
-async def _read(connecting: tickwire.Connecting, reader: Reader, mode: tickwire.wire.Mode, names: list[str]) -> None:
+async def _read(connecting: tickwire.Connecting, reader: Reader, mode: Mode, names: list[str]) -> None:
     client = await connecting
     while True:
         # What is read is what the listener is told: the subscription's own events are not looked at.

@@ -1,6 +1,6 @@
 """Plays the cases of `clients/conformance/cases.json` with the real client and a broker on loopback.
 
-The broker is a WebSocket server that says what the case says. The format is described in `clients/conformance/README.md`.
+The broker is a WebSocket server that says what the case says. `clients/conformance/README.md` describes the format.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import struct
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from http import HTTPStatus
@@ -307,10 +308,8 @@ class Player:
 
     @staticmethod
     async def _connect(connecting: tickwire.Connecting) -> None:
-        try:
+        with suppress(tickwire.ConnectError):  # it was reported as an event
             await connecting
-        except tickwire.ConnectError:
-            pass  # it was reported as an event
 
     async def _finish(self) -> None:
         if self._client.is_connected and self._connection is not None:
@@ -450,10 +449,7 @@ class Player:
         except ConnectionClosed:
             raise Mismatch("the client ended the connection") from None
         message: dict[str, Any]
-        if isinstance(frame, str):
-            message = json.loads(frame)
-        else:
-            message = msgspec.msgpack.decode(frame)
+        message = json.loads(frame) if isinstance(frame, str) else msgspec.msgpack.decode(frame)
         if isinstance(frame, str) is not (self._codec == "json"):
             raise Mismatch(f"a message in the wrong codec: {frame!r}")
         if message["op"] == "subscribe":

@@ -1,26 +1,25 @@
-"""What a run of the conformance cases writes to `TICKWIRE_CONFORMANCE_REPORT`, and the fault that `TICKWIRE_PLANTED` plants."""
+"""The report of a conformance run (`TICKWIRE_CONFORMANCE_REPORT`), and the fault of `TICKWIRE_PLANTED`."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
 from conformance import ABILITIES, load
 from faults import FAULTS
 
 
 @pytest.fixture(autouse=True)
-def planted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def planted(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fault that the environment names."""
     name = os.environ.get("TICKWIRE_PLANTED")
     if name:
         FAULTS[name](monkeypatch)
-    yield
 
 
 class Report:

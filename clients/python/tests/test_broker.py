@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from broker import Broker, broker
-from proxy import proxy
 
 import tickwire
+from broker import Broker, broker
+from proxy import proxy
 from tickwire import (
     Backoff,
     BrokenPromise,
@@ -218,10 +218,8 @@ async def test_the_function_that_gives_tokens_is_asked_again(tmp_path: Path) -> 
     config = tmp_path / "tickwire.toml"
 
     def allow(*tokens: str) -> None:
-        keys = [
-            f'[[auth.keys]]\nname = "{token}"\nsha256 = "{hashlib.sha256(token.encode()).hexdigest()}"\nsubscribe = [">"]'
-            for token in tokens
-        ]
+        hashes = [hashlib.sha256(token.encode()).hexdigest() for token in tokens]
+        keys = [f'[[auth.keys]]\nname = "{made[:8]}"\nsha256 = "{made}"\nsubscribe = [">"]' for made in hashes]
         config.write_text("\n".join(["[auth]", "required = true", *keys]), "utf-8")
 
     tokens = ["first-0123456789abcdef", "second-0123456789abcdef"]
@@ -287,13 +285,16 @@ async def test_a_slow_program_is_told_what_was_dropped(quiet: Broker) -> None:
 
 
 async def test_a_program_that_waits_misses_nothing(quiet: Broker) -> None:
-    async with connect(quiet.url) as publisher, connect(quiet.url) as client:
-        async with client.subscribe("chat.patient", queue_max=4, overflow="wait") as events:
-            for number in range(1, 201):
-                await publisher.publish("chat.patient", number)
-            got = await until(events, lambda event: isinstance(event, Update) and event.seq == 200)
-            assert [event.data for event in got if isinstance(event, Update)] == list(range(1, 201))
-            assert events.dropped == 0
+    async with (
+        connect(quiet.url) as publisher,
+        connect(quiet.url) as client,
+        client.subscribe("chat.patient", queue_max=4, overflow="wait") as events,
+    ):
+        for number in range(1, 201):
+            await publisher.publish("chat.patient", number)
+        got = await until(events, lambda event: isinstance(event, Update) and event.seq == 200)
+        assert [event.data for event in got if isinstance(event, Update)] == list(range(1, 201))
+        assert events.dropped == 0
 
 
 async def test_a_slow_program_gets_the_newest_value(quiet: Broker) -> None:
@@ -357,9 +358,10 @@ async def test_a_program_resumes_where_it_was_killed(quiet: Broker, tmp_path: Pa
 
 async def test_clocks_are_read(quiet: Broker) -> None:
     async with connect(quiet.url) as client:
-        assert client.clock_offset_us is None
+        before = client.clock_offset_us
         clocks = await client.clock(3)
         assert clocks.round_trip_us >= 0
+        assert before is None
         assert client.clock_offset_us is not None
         answer = await client.publish("chat.clock", 1)
         assert answer.seq is not None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, get_args
 
 import pytest
-from conformance import ABILITIES, Player, load
 
+from conformance import ABILITIES, Player, load
 from tickwire.codec import CodecName
 
 CASES = load()

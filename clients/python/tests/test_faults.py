@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from conformance import Mismatch, Player, load
 from faults import FAULTS
 

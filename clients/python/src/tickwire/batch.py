@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, cast, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from .codec import Numbers, plain
 from .errors import ConfigError
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import pyarrow
 
 DECIMAL_FIELDS = frozenset(
-    "last bid bid_size ask ask_size open high low close volume vwap change_pct price size".split()
-)
+    {"last", "bid", "bid_size", "ask", "ask_size", "open", "high", "low", "close", "volume", "vwap", "change_pct"}
+).union({"price", "size"})
 """The fields of the market data that are decimal strings on the wire."""
 TIME_FIELDS = frozenset({"time", "start"})
 """The fields of the market data that are times in microseconds."""
@@ -93,7 +93,7 @@ class Batch(Sequence[TopicEvent]):
             import pandas  # noqa: F401
         except ImportError:
             raise ConfigError("to_pandas needs the extra: pip install 'tickwire[pandas]'") from None
-        return cast("pandas.DataFrame", self.to_arrow(numbers, decimals).to_pandas())
+        return self.to_arrow(numbers, decimals).to_pandas()
 
 
 def _row(event: TopicEvent) -> dict[str, Any] | None:

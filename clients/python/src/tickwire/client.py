@@ -32,7 +32,7 @@ from .wire import Mode, Position, Result, Wanted
 
 log = logging.getLogger("tickwire")
 
-TokenSource: TypeAlias = str | Callable[[], str | None | Awaitable[str | None]]
+TokenSource: TypeAlias = str | Callable[[], str | Awaitable[str | None] | None]
 """A token, or a function that gives the token of each handshake. The function may be asynchronous."""
 Transport: TypeAlias = Literal["auto", "websocket", "sse"]
 
@@ -153,7 +153,7 @@ class Client:
         codec: Codec,
         numbers: Numbers,
         *,
-        token_function: Callable[[], str | None | Awaitable[str | None]] | None,
+        token_function: Callable[[], str | Awaitable[str | None] | None] | None,
         transport: Transport,
         request_timeout_s: float,
         message_bytes_max: int,

@@ -110,8 +110,8 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """A topic's source fell silent. With a reason (`partial`, `hole`, `crossed`) it is about a book whose messages still
-    come, but which cannot be relied on."""
+    """A topic's source fell silent. With a reason (`partial`, `hole`, `crossed`) it is about a book: its messages still
+    come, but it cannot be relied on."""
 
     topic: str
     reason: str | None = None
@@ -281,5 +281,7 @@ TopicEvent: TypeAlias = (
 """What a subscription is told. Where a subscription is iterated, a `Violation` and a `LostSubscription` are raised as
 the exceptions that they hold."""
 
-Event: TypeAlias = TopicEvent | BrokerError | Subscribed | Connected | Draining | ConnectionLost | ConnectFailed | ClientStopped
+Event: TypeAlias = (
+    TopicEvent | BrokerError | Subscribed | Connected | Draining | ConnectionLost | ConnectFailed | ClientStopped
+)
 """Everything that a client reports."""

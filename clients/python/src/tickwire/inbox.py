@@ -73,7 +73,7 @@ class Inbox:
                     waiting.event = event
                     self.superseded += 1
                     return
-            cell = _Cell(event, self._broker_gaps[topic] if topic in self._broker_gaps else 0)
+            cell = _Cell(event, self._broker_gaps.get(topic, 0))
             if conflated:
                 self._newest[topic] = cell
             else:

@@ -120,7 +120,7 @@ class Settings:
     connect_timeout_s: float = 5.0
     quiet_margin_s: float = 5.0
     """How long a broker may be silent beyond two heartbeats before it counts as dead."""
-    backoff: Backoff = Backoff()
+    backoff: Backoff = field(default_factory=Backoff)
     keep_trying: bool = False
     """Whether the first connection is tried again until it succeeds."""
 

@@ -60,7 +60,7 @@ class _Runner:
 
 
 def connect(*urls: str, **options: Any) -> Client:
-    """Connects to a broker. The parameters are those of `tickwire.connect`. Close the client, or use it with ``with``."""
+    """Connects to a broker. The parameters are those of `tickwire.connect`. Close the client, or use ``with``."""
     runner = _Runner()
     try:
 
