@@ -65,9 +65,10 @@ def broker(*arguments: str, settings: Mapping[str, str] | None = None, listen: s
                 skipped.write(f"skipped: clients/python: {why}\n")
         pytest.skip(why)
     command = [str(PROGRAM), "serve", "--listen", listen, "--ops", "127.0.0.1:0", "--log-format", "json", *arguments]
-    process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env={**os.environ, **(settings or {})}
-    )
+    # The broker knows no variables but its own: those of the tests are not for it.
+    own = {name: value for name, value in os.environ.items() if not name.startswith("TICKWIRE_")}
+    environment = {**own, **(settings or {})}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment)
     lines: Queue[str] = Queue()
     assert process.stderr is not None
     reader = threading.Thread(target=_read, args=(process.stderr, lines), daemon=True)
@@ -94,6 +95,8 @@ def _addresses(lines: Queue[str]) -> tuple[str, str]:
             line = lines.get(timeout=max(due - time.monotonic(), 0.01))
         except Empty:
             raise AssertionError("the broker did not say in time where it listens") from None
+        if not line.startswith("{"):
+            raise AssertionError(f"the broker says: {line.strip()}")
         fields = json.loads(line)
         if "url" in fields:
             return urlsplit(fields["url"]).netloc, urlsplit(fields["metrics"]).netloc

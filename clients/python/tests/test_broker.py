@@ -356,6 +356,16 @@ async def test_a_program_resumes_where_it_was_killed(quiet: Broker, tmp_path: Pa
             assert [event.data for event in got if isinstance(event, Update)] == [4, 5, 6]
 
 
+@pytest.mark.parametrize("name", ["room.quiet.*", "room.quiet.a"])
+async def test_a_topic_that_says_nothing_keeps_its_position_over_restarts(quiet: Broker, name: str) -> None:
+    async with connect(quiet.url) as client:
+        at = await client.publish("room.quiet.a", 1)
+        since = Positions({"room.quiet.a": Position(at.epoch or "", at.seq or 0)})
+        events = await client.subscribe(name, mode="every", since=since)
+        await events.synced()
+        assert events.positions == since
+
+
 async def test_clocks_are_read(quiet: Broker) -> None:
     async with connect(quiet.url) as client:
         before = client.clock_offset_us

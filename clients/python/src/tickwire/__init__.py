@@ -19,8 +19,9 @@ from . import sync
 from ._version import __version__
 from .batch import Batch
 from .book import Book, BookError, Level, Top
-from .client import Client, Connecting, connect
+from .client import Client
 from .clocks import Clocks
+from .connecting import Connecting, connect
 from .errors import (
     BadAnswer,
     Closed,
@@ -65,7 +66,7 @@ from .market import Bbo, Candle, Ticker, Trade
 from .pace import Backoff
 from .positions import Positions
 from .promise import BrokenPromise
-from .record import read_recording, record
+from .recording import read_recording, record
 from .subscription import Subscription
 from .wire import Limits, Position, Refusal, Result
 

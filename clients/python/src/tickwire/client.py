@@ -3,145 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import random
-import ssl as tls
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, cast
 
 from .book import Book
 from .clocks import Clocks, Moment
-from .codec import Codec, CodecName, Numbers, codec_of
-from .core import Answer, Answered, Core, Report, SyncedFor
+from .codec import Codec, Numbers
+from .core import Answered, Core, Report, SyncedFor
+from .dialler import Dialler
 from .errors import BadAnswer, Closed, ConfigError, ConnectError, Disconnected, NoAnswer, RequestError
 from .events import ClientStopped, Connected, Event, Loss, LostSubscription, Recovered, Synced, TopicEvent, Violation
-from .link import Link, LinkEnded, WebSocketLink, endpoint, headers_of
+from .link import Link, LinkEnded
 from .livebook import LiveBook
 from .machine import Action, Dial, HangUp, Machine, Send, Settings, Stopped
-from .pace import Backoff
-from .sse import SseLink
+from .requests import Answer
 from .subscription import Overflow, Subscription
 from .topics import Pattern, TopicError
 from .wire import Mode, Position, Result, Wanted
 
 log = logging.getLogger("tickwire")
 
-TokenSource: TypeAlias = str | Callable[[], str | Awaitable[str | None] | None]
-"""A token, or a function that gives the token of each handshake. The function may be asynchronous."""
-Transport: TypeAlias = Literal["auto", "websocket", "sse"]
-
-MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 TOPICLESS = (Synced, Recovered, LostSubscription, Violation)
 """Events that are about a request or a pattern, or about nothing that is subscribed."""
-SUSPICIONS_MAX = 3
-"""Handshakes in a row that break off, after which server-sent events are tried."""
 YIELD_EVERY = 64
 """Most messages that are taken before other tasks have a turn."""
 
 
 def _now() -> Moment:
     return Moment(time.time_ns() // 1_000, time.monotonic())
-
-
-def connect(
-    *urls: str,
-    token: TokenSource | None = None,
-    codec: CodecName = "json",
-    numbers: Numbers = "decimal",
-    books: str | Iterable[str] = (),
-    transport: Transport = "auto",
-    keep_trying: bool = False,
-    backoff: Backoff | None = None,
-    connect_timeout_s: float = 5.0,
-    request_timeout_s: float = 10.0,
-    quiet_margin_s: float = 5.0,
-    message_bytes_max: int = MESSAGE_BYTES_MAX,
-    headers: Mapping[str, str] | None = None,
-    ssl: tls.SSLContext | None = None,
-    on_event: Callable[[Event], None] | None = None,
-) -> Connecting:
-    """Connects to a broker: ``async with connect("ws://127.0.0.1:7400") as client:``, or ``await connect(…)``.
-
-    From the first welcome on the client reconnects by itself.
-
-    :param urls: ``ws://HOST:PORT`` or ``wss://…``. Of several the client tries one after the other.
-    :param token: shown at each handshake: a text, or a function that is asked each time.
-    :param codec: ``"json"``, or ``"msgpack"`` with the extra ``tickwire[msgpack]``.
-    :param numbers: what numbers in data become that are not integers: ``"decimal"`` or ``"float"``.
-    :param books: a pattern, or several: the books of these topics are rebuilt and each checksum is verified.
-    :param transport: ``"auto"`` falls back to server-sent events where WebSocket is blocked.
-    :param keep_trying: whether the first connection is tried again until it succeeds.
-    :param backoff: bounds of the waits between attempts to connect.
-    :param connect_timeout_s: the longest time that connecting may take, up to the welcome.
-    :param request_timeout_s: the longest time that a request may take, with the wait for a connection.
-    :param quiet_margin_s: how long a broker may be silent beyond two heartbeats before it counts as dead.
-    :param message_bytes_max: the longest message that the client takes.
-    :param headers: further headers of each handshake.
-    :param ssl: the TLS settings for ``wss://``. By default the system's authorities are trusted.
-    :param on_event: called with each event, in order, while it happens. It must not block.
-
-    Raises `ConfigError` when a parameter is wrong, and `ConnectError` when the first connection fails.
-    """
-    if not urls:
-        raise ConfigError("connect needs the URL of a broker")
-    if transport not in ("auto", "websocket", "sse"):
-        raise ConfigError(f"transport={transport!r}: it must be 'auto', 'websocket' or 'sse'")
-    static = token if isinstance(token, str) else None
-    headers_of(headers or {}, static)
-    settings = Settings(
-        urls=tuple(endpoint(url) for url in urls),
-        token=static,
-        asks_token=callable(token),
-        connect_timeout_s=connect_timeout_s,
-        quiet_margin_s=quiet_margin_s,
-        backoff=backoff or Backoff(),
-        keep_trying=keep_trying,
-    )
-    made = codec_of(codec, numbers)
-    client = Client(
-        settings,
-        made,
-        numbers,
-        token_function=None if isinstance(token, str) else token,
-        transport=transport,
-        request_timeout_s=request_timeout_s,
-        message_bytes_max=message_bytes_max,
-        headers=dict(headers or {}),
-        ssl=ssl,
-    )
-    for pattern in (books,) if isinstance(books, str) else books:
-        client.verify_books(pattern)
-    if on_event is not None:
-        client.listen(on_event)
-    return Connecting(client)
-
-
-class Connecting:
-    """A client that is about to connect: ``await`` it, or use it with ``async with``."""
-
-    def __init__(self, client: Client) -> None:
-        self.client = client
-        """The client. It reports events from its first attempt on."""
-
-    def __await__(self) -> Generator[object, None, Client]:
-        return self.client._connect().__await__()
-
-    async def __aenter__(self) -> Client:
-        return await self.client._connect()
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.client.close()
 
 
 class Client:
@@ -152,25 +48,13 @@ class Client:
         settings: Settings,
         codec: Codec,
         numbers: Numbers,
-        *,
-        token_function: Callable[[], str | Awaitable[str | None] | None] | None,
-        transport: Transport,
+        dialler: Dialler,
         request_timeout_s: float,
-        message_bytes_max: int,
-        headers: dict[str, str],
-        ssl: tls.SSLContext | None,
     ) -> None:
-        self._codec = codec
         self._core = Core(codec)
         self._machine = Machine(settings, codec, numbers, random.random, self._core)
-        self._token_function = token_function
-        self._transport: Transport = transport
-        self._suspicions = 0
-        """How many WebSocket handshakes have broken off in a row without a connection in between."""
+        self._dialler = dialler
         self._request_timeout_s = request_timeout_s
-        self._message_bytes_max = message_bytes_max
-        self._headers = headers
-        self._ssl = ssl
         self._listeners: list[Callable[[Event], None]] = []
         self._subscriptions: dict[int, Subscription] = {}
         """Subscriptions by the tickets of their requests."""
@@ -498,7 +382,7 @@ class Client:
         if self._first is not None and not self._first.done() and isinstance(event, Connected):
             self._first.set_result(None)
         if isinstance(event, Connected):
-            self._suspicions = 0
+            self._dialler.connected()
         self._tell(event)
         topic = getattr(event, "topic", None)
         if topic is None or isinstance(event, TOPICLESS):
@@ -526,7 +410,7 @@ class Client:
         self._outbox.clear()
         self._outbox_filled.set()
         if self._dialling is not None:
-            self._suspicions += 1
+            self._dialler.given_up()
             self._dialling.cancel()
             self._dialling = None
         if link is not None:
@@ -581,7 +465,7 @@ class Client:
 
     async def _dial(self, dial: Dial) -> None:
         try:
-            link = await self._link_to(dial)
+            link = await self._dialler.link_to(dial)
         except ConnectError as error:
             self._dialling = None
             self._machine.dial_failed(error, _now().at_s)
@@ -602,49 +486,6 @@ class Client:
             self._machine.lost(loss.loss, _now().at_s)
             self._do()
         await _close(link, 1000)
-
-    async def _link_to(self, dial: Dial) -> Link:
-        try:
-            token = await self._token(dial)
-            headers = headers_of(self._headers, token)
-        except ConfigError as error:
-            raise ConnectError(dial.url, str(error), retryable=False) from error
-        if self._transport == "sse":
-            return await self._sse_link(dial, headers)
-        if self._transport == "auto" and self._suspicions >= SUSPICIONS_MAX:
-            self._suspicions = 0  # next time WebSocket is tried first again
-            try:
-                return await self._sse_link(dial, headers)
-            except ConnectError as error:
-                log.debug("server-sent events do not get through either: %s", error)
-        try:
-            return await WebSocketLink.dial(
-                dial.url, self._codec.subprotocol, headers, self._message_bytes_max, self._ssl
-            )
-        except ConnectError as error:
-            if error.blocked == "perhaps":
-                self._suspicions += 1
-            if error.blocked != "yes" or self._transport != "auto":
-                raise
-            try:
-                link = await self._sse_link(dial, headers)
-            except ConnectError:
-                raise error from None
-            log.warning("WebSocket is blocked (%s): the client goes on with server-sent events", error)
-            return link
-
-    async def _sse_link(self, dial: Dial, headers: Mapping[str, str]) -> Link:
-        return await SseLink.dial(dial.url, headers, self._message_bytes_max, self._ssl)
-
-    async def _token(self, dial: Dial) -> str | None:
-        if self._token_function is None:
-            return dial.token
-        try:
-            token = self._token_function()
-            return await token if inspect.isawaitable(token) else token
-        except Exception as error:
-            log.exception("the function that gives tokens failed")
-            raise ConnectError(dial.url, f"the function that gives tokens failed: {error}") from error
 
     async def _read(self, link: Link) -> LinkEnded:
         taken = 0

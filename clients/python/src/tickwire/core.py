@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from . import wire
-from .clocks import Clocks, Moment, reading
+from .clocks import Moment, reading
 from .codec import Codec
 from .errors import BadAnswer, Closed, Disconnected, Refused, RequestError, TooLarge, TooManyRequests
 from .events import (
@@ -31,13 +31,32 @@ from .events import (
     Stale,
     Subscribed,
     Synced,
-    Unresumed,
     Update,
     Violation,
 )
 from .ledger import Ahead, Ledger, Request, Seqs, Start, send_ahead
+from .losses import Losses
 from .promise import BrokenBook, BrokenPromise, Checker
 from .promise.checker import each_of
+from .requests import (
+    Answer,
+    Asked,
+    Authenticating,
+    Healing,
+    Pinging,
+    Publishing,
+    Purpose,
+    Restoring,
+    RestoringRights,
+    Resyncing,
+    SendingAhead,
+    Subscribing,
+    Syncing,
+    Unsubscribing,
+    Waiting,
+    published,
+    ticket_of,
+)
 from .topics import Pattern, TopicError
 from .wire import ClientMessage, Limits, Position, Refusal, Result, ServerMessage, TopicRequest, Wanted
 
@@ -49,9 +68,6 @@ SYNCING_MAX = 1_024
 """Most requests that wait for their synced. One more makes the client give up the oldest."""
 SSE_TOPICS_MAX = 64
 """Most topics of one stream of server-sent events."""
-
-Answer: TypeAlias = list[Result] | Result | Clocks | None
-"""What a request was answered with: results, the position of a publication, the clocks of a ping."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,117 +96,6 @@ class Report:
 Output: TypeAlias = Answered | SyncedFor | Report
 
 
-# What requests are for, and what their answers change.
-
-
-@dataclass(slots=True)
-class _User:
-    """A request of the user. `ticket` names it."""
-
-    ticket: int
-
-
-@dataclass(slots=True)
-class _Subscribing(_User):
-    wanted: Wanted
-
-
-@dataclass(slots=True)
-class _Unsubscribing(_User):
-    topics: list[str]
-
-
-@dataclass(slots=True)
-class _Pinging(_User):
-    sent: Moment | None = None
-
-
-@dataclass(slots=True)
-class _Authenticating(_User):
-    token: str = field(repr=False)
-
-
-@dataclass(slots=True)
-class _Publishing(_User):
-    keyed: bool
-
-
-@dataclass(slots=True)
-class _Resyncing(_User):
-    pass
-
-
-@dataclass(slots=True)
-class _SendingAhead:
-    """Positions that go ahead of the next subscribe: one of a user, or one that restores subscriptions."""
-
-    seqs: Seqs
-    restores: bool
-    ticket: int | None = None
-    """The user's subscribe that follows."""
-
-
-@dataclass(slots=True)
-class _Restoring:
-    names: list[str]
-
-
-@dataclass(slots=True)
-class _RestoringRights:
-    pass
-
-
-_Purpose: TypeAlias = (
-    _Subscribing
-    | _Unsubscribing
-    | _Pinging
-    | _Authenticating
-    | _Publishing
-    | _Resyncing
-    | _SendingAhead
-    | _Restoring
-    | _RestoringRights
-)
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """A request that waits to be sent."""
-
-    message: ClientMessage
-    frame: str | bytes
-    purpose: _Purpose
-
-    @property
-    def is_of_connection(self) -> bool:
-        """Whether the request is for this connection only. The next connection restores everything anew."""
-        match self.purpose:
-            case _SendingAhead(restores=restores):
-                return restores
-            case _Restoring() | _RestoringRights():
-                return True
-            case _:
-                return False
-
-
-@dataclass(slots=True)
-class _Syncing:
-    """A granted request whose synced has not come."""
-
-    topics: list[str]
-    ticket: int | None
-
-
-@dataclass(slots=True)
-class _Left:
-    """A topic that needs every message, and its position when the connection was lost."""
-
-    last: Position
-    asked: bool
-    """Whether the broker is told the position. It then names what is missing in a gap, unless a snapshot replaces
-    it."""
-
-
 class Core:
     """The client's state of the protocol."""
 
@@ -205,16 +110,15 @@ class Core:
         self._token: str | None = None
         self._last_id = 0
         self._connections = 0
-        self._outgoing: deque[_Waiting] = deque()
+        self._outgoing: deque[Waiting] = deque()
         self._sent_ahead: list[tuple[Seqs, int | None]] = []
         """Positions that this connection has sent ahead of a user's subscribe that is still to be sent."""
-        self._pending: dict[int, _Waiting] = {}
+        self._pending: dict[int, Waiting] = {}
         self._given_up: set[int] = set()
-        self._syncing: dict[int, _Syncing] = {}
+        self._syncing: dict[int, Syncing] = {}
         self._unrestored: set[str] = set()
         """Subscriptions that the broker refused to restore for the time being."""
-        self._unresumed: dict[str, _Left] = {}
-        """Topics whose next message will show whether they go on where they were left."""
+        self._losses = Losses()
 
     # Connections.
 
@@ -226,13 +130,14 @@ class Core:
         self._report(Connected(welcome.session, welcome.server, welcome.limits, self._connections, url, transport))
         self._connections += 1
         self.checker.reconnected()
-        self._watch_for_losses()
+        for left in self.checker.left_off():
+            self._losses.watch(left, resumes=not sse)
         self._unrestored.clear()
         # The requests that restore go before those that the user made meanwhile.
         meanwhile = list(self._outgoing)
         self._outgoing.clear()
         if self._token is not None:
-            self._queue(wire.Auth(self._next_id(), self._token), _RestoringRights())
+            self._queue(wire.Auth(self._next_id(), self._token), RestoringRights())
         self._restore(None)
         self._outgoing.extend(meanwhile)
         self.received(welcome, None)
@@ -245,13 +150,13 @@ class Core:
     def disconnected(self) -> None:
         """Ends the connection. Requests that were sent and not answered fail, except publications with a key: those
         can be sent again. Those that were not sent wait for the next connection."""
-        again: list[_Waiting] = []
+        again: list[Waiting] = []
         for waiting in self._pending.values():
             match waiting.purpose:
-                case _Publishing(keyed=True, ticket=ticket) if ticket not in self._given_up:
+                case Publishing(keyed=True, ticket=ticket) if ticket not in self._given_up:
                     again.append(waiting)
                     continue
-                case _Unsubscribing(topics=topics):
+                case Unsubscribing(topics=topics):
                     self._forget(topics)
                 case _:
                     pass
@@ -310,12 +215,12 @@ class Core:
         ticket = self._next_id()
         for seqs in ahead:
             self._send_positions(seqs, restores=False, ticket=ticket)
-        return self._queue(wire.Subscribe(ticket, entries, wanted), _Subscribing(ticket, wanted))
+        return self._queue(wire.Subscribe(ticket, entries, wanted), Subscribing(ticket, wanted))
 
     def unsubscribe(self, topics: Iterable[str]) -> int:
         """Ends subscriptions. The answer is one `Result` for each name."""
         ticket, names = self._next_id(), list(topics)
-        return self._queue(wire.Unsubscribe(ticket, names), _Unsubscribing(ticket, names))
+        return self._queue(wire.Unsubscribe(ticket, names), Unsubscribing(ticket, names))
 
     def drop(self, topics: Iterable[str]) -> None:
         """Ends the wish to restore `topics`, while there is no connection."""
@@ -324,26 +229,26 @@ class Core:
     def publish(self, topic: str, data: Any, key: str | None = None, ts: int | None = None) -> int:
         """Publishes. The answer is the `Result` with the message's position."""
         ticket = self._next_id()
-        return self._queue(wire.Publish(ticket, topic, data, key, ts), _Publishing(ticket, key is not None))
+        return self._queue(wire.Publish(ticket, topic, data, key, ts), Publishing(ticket, key is not None))
 
     def resync(self, topic: str) -> int:
         """Asks for a fresh snapshot of a subscribed topic."""
         ticket = self._next_id()
-        return self._queue(wire.Resync(ticket, topic), _Resyncing(ticket))
+        return self._queue(wire.Resync(ticket, topic), Resyncing(ticket))
 
     def auth(self, token: str) -> int:
         """Replaces the connection's rights with those of `token`."""
         ticket = self._next_id()
-        return self._queue(wire.Auth(ticket, token), _Authenticating(ticket, token))
+        return self._queue(wire.Auth(ticket, token), Authenticating(ticket, token))
 
     def ping(self) -> int:
         """Pings the broker. The answer is the `Clocks`."""
         ticket = self._next_id()
-        return self._queue(wire.Ping(ticket), _Pinging(ticket))
+        return self._queue(wire.Ping(ticket), Pinging(ticket))
 
     def give_up(self, ticket: int) -> None:
         """Nobody waits for the answer to `ticket` any more. If the request was not sent, it will not be."""
-        waiting = any(_ticket(waiting.purpose) == ticket for waiting in (*self._outgoing, *self._pending.values()))
+        waiting = any(ticket_of(waiting.purpose) == ticket for waiting in (*self._outgoing, *self._pending.values()))
         if waiting:
             self._given_up.add(ticket)
 
@@ -351,14 +256,14 @@ class Core:
         self._last_id += 1
         return self._last_id
 
-    def _queue(self, message: ClientMessage, purpose: _Purpose) -> int:
+    def _queue(self, message: ClientMessage, purpose: Purpose) -> int:
         frame = self._codec.encode(message)
         size = len(frame.encode()) if isinstance(frame, str) else len(frame)
-        ticket = _ticket(purpose)
-        if size > self.limits.message_bytes and isinstance(purpose, _User):
+        ticket = ticket_of(purpose)
+        if size > self.limits.message_bytes and isinstance(purpose, Asked):
             self._answer(purpose, TooLarge(size, self.limits.message_bytes))
         else:
-            self._outgoing.append(_Waiting(message, frame, purpose))
+            self._outgoing.append(Waiting(message, frame, purpose))
         return ticket or 0
 
     # Sending.
@@ -368,11 +273,11 @@ class Core:
         up. It keeps a subscribe whose positions the broker already has: otherwise they would apply to the next one."""
         while self._outgoing:
             first = self._outgoing[0]
-            ticket = _ticket(first.purpose)
+            ticket = ticket_of(first.purpose)
             if self._sent_ahead or ticket is None or ticket not in self._given_up:
                 return isinstance(first.message, wire.Publish)
             self._outgoing.popleft()
-            if not isinstance(first.purpose, _SendingAhead):
+            if not isinstance(first.purpose, SendingAhead):
                 self._given_up.discard(ticket)
         return None
 
@@ -382,13 +287,13 @@ class Core:
         message = waiting.message
         self.checker.sent(message)
         match waiting.purpose:
-            case _Pinging() as pinging:
+            case Pinging() as pinging:
                 pinging.sent = now
-            case _Unsubscribing(topics=topics):
+            case Unsubscribing(topics=topics):
                 self._forget(topics)
-            case _Subscribing():
+            case Subscribing():
                 self._sent_ahead.clear()
-            case _SendingAhead(restores=False, seqs=seqs, ticket=ticket):
+            case SendingAhead(restores=False, seqs=seqs, ticket=ticket):
                 self._sent_ahead.append((seqs, ticket))
             case _:
                 pass
@@ -401,7 +306,7 @@ class Core:
         ack of an earlier subscribe may come in between."""
         for topic in topics:
             self._ledger.remove(topic)
-        self._unresumed = {topic: left for topic, left in self._unresumed.items() if self._ledger.covers(topic)}
+        self._losses.keep(self._ledger.covers)
 
     # Receiving.
 
@@ -413,8 +318,9 @@ class Core:
             self._report(Violation(broken))
             if isinstance(broken, BrokenBook):
                 self._resync_by_itself(broken.topic)
-        if self._unresumed:
-            self._report_unresumed(message)
+        if self._losses:
+            for unresumed in self._losses.received(message):
+                self._report(unresumed)
         match message:
             case wire.UpdateMessage(topic=topic, seq=seq, ts=ts, data=data):
                 self._report(Update(topic, self.checker.epoch(topic), seq, ts, data))
@@ -450,23 +356,23 @@ class Core:
 
     def _resync_by_itself(self, topic: str) -> None:
         """Asks for the whole book in place of one that does not fit."""
-        self._queue(wire.Resync(self._next_id(), topic), _Restoring([]))
+        self._queue(wire.Resync(self._next_id(), topic), Healing())
 
     def _report(self, event: Event) -> None:
         self.output.append(Report(event))
 
-    def _answered(self, request: int, purpose: _Purpose, message: ServerMessage, heard: Moment | None) -> None:
+    def _answered(self, request: int, purpose: Purpose, message: ServerMessage, heard: Moment | None) -> None:
         results = message.results if isinstance(message, wire.Ack) else []
         refusal = message.refusal if isinstance(message, wire.ErrorMessage) else None
         match purpose:
-            case _SendingAhead(seqs=seqs):
+            case SendingAhead(seqs=seqs):
                 if refusal is not None or any(result.error for result in results):
                     self._positions_refused(seqs)
-            case _Restoring(names=names):
+            case Restoring(names=names):
                 self._restored(request, names, results, refusal)
-            case _RestoringRights():
-                pass  # what it does not cover is refused, and reported then
-            case _Subscribing(ticket=ticket, wanted=wanted):
+            case RestoringRights() | Healing():
+                pass  # what rights do not cover is refused and reported; a snapshot is an event
+            case Subscribing(ticket=ticket, wanted=wanted):
                 granted = [result for result in results if result.error is None]
                 for result in granted:
                     self._ledger.add(result.topic, wanted)
@@ -474,41 +380,41 @@ class Core:
                     self._report(Subscribed(tuple(results)))
                 self._answer(purpose, results if refusal is None else Refused(refusal))
                 self._await_synced(request, [result.topic for result in granted], ticket, refusal)
-            case _Unsubscribing(topics=topics):
+            case Unsubscribing(topics=topics):
                 if refusal is None:
                     self._forget(topics)
                 self._answer(purpose, results if refusal is None else Refused(refusal))
-            case _Pinging(sent=sent):
+            case Pinging(sent=sent):
                 if isinstance(message, wire.Pong) and sent is not None and heard is not None:
                     received = message.ts if message.received is None else message.received
                     self._answer(purpose, reading(sent, received, message.ts, heard))
                 else:
                     self._answer(purpose, Refused(refusal) if refusal else BadAnswer("the broker sent no pong"))
-            case _Authenticating(token=token):
+            case Authenticating(token=token):
                 refusal = refusal or next((result.error for result in results if result.error), None)
                 if refusal is None:
                     self._token = token
                 self._answer(purpose, None if refusal is None else Refused(refusal))
-            case _Publishing():
-                self._answer(purpose, _published(results, refusal))
-            case _Resyncing():
+            case Publishing():
+                self._answer(purpose, published(results, refusal))
+            case Resyncing():
                 refusal = refusal or next((result.error for result in results if result.error), None)
                 self._answer(purpose, None if refusal is None else Refused(refusal))
 
-    def _answer(self, purpose: _Purpose, outcome: Answer | RequestError) -> None:
-        ticket = _ticket(purpose)
-        if ticket is None or isinstance(purpose, _SendingAhead):
+    def _answer(self, purpose: Purpose, outcome: Answer | RequestError) -> None:
+        ticket = ticket_of(purpose)
+        if ticket is None or isinstance(purpose, SendingAhead):
             return
         self._given_up.discard(ticket)
         self.output.append(Answered(ticket, outcome))
-        if isinstance(purpose, _Subscribing) and isinstance(outcome, RequestError):
+        if isinstance(purpose, Subscribing) and isinstance(outcome, RequestError):
             self.output.append(SyncedFor(ticket, outcome))
 
     def _await_synced(self, request: int, topics: list[str], ticket: int | None, refusal: Refusal | None) -> None:
         """Waits for the synced of `request`, which was acked, if any topic was granted."""
         if refusal is not None:
             return
-        syncing = _Syncing(topics, ticket)
+        syncing = Syncing(topics, ticket)
         if not topics:
             self._end_syncing(syncing, None)
             return
@@ -517,20 +423,11 @@ class Core:
             oldest = self._syncing.pop(next(iter(self._syncing)))
             self._end_syncing(oldest, TooManyRequests(f"more than {SYNCING_MAX} requests wait to be synced"))
 
-    def _end_syncing(self, syncing: _Syncing, error: RequestError | None) -> None:
+    def _end_syncing(self, syncing: Syncing, error: RequestError | None) -> None:
         if syncing.ticket is not None:
             self.output.append(SyncedFor(syncing.ticket, error))
 
     # Restoring what the old connection had, and reporting what could not be resumed.
-
-    def _watch_for_losses(self) -> None:
-        """Records the topics that need every message, to report those that do not go on where they were left."""
-        for left in self.checker.left_off():
-            # A topic without a position was waiting for a snapshot. The broker is not told where it was left and cannot
-            # name what is missing, so the topic is watched even if its mode only may be `every`.
-            asked = left.position is not None and not self._sse
-            if left.every or (left.may_be_every and not asked):
-                self._unresumed[left.topic] = _Left(left.last, asked)
 
     def _restore(self, only: Collection[str] | None) -> None:
         left: dict[str, Position] = {}
@@ -552,24 +449,24 @@ class Core:
         for entry in request.topics:
             if entry.since is not None:
                 # The ack of this topic tells whether it was resumed.
-                self._unresumed.pop(entry.topic, None)
+                self._losses.forget(entry.topic)
         names = [entry.topic for entry in request.topics]
-        self._queue(wire.Subscribe(self._next_id(), request.topics, request.wanted), _Restoring(names))
+        self._queue(wire.Subscribe(self._next_id(), request.topics, request.wanted), Restoring(names))
 
     def _send_positions(self, seqs: Seqs, restores: bool, ticket: int | None = None) -> None:
         """Queues positions. They apply to the patterns of the subscribe that is queued next."""
-        self._queue(wire.Positions(self._next_id(), seqs), _SendingAhead(seqs, restores, ticket))
+        self._queue(wire.Positions(self._next_id(), seqs), SendingAhead(seqs, restores, ticket))
 
     def _positions_refused(self, seqs: Mapping[str, Mapping[str, int]]) -> None:
         """Handles the broker's refusal of positions: their topics begin anew."""
         for topic, last in each_of(seqs):
             if self.checker.may_need_every(topic):
-                self._unresumed[topic] = _Left(last, asked=False)
+                self._losses.watch_unasked(topic, last)
 
     def _without_seqs(self, entry: TopicRequest) -> TopicRequest:
         """The entry for a stream of server-sent events, which cannot resume a pattern."""
         for topic, last in each_of(entry.seqs or {}):
-            self._unresumed[topic] = _Left(last, asked=False)
+            self._losses.watch_unasked(topic, last)
         return entry if entry.seqs is None else TopicRequest(entry.topic)
 
     def _restored(self, request: int, names: list[str], results: list[Result], refusal: Refusal | None) -> None:
@@ -582,7 +479,8 @@ class Core:
             resumed = int(recovered is True) if result.resumed is None else result.resumed
             not_resumed = int(recovered is False) if result.not_resumed is None else result.not_resumed
             if result.epoch is not None and result.seq is not None:
-                self._goes_on(result.topic, result.epoch, result.seq, 0)
+                for unresumed in self._losses.goes_on(result.topic, result.epoch, result.seq, 0):
+                    self._report(unresumed)
             self._report(Recovered(result.topic, resumed, not_resumed))
         granted = [result.topic for result in results if result.error is None]
         self._await_synced(request, granted, None, refusal)
@@ -594,60 +492,6 @@ class Core:
             else:
                 self._ledger.remove(topic)
                 self._report(LostSubscription(topic, why))
-
-    def _report_unresumed(self, message: ServerMessage) -> None:
-        """Reports a topic if `message` shows that it does not go on where it was left."""
-        match message:
-            case wire.SnapshotMessage(topic=topic, epoch=epoch, seq=seq):
-                self._goes_on(topic, epoch, seq, 1)
-            case wire.UpdateMessage(topic=topic, seq=seq):
-                # It belongs to the lineage where the topic was left, if the broker was told that position.
-                left = self._unresumed.get(topic)
-                self._goes_on(topic, left.last.epoch if left and left.asked else None, seq, 1)
-            case wire.JoinedMessage(topic=topic, epoch=epoch, seq=seq):
-                left = self._unresumed.get(topic)
-                if left is not None and left.asked:
-                    # The topic was deleted and made again: nothing of it is missing before its beginning.
-                    del self._unresumed[topic]
-                else:
-                    self._goes_on(topic, epoch, seq, 0)
-            case wire.GapMessage(topic=topic, epoch=epoch, from_seq=from_seq):
-                left = self._unresumed.get(topic)
-                if left is not None and left.asked:
-                    del self._unresumed[topic]
-                else:
-                    self._goes_on(topic, epoch, from_seq, 1)
-            case _:
-                pass
-
-    def _goes_on(self, topic: str, epoch: str | None, now: int, ahead: int) -> None:
-        """`topic` goes on at `now`. `ahead` is how far `now` may be above the last position without a missing
-        message."""
-        left = self._unresumed.pop(topic, None)
-        if left is None:
-            return
-        if epoch != left.last.epoch or now > left.last.seq + ahead:
-            self._report(Unresumed(topic, left.last, now))
-
-
-def _ticket(purpose: _Purpose) -> int | None:
-    match purpose:
-        case _SendingAhead(ticket=ticket):
-            return ticket
-        case _Restoring() | _RestoringRights():
-            return None
-        case _:
-            return purpose.ticket
-
-
-def _published(results: list[Result], refusal: Refusal | None) -> Answer | RequestError:
-    result = results[0] if results else None
-    refusal = refusal or (result.error if result else None)
-    if refusal is not None:
-        return Refused(refusal)
-    if result is None or result.epoch is None or result.seq is None:
-        return BadAnswer("the broker's answer lacks the message's epoch and seq")
-    return result
 
 
 def _for_sse(request: Request) -> list[Request]:

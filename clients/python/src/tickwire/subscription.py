@@ -223,11 +223,12 @@ class Subscription:
             if result.error is not None:
                 continue
             self._granted.add(result.topic)
-            since = self._since.get(result.topic)
-            if since is not None and result.recovered:
-                self.positions[result.topic] = since
-            elif result.epoch is not None and result.seq is not None and (result.seq == 0 or not self.wanted.snapshot):
+            if result.epoch is None or result.seq is None or result.topic in self._since:
+                continue
+            if result.seq == 0 or not self.wanted.snapshot:
                 self.positions[result.topic] = Position(result.epoch, result.seq)
+        # A topic keeps the position that was given for it until an event moves it, however long it says nothing.
+        self.positions.update({topic: at for topic, at in self._since.items() if self._covers(topic)})
         if not self._granted:
             self._end(True)
 

@@ -21,6 +21,7 @@ from . import livebook, subscription
 from .batch import Batch
 from .book import Top
 from .clocks import Clocks
+from .connecting import connect as connect_aio
 from .events import Event, TopicEvent
 from .positions import Positions
 from .wire import Mode, Position, Result
@@ -65,7 +66,7 @@ def connect(*urls: str, **options: Any) -> Client:
     try:
 
         async def work() -> aio.Client:
-            return await aio.connect(*urls, **options)
+            return await connect_aio(*urls, **options)
 
         return Client(runner, runner.run(work()))
     except BaseException:
