@@ -366,6 +366,48 @@ async def test_a_topic_that_says_nothing_keeps_its_position_over_restarts(quiet:
         assert events.positions == since
 
 
+@pytest.mark.parametrize("codec", ["json", "msgpack"])
+async def test_a_look_at_a_value_ends_by_itself(quiet: Broker, codec: CodecName) -> None:
+    topic = f"chat.look-{codec}"
+    async with connect(quiet.url, codec=codec) as client:
+        assert await soon(client.value(topic)) is None
+        await client.publish(topic, "first")
+        await client.publish(topic, "second")
+        seen = await soon(client.value(topic))
+        assert seen is not None
+        assert (seen.seq, seen.data) == (2, "second")
+        look = [event async for event in client.subscribe("chat.>", mode="snapshot")]
+        assert seen in look
+
+
+async def test_a_subscription_that_nobody_waits_for_any_more_is_ended(quiet: Broker) -> None:
+    watch = Watch()
+    async with connect(quiet.url, on_event=watch) as client:
+        task = asyncio.ensure_future(_begin(client.subscribe("chat.given-up")))
+        await asyncio.sleep(0)
+        task.cancel()
+        await watch.saw(tickwire.Subscribed)
+        await client.ping()  # the unsubscribe went before it
+        await client.publish("chat.given-up", 1)
+        await client.ping()
+        assert not [event for event in watch.events if isinstance(event, Update)]
+
+
+async def _begin(subscription: tickwire.Subscription) -> None:
+    await subscription
+
+
+async def test_a_listener_that_fails_does_not_stop_the_client(quiet: Broker, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(event: object) -> None:
+        raise RuntimeError("a bug of the program")
+
+    async with connect(quiet.url, on_event=fail) as client, client.subscribe("chat.fail", on_event=fail):
+        await client.publish("chat.fail", 1)
+        await client.ping()
+        assert client.is_connected
+    assert "a bug of the program" in caplog.text
+
+
 async def test_clocks_are_read(quiet: Broker) -> None:
     async with connect(quiet.url) as client:
         before = client.clock_offset_us

@@ -19,7 +19,18 @@ from .codec import Codec, Numbers
 from .core import Answered, Core, Report, SyncedFor
 from .dialler import Dialler
 from .errors import BadAnswer, Closed, ConfigError, ConnectError, Disconnected, NoAnswer, RequestError
-from .events import ClientStopped, Connected, Event, Loss, LostSubscription, Recovered, Synced, TopicEvent, Violation
+from .events import (
+    ClientStopped,
+    Connected,
+    Event,
+    Loss,
+    LostSubscription,
+    Recovered,
+    Snapshot,
+    Synced,
+    TopicEvent,
+    Violation,
+)
 from .link import Link, LinkEnded
 from .livebook import LiveBook
 from .machine import Action, Dial, HangUp, Machine, Send, Settings, Stopped
@@ -170,6 +181,14 @@ class Client:
         wanted = Wanted(mode, conflate_ms, snapshot)
         return Subscription(self, topics, wanted, since or {}, queue_max, overflow, on_event)
 
+    async def value(self, topic: str) -> Snapshot | None:
+        """The value of `topic` now, as its snapshot; `None` if nothing was published to it yet."""
+        async with self.subscribe(topic, mode="snapshot") as look:
+            async for event in look:
+                if isinstance(event, Snapshot):
+                    return event
+        return None
+
     def book(self, topic: str) -> LiveBook:
         """The order book of `topic`, kept up to date and verified: ``async with client.book("book.BTC-USD") as book:``.
 
@@ -288,9 +307,10 @@ class Client:
         subscription._ticket = request[0]
         try:
             await self._answer_of(request, deadline)
-        except BaseException:
+        except (RequestError, asyncio.CancelledError) as error:
             subscription._ticket = None
-            self._subscriptions.pop(request[0], None)
+            if not isinstance(error, (NoAnswer, asyncio.CancelledError)):
+                self._subscriptions.pop(request[0], None)
             raise
         subscription._check()
 
@@ -300,10 +320,12 @@ class Client:
         self._active.remove(subscription)
         self._routes.clear()
         self._unblocked.set()
+        if subscription.wanted.mode == "snapshot":
+            return
         self._names.subtract(subscription._granted)
         gone = [name for name in subscription.names if name in subscription._granted and self._names[name] <= 0]
         self._names = +self._names
-        if not gone or subscription.wanted.mode == "snapshot":
+        if not gone:
             return
         if not self._machine.is_open:
             self._core.drop(gone)
@@ -351,11 +373,8 @@ class Client:
                 self._answered(ticket, outcome)
             case SyncedFor(ticket=ticket, error=error):
                 subscription = self._subscriptions.pop(ticket, None)
-                if subscription is not None and subscription._synced and not subscription._synced.done():
-                    if error is None:
-                        subscription._synced.set_result(None)
-                    else:
-                        subscription._synced.set_exception(error)
+                if subscription is not None:
+                    self._synced(subscription, error)
             case Dial():
                 self._dialling = self._spawn(self._dial(action))
             case HangUp(code=code):
@@ -365,18 +384,34 @@ class Client:
 
     def _answered(self, ticket: int, outcome: Answer | RequestError) -> None:
         subscription = self._subscriptions.get(ticket)
+        future = self._waiting.pop(ticket, None)
         if subscription is not None and isinstance(outcome, list):
             subscription._acked(outcome)
             self._active.append(subscription)
-            self._names.update(subscription._granted)
             self._routes.clear()
-        future = self._waiting.pop(ticket, None)
+            if subscription.wanted.mode != "snapshot":
+                self._names.update(subscription._granted)
+            if future is None:
+                # The program gave up before the answer came: nobody will read what the broker sends.
+                self._spawn(subscription.unsubscribe())
         if future is None or future.done():
             return
         if isinstance(outcome, RequestError):
             future.set_exception(outcome)
         else:
             future.set_result(outcome)
+
+    def _synced(self, subscription: Subscription, error: RequestError | None) -> None:
+        if subscription._synced is not None and not subscription._synced.done():
+            if error is None:
+                subscription._synced.set_result(None)
+            else:
+                subscription._synced.set_exception(error)
+        if subscription.wanted.mode == "snapshot":  # a look at the values is over now
+            subscription._complete()
+            if subscription in self._active:
+                self._active.remove(subscription)
+                self._routes.clear()
 
     def _report(self, event: Event) -> None:
         if self._first is not None and not self._first.done() and isinstance(event, Connected):

@@ -277,8 +277,7 @@ class Core:
             if self._sent_ahead or ticket is None or ticket not in self._given_up:
                 return isinstance(first.message, wire.Publish)
             self._outgoing.popleft()
-            if not isinstance(first.purpose, SendingAhead):
-                self._given_up.discard(ticket)
+            self._answer(first.purpose, Disconnected())
         return None
 
     def send(self, now: Moment) -> tuple[ClientMessage, str | bytes]:

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from .book import Book, Level, Top
-from .errors import SubscriptionLost, TickwireError
+from .errors import ConfigError, SubscriptionLost, TickwireError
 from .events import Live, LostSubscription, Stale, TopicEvent, Violation
 from .wire import Position
 
@@ -23,6 +23,8 @@ class LiveBook:
     """
 
     def __init__(self, client: Client, topic: str) -> None:
+        if "*" in topic or ">" in topic:
+            raise ConfigError(f"a book is that of one topic, and {topic!r} is a pattern")
         self.topic = topic
         """The topic."""
         self.is_stale = False

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -17,6 +19,8 @@ from .wire import Position, Refusal, Result, TopicRequest, Wanted
 
 if TYPE_CHECKING:
     from .client import Client
+
+log = logging.getLogger("tickwire")
 
 Overflow: TypeAlias = Literal["gap", "wait"]
 """What happens when a program does not take events in time: the oldest are dropped and named by a `Gap`, or the client
@@ -60,7 +64,8 @@ class Subscription:
         self._since = dict(since)
         self._inbox = Inbox(queue_max)
         self._on_event = on_event
-        self._wake: asyncio.Future[None] | None = None
+        self._came = asyncio.Event()
+        self._beginning = asyncio.Lock()
         self._ended: TickwireError | bool = False
         self._granted: set[str] = set()
         self._ticket: int | None = None
@@ -87,14 +92,15 @@ class Subscription:
 
     async def _begin(self) -> Subscription:
         if self._ticket is None:
-            await self._client._subscribe(self)
+            async with self._beginning:  # of two tasks that iterate, one subscribes
+                if self._ticket is None:
+                    await self._client._subscribe(self)
         return self
 
     async def unsubscribe(self) -> None:
         """Ends the subscription. Events that the program has not taken are dropped, and iteration ends."""
-        if self._ended is False:
-            self._end(True)
-            await self._client._unsubscribe(self)
+        self._end(True)
+        await self._client._unsubscribe(self)
 
     async def synced(self) -> None:
         """Waits until everything that the subscription begins with has come: each snapshot and each message of a
@@ -135,18 +141,20 @@ class Subscription:
 
     async def _changed(self, within_s: float | None) -> None:
         """Waits until an event comes or the subscription ends, or the time has passed."""
-        self._wake = asyncio.get_running_loop().create_future()
-        try:
-            await asyncio.wait([self._wake], timeout=within_s)
-        finally:
-            self._wake = None
+        self._came.clear()
+        if within_s is None:
+            await self._came.wait()
+            return
+        with suppress(TimeoutError, asyncio.TimeoutError):
+            await asyncio.wait_for(self._came.wait(), max(within_s, 0.0))
 
     def get_nowait(self) -> TopicEvent | None:
         """The next event, if one waits. Raises as iteration does."""
         return self._take()
 
-    def __len__(self) -> int:
-        """How many events wait."""
+    @property
+    def waiting(self) -> int:
+        """How many events wait for the program."""
         return len(self._inbox)
 
     @property
@@ -262,13 +270,15 @@ class Subscription:
                 return self._covers(event.topic)
 
     def _put(self, event: TopicEvent, conflated: bool) -> None:
-        if self._on_event is not None:
-            self.positions.note(event)
-            self._on_event(event)
-        else:
+        if self._on_event is None:
             self._inbox.put(event, conflated)
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
+        else:
+            self.positions.note(event)
+            try:
+                self._on_event(event)
+            except Exception:
+                log.exception("the listener of %r failed on %r", self, event)
+        self._came.set()
 
     @property
     def _is_behind(self) -> bool:
@@ -281,14 +291,19 @@ class Subscription:
         return self.overflow == "wait" and self._ended is False and self._inbox.is_full
 
     def _end(self, why: TickwireError | bool) -> None:
-        if self._ended is not False:
-            return
-        self._ended = why
         if why is True:
             while self._inbox.get() is not None:
                 pass
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
+        if self._ended is not False:
+            return
+        self._ended = why
+        self._came.set()
+
+    def _complete(self) -> None:
+        """A look at the values is over: events that wait can still be taken."""
+        if self._ended is False:
+            self._ended = True
+            self._came.set()
 
     def _stopped(self, reason: str, by_program: bool) -> None:
         """The client has stopped. Events that wait can still be taken, unless the program closed it."""

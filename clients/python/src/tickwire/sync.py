@@ -22,7 +22,7 @@ from .batch import Batch
 from .book import Top
 from .clocks import Clocks
 from .connecting import connect as connect_aio
-from .events import Event, TopicEvent
+from .events import Event, Snapshot, TopicEvent
 from .positions import Positions
 from .wire import Mode, Position, Result
 
@@ -128,6 +128,10 @@ class Client:
             )
 
         return Subscription(self._runner, self._runner.run(work()))
+
+    def value(self, topic: str) -> Snapshot | None:
+        """The value of `topic` now; `None` if nothing was published to it yet."""
+        return self._runner.run(self._client.value(topic))
 
     def book(self, topic: str) -> LiveBook:
         """The order book of `topic`, kept up to date and verified."""
