@@ -36,8 +36,9 @@ class Report:
         self._plays += 1
         if report.failed:
             name, _, codec = report.nodeid.partition("[")[2].removesuffix("]").rpartition("-")
-            why = str(report.longrepr).strip().splitlines()[-1:]
-            self._failed.append({"name": name, "codec": codec, "why": "".join(why)})
+            crash = getattr(report.longrepr, "reprcrash", None)
+            why = str(getattr(crash, "message", report.longrepr))
+            self._failed.append({"name": name, "codec": codec, "why": why})
 
     def pytest_sessionfinish(self) -> None:
         cases = load()

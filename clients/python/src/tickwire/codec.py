@@ -224,6 +224,10 @@ class _Fields:
 
 def message_of(value: object) -> ServerMessage:
     """The message whose fields are `value`. Raises `BadMessage` if it is none."""
+    if isinstance(value, dict) and value.get("op") == "update" and "data" in value:
+        # Nearly all messages are updates.
+        head = _text("topic", value.get("topic")), _whole("seq", value.get("seq")), _whole("ts", value.get("ts"))
+        return UpdateMessage(*head, value["data"])
     fields = _Fields("a message", value)
     op = fields.text("op")
     read = _READERS.get(op)

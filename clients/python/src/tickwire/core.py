@@ -190,6 +190,11 @@ class Core:
         return len(self._outgoing) < OUTGOING_MAX and len(self._pending) < PENDING_MAX
 
     @property
+    def has_outgoing(self) -> bool:
+        """Whether requests wait to be sent."""
+        return bool(self._outgoing)
+
+    @property
     def is_settled(self) -> bool:
         """Whether no request waits for its answer."""
         return not self._pending

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import io
+import re
 import ssl as tls
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 LINE_BYTES_MAX = 64 * 1024
 HEADERS_MAX = 100
+_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
 
 
 class HttpError(Exception):
@@ -54,11 +56,10 @@ class Answer:
     async def _chunked(self) -> AsyncIterator[bytes]:
         """The body in chunks (RFC 9112, section 7.1)."""
         while True:
-            size = await _line(self._reader)
-            try:
-                left = int(size.split(b";")[0], 16)
-            except ValueError:
-                raise HttpError(f"{size[:40]!r} is not the size of a chunk") from None
+            size = (await _line(self._reader)).split(b";")[0].strip()
+            if not _CHUNK_SIZE.fullmatch(size):
+                raise HttpError(f"{size[:40]!r} is not the size of a chunk")
+            left = int(size, 16)
             if left == 0:
                 return
             while left > 0:

@@ -272,8 +272,10 @@ class Machine:
 
     def flush(self, now: Moment) -> None:
         """Sends requests that were made, as far as the broker's rates allow."""
-        self._collect()
-        self._pump(now)
+        if self.core.output:
+            self._collect()
+        if self.core.has_outgoing:
+            self._pump(now)
 
     # One connection.
 

@@ -28,11 +28,14 @@ class Books:
     def __init__(self) -> None:
         self._patterns: list[Pattern] = []
         self._books: dict[str, _Rebuilt] = {}
+        self._others: set[str] = set()
+        """Topics that no pattern matches."""
 
     def verify(self, pattern: Pattern) -> None:
         """Also verifies the books of the topics that match `pattern`, from their next snapshot on."""
         if pattern not in self._patterns:
             self._patterns.append(pattern)
+            self._others.clear()
 
     def book(self, topic: str) -> Book | None:
         """The book of `topic`, if it is verified. It changes with the messages."""
@@ -40,8 +43,13 @@ class Books:
         return rebuilt.book if rebuilt else None
 
     def _get(self, topic: str) -> _Rebuilt | None:
+        if not self._patterns or topic in self._others:
+            return None
         rebuilt = self._books.get(topic)
-        if rebuilt is None and any(pattern.matches(topic) for pattern in self._patterns):
+        if rebuilt is None:
+            if not any(pattern.matches(topic) for pattern in self._patterns):
+                self._others.add(topic)
+                return None
             rebuilt = self._books[topic] = _Rebuilt()
         return rebuilt
 
