@@ -521,7 +521,6 @@ class Player:
                 raise Mismatch(f"no such request: {other}")
         task = asyncio.ensure_future(work)
         self._asked[step.get("as", f"#{len(self._asked)}")] = task
-        await asyncio.sleep(0)  # the task has its first turn: requests go in the order of the steps
 
     async def _subscribe(self, step: dict[str, Any]) -> list[Any]:
         names: list[str] = []

@@ -380,23 +380,6 @@ async def test_a_look_at_a_value_ends_by_itself(quiet: Broker, codec: CodecName)
         assert seen in look
 
 
-async def test_a_subscription_that_nobody_waits_for_any_more_is_ended(quiet: Broker) -> None:
-    watch = Watch()
-    async with connect(quiet.url, on_event=watch) as client:
-        task = asyncio.ensure_future(_begin(client.subscribe("chat.given-up")))
-        await asyncio.sleep(0)
-        task.cancel()
-        await watch.saw(tickwire.Subscribed)
-        await client.ping()  # the unsubscribe went before it
-        await client.publish("chat.given-up", 1)
-        await client.ping()
-        assert not [event for event in watch.events if isinstance(event, Update)]
-
-
-async def _begin(subscription: tickwire.Subscription) -> None:
-    await subscription
-
-
 async def test_a_listener_that_fails_does_not_stop_the_client(quiet: Broker, caplog: pytest.LogCaptureFixture) -> None:
     def fail(event: object) -> None:
         raise RuntimeError("a bug of the program")

@@ -273,6 +273,25 @@ def test_a_broker_that_does_not_welcome_is_given_up_in_time() -> None:
     assert stopped[0].error is not None
 
 
+def test_one_url_that_may_succeed_later_keeps_the_client_trying() -> None:
+    down = tickwire.ConnectError("ws://a", "down")
+    refused = tickwire.ConnectError("ws://b", "401", retryable=False)
+    for first, second in ((down, refused), (refused, down)):
+        client = machine("ws://a", "ws://b", keep_trying=True, backoff=Backoff(1.0, 1.0))
+        client.start(0.0)
+        client.dial_failed(first, 0.0)
+        client.tick(moment(0.0))
+        client.dial_failed(second, 0.0)
+        assert not client.is_stopped
+        assert client.wake_at(0.0) == 1.0
+    client = machine("ws://a", "ws://b", keep_trying=True)
+    client.start(0.0)
+    client.dial_failed(refused, 0.0)
+    client.tick(moment(0.0))
+    client.dial_failed(refused, 0.0)
+    assert client.is_stopped
+
+
 def test_a_client_that_reads_nothing_for_a_while_does_not_blame_the_broker() -> None:
     client = machine("ws://a")
     client.start(0.0)

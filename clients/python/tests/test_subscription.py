@@ -128,6 +128,20 @@ async def test_a_message_of_an_ended_subscription_is_a_broken_promise() -> None:
         assert [type(one) for one in broken] == [AfterUnsubscribe]
 
 
+async def test_a_subscription_that_nobody_waits_for_any_more_is_ended() -> None:
+    async with peer() as far, subscribed(far, "trade.A", results=[TRADE]) as events:
+        task = asyncio.ensure_future(_begin(events._client.subscribe("trade.A", "trade.B")))
+        request = await far.hear()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await far.say({"op": "ack", "id": request["id"], "results": [TRADE, {**TRADE, "topic": "trade.B"}]})
+        ended = await far.ack({"topic": "trade.B"})
+        assert (ended["op"], ended["topics"]) == ("unsubscribe", ["trade.B"])  # the other subscription goes on
+        await far.say(update("trade.A", 1))
+        assert await soon(anext(events)) == Update("trade.A", "k", 1, 1, 1)
+
+
 async def test_positions_follow_what_the_program_has_taken() -> None:
     async with (
         peer() as far,

@@ -145,6 +145,8 @@ class Machine:
         self._url = ""
         self._failed = 0
         """How many URLs have failed in a row."""
+        self._may_retry = False
+        """Whether one of them may succeed later."""
         self._ever_open = False
         self._sse = False
         self._due: float | None = None
@@ -295,6 +297,7 @@ class Machine:
         self._state = _State.OPEN
         self._due = None
         self._failed = 0
+        self._may_retry = False
         self._opened_at = now
         self._ever_open = True
         self._reconnect_at = None
@@ -382,15 +385,17 @@ class Machine:
 
     def _connect_failed(self, error: ConnectError, may_retry: bool, now: float) -> None:
         self._failed += 1
+        self._may_retry = self._may_retry or may_retry
         self._at += 1
         others = self._failed < len(self._settings.urls)
         retry_in: float | None
         if others:
             retry_in = 0.0
-        elif not (self._ever_open or self._settings.keep_trying) or not may_retry:
+        elif not (self._ever_open or self._settings.keep_trying) or not self._may_retry:
             retry_in = None
         else:
             self._failed = 0
+            self._may_retry = False
             asked = min(error.retry_after_s or 0.0, RETRY_AFTER_MAX_S)
             retry_in = max(self._backoff(), asked)
         self._actions.append(Report(ConnectFailed(error, retry_in)))
