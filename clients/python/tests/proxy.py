@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Literal
 
-BLOCKED = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+Blocks = Literal["nothing", "refuses", "drops", "swallows"]
+"""What becomes of WebSocket handshakes."""
+REFUSAL = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 class Proxy:
     """Connections to `target`, an address of the form HOST:PORT."""
 
-    def __init__(self, target: str, blocks_websocket: bool) -> None:
+    def __init__(self, target: str, websocket: Blocks) -> None:
         self.target = target
-        self.blocks_websocket = blocks_websocket
+        self._websocket = websocket
         self.accepts = asyncio.Event()
         """While this is not set, new connections are closed at once."""
         self.accepts.set()
@@ -35,9 +38,12 @@ class Proxy:
             writer.transport.abort()
             return
         head = await reader.readuntil(b"\r\n\r\n")
-        if self.blocks_websocket and b"upgrade: websocket" in head.lower():
-            writer.write(BLOCKED)
-            await writer.drain()
+        if self._websocket != "nothing" and b"upgrade: websocket" in head.lower():
+            if self._websocket == "swallows":
+                await reader.read()
+            elif self._websocket == "refuses":
+                writer.write(REFUSAL)
+                await writer.drain()
             writer.close()
             return
         host, _, port = self.target.rpartition(":")
@@ -59,9 +65,9 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @asynccontextmanager
-async def proxy(target: str, blocks_websocket: bool = False) -> AsyncIterator[Proxy]:
+async def proxy(target: str, websocket: Blocks = "nothing") -> AsyncIterator[Proxy]:
     """Starts a proxy at a port of the system's choice, and ends it."""
-    made = Proxy(target, blocks_websocket)
+    made = Proxy(target, websocket)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):

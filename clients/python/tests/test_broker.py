@@ -13,7 +13,7 @@ import pytest
 
 import tickwire
 from broker import Broker, broker
-from proxy import proxy
+from proxy import Blocks, proxy
 from tickwire import (
     Backoff,
     BrokenPromise,
@@ -314,7 +314,7 @@ async def test_events_come_where_websocket_is_blocked(quiet: Broker, transport: 
     topic = f"chat.sse-{transport}"
     watch = Watch()
     async with (
-        proxy(quiet.address, blocks_websocket=True) as way,
+        proxy(quiet.address, websocket="refuses") as way,
         connect(way.url, transport=transport, codec="msgpack", backoff=QUICK, on_event=watch) as client,
         client.subscribe(topic, mode="every") as events,
     ):
@@ -336,6 +336,18 @@ async def test_events_come_where_websocket_is_blocked(quiet: Broker, transport: 
         with pytest.raises(tickwire.Refused):
             await client.subscribe("bad..topic")
         await events.unsubscribe()
+
+
+@pytest.mark.parametrize("how", ["refuses", "drops", "swallows"])
+@pytest.mark.parametrize("keep_trying", [False, True])
+async def test_however_websocket_is_blocked_events_come(quiet: Broker, how: Blocks, keep_trying: bool) -> None:
+    async with (
+        proxy(quiet.address, websocket=how) as way,
+        connect(way.url, backoff=QUICK, keep_trying=keep_trying, connect_timeout_s=4) as client,
+        client.subscribe("chat.blocked") as events,
+    ):
+        answer = await client.publish("chat.blocked", how)
+        await until(events, lambda event: getattr(event, "seq", 0) == answer.seq)
 
 
 async def test_a_program_resumes_where_it_was_killed(quiet: Broker, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import ssl as tls
@@ -22,6 +23,8 @@ Transport: TypeAlias = Literal["auto", "websocket", "sse"]
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 SUSPICIONS_MAX = 3
 """Handshakes in a row that break off, after which server-sent events are tried."""
+WEBSOCKET_SHARE = 0.6
+"""The part of the time for the only attempt that a WebSocket handshake may take."""
 
 
 class Dialler:
@@ -69,11 +72,12 @@ class Dialler:
             except ConnectError as error:
                 log.debug("server-sent events do not get through either: %s", error)
         try:
-            return await WebSocketLink.dial(dial.url, self._subprotocol, headers, self._message_bytes_max, self._ssl)
+            return await self._websocket_link(dial, headers)
         except ConnectError as error:
             if error.blocked == "perhaps":
                 self._suspicions += 1
-            if error.blocked != "yes" or self._transport != "auto":
+            is_blocked = error.blocked == "yes" or (error.blocked == "perhaps" and dial.is_only)
+            if not is_blocked or self._transport != "auto":
                 raise
             try:
                 link = await self._sse_link(dial, headers)
@@ -81,6 +85,17 @@ class Dialler:
                 raise error from None
             log.warning("WebSocket is blocked (%s): the client goes on with server-sent events", error)
             return link
+
+    async def _websocket_link(self, dial: Dial, headers: Mapping[str, str]) -> Link:
+        link = WebSocketLink.dial(dial.url, self._subprotocol, headers, self._message_bytes_max, self._ssl)
+        if not dial.is_only or self._transport != "auto":
+            return await link
+        # Something on the way may swallow the handshake. Then there must be time left for server-sent events.
+        share_s = dial.timeout_s * WEBSOCKET_SHARE
+        try:
+            return await asyncio.wait_for(link, share_s)
+        except (TimeoutError, asyncio.TimeoutError):
+            raise ConnectError(dial.url, f"no handshake within {share_s:g} s", blocked="perhaps") from None
 
     async def _sse_link(self, dial: Dial, headers: Mapping[str, str]) -> Link:
         return await SseLink.dial(dial.url, headers, self._message_bytes_max, self._ssl)

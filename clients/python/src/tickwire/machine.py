@@ -53,6 +53,10 @@ class Dial:
     url: str
     token: str | None = field(repr=False)
     """The token to show, unless the owner has a function that gives one."""
+    timeout_s: float = field(default=5.0, compare=False)
+    """How long the attempt may take, up to the welcome."""
+    is_only: bool = field(default=False, compare=False)
+    """Whether no other attempt at this URL follows if it fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +290,8 @@ class Machine:
         self._url = urls[self._at % len(urls)]
         self._state = _State.DIALLING
         self._due = now + self._settings.connect_timeout_s
-        self._actions.append(Dial(self._url, self._token))
+        is_only = not (self._ever_open or self._settings.keep_trying)
+        self._actions.append(Dial(self._url, self._token, self._settings.connect_timeout_s, is_only))
 
     def _welcomed(self, message: wire.ServerMessage, now: float) -> None:
         if not isinstance(message, wire.Welcome):
