@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import zlib
 from decimal import Decimal
 from pathlib import Path
@@ -111,6 +112,33 @@ def test_changes_set_and_remove_levels() -> None:
     assert book.checksum() == checksum
     assert book.top_of().spread == Decimal("0.3")
     assert len(book.top_of(2).bids) == 2
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_changes_and_snapshots_agree_with_a_naive_book(seed: int) -> None:
+    choose = random.Random(seed)
+    model: dict[str, dict[int, int]] = {"bids": {}, "asks": {}}
+    changed = Book()
+    changed.begin("k")
+    for seq in range(1, 60):
+        change: dict[str, list[list[str]]] = {"bids": [], "asks": []}
+        for _ in range(choose.randint(0, 6)):
+            side, price, size = choose.choice(["bids", "asks"]), choose.randint(1, 40), choose.randint(0, 3)
+            change[side].append([str(price), str(size)])
+            if size:
+                model[side][price] = size
+            else:
+                model[side].pop(price, None)
+        whole = {
+            "bids": [[str(price), str(model["bids"][price])] for price in sorted(model["bids"], reverse=True)],
+            "asks": [[str(price), str(model["asks"][price])] for price in sorted(model["asks"])],
+        }
+        text = "".join(part for side in ("asks", "bids") for level in whole[side][:10] for part in level)
+        rest = {"symbol": "A", "time": 1, "checksum": zlib.crc32(text.encode())}
+        changed.update(seq, {**change, **rest})
+        fresh = Book()
+        fresh.snapshot("k", seq, {**whole, **rest})
+        assert shown(changed) == shown(fresh)
 
 
 @pytest.mark.parametrize(

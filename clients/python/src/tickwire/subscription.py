@@ -124,6 +124,8 @@ class Subscription:
         Raises a `BrokenPromise` where the broker broke one, and `SubscriptionLost` where it refused to restore the
         subscription. Iteration may go on after both. Raises `Closed` when the client has stopped by itself.
         """
+        if self._on_event is not None:
+            raise ConfigError("the events of this subscription go to its on_event: it cannot be iterated")
         await self._begin()
         while True:
             event = self._take()

@@ -14,18 +14,20 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from . import client as aio
 from . import livebook, subscription
 from .batch import Batch
 from .book import Top
 from .clocks import Clocks
+from .connecting import Connecting
 from .connecting import connect as connect_aio
 from .events import Event, Snapshot, TopicEvent
 from .positions import Positions
 from .wire import Mode, Position, Result
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -60,6 +62,12 @@ class _Runner:
         self._loop.close()
 
 
+def _as_asynchronous(like: Callable[P, Connecting]) -> Callable[[Callable[..., Client]], Callable[P, Client]]:
+    """Gives a function the parameters of `like`."""
+    return lambda function: cast("Callable[P, Client]", function)
+
+
+@_as_asynchronous(connect_aio)
 def connect(*urls: str, **options: Any) -> Client:
     """Connects to a broker. The parameters are those of `tickwire.connect`. Close the client, or use ``with``."""
     runner = _Runner()
