@@ -455,10 +455,16 @@ async def test_the_first_connection_is_an_error_or_is_tried_again() -> None:
     connecting = connect(url, keep_trying=True, backoff=QUICK, on_event=watch)
     task = asyncio.ensure_future(_await(connecting))
     await watch.saw(tickwire.ConnectFailed, 2)
+    with pytest.raises(asyncio.TimeoutError):  # who gives up waiting does not end the client
+        await asyncio.wait_for(_begin(connecting.client.subscribe("chat.a")), 0.01)
     with broker("--feed", "none", listen=address):
         client = await soon(task)
         assert client.is_connected
         await client.close()
+
+
+async def _begin(subscription: tickwire.Subscription) -> None:
+    await subscription
 
 
 async def _await(connecting: tickwire.Connecting) -> tickwire.Client:

@@ -98,15 +98,20 @@ class Client:
             self._machine.start(_now().at_s)
             self._do()
 
-    async def _connect(self) -> Client:
+    async def _connected(self) -> Client:
+        """Waits for the first connection."""
         self._start()
         assert self._first is not None
+        await asyncio.shield(self._first)
+        return self
+
+    async def _connect(self) -> Client:
+        """Makes the first connection, or none if the caller gives up."""
         try:
-            await asyncio.shield(self._first)
+            return await self._connected()
         except asyncio.CancelledError:
             await self.close()
             raise
-        return self
 
     async def __aenter__(self) -> Client:
         return await self._connect()
@@ -265,7 +270,7 @@ class Client:
     async def _begin_request(
         self, make: Callable[[], int], deadline: float, subscription: Subscription | None = None
     ) -> tuple[int, asyncio.Future[Answer]]:
-        await self._connect()
+        await self._within(self._connected(), deadline)
         while not self._core.has_room and not self._machine.is_stopped:
             self._room.clear()
             await self._within(self._room.wait(), deadline)
@@ -501,7 +506,10 @@ class Client:
     async def _dial(self, dial: Dial) -> None:
         try:
             link = await self._dialler.link_to(dial)
-        except ConnectError as error:
+        except Exception as error:
+            if not isinstance(error, ConnectError):
+                log.exception("an attempt to connect failed in a way that nobody foresaw")
+                error = ConnectError(dial.url, f"the attempt failed: {error!r}")
             self._dialling = None
             self._machine.dial_failed(error, _now().at_s)
             self._do()
@@ -529,6 +537,9 @@ class Client:
                 frame = await link.receive()
             except LinkEnded as ended:
                 return ended
+            except Exception as error:
+                log.exception("a connection failed in a way that nobody foresaw")
+                return LinkEnded(Loss("broke", reason=repr(error)))
             if self._link is not link:
                 return LinkEnded(Loss("left"))
             self._machine.received(frame, _now())
