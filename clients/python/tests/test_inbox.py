@@ -70,6 +70,26 @@ def test_newer_values_replace_older_ones_in_their_place() -> None:
     assert (inbox.superseded, inbox.dropped) == (48, 0)
 
 
+def test_a_subscription_to_many_topics_loses_none_of_its_snapshots() -> None:
+    inbox = Inbox(10)
+    begin: list[TopicEvent] = [Snapshot(f"trade.{number}", "k", 7, 0, None) for number in range(1_000)]
+    for event in begin:
+        inbox.put(event, False)
+    assert drained(inbox) == begin
+
+
+def test_an_older_snapshot_is_named_when_a_newer_one_comes() -> None:
+    inbox = Inbox(10)
+    for event in (Snapshot("a", "k", 7, 0, 7), update("a", 8), Snapshot("a", "k", 20, 0, 20), update("a", 21)):
+        inbox.put(event, False)
+    assert drained(inbox) == [
+        Gap("a", "k", 7, 7, "consumer"),
+        update("a", 8),
+        Snapshot("a", "k", 20, 0, 20),
+        update("a", 21),
+    ]
+
+
 def test_memory_is_bounded_however_much_comes() -> None:
     inbox = Inbox(10)
     for seq in range(1, 5_000):
@@ -92,7 +112,9 @@ def test_each_message_is_delivered_or_named_once(seed: int) -> None:
             inbox.put(Gap(topic, "k", first, heads[topic], "slow"), False)
         else:
             heads[topic] += 1
-            inbox.put(update(topic, heads[topic]), False)
+            seq = heads[topic]
+            is_snapshot = choose.random() < 0.2
+            inbox.put(Snapshot(topic, "k", seq, 0, seq) if is_snapshot else update(topic, seq), False)
         if choose.random() < 0.3:
             event = inbox.get()
             if event is not None:
@@ -101,8 +123,8 @@ def test_each_message_is_delivered_or_named_once(seed: int) -> None:
     for topic, head in heads.items():
         at = 0
         for event in got:
-            if isinstance(event, (Update, Gap)) and event.topic == topic:
-                first, last = (event.seq, event.seq) if isinstance(event, Update) else (event.from_seq, event.to_seq)
+            if isinstance(event, (Update, Snapshot, Gap)) and event.topic == topic:
+                first, last = (event.from_seq, event.to_seq) if isinstance(event, Gap) else (event.seq, event.seq)
                 assert first == at + 1, event
                 at = last
         assert at == head

@@ -177,7 +177,7 @@ class Client:
         :param conflate_ms: with ``"conflate"``, the shortest time between two updates of a topic.
         :param snapshot: whether a snapshot of each topic comes first.
         :param since: where to resume: the positions of topics, also of those that a pattern brings.
-        :param queue_max: most messages that wait for the program, without the values of conflated topics.
+        :param queue_max: most updates that wait for the program, without the values of conflated topics.
         :param overflow: what happens beyond that: ``"gap"`` or ``"wait"``.
         :param on_event: called with each event in place of iteration. It must not block.
 

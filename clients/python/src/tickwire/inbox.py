@@ -1,13 +1,14 @@
 """The queue between the connection and the program: bounded, and never silent about what it drops.
 
-Pure. A value of a conflated topic replaces the older value of the topic that still waits. Of the other messages at most
-`limit` wait; beyond that the oldest is dropped, and a `Gap` with reason `consumer` takes its place. Values of conflated
-topics are bounded by the number of topics; gaps and the other events are few, and never dropped.
+Pure. A value of a conflated topic replaces the older value of the topic that still waits. Of the other updates at most
+`limit` wait; beyond that the oldest is dropped, and a `Gap` with reason `consumer` takes its place. A topic has one
+waiting snapshot, since a subscription to many topics begins with as many. So snapshots and values of conflated topics
+are bounded by the number of topics; gaps and the other events are few, and never dropped.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 
 from .events import Gap, Snapshot, TopicEvent, Update
 
@@ -15,26 +16,28 @@ from .events import Gap, Snapshot, TopicEvent, Update
 class _Cell:
     """A place in the queue."""
 
-    __slots__ = ("event", "gaps_before")
+    __slots__ = ("event", "stretch")
 
-    def __init__(self, event: TopicEvent, gaps_before: int) -> None:
+    def __init__(self, event: TopicEvent, stretch: int) -> None:
         self.event: TopicEvent | None = event
         """`None` if it was merged into another cell."""
-        self.gaps_before = gaps_before
-        """How many gaps of the broker came before it in its topic. A gap of the queue must not reach over one."""
+        self.stretch = stretch
+        """In which stretch of its topic's updates it lies. The broker's gaps and the snapshots part them: a gap of the
+        queue must not reach over one."""
 
 
 class Inbox:
     """The events of one subscription that wait for the program."""
 
     __slots__ = (
-        "_broker_gaps",
         "_cells",
         "_dead",
         "_gaps",
         "_limit",
         "_messages",
         "_newest",
+        "_snapshots",
+        "_stretches",
         "dropped",
         "superseded",
     )
@@ -43,12 +46,15 @@ class Inbox:
         self._limit = max(limit, 1)
         self._cells: deque[_Cell] = deque()
         self._messages: deque[_Cell] = deque()
-        """The cells that may be dropped, in their order."""
+        """The updates that may be dropped, in their order."""
         self._newest: dict[str, _Cell] = {}
         """The waiting values of conflated topics."""
+        self._snapshots: dict[str, _Cell] = {}
+        """The waiting snapshots of the other topics."""
         self._gaps: dict[tuple[str, str, int], _Cell] = {}
-        """The waiting gaps of what was dropped: by topic, epoch and gaps before."""
-        self._broker_gaps: Counter[str] = Counter()
+        """The waiting gaps of what was dropped: by topic, epoch and stretch."""
+        self._stretches: dict[str, int] = {}
+        """The stretch of each topic's next update."""
         self._dead = 0
         self.dropped = 0
         """How many messages were dropped since the program did not take them in time."""
@@ -73,17 +79,24 @@ class Inbox:
                     waiting.event = event
                     self.superseded += 1
                     return
-            cell = _Cell(event, self._broker_gaps.get(topic, 0))
+            cell = _Cell(event, self._stretches.get(topic, 0))
             if conflated:
                 self._newest[topic] = cell
+            elif isinstance(event, Snapshot):
+                older = self._snapshots.pop(topic, None)
+                if older is not None:
+                    self._drop(older)
+                cell.stretch += 1
+                self._stretches[topic] = cell.stretch + 1
+                self._snapshots[topic] = cell
             else:
                 if self.is_full:
-                    self._drop_oldest()
+                    self._drop(self._messages.popleft())
                 self._messages.append(cell)
         else:
             cell = _Cell(event, 0)
             if isinstance(event, Gap):
-                self._broker_gaps[event.topic] += 1
+                self._stretches[event.topic] = self._stretches.get(event.topic, 0) + 1
         self._cells.append(cell)
 
     def get(self) -> TopicEvent | None:
@@ -99,18 +112,20 @@ class Inbox:
                     self._messages.popleft()
                 elif self._newest.get(event.topic) is cell:
                     del self._newest[event.topic]
+                elif self._snapshots.get(event.topic) is cell:
+                    del self._snapshots[event.topic]
             elif isinstance(event, Gap) and event.reason == "consumer":
-                self._gaps.pop((event.topic, event.epoch, cell.gaps_before), None)
+                self._gaps.pop((event.topic, event.epoch, cell.stretch), None)
             return event
         return None
 
-    def _drop_oldest(self) -> None:
-        cell = self._messages.popleft()
+    def _drop(self, cell: _Cell) -> None:
+        """Puts a gap in place of a message."""
         event = cell.event
         assert isinstance(event, (Update, Snapshot))
         self.dropped += 1
         topic, epoch, seq = event.topic, event.epoch or "", event.seq
-        waiting = self._gaps.setdefault((topic, epoch, cell.gaps_before), cell)
+        waiting = self._gaps.setdefault((topic, epoch, cell.stretch), cell)
         if waiting is cell:
             cell.event = Gap(topic, epoch, seq, seq, "consumer")
             return
