@@ -66,8 +66,7 @@ impl Track {
         let (topic, seq) = match (waiting.delivery, waiting.reach) {
             (Some(delivery), _) => (delivery.publication().lineage.id, delivery.publication().seq),
             (None, Reach::To(topic, seq)) => (topic, seq),
-            // It says where the stream is already.
-            (None, Reach::Begins) => return Some(self.step(0)),
+            (None, Reach::Begins | Reach::Unmoved) => return Some(self.step(0)),
             (None, Reach::Nowhere) => return None,
         };
         self.advance(topic, seq, directory)

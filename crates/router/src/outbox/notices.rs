@@ -28,10 +28,11 @@ pub(crate) struct Gap {
 }
 
 impl Gap {
-    /// Where it brings its reader. A reader of a book is nowhere before the snapshot that ends the gap: changes alone are no book.
+    /// The position to which it brings its reader. A reader of a book does not move before the snapshot that ends the gap, because
+    /// changes alone are no book.
     pub(super) fn reach(&self) -> Reach {
         match self.kind {
-            Kind::Book => Reach::Nowhere,
+            Kind::Book => Reach::Unmoved,
             Kind::State | Kind::Event => Reach::To(self.topic, self.to),
         }
     }
@@ -99,6 +100,8 @@ pub enum Reach {
     Nowhere,
     /// The positions at which the subscriptions of a request begin.
     Begins,
+    /// The position that its reader has already.
+    Unmoved,
     /// This position in the topic: messages up to it will not come.
     To(TopicId, Seq),
 }

@@ -17,12 +17,12 @@ impl Shard {
         match message {
             Control::Ack { .. } => Reach::Begins,
             Control::Gap { topic, to, .. } => {
-                // A reader of a book is nowhere before the snapshot that ends the gap.
-                let cell = self
-                    .directory
-                    .find(topic)
-                    .filter(|cell| cell.kind() != Kind::Book);
-                cell.map_or(Reach::Nowhere, |cell| Reach::To(cell.id(), *to))
+                match self.directory.find(topic) {
+                    // A reader of a book does not move before the snapshot that ends the gap.
+                    Some(cell) if cell.kind() == Kind::Book => Reach::Unmoved,
+                    Some(cell) => Reach::To(cell.id(), *to),
+                    None => Reach::Nowhere,
+                }
             }
             _ => Reach::Nowhere,
         }

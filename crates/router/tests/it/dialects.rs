@@ -143,7 +143,7 @@ fn a_gap_of_a_book_brought_a_stream_beyond_the_book_that_follows_it() {
         )
     });
     // A client that is cut off here comes back with where it was, and gets the gap and the book again.
-    assert!(seen.contains(&(true, None, Reach::Nowhere)), "{seen:?}");
+    assert!(seen.contains(&(true, None, Reach::Unmoved)), "{seen:?}");
     assert!(
         seen.contains(&(false, Some(DataOp::Snapshot), Reach::Nowhere)),
         "{seen:?}"

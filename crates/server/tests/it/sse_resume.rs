@@ -174,3 +174,33 @@ fn a_stream_that_was_cut_off_before_its_values_gets_them_when_it_comes_back() {
     let expected = [("book.A", 1), ("book.A", 2), ("ticker.A", 2), ("trade.A", 2)];
     assert_eq!(values, expected.map(|(topic, seq)| (topic.to_owned(), seq)));
 }
+
+/// The client got the `ack` and was cut off before the gap. It came back to the message before the newest, and was told that it
+/// had missed nothing.
+#[test]
+fn a_stream_that_was_cut_off_before_the_gap_of_another_lineage_never_got_it() {
+    let broker = TestBroker::start();
+    for number in 1..=3 {
+        broker.publish("trade.A", &number.to_string());
+    }
+    for other_lineage in ["zzzz:57", "zzzz:2"] {
+        let mut stream = resume(&broker, "topic=trade.A", other_lineage);
+        stream.expect("welcome");
+        let ack = stream.expect("ack");
+        assert_eq!(ack.data["results"][0]["recovered"], false);
+        let mut stream = resume(&broker, "topic=trade.A", &ack.id.unwrap());
+        assert_eq!(stream.expect_ack()[0]["recovered"], true);
+        for number in 1..=3 {
+            assert_eq!(stream.expect("update").data["seq"], number);
+        }
+    }
+    // This lineage has not reached the number, so it belongs to one that is gone.
+    let mut stream = resume(&broker, "topic=trade.A", "zzzz:57");
+    stream.expect("welcome");
+    let id = stream.expect("ack").id.unwrap().replace(":0", ":57");
+    let mut stream = resume(&broker, "topic=trade.A", &id);
+    stream.expect("welcome");
+    let ack = stream.expect("ack");
+    assert_eq!(ack.data["results"][0]["recovered"], false);
+    assert_eq!(ack.id, Some(id.replace(":57", ":0")));
+}

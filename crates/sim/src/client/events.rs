@@ -10,7 +10,7 @@ use serde_json::Value;
 use tickwire_client::promise::Checker;
 use tickwire_wire::message::{Position, Since, Subscribe, TopicRequest};
 use tickwire_wire::sse::{Cursor, Framing};
-use tickwire_wire::{ClientMessage, CloseCode, Codec, Control, Kind, Mode, RequestId, ServerMessage};
+use tickwire_wire::{ClientMessage, CloseCode, Codec, Control, Mode, RequestId, ServerMessage};
 
 use super::{Client, Reading};
 use crate::broken::{Broken, Rule, ensure};
@@ -237,17 +237,13 @@ impl Client {
         let Some(asked) = &self.events.asked else {
             return Ok(());
         };
-        let moves = match message {
+        let tells = match message {
             ServerMessage::Update { .. } | ServerMessage::Snapshot { .. } => true,
-            ServerMessage::Control(Control::Ack { .. }) => true,
-            // A reader of a book is nowhere before the snapshot that ends the gap.
-            ServerMessage::Control(Control::Gap { topic, .. }) => {
-                topics::find(topic).is_some_and(|topic| topics::kind(topic) != Kind::Book)
-            }
+            ServerMessage::Control(Control::Ack { .. } | Control::Gap { .. }) => true,
             ServerMessage::Control(_) | ServerMessage::Unknown(_) => false,
         };
         let has = id.is_some();
-        ensure(has == (moves && asked.is_resumable()), Rule::Ids, || {
+        ensure(has == (tells && asked.is_resumable()), Rule::Ids, || {
             let what = describe(message);
             format!("{what} has {} id", if has { "an" } else { "no" })
         })?;
