@@ -19,7 +19,7 @@ use tickwire_wire::{ErrorCode, Kind, Mode, Refusal, RequestId, Seq, Topic};
 
 use super::context::HttpContext;
 use super::requester::Requester;
-use super::{Cursor, ErrorResponse, Query, Reply, Track};
+use super::{Cursor, ErrorResponse, Query, Reply, Track, UnreadQuery};
 use crate::auth::Admission;
 use crate::hub::Opening;
 use crate::limits::AddressSlot;
@@ -92,13 +92,13 @@ impl Granted {
     }
 }
 
-/// Opens a stream for the request with this head. Its subscription may be much work, and is done a piece in each turn.
+/// Opens a stream for the request with this head and query. Its subscription may be much work, and is done a piece in each turn.
 pub(super) async fn open(
     context: &Rc<HttpContext>,
     (requester, place, admission): (Requester, Option<AddressSlot>, Admission),
-    head: &Parts,
+    (head, query): (&Parts, UnreadQuery<'_>),
 ) -> Result<Reply, StreamRefused> {
-    let wanted = Wanted::read(head.uri.query(), &head.headers)?;
+    let wanted = Wanted::read(&query.read()?, &head.headers)?;
     let framing = match head.version {
         Version::HTTP_10 => Framing::Bare,
         _ => Framing::Chunked,
@@ -146,8 +146,7 @@ pub(super) async fn open(
 }
 
 impl Wanted {
-    fn read(query: Option<&str>, headers: &HeaderMap) -> Result<Self, ErrorResponse> {
-        let query = Query::parse(query)?;
+    fn read(query: &Query, headers: &HeaderMap) -> Result<Self, ErrorResponse> {
         let topics: Vec<String> = query.all("topic").map(str::to_owned).collect();
         if topics.is_empty() {
             let reason = "the query has no topic; name one or more, as in /v1/sse?topic=ticker.*";
@@ -167,7 +166,7 @@ impl Wanted {
         let conflate_ms = query.one_as("conflate_ms", "a whole number of milliseconds")?;
         let plain = topics.iter().all(|topic| topic.parse::<Topic>().is_ok());
         let resumable = plain && mode != Some(Mode::Snapshot);
-        let resumed = match last_event_id(&query, headers)? {
+        let resumed = match last_event_id(query, headers)? {
             None => None,
             Some(_) if !resumable => {
                 let reason = "Last-Event-ID needs topics without wildcards, and a mode other than snapshot";
@@ -318,6 +317,7 @@ mod tests {
     #[test]
     fn a_stream_of_topics_of_two_epochs_was_resumed_in_one_for_all() {
         let query = "topic=trade.A&topic=chat.x&topic=chat.y&topic=book.B";
+        let query = Query::parse(Some(query), &["topic"]).expect("a query");
         let answer = results(&[
             ("trade.A", Some(("e", 5))),
             ("chat.x", Some(("f", 7))),
@@ -337,7 +337,7 @@ mod tests {
             if let Some(id) = came_back_with {
                 headers.insert(LAST_EVENT_ID, HeaderValue::from_static(id));
             }
-            let wanted = Wanted::read(Some(query), &headers).expect("a stream");
+            let wanted = Wanted::read(&query, &headers).expect("a stream");
             let track = wanted.track(&directory(), &answer);
             assert_eq!(track.cursor.to_string(), stands_at, "{came_back_with:?}");
             let since = wanted
