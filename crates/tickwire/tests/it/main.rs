@@ -38,6 +38,7 @@ mod replay;
 mod requests;
 mod shutdown;
 mod slow;
+mod specifications;
 mod support;
 mod timers;
 mod tls;
