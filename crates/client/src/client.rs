@@ -21,7 +21,7 @@ use crate::driver::{Address, Driver, Settings, connect_first};
 use crate::endpoint::Endpoint;
 use crate::error::{ConnectError, RequestError, UrlError};
 use crate::event::Event;
-use crate::listing;
+use crate::http;
 use crate::promise::Checker;
 use crate::request::{Answer, Body};
 use crate::session::{Command, Outlet, User};
@@ -425,11 +425,20 @@ impl ClientBuilder {
     /// When the broker cannot be reached, refuses, or does not answer within the time for connecting. It refuses to
     /// list what the client may not subscribe to.
     pub async fn topics(&self, pattern: &Pattern) -> Result<Vec<String>, ConnectError> {
+        let body = self.get(&http::listing_target(pattern)).await?;
+        http::names(&self.settings()?.address.endpoint, &body)
+    }
+
+    /// The body of the answer to a GET of `target`, a path with an optional query, on a connection of its own. At most 8 MiB.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached, refuses, or does not answer within the time for connecting.
+    pub async fn get(&self, target: &str) -> Result<Vec<u8>, ConnectError> {
         let settings = self.settings()?;
         let headers = settings.headers().await?;
         let (Address { endpoint, tls }, after_ms) = (&settings.address, settings.connect_timeout_ms);
-        let listing = listing::topics(endpoint, tls.as_ref(), &headers, pattern);
-        timeout(Duration::from_millis(after_ms), listing)
+        let answer = http::get(endpoint, tls.as_ref(), &headers, target);
+        timeout(Duration::from_millis(after_ms), answer)
             .await
             .unwrap_or_else(|_| {
                 Err(ConnectError::TimedOut {

@@ -35,10 +35,10 @@ mod driver;
 mod endpoint;
 mod error;
 mod event;
+mod http;
 mod idle;
 mod ledger;
 mod link;
-mod listing;
 mod pace;
 #[cfg(planted)]
 pub mod planted;

@@ -1,5 +1,5 @@
 //! The project's habits as commands: `cargo xtask tidy`, `test`, `bench`, `compare`, `reliability`, `attack`, `sim`,
-//! `conformance`, `chaos-clients`, `autobahn`, `fuzz` and `sbom`.
+//! `conformance`, `chaos-clients`, `autobahn`, `fuzz`, `book` and `sbom`.
 //!
 //! They work from any folder of the repository and read nothing from standard input. They write below the target
 //! folder, into `node_modules` of the test scripts, below `docs/perf` for a comparison, below `docs/reliability` for
@@ -13,6 +13,7 @@
 
 mod autobahn;
 mod bench;
+mod book;
 mod clients;
 mod fuzz;
 mod loadtest;
@@ -59,7 +60,7 @@ enum Command {
     Tidy,
     /// Run everything that a change must pass
     ///
-    /// Formatting, Clippy, tidy, documentation, tests, documentation tests, dependencies. A failed step does not stop
+    /// Formatting, Clippy, tidy, documentation, the book, tests, documentation tests, dependencies. A failed step does not stop
     /// the others. The last line of the output is `N passed, N failed`, with `, N skipped` where something could not
     /// run.
     ///
@@ -170,6 +171,10 @@ enum Command {
         after_help = "Examples:\n  cargo xtask fuzz\n  cargo xtask fuzz --target frames --seconds 3600\n  cargo xtask fuzz --seconds 300 --jobs 4"
     )]
     Fuzz(FuzzArgs),
+    /// Build the documentation as a site with search, and check its links
+    ///
+    /// The site goes to target/book/html. Needs mdBook, or Python, to install it below the target folder.
+    Book,
     /// Write the program's bill of materials: CycloneDX JSON in the target folder
     ///
     /// Needs cargo-cyclonedx.
@@ -191,7 +196,35 @@ fn main() -> Result<ExitCode> {
         Command::ChaosClients(args) => clients::chaos(&workspace, &args)?,
         Command::Autobahn(args) => autobahn::run(&workspace, &args)?,
         Command::Fuzz(args) => fuzz::run(&workspace, &args)?,
+        Command::Book => book::run(&workspace)?,
         Command::Sbom => sbom::run(&workspace)?,
     };
     Ok(ExitCode::from(u8::from(!passed)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_lines_in_the_documents_are_understood() {
+        let workspace = Workspace::load().unwrap();
+        let mut count = 0;
+        for file in workspace
+            .text_files()
+            .unwrap()
+            .iter()
+            .filter(|file| file.is("md"))
+        {
+            for line in file.text.lines().filter(|line| line.starts_with("cargo xtask ")) {
+                let line = line.split('#').next().unwrap_or(line);
+                let words = line.split_whitespace().skip(1);
+                if let Err(error) = Args::try_parse_from(words) {
+                    panic!("{}: {line}: {error}", file.path);
+                }
+                count += 1;
+            }
+        }
+        assert!(count >= 15, "only {count} lines were found");
+    }
 }

@@ -43,6 +43,7 @@ pub use self::ndjson::{BadLine, LineMessage, parse_line, split_lines};
 pub use self::path::topic_of_segment;
 pub(crate) use self::progress::{Exchange, Progress};
 pub use self::query::Query;
+pub(crate) use self::query::UnreadQuery;
 pub(crate) use self::reply::Reply;
 pub(crate) use self::requester::Requester;
 pub(crate) use self::routes::{Endpoint, LABELS as ENDPOINT_LABELS, METHODS_OF_STREAMS};

@@ -16,7 +16,7 @@ use tickwire_wire::limits::{HISTORY_ANSWER_BYTES_MAX, HISTORY_PAGE_MAX, TOPICS_P
 use tickwire_wire::{Epoch, ErrorCode, Kind, Pattern, Refusal, Seq, Topic};
 
 use super::context::Call;
-use super::{ErrorResponse, Etag, Query, Reply, reply, topic_of_segment};
+use super::{ErrorResponse, Etag, Reply, reply, topic_of_segment};
 
 /// The number of topics that a list looks at before other work has its turn.
 const WALK_STEP: usize = 4_096;
@@ -47,7 +47,7 @@ pub(super) fn value(call: Call<'_>) -> Result<Reply, ErrorResponse> {
 /// `GET /v1/topics/{topic}/history`
 pub(super) fn history(call: Call<'_>) -> Result<Reply, ErrorResponse> {
     let context = call.context;
-    let query = Query::parse(call.head.uri.query())?;
+    let query = call.query.read()?;
     let since = query
         .one_as::<u64>("since", "the number of a message, a whole number")?
         .map_or(Seq::ZERO, Seq);
@@ -83,7 +83,7 @@ pub(super) fn history(call: Call<'_>) -> Result<Reply, ErrorResponse> {
 /// client as much as subscribing to a wildcard.
 pub(super) async fn list(call: Call<'_>) -> Result<Reply, ErrorResponse> {
     let (context, requester) = (call.context, call.requester);
-    let query = Query::parse(call.head.uri.query())?;
+    let query = call.query.read()?;
     let pattern: Pattern = query
         .one("match")?
         .unwrap_or(">")

@@ -11,7 +11,7 @@ use serde::Serialize;
 use tickwire_router::{Directory, HotTopic, Transport};
 use tickwire_wire::{ErrorCode, Kind, Micros, Refusal, Seq, Topic};
 
-use crate::http::{ErrorResponse, Query};
+use crate::http::{ErrorResponse, UnreadQuery};
 use crate::net::proxied::ClientAddr;
 use crate::ops::inspector::{Inspector, NoAnswer};
 use crate::run::command::{ShardSessions, SlowSession};
@@ -74,7 +74,7 @@ impl From<NoAnswer> for ErrorResponse {
 /// 400 if the query is wrong, 503 if a shard does not answer.
 pub(crate) async fn sessions(
     inspector: &Inspector,
-    query: Option<&str>,
+    query: UnreadQuery<'_>,
 ) -> Result<Response<Full<Bytes>>, ErrorResponse> {
     let top_k = top_of(query)?;
     let shards = inspector.sessions(top_k).await?;
@@ -88,7 +88,7 @@ pub(crate) async fn sessions(
 pub(crate) async fn topics(
     inspector: &Inspector,
     directory: &Directory,
-    query: Option<&str>,
+    query: UnreadQuery<'_>,
 ) -> Result<Response<Full<Bytes>>, ErrorResponse> {
     let top_k = top_of(query)?;
     let handed_out = inspector.topics().await?;
@@ -107,8 +107,8 @@ pub(crate) async fn topics(
     }))
 }
 
-fn top_of(query: Option<&str>) -> Result<usize, ErrorResponse> {
-    Query::parse(query)?.count("top", TOP, TOP_MAX)
+fn top_of(query: UnreadQuery<'_>) -> Result<usize, ErrorResponse> {
+    query.read()?.count("top", TOP, TOP_MAX)
 }
 
 /// The slowest sessions of all shards, from the slowest ones of each, which are in the order of the shards' numbers.

@@ -21,7 +21,7 @@ use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use http_body_util::Full;
 use hyper::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioTimer;
 use tickwire_metrics::{CONTENT_TYPE as METRICS_TYPE, Catalogue, Metric};
 use tickwire_router::Directory;
@@ -30,7 +30,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
-use crate::http::{self, Encoder, ErrorResponse, Exchange, Progress};
+use crate::http::{self, Encoder, ErrorResponse, Exchange, Progress, UnreadQuery};
 use crate::limits::AddressLimits;
 use crate::net::tls::HttpStream;
 use crate::ops::inspector::Inspector;
@@ -47,6 +47,8 @@ const PROBES_MAX: usize = 16;
 const PROBE_WITHIN: Duration = Duration::from_secs(2);
 /// The time that a client has for its request headers, and that a connection may be idle.
 const HEADERS_WITHIN: Duration = Duration::from_secs(30);
+/// The methods of every page.
+const METHODS: &str = "GET, HEAD";
 /// The pause after an error of accepting.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -55,35 +57,51 @@ type OpsReply = Result<Response<Full<Bytes>>, ErrorResponse>;
 /// A page. Everything about pages follows from the rows of [`PAGES`].
 struct Page {
     path: &'static str,
+    /// The names of its parameters.
+    parameters: &'static [&'static str],
     /// Whether it is served on the further connections, too.
     is_probe: bool,
     /// Answers a request with this query.
-    answer: for<'a> fn(&'a Ops, Option<&'a str>) -> LocalBoxFuture<'a, OpsReply>,
+    answer: for<'a> fn(&'a Ops, UnreadQuery<'a>) -> LocalBoxFuture<'a, OpsReply>,
+}
+
+impl Page {
+    fn query_of<'r>(&self, target: &'r Uri) -> UnreadQuery<'r> {
+        UnreadQuery {
+            text: target.query(),
+            names: self.parameters,
+        }
+    }
 }
 
 const PAGES: &[Page] = &[
     Page {
         path: "/metrics",
+        parameters: &[],
         is_probe: false,
         answer: |ops, _| ready(Ok(ops.metrics())).boxed_local(),
     },
     Page {
         path: "/livez",
+        parameters: &[],
         is_probe: true,
         answer: |_, _| ready(Ok(text(StatusCode::OK, "ok\n"))).boxed_local(),
     },
     Page {
         path: "/readyz",
+        parameters: &[],
         is_probe: true,
         answer: |ops, _| ready(Ok(ops.readiness())).boxed_local(),
     },
     Page {
         path: "/debug/sessions",
+        parameters: &["top"],
         is_probe: false,
         answer: |ops, query| debug_pages::sessions(&ops.inspector, query).boxed_local(),
     },
     Page {
         path: "/debug/topics",
+        parameters: &["top"],
         is_probe: false,
         answer: |ops, query| debug_pages::topics(&ops.inspector, &ops.directory, query).boxed_local(),
     },
@@ -142,7 +160,7 @@ impl Ops {
             let ops = self.clone();
             async move {
                 let answer = match check(&request, only_probes) {
-                    Ok(page) => (page.answer)(&ops, request.uri().query()).await,
+                    Ok(page) => (page.answer)(&ops, page.query_of(request.uri())).await,
                     Err(refused) => Err(refused),
                 };
                 let answer = answer.unwrap_or_else(ErrorResponse::into_response);
@@ -254,7 +272,7 @@ fn check<B>(request: &Request<B>, only_probes: bool) -> Result<&'static Page, Er
     }
     let page = page.ok_or_else(|| ErrorResponse::nothing_at(request.uri(), &paths(|_| true).join(", ")))?;
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Err(ErrorResponse::method_not_allowed(path, "GET, HEAD"));
+        return Err(ErrorResponse::method_not_allowed(path, METHODS));
     }
     Ok(page)
 }
@@ -276,6 +294,7 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::specification::{self, sorted};
 
     #[test]
     fn every_page_is_documented() {
@@ -287,5 +306,17 @@ mod tests {
                 "{path} is not described"
             );
         }
+    }
+
+    #[test]
+    fn the_specification_has_these_pages_and_parameters() {
+        let rows = PAGES.iter().map(|page| {
+            let methods = sorted(METHODS.split(", "));
+            (
+                page.path.to_owned(),
+                (methods, sorted(page.parameters.iter().copied())),
+            )
+        });
+        assert_eq!(specification::paths("openapi-operators.yaml"), rows.collect());
     }
 }

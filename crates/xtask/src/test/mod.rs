@@ -1,12 +1,14 @@
 //! `cargo xtask test`: everything that a change must pass, as steps that do not stop each other.
 //!
-//! A step has one or more results. Formatting, Clippy, tidy and documentation have one each; the runs of tests have as
+//! A step has one or more results. Formatting, Clippy, tidy, documentation and the book have one each; the runs of tests have as
 //! many as tests. The last line of the output is their sum. A step that cannot run at all is a failure. A test that
 //! says that it did not run is skipped, never passed.
 
 mod supply;
 mod tally;
 mod tools;
+
+pub(crate) use self::tools::python;
 
 use std::process::Command;
 use std::time::Instant;
@@ -15,6 +17,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use self::tally::{SKIPPED, Tally};
+use crate::book;
 use crate::programs::{run_and_read, succeeds, works};
 use crate::tidy;
 use crate::workspace::{Workspace, read, write};
@@ -42,6 +45,8 @@ enum Step {
     Tidy,
     /// The documentation builds without a warning
     Doc,
+    /// The documentation as a site, with mdBook; its links lead somewhere
+    Book,
     /// Unit and integration tests, with cargo nextest where it is installed
     Tests,
     /// The examples in the documentation
@@ -89,6 +94,7 @@ pub(crate) fn run(workspace: &Workspace, args: &TestArgs) -> Result<bool> {
 fn run_step(workspace: &Workspace, step: Step, args: &TestArgs) -> Result<Tally> {
     let line = match step {
         Step::Tidy => return Ok(Tally::of(tidy::run(workspace)?)),
+        Step::Book => return run_book(workspace),
         Step::Tests => return run_tests(workspace, args),
         Step::Supply => return supply::run(workspace, !args.no_install),
         Step::Doctests => return read_tests(workspace.cargo("test --doc")),
@@ -101,6 +107,18 @@ fn run_step(workspace: &Workspace, step: Step, args: &TestArgs) -> Result<Tally>
         cargo.env("RUSTDOCFLAGS", "--deny warnings");
     }
     Ok(Tally::of(succeeds(&mut cargo)?))
+}
+
+/// Builds the book, if there is an mdBook.
+fn run_book(workspace: &Workspace) -> Result<Tally> {
+    if let Err(error) = book::program(workspace) {
+        println!("{SKIPPED}book: {error:#}");
+        return Ok(Tally {
+            skipped: 1,
+            ..Tally::default()
+        });
+    }
+    Ok(Tally::of(book::run(workspace)?))
 }
 
 fn run_tests(workspace: &Workspace, args: &TestArgs) -> Result<Tally> {

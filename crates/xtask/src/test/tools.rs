@@ -1,4 +1,5 @@
-//! The tools that the tests use beyond Rust: a Python with the client libraries, Node.js with `ws`, Chromium,
+//! The tools that the tests use beyond Rust: a Python with client libraries, the tools of the specifications and mdBook,
+//! Node.js with `ws` and the parser of AsyncAPI, Chromium,
 //! Prometheus, nginx and HAProxy.
 //!
 //! The tests find each tool in an environment variable that is set only if the tool is there. Without it, its tests
@@ -80,7 +81,7 @@ fn caches(workspace: &Workspace) -> Vec<(&'static str, OsString)> {
 }
 
 /// The project's own Python below the target folder, with the pinned libraries. It is made again when the pins change.
-pub(super) fn python(workspace: &Workspace) -> Result<PathBuf> {
+pub(crate) fn python(workspace: &Workspace) -> Result<PathBuf> {
     let requirements = workspace.root.join(REQUIREMENTS);
     let wanted = read(&requirements)?;
     let folder = workspace.target.join("venv");

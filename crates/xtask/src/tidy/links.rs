@@ -68,10 +68,15 @@ pub(super) fn check(files: &[TextFile]) -> Vec<Fault> {
 fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut is_fenced = false;
     text.lines().enumerate().filter_map(move |(at, line)| {
-        let is_fence = line.trim_start().starts_with("```");
+        let is_fence = is_fence(line);
         is_fenced ^= is_fence;
         (!is_fence && !is_fenced).then_some((at + 1, line))
     })
+}
+
+/// Whether `line` begins or ends fenced code.
+pub(crate) fn is_fence(line: &str) -> bool {
+    line.trim_start().starts_with("```")
 }
 
 fn links(text: &str) -> Vec<Link<'_>> {
@@ -94,7 +99,7 @@ fn links(text: &str) -> Vec<Link<'_>> {
 }
 
 /// The path that `link` in `document` leads to; `None` if it leaves the project.
-fn resolve(document: &str, link: &str) -> Option<String> {
+pub(crate) fn resolve(document: &str, link: &str) -> Option<String> {
     let folder = document.rsplit_once('/').map_or("", |(folder, _)| folder);
     let mut parts: Vec<_> = folder.split('/').filter(|part| !part.is_empty()).collect();
     for part in link.split('/') {

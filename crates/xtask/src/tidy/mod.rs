@@ -3,7 +3,7 @@
 //! Each rule is a pure function from files or manifests to faults. A fault names the place and what to do about it.
 
 mod files;
-mod links;
+pub(crate) mod links;
 mod manifests;
 mod names;
 
