@@ -1,7 +1,7 @@
 //! The states of a slow reader: live, lagging, catching up, live again; and their price.
 
 use expect_test::expect;
-use tickwire_router::{HotTopic, KindRule, Transport};
+use tickwire_router::{HotTopic, KindRule, Transport, Watched};
 use tickwire_wire::{Codec, Control, Kind, Seq, ServerMessage};
 
 use crate::script::check;
@@ -531,7 +531,7 @@ fn who_is_furthest_behind_and_which_topic_is_hottest() {
     world.run();
     let now = world.now.plus_ms(5);
     let shard = &world.shards[0];
-    let worst = shard.sessions_debug(5, now);
+    let worst = shard.sessions_debug(5, Watched::Behind, now);
     let told: Vec<_> = worst
         .iter()
         .map(|lag| {
@@ -552,7 +552,7 @@ fn who_is_furthest_behind_and_which_topic_is_hottest() {
         (Codec::Json, Transport::WebSocket)
     );
     assert!(worst[0].bytes < 100 && worst[1].bytes > 10, "{worst:?}");
-    assert_eq!(shard.sessions_debug(1, now).len(), 1);
+    assert_eq!(shard.sessions_debug(1, Watched::Behind, now).len(), 1);
     let mut seen = Vec::new();
     world.shards[0].each_lagging(now, |bytes, age_us| seen.push((bytes, age_us)));
     assert_eq!(seen, [(0, 5_000)]);
