@@ -1,10 +1,11 @@
-//! The operators' listener: metrics, health, slow sessions and hot topics. It is on the loopback by default, and never
+//! The operators' listener: metrics, health, slow sessions, hot topics, and the console that shows them. It is on the loopback by default, and never
 //! on the clients' listener.
 //!
 //! Bounded: connections in number, request heads and the writing of answers in time. If all places are taken, the
 //! broker's health can still be asked for: further connections are accepted for that alone, and the oldest of them
 //! gives way to the next.
 
+mod console;
 mod debug_pages;
 pub(crate) mod inspector;
 pub(crate) mod labels;
@@ -20,6 +21,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioTimer;
@@ -32,7 +34,9 @@ use tokio::task::AbortHandle;
 
 use crate::http::{self, Encoder, ErrorResponse, Exchange, Progress};
 use crate::limits::AddressLimits;
+use crate::net::proxied::ClientAddr;
 use crate::net::tls::HttpStream;
+pub(crate) use crate::ops::console::{HealthLog, Viewing};
 use crate::ops::inspector::Inspector;
 use crate::run::clock::Clock;
 use crate::run::lifecycle::Lifecycle;
@@ -57,35 +61,77 @@ struct Page {
     path: &'static str,
     /// Whether it is served on the further connections, too.
     is_probe: bool,
-    /// Answers a request with this query.
-    answer: for<'a> fn(&'a Ops, Option<&'a str>) -> LocalBoxFuture<'a, OpsReply>,
+    methods: &'static [Method],
+    /// Answers a request from this client.
+    answer: for<'a> fn(&'a Ops, ClientAddr, &'a mut Request<Incoming>) -> LocalBoxFuture<'a, OpsReply>,
+}
+
+const READ: &[Method] = &[Method::GET, Method::HEAD];
+
+impl Page {
+    /// A page to read.
+    const fn read(
+        path: &'static str,
+        answer: for<'a> fn(&'a Ops, ClientAddr, &'a mut Request<Incoming>) -> LocalBoxFuture<'a, OpsReply>,
+    ) -> Self {
+        Self {
+            path,
+            is_probe: false,
+            methods: READ,
+            answer,
+        }
+    }
+
+    /// A file of the console.
+    const fn asset(path: &'static str) -> Self {
+        Self::read(path, |_, _, request| {
+            let asset = console::asset(request.uri().path(), request.headers());
+            ready(Ok(asset)).boxed_local()
+        })
+    }
 }
 
 const PAGES: &[Page] = &[
+    Page::read("/metrics", |ops, _, _| ready(Ok(ops.metrics())).boxed_local()),
     Page {
-        path: "/metrics",
-        is_probe: false,
-        answer: |ops, _| ready(Ok(ops.metrics())).boxed_local(),
-    },
-    Page {
-        path: "/livez",
         is_probe: true,
-        answer: |_, _| ready(Ok(text(StatusCode::OK, "ok\n"))).boxed_local(),
+        ..Page::read("/livez", |_, _, _| {
+            ready(Ok(text(StatusCode::OK, "ok\n"))).boxed_local()
+        })
     },
     Page {
-        path: "/readyz",
         is_probe: true,
-        answer: |ops, _| ready(Ok(ops.readiness())).boxed_local(),
+        ..Page::read("/readyz", |ops, _, _| ready(Ok(ops.readiness())).boxed_local())
     },
+    Page::read("/debug/sessions", |ops, _, request| {
+        debug_pages::sessions(&ops.inspector, request.uri().query()).boxed_local()
+    }),
+    Page::read("/debug/topics", |ops, _, request| {
+        debug_pages::topics(&ops.inspector, &ops.directory, request.uri().query()).boxed_local()
+    }),
+    Page::asset("/"),
+    Page::asset("/console.js"),
+    Page::asset("/console.css"),
+    Page::read("/console/about", |ops, _, request| {
+        ready(console::about(ops, request.headers())).boxed_local()
+    }),
+    Page::read("/console/health", |ops, _, request| {
+        ready(ops.health.page(request.uri().query())).boxed_local()
+    }),
     Page {
-        path: "/debug/sessions",
-        is_probe: false,
-        answer: |ops, query| debug_pages::sessions(&ops.inspector, query).boxed_local(),
+        methods: &[Method::POST],
+        ..Page::read("/console/close", |ops, _, request| {
+            console::close(ops, request.headers(), request.uri().query()).boxed_local()
+        })
     },
+    Page::read("/v1/topics", |ops, _, request| {
+        console::topics(ops, request.headers(), request.uri().query()).boxed_local()
+    }),
     Page {
-        path: "/debug/topics",
-        is_probe: false,
-        answer: |ops, query| debug_pages::topics(&ops.inspector, &ops.directory, query).boxed_local(),
+        methods: &[Method::GET],
+        ..Page::read("/v1/ws", |ops, peer, request| {
+            ready(console::websocket(ops, peer, request)).boxed_local()
+        })
     },
 ];
 
@@ -103,6 +149,8 @@ pub(crate) struct Ops {
     /// The number of lines of the program's log that were lost.
     pub(crate) log_lines_lost: Arc<AtomicU64>,
     pub(crate) encoder: Encoder,
+    pub(crate) health: Arc<HealthLog>,
+    pub(crate) viewing: Viewing,
 }
 
 impl Ops {
@@ -112,11 +160,11 @@ impl Ops {
         let mut probes: VecDeque<AbortHandle> = VecDeque::new();
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     let ops = self.clone();
                     if let Ok(place) = places.clone().try_acquire_owned() {
                         tokio::task::spawn_local(async move {
-                            ops.serve(stream, false).await;
+                            ops.serve(stream, peer.into(), false).await;
                             drop(place);
                         });
                         continue;
@@ -125,7 +173,7 @@ impl Ops {
                     if probes.len() == PROBES_MAX {
                         probes.pop_front().iter().for_each(AbortHandle::abort);
                     }
-                    let served = tokio::time::timeout(PROBE_WITHIN, ops.serve(stream, true));
+                    let served = tokio::time::timeout(PROBE_WITHIN, ops.serve(stream, peer.into(), true));
                     probes.push_back(tokio::task::spawn_local(served).abort_handle());
                 }
                 Err(error) => {
@@ -137,12 +185,12 @@ impl Ops {
     }
 
     /// Serves a connection. With `only_probes` it may ask only for health.
-    async fn serve(self: Arc<Self>, stream: TcpStream, only_probes: bool) {
-        let service = hyper::service::service_fn(|request| {
+    async fn serve(self: Arc<Self>, stream: TcpStream, peer: ClientAddr, only_probes: bool) {
+        let service = hyper::service::service_fn(|mut request| {
             let ops = self.clone();
             async move {
                 let answer = match check(&request, only_probes) {
-                    Ok(page) => (page.answer)(&ops, request.uri().query()).await,
+                    Ok(page) => (page.answer)(&ops, peer, &mut request).await,
                     Err(refused) => Err(refused),
                 };
                 let answer = answer.unwrap_or_else(ErrorResponse::into_response);
@@ -155,6 +203,7 @@ impl Ops {
             .timer(TokioTimer::new())
             .header_read_timeout(HEADERS_WITHIN)
             .serve_connection(transport, service)
+            .with_upgrades()
             .await;
         if let Err(error) = served {
             tracing::debug!(%error, "an operator's connection ended");
@@ -253,8 +302,13 @@ fn check<B>(request: &Request<B>, only_probes: bool) -> Result<&'static Page, Er
         return Err(refused.with_header(CONNECTION, "close"));
     }
     let page = page.ok_or_else(|| ErrorResponse::nothing_at(request.uri(), &paths(|_| true).join(", ")))?;
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Err(ErrorResponse::method_not_allowed(path, "GET, HEAD"));
+    if !page.methods.contains(request.method()) {
+        let allowed = match page.methods {
+            [Method::POST] => "POST",
+            [Method::GET] => "GET",
+            _ => "GET, HEAD",
+        };
+        return Err(ErrorResponse::method_not_allowed(path, allowed));
     }
     Ok(page)
 }
@@ -281,11 +335,11 @@ mod tests {
     fn every_page_is_documented() {
         let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/OPERATING.md");
         let docs = std::fs::read_to_string(docs).expect("a page of the documentation");
-        for path in paths(|_| true) {
-            assert!(
-                docs.contains(&format!("| `GET {path}")),
-                "{path} is not described"
-            );
+        for page in PAGES {
+            let request = format!("`{} {}", page.methods[0], page.path);
+            let mut places = docs.match_indices(&request);
+            let told = places.any(|(at, _)| docs[at + request.len()..].starts_with(['`', '?']));
+            assert!(told, "{request}` is not described");
         }
     }
 }
