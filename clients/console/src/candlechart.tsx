@@ -76,17 +76,32 @@ function paint({ chart, candles }: Shown): void {
 export function CandleChart({ store }: { store: SymbolStore }) {
   const box = useRef<HTMLDivElement>(null);
   useEffect(() => {
-    if (!box.current) return;
-    const shown = make(box.current);
+    const element = box.current;
+    if (!element) return;
+    const shown = make(element);
+    /** What is drawn: the number of candles, the first of them, and the digits of prices. */
+    let drawn = 0;
+    let first: Candle | undefined;
+    let decimals = 0;
+    const describe = (): void => {
+      const last = store.candles.list.at(-1);
+      const text = last
+        ? `open ${last.open}, high ${last.high}, low ${last.low}, last ${last.close}`
+        : "no trades yet";
+      element.setAttribute("aria-label", `Candles of ${store.symbol}: ${text}`);
+      if (store.decimals === decimals) return;
+      decimals = store.decimals;
+      const priceFormat = { type: "price" as const, precision: decimals, minMove: 10 ** -decimals };
+      shown.candles.applyOptions({ priceFormat });
+    };
     const fill = (): void => {
       const list = store.candles.list;
       shown.candles.setData(list.map(candleBar));
       shown.volumes.setData(list.map(volumeBar));
       drawn = store.candles.list.length;
       first = list[0];
+      describe();
     };
-    let drawn = 0;
-    let first: Candle | undefined;
     const draw = (): void => {
       const list = store.candles.list;
       // The last drawn candle may have changed, and others may follow it.
@@ -96,6 +111,7 @@ export function CandleChart({ store }: { store: SymbolStore }) {
         shown.volumes.update(volumeBar(candle));
       }
       drawn = list.length;
+      describe();
     };
     const repaint = (): void => {
       paint(shown);
@@ -108,7 +124,5 @@ export function CandleChart({ store }: { store: SymbolStore }) {
       shown.chart.remove();
     };
   }, [store]);
-  const last = store.candles.list.at(-1);
-  const text = last ? `open ${last.open}, high ${last.high}, low ${last.low}, last ${last.close}` : "no trades yet";
-  return <div class="chart" ref={box} role="img" aria-label={`Candles of ${store.symbol}: ${text}`} />;
+  return <div class="chart" ref={box} role="img" aria-label={`Candles of ${store.symbol}`} />;
 }

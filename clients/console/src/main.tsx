@@ -72,7 +72,7 @@ function App() {
         <Token about={about} token={token} setToken={setToken} />
         <ThemeButton />
       </header>
-      <main id="main" ref={main} tabIndex={-1}>
+      <main id="main" ref={main} tabIndex={0}>
         <h1>{screen}</h1>
         {problem && (
           <p class="notice" role="alert">

@@ -73,6 +73,8 @@ export class SymbolStore extends Store {
   /** The trades that candles of another length are made from. */
   #past: Trade[] = [];
   problem = "";
+  /** The digits that prices have behind the point. */
+  decimals = 2;
   #subscriptions: Subscription[];
 
   constructor(
@@ -108,6 +110,7 @@ export class SymbolStore extends Store {
           },
           data: (message) => {
             const trade = message.data as Trade;
+            this.decimals = Math.max(this.decimals, trade.price.split(".")[1]?.length ?? 0);
             this.#past.push(trade);
             if (this.#past.length > 20 * HISTORY) this.#past.splice(0, HISTORY);
             this.trades = this.#past.slice(-TRADES_SHOWN);

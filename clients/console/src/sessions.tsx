@@ -15,8 +15,8 @@ export function why(session: SessionEntry, nowUs: number): string {
   const reasons = [];
   if (session.stalled_since !== null) reasons.push(`takes no byte for ${since(session.stalled_since)}`);
   if (session.lagging_since !== null) {
-    const behind = `${count(session.subscriptions_behind)} of ${count(session.subscriptions)} topics behind`;
-    reasons.push(`too much waited ${since(session.lagging_since)} ago`, behind);
+    const behind = `${count(session.subscriptions_behind)} of ${count(session.subscriptions)} topics`;
+    reasons.push(`${behind} are behind, since ${since(session.lagging_since)}`);
   } else if (session.waiting_bytes > 0) {
     reasons.push(`${bytes(session.waiting_bytes)} wait to be written`);
   }
@@ -46,7 +46,7 @@ export function Sessions({ token, mayClose }: { token: string; mayClose: boolean
     <section aria-label="Sessions">
       <div class="bar">
         <span class="facts">
-          {count(page?.sessions ?? 0)} sessions, {count(page?.lagging ?? 0)} lagging
+          Sessions: {count(page?.sessions ?? 0)}, lagging: {count(page?.lagging ?? 0)}
           {page && sessions.length === MOST ? `; the ${count(MOST)} slowest are shown` : ""}
         </span>
         <label class="check">
@@ -61,18 +61,18 @@ export function Sessions({ token, mayClose }: { token: string; mayClose: boolean
         wide
         total={sessions.length}
         columns={[
-          { name: "Session", width: "6rem" },
-          { name: "Address", width: "11rem" },
-          { name: "Key", width: "8rem" },
-          { name: "State", width: "6.5rem" },
+          { name: "Session", width: "4.5rem" },
+          { name: "Address", width: "10rem" },
+          { name: "Key", width: "7rem" },
+          { name: "State", width: "6rem" },
           { name: "Why" },
-          { name: "Owed", width: "6rem", number: true },
-          { name: "Waiting", width: "6rem", number: true },
-          { name: "Oldest", width: "5.5rem", number: true },
-          { name: "Conflated", width: "6.5rem", number: true },
-          { name: "In gaps", width: "5.5rem", number: true },
-          { name: "Topics", width: "5rem", number: true },
-          ...(mayClose ? [{ name: "Close", width: "5rem" }] : []),
+          { name: "Owed", width: "5rem", number: true },
+          { name: "Waiting", width: "5rem", number: true },
+          { name: "Oldest", width: "4.5rem", number: true },
+          { name: "Conflated", width: "5.2rem", number: true },
+          { name: "In gaps", width: "4.5rem", number: true },
+          { name: "Topics", width: "4rem", number: true },
+          ...(mayClose ? [{ name: "Close", width: "4.8rem" }] : []),
         ]}
         row={(at) => {
           const session = sessions[at];
@@ -85,7 +85,7 @@ export function Sessions({ token, mayClose }: { token: string; mayClose: boolean
               session.peer ?? "–",
               session.holder ?? "–",
               <span class={`state ${session.state.replace(" ", "-")}`}>{session.state}</span>,
-              why(session, now),
+              <span title={why(session, now)}>{why(session, now)}</span>,
               count(session.owed_messages),
               bytes(session.waiting_bytes),
               session.oldest_owed_us > 0 ? duration(session.oldest_owed_us) : "–",

@@ -1,8 +1,10 @@
 // Measures the page with a running broker: frames, first paint, memory.
 //
-//   node test/measure.mjs --chromium PROGRAM --url http://127.0.0.1:7401/ [--minutes 3] [--screen topics]
+//   node test/measure.mjs --chromium PROGRAM --url http://127.0.0.1:7401/ [--minutes 3] [--screens market,topics]
+//        [--publish http://127.0.0.1:7400]
 //
-// It prints a table in Markdown. Frames are the times between animation frames; one that takes more than 25 ms is late
+// With --publish it publishes to 10,000 topics itself, 1,000 messages a second, over HTTP: for a broker that was started
+// with `--feed none --anonymous-publish 'ticker.>'`. It prints a table in Markdown. Frames are the times between animation frames; one that takes more than 25 ms is late
 // at 60 a second. Memory is the script's heap after a collection, once a minute.
 import { cpus } from "node:os";
 import { parseArgs } from "node:util";
@@ -13,12 +15,45 @@ const { values: options } = parseArgs({
     chromium: { type: "string" },
     url: { type: "string" },
     minutes: { type: "string", default: "3" },
-    screen: { type: "string", default: "market,topics" },
+    screens: { type: "string", default: "market,topics" },
+    publish: { type: "string" },
   },
 });
 const minutes = Number(options.minutes);
 const timeout = 60_000;
+const TOPICS = 10_000;
+const PER_SECOND = 1_000;
+/** Publications a second. */
+const TURNS = 20;
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** The messages of these topics, as lines of a publication. */
+function lines(first, count) {
+  const messages = Array.from({ length: count }, (_, at) => {
+    const symbol = `S${String((first + at) % TOPICS).padStart(4, "0")}-USD`;
+    const price = (100 + Math.random()).toFixed(4);
+    const data = { symbol, last: price, bid: price, ask: price, volume: "1000", change_pct: "0.01", time: Date.now() * 1_000 };
+    return JSON.stringify({ topic: `ticker.${symbol}`, data });
+  });
+  return messages.join("\n");
+}
+
+/** Publishes to all topics once, and then at the rate until `ended` aborts. */
+async function publish(url, ended) {
+  const send = async (first, count) => {
+    const response = await fetch(`${url}/v1/publish`, { method: "POST", body: lines(first, count), signal: ended });
+    if (!response.ok) throw new Error(`publishing: ${response.status} ${await response.text()}`);
+  };
+  await send(0, TOPICS);
+  const began = performance.now();
+  const rest = async () => {
+    for (let turn = 0; !ended.aborted; turn += 1) {
+      await send((turn * 7 * PER_SECOND) / TURNS, PER_SECOND / TURNS);
+      await wait(Math.max(0, began + ((turn + 1) * 1_000) / TURNS - performance.now()));
+    }
+  };
+  return { rest: rest().catch((error) => ended.aborted || Promise.reject(error)) };
+}
 
 /** Begins to note the time of each frame. */
 function noteFrames() {
@@ -59,7 +94,8 @@ async function measure(browser, screen) {
     await page.click(".topics form button[type=button]");
     await page.waitForFunction(() => document.querySelectorAll(".topics section:last-child tbody tr").length > 10, { timeout });
   } else if (screen === "market") {
-    await page.waitForFunction(() => document.querySelectorAll(".ladder tbody tr").length > 5, { timeout });
+    const seen = options.publish ? ".watch tbody tr" : ".ladder tbody tr";
+    await page.waitForFunction((rows) => document.querySelectorAll(rows).length > 5, { timeout }, seen);
   }
   const session = await page.createCDPSession();
   await session.send("Performance.enable");
@@ -102,12 +138,16 @@ async function measure(browser, screen) {
   };
 }
 
+const ended = new AbortController();
+const publisher = options.publish ? await publish(options.publish, ended.signal) : undefined;
 await withBrowser(options.chromium, async (browser) => {
   const rows = [];
-  for (const screen of options.screen.split(",")) rows.push(await measure(browser, screen));
+  for (const screen of options.screens.split(",")) rows.push(await measure(browser, screen));
   console.log(`${await browser.version()}, ${cpus().length} cores, ${cpus()[0]?.model}, ${minutes} minutes each\n`);
   const names = Object.keys(rows[0]);
   console.log(`| ${names.join(" | ")} |`);
   console.log(`|${names.map(() => "---").join("|")}|`);
   for (const row of rows) console.log(`| ${Object.values(row).join(" | ")} |`);
 });
+ended.abort();
+await publisher?.rest;

@@ -31,19 +31,26 @@ async function market(page) {
   await until(page, () => document.querySelectorAll(".tape tbody tr").length > 5);
   await until(page, () => document.querySelectorAll(".ladder tbody tr").length > 10);
   await until(page, () => /volume \d/.test(document.querySelector(".candles h2")?.textContent ?? ""));
-  const first = await textOf(page, ".candles h2");
+  const first = await page.$eval(".candles h2", (title) => title.firstChild.textContent);
   // Another symbol by the keyboard: its link in the list is reached by tabs.
   await page.focus(".watch input");
-  await page.keyboard.type("eth");
+  await page.keyboard.type("sol");
   await until(page, () => document.querySelectorAll(".watch tbody a").length === 1);
   await page.keyboard.press("Tab");
   await page.keyboard.press("Tab");
   await page.keyboard.press("Enter");
-  await until(page, () => document.querySelector(".candles h2")?.textContent.startsWith("ETH-USD"));
+  await until(page, () => document.querySelector(".candles h2")?.textContent.startsWith("SOL-USD"));
+  // And by the address.
+  await page.evaluate(() => {
+    location.hash = "#market/BTC-USD";
+  });
+  await until(page, () => document.querySelector(".candles h2")?.textContent.startsWith("BTC-USD"));
   await until(page, () => document.querySelectorAll(".tape tbody tr").length > 5);
   const ladder = await page.$$eval(".ladder tbody tr:not(.spread)", (rows) =>
     rows.map((row) => [row.className, Number(row.cells[0].textContent)]),
   );
+  await page.click("button::-p-text(1 s)");
+  await until(page, () => /last \d/.test(document.querySelector(".candles .chart")?.getAttribute("aria-label") ?? ""));
   const candles = await page.$eval(".candles .chart", (chart) => chart.getAttribute("aria-label"));
   await page.$eval(".watch input", (field) => {
     field.value = "";
@@ -51,7 +58,7 @@ async function market(page) {
   });
   await until(page, () => document.querySelectorAll(".watch tbody a").length > 5);
   return {
-    first: first.split(" ")[0],
+    first,
     symbols: await countOf(page, ".watch tbody a"),
     ladder,
     candles,

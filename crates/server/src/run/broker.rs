@@ -33,7 +33,7 @@ use crate::run::announce::{Room, announce};
 use crate::run::clock::Clock;
 use crate::run::command::{Command, Leave};
 use crate::run::feed_thread::FeedPlan;
-use crate::run::kept_up::kept_up;
+use crate::run::kept_up::{keep_up, kept_up};
 use crate::run::lifecycle::Lifecycle;
 use crate::run::live_settings::LiveSettings;
 use crate::run::pulse::Pulse;
@@ -408,26 +408,14 @@ impl Common {
             tokio::task::spawn_local(async move {
                 kept_up("the operators' listener", || ops.clone().run(&ops_listener)).await;
             });
-            tokio::task::spawn_local(async move {
-                kept_up("the record of health", || health.clone().run()).await;
-            });
+            keep_up("the record of health", move || health.clone().run());
             let watched = directory.clone();
-            tokio::task::spawn_local(async move {
-                kept_up("the look for silent topics", || {
-                    stale_watch::run(watched.clone(), clock)
-                })
-                .await;
+            keep_up("the look for silent topics", move || {
+                stale_watch::run(watched.clone(), clock)
             });
-            tokio::task::spawn_local(async move {
-                kept_up("the look for memory to give back", || {
-                    trim::run(directory.clone())
-                })
-                .await;
-            });
+            keep_up("the look for memory to give back", move || trim::run(directory.clone()));
             if let Some(tls) = tls {
-                tokio::task::spawn_local(async move {
-                    kept_up("the look for certificates", || tls::watch(tls.clone())).await;
-                });
+                keep_up("the look for certificates", move || tls::watch(tls.clone()));
             }
             tokio::select! {
                 () = kept_up("accepting", || acceptor.run(&listener)) => {}
