@@ -98,6 +98,10 @@ function tokenProtocol(token: string): string {
 const WAIT_MS_MIN = 250;
 const WAIT_MS_MAX = 10_000;
 
+/** Whether a close code asks the client not to come back. */
+export const isFinal = (code: number): boolean =>
+  (code >= 4_500 && code < 5_000) || [1_002, 1_007, 1_008, 1_009].includes(code);
+
 export class WebSocketFeed implements Feed {
   readonly status: Status = { state: "connecting", reason: "", session: "" };
   #socket: WebSocket | undefined;
@@ -156,6 +160,7 @@ export class WebSocketFeed implements Feed {
     this.status.state = "lost";
     this.status.reason = event.reason || (event.code === 1006 ? "the broker cannot be reached" : `close ${event.code}`);
     this.changed();
+    if (isFinal(event.code)) return;
     this.#timer = window.setTimeout(() => this.#connect(), this.#wait * (0.5 + Math.random() / 2));
     this.#wait = Math.min(this.#wait * 2, WAIT_MS_MAX);
   }

@@ -173,7 +173,7 @@ export function Market({ token, symbol }: { token: string; symbol: string }) {
     <>
       {feed.status.state !== "open" && (
         <p class="notice" role="status">
-          {feed.status.state === "lost" ? `Disconnected: ${feed.status.reason}. Trying again…` : "Connecting…"}
+          {feed.status.state === "lost" ? `Disconnected: ${feed.status.reason}.` : "Connecting…"}
         </p>
       )}
       <div class="market">

@@ -112,7 +112,7 @@ async function sessions(page) {
 
 async function closeSlow(page) {
   const button = `::-p-xpath(//tr[td[1][text()='${options.slow}']]//button)`;
-  await page.click(button);
+  await (await page.waitForSelector(button, { timeout })).click();
   await page.waitForSelector("dialog[open] .danger", { timeout });
   const violations = await axe(page);
   await page.click("dialog[open] .danger");

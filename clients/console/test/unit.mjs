@@ -35,7 +35,7 @@ async function load(file) {
   return import(`data:text/javascript,${encodeURIComponent(outputFiles[0].text)}`);
 }
 
-const { matcher } = await load("feed.ts");
+const { isFinal, matcher } = await load("feed.ts");
 const { Book } = await load("book.ts");
 const { Candles } = await load("candles.ts");
 const { HealthStore } = await load("health.tsx");
@@ -56,6 +56,11 @@ test("a pattern matches the topics that the broker says", () => {
   ]) {
     assert.equal(matcher(pattern)(topic), matches, `${pattern} ${topic}`);
   }
+});
+
+test("a client that broke a rule does not come back, any other does", () => {
+  const final = [1000, 1001, 1002, 1006, 1008, 1009, 1011, 4000, 4002, 4003, 4499, 4500, 4501, 4999].filter(isFinal);
+  assert.deepEqual(final, [1002, 1008, 1009, 4500, 4501, 4999]);
 });
 
 const levels = (text) => text.split(" ").filter(Boolean).map((level) => level.split("@"));

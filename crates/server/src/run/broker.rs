@@ -413,7 +413,9 @@ impl Common {
             keep_up("the look for silent topics", move || {
                 stale_watch::run(watched.clone(), clock)
             });
-            keep_up("the look for memory to give back", move || trim::run(directory.clone()));
+            keep_up("the look for memory to give back", move || {
+                trim::run(directory.clone())
+            });
             if let Some(tls) = tls {
                 keep_up("the look for certificates", move || tls::watch(tls.clone()));
             }

@@ -10,7 +10,6 @@ use tokio::sync::oneshot;
 
 use crate::auth::{Access, Admission};
 use crate::config::{self, Config};
-use crate::hub::Stream;
 use crate::net::permit::ConnectionPermit;
 use crate::net::proxied::ClientAddr;
 
@@ -42,7 +41,7 @@ pub(crate) enum Command {
 /// A WebSocket connection of the console, which may subscribe and never publish.
 #[derive(Debug)]
 pub(crate) struct Viewer {
-    pub(crate) stream: Stream,
+    pub(crate) stream: std::net::TcpStream,
     pub(crate) permit: ConnectionPermit,
     /// The encoding of its messages.
     pub(crate) variant: Variant,

@@ -24,7 +24,7 @@ use crate::config::{self, Config, EgressKind};
 use crate::http::HttpContext;
 use crate::http::service;
 use crate::http::shutdown::HttpShutdown;
-use crate::hub::{self, Anew, Hub, HubCell, HubParts, SharedHub};
+use crate::hub::{self, Anew, Hub, HubCell, HubParts, SharedHub, Stream};
 use crate::limits::AddressLimits;
 use crate::net::egress::{self, BYTES_PER_WRITE};
 use crate::net::permit::ConnectionPermit;
@@ -299,14 +299,16 @@ fn accept(
 fn view(hub: &SharedHub, viewer: Viewer) {
     let mut hub = hub.borrow_mut();
     let (variant, admission) = (viewer.variant, viewer.admission);
-    let adopted = hub.adopt(
-        viewer.stream,
-        viewer.permit,
-        Transport::WebSocket,
-        variant,
-        admission,
-        viewer.early,
-    );
+    let adopted = Stream::plain(viewer.stream).and_then(|stream| {
+        hub.adopt(
+            stream,
+            viewer.permit,
+            Transport::WebSocket,
+            variant,
+            admission,
+            viewer.early,
+        )
+    });
     match adopted {
         Ok(id) => hub.shard.only_reads(id),
         Err(error) => tracing::warn!(%error, "a connection of the console could not be taken over"),

@@ -286,8 +286,9 @@ fn every_screen_shows_the_broker_and_a_slow_session_is_closed_from_it() {
     let (Some([node, chromium]), Some(folder)) = (tools, checkout(NAME)) else {
         return;
     };
+    // A reader that stops is not closed while the browser looks at it.
     let settings = "[limits]\nstall_ms = 3600000\noutbox_bytes = 131072\n[heartbeat]\nping_after_ms = 150000\npong_timeout_ms = 150000\n\
-                    [socket]\nsend_buffer_bytes = 16384";
+                    [socket]\nsend_buffer_bytes = 16384\nuser_timeout_ms = 600000";
     let (broker, _settings) = start(settings, &FEED);
     let (mut slow, answer) = Socket::request(
         &broker,
@@ -302,7 +303,8 @@ fn every_screen_shows_the_broker_and_a_slow_session_is_closed_from_it() {
         (page["lagging"] == 1).then_some(())
     };
     poll("a session that lags", || lagging(&broker));
-    let lines = [&GOOD[..], &[&bearer(READER)]].concat();
+    let shown = bearer(READER);
+    let lines = [&GOOD[..], &[shown.as_str()]].concat();
     let (mut idle, answer) = Socket::request(&broker, "GET /v1/ws HTTP/1.1", &lines);
     assert_eq!(answer.status, 101, "{answer:?}");
     idle.send(Frame::text(
@@ -337,6 +339,7 @@ fn every_screen_shows_the_broker_and_a_slow_session_is_closed_from_it() {
     );
     let (_, (code, reason)) = slow.until_closed();
     assert_eq!((code, reason.as_str()), (1001, "closed by an operator"));
+    drop((idle, slow));
     broker.stop();
 }
 

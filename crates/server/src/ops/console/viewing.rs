@@ -20,8 +20,7 @@ use tickwire_wire::{ErrorCode, Refusal, Variant};
 
 use crate::auth::Admission;
 use crate::config;
-use crate::http::{self, ErrorResponse, Progress, WantedTopics};
-use crate::hub::Stream;
+use crate::http::{ErrorResponse, Progress, WantedTopics};
 use crate::net::acceptor::{self, ShardHandle};
 use crate::net::permit::ConnectionPermit;
 use crate::net::proxied::ClientAddr;
@@ -59,14 +58,14 @@ impl Viewing {
         let parts = upgraded
             .downcast::<Progress>()
             .map_err(|_| io::Error::other("not the transport that was served"))?;
-        let stream = parts.io.into_inner();
-        if let HttpStream::Plain(socket) = &stream {
-            acceptor::prepare(SockRef::from(socket), &self.socket)?;
-        }
+        let HttpStream::Plain(stream) = parts.io.into_inner() else {
+            return Err(io::Error::other("this listener has no TLS"));
+        };
+        acceptor::prepare(SockRef::from(&stream), &self.socket)?;
         let (_, room) = acceptor::emptiest(&self.shards)
             .ok_or_else(|| io::Error::other("no shard has room for a new connection"))?;
         room.send(Command::View(Box::new(Viewer {
-            stream: Stream::of(stream)?,
+            stream: stream.into_std()?,
             permit,
             variant,
             admission,
@@ -106,7 +105,7 @@ pub(in crate::ops) fn websocket(
 ) -> Result<Response<Full<Bytes>>, ErrorResponse> {
     let admission = ops.admit_viewer(request.headers())?;
     if ops.gate.is_draining() {
-        return Ok(http::draining());
+        return Err(ErrorResponse::draining());
     }
     let (config, _) = ops.live_settings.rules();
     let accepted = handshake::check(request)?.with_compression(config.compression.enabled);
