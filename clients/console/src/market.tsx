@@ -202,6 +202,7 @@ function WatchList({ store, chosen }: { store: WatchStore; chosen: string }) {
       {store.reason && <p class="notice">{store.reason}</p>}
       <Rows
         label="Symbols"
+        minWidth="16rem"
         rowHeight={ROW}
         total={symbols.length}
         columns={[

@@ -25,11 +25,11 @@ interface Props {
   /** The row at this place: its key, its cells and whether it is selected. */
   row(at: number): { key: string; cells: ComponentChildren[]; selected?: boolean; class?: string } | undefined;
   empty: string;
-  /** Whether it may be wider than the screen. */
-  wide?: boolean;
+  /** The least width of all columns together, as in a style sheet: a narrower screen scrolls. */
+  minWidth: string;
 }
 
-export function Rows({ label, columns, total, rowHeight, row, empty, wide }: Props) {
+export function Rows({ label, columns, total, rowHeight, row, empty, minWidth }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const [view, setView] = useState({ first: 0, count: 40 });
 
@@ -79,8 +79,8 @@ export function Rows({ label, columns, total, rowHeight, row, empty, wide }: Pro
       </tr>
     );
   return (
-    <div class={wide ? "rows wide" : "rows"} ref={box} tabIndex={0} role="region" aria-label={label}>
-      <table aria-rowcount={total + 1}>
+    <div class="rows" ref={box} tabIndex={0} role="region" aria-label={label}>
+      <table aria-rowcount={total + 1} style={{ minWidth }}>
         <colgroup>
           {columns.map((column) => (
             <col key={column.name} style={column.width ? { width: column.width } : {}} />

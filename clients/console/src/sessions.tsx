@@ -16,7 +16,7 @@ export function why(session: SessionEntry, nowUs: number): string {
   if (session.stalled_since !== null) reasons.push(`takes no byte for ${since(session.stalled_since)}`);
   if (session.lagging_since !== null) {
     const behind = `${count(session.subscriptions_behind)} of ${count(session.subscriptions)} topics`;
-    reasons.push(`${behind} are behind, since ${since(session.lagging_since)}`);
+    reasons.push(`${behind} behind since ${since(session.lagging_since)}`);
   } else if (session.waiting_bytes > 0) {
     reasons.push(`${bytes(session.waiting_bytes)} wait to be written`);
   }
@@ -58,7 +58,7 @@ export function Sessions({ token, mayClose }: { token: string; mayClose: boolean
       <Rows
         label="Sessions, the slowest first"
         rowHeight={ROW}
-        wide
+        minWidth="82rem"
         total={sessions.length}
         columns={[
           { name: "Session", width: "4.5rem" },

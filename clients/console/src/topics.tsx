@@ -212,6 +212,7 @@ function Listed({ list, pattern, setPattern, tap, tapped, live }: ListedProps) {
       {list.reason && <p class="notice">{list.reason}</p>}
       <Rows
         label="Topics"
+        minWidth="40rem"
         rowHeight={ROW}
         total={rows.length}
         columns={[
@@ -280,6 +281,7 @@ function TapView({ tap, stop }: { tap: Tap; stop(): void }) {
       {tap.reason && <p class="notice">{tap.reason}</p>}
       <Rows
         label="Messages"
+        minWidth="36rem"
         rowHeight={ROW}
         total={shown.length}
         columns={[

@@ -171,7 +171,8 @@ await withBrowser(options.chromium, async (browser) => {
     await page.waitForSelector("main section", { timeout });
     const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
     await picture(page, `${screen}-phone`);
-    report({ screen: `${screen} on a phone`, overflow, violations: await axe(page), complaints });
+    const narrow = await page.$$eval("th", (heads) => heads.filter((head) => head.clientWidth < 24).map((head) => head.textContent));
+    report({ screen: `${screen} on a phone`, overflow, narrow, violations: await axe(page), complaints });
     await page.close();
   }
 });

@@ -133,8 +133,8 @@ test("a session is slow for a reason", () => {
   for (const [facts, text] of [
     [{}, "keeps up"],
     [{ waiting_bytes: 2_048 }, "2 KiB wait to be written"],
-    [{ lagging_since: 1e6 }, "4 of 9 topics are behind, since 4 s"],
-    [{ lagging_since: 1e6, stalled_since: 4e6 }, "takes no byte for 1 s; 4 of 9 topics are behind, since 4 s"],
+    [{ lagging_since: 1e6 }, "4 of 9 topics behind since 4 s"],
+    [{ lagging_since: 1e6, stalled_since: 4e6 }, "takes no byte for 1 s; 4 of 9 topics behind since 4 s"],
     [{ gapped: 3 }, "it has missed messages"],
   ]) {
     assert.equal(why({ ...session, ...facts }, 5e6), text);
