@@ -207,7 +207,7 @@ impl Acceptor {
 ///
 /// # Errors
 /// If the system refuses one of them.
-pub(crate) fn prepare(socket: SockRef<'_>, options: &config::Socket) -> io::Result<()> {
+pub(crate) fn prepare(socket: SockRef<'_>, options: &config::SocketSettings) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     // Unsent bytes stay with the broker, where newer messages can still replace them.
     socket.set_tcp_notsent_lowat(options.notsent_lowat_bytes)?;

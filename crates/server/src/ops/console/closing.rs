@@ -13,7 +13,7 @@ use crate::http::{ErrorResponse, Query};
 use crate::ops::{Ops, debug_pages};
 
 #[derive(Debug, Serialize)]
-struct Closed<'a> {
+struct ClosedSession<'a> {
     closed: &'a str,
 }
 
@@ -48,5 +48,5 @@ pub(in crate::ops) async fn close(
         return Err(ErrorResponse::new(StatusCode::NOT_FOUND, refusal));
     }
     tracing::info!(session = name, key, "an operator closed a session");
-    Ok(debug_pages::json(&Closed { closed: name }))
+    Ok(debug_pages::json(&ClosedSession { closed: name }))
 }

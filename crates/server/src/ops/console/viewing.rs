@@ -33,14 +33,14 @@ use crate::ws::handshake;
 #[derive(Debug, Clone)]
 pub(crate) struct Viewing {
     shards: Vec<ShardHandle>,
-    socket: config::Socket,
+    socket: config::SocketSettings,
     /// The number of open connections.
     open: Arc<AtomicUsize>,
 }
 
 impl Viewing {
     /// Gives connections to these shards, with these options of their sockets.
-    pub(crate) fn new(shards: Vec<ShardHandle>, socket: config::Socket) -> Self {
+    pub(crate) fn new(shards: Vec<ShardHandle>, socket: config::SocketSettings) -> Self {
         Self {
             shards,
             socket,
