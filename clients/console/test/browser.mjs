@@ -13,6 +13,8 @@ export async function withBrowser(program, work) {
   const browser = await puppeteer.launch({
     executablePath: program,
     headless: true,
+    // Chromium ends with this pipe, however this process ends.
+    pipe: true,
     protocolTimeout: 120_000,
     userDataDir: join(home, "profile"),
     // Without these variables, crash reports and the like go to the home of the user who runs the test.
