@@ -13,7 +13,7 @@ use tickwire_metrics::{Catalogue, Metric, StatusClass};
 
 use super::coding::Coding;
 use super::context::Call;
-use super::{ErrorResponse, Reply, UnreadQuery, bulk, publish, topics};
+use super::{ErrorResponse, Reply, UnreadQuery, WantedTopics, bulk, publish, topics};
 
 /// Stands for a topic in a path.
 const TOPIC: &str = "{topic}";
@@ -38,7 +38,7 @@ const ROUTES: &[Route] = &[
     },
     Route {
         path: "/v1/topics",
-        parameters: &["match", "limit", "after"],
+        parameters: WantedTopics::PARAMETERS,
         get: Get::Value(|call| topics::list(call).boxed_local()),
         post: None,
     },

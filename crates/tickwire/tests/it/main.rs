@@ -11,6 +11,7 @@ mod broker;
 mod browser;
 mod clocks;
 mod compression;
+mod console;
 mod deploy;
 mod descriptors;
 mod documents;

@@ -23,6 +23,7 @@ use crate::workspace::{Workspace, read, write};
 const INSTALL_LIMIT: Duration = Duration::from_secs(600);
 const REQUIREMENTS: &str = "crates/tickwire/tests/python/requirements.txt";
 const NODE_FOLDER: &str = "crates/tickwire/tests/node";
+const CONSOLE_FOLDER: &str = "clients/console";
 /// Stops packages from starting their services (Debian's `invoke-rc.d` and `deb-systemd-invoke` ask it).
 const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
 
@@ -55,6 +56,10 @@ pub(super) fn prepare(workspace: &Workspace, may_install: bool) -> Vec<(&'static
             variables.push(("TICKWIRE_TEST_NODE_MODULES", modules.into()));
         }
         Err(error) => println!("no Node.js for the tests, those that need it are skipped: {error:#}"),
+    }
+    match packages(workspace, CONSOLE_FOLDER, "console") {
+        Ok(modules) => variables.push(("TICKWIRE_TEST_CONSOLE_MODULES", modules.into())),
+        Err(error) => println!("no packages of the console, its tests are skipped: {error:#}"),
     }
     if may_install {
         install_missing_packages();
@@ -109,32 +114,37 @@ fn is_made_from(stamp: &Path, wanted: &str) -> bool {
     std::fs::read_to_string(stamp).is_ok_and(|text| text == wanted)
 }
 
-/// Node.js, and the folder of the pinned packages below the target folder. They are installed again when the pins
-/// change.
+/// Node.js, and the folder of the pinned packages of the tests' clients.
 fn node_modules(workspace: &Workspace) -> Result<(PathBuf, PathBuf)> {
     let node = find("node").context("node is not installed")?;
-    let source = workspace.root.join(NODE_FOLDER);
-    let folder = workspace.below_target("node")?;
-    let copied = |name: &str| {
-        let text = read(&source.join(name))?;
-        write(&folder.join(name), &text).map(|()| text)
+    let modules = packages(workspace, NODE_FOLDER, "node")?;
+    Ok((node, modules))
+}
+
+/// The pinned packages of `source`, installed in the folder `name` below the target folder. They are installed again when
+/// the pins change.
+fn packages(workspace: &Workspace, source: &str, name: &str) -> Result<PathBuf> {
+    let folder = workspace.below_target(name)?;
+    let copied = |file: &str| {
+        let text = read(&workspace.root.join(source).join(file))?;
+        write(&folder.join(file), &text).map(|()| text)
     };
     copied("package.json")?;
     let wanted = copied("package-lock.json")?;
     let modules = folder.join("node_modules");
     let installed = modules.join("installed-package-lock.json");
     if is_made_from(&installed, &wanted) {
-        return Ok((node, modules));
+        return Ok(modules);
     }
     let npm = find("npm").context("npm is not installed")?;
-    println!("setting up Node.js packages for the tests");
+    println!("setting up the Node.js packages of {source} for the tests");
     let mut ci = Command::new(npm);
     ci.args("ci --ignore-scripts --no-audit --no-fund --loglevel error".split(' '));
     ci.current_dir(&folder).envs(caches(workspace));
     run_quietly(&mut ci, INSTALL_LIMIT)
-        .with_context(|| format!("cannot install the packages of {NODE_FOLDER}"))?;
+        .with_context(|| format!("cannot install the packages of {source}"))?;
     write(&installed, wanted)?;
-    Ok((node, modules))
+    Ok(modules)
 }
 
 /// Installs the Debian packages of missing programs, if this is root with `apt-get`.
