@@ -27,6 +27,7 @@ pub mod book;
 pub mod promise;
 
 mod backoff;
+mod builder;
 mod client;
 mod clocks;
 mod connect;
@@ -53,7 +54,8 @@ mod tls;
 mod token;
 
 pub use backoff::BackoffBounds;
-pub use client::{Client, ClientBuilder, Events, Publishing, Subscribing};
+pub use builder::ClientBuilder;
+pub use client::{Client, Events, Publishing, Subscribing};
 pub use clocks::Clocks;
 pub use error::{ConnectError, Loss, RequestError, TlsError, UrlError};
 pub use event::Event;

@@ -207,15 +207,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_link_to_a_picture_led_nowhere() {
+        let files = Workspace::load().unwrap().files().unwrap();
+        assert!(
+            files
+                .iter()
+                .any(|file| file.path == "docs/img/console-market.png")
+        );
+    }
+
+    #[test]
     fn command_lines_in_the_documents_are_understood() {
         let workspace = Workspace::load().unwrap();
         let mut count = 0;
-        for file in workspace
-            .text_files()
-            .unwrap()
-            .iter()
-            .filter(|file| file.is("md"))
-        {
+        for file in workspace.files().unwrap().iter().filter(|file| file.is("md")) {
             for line in file.text.lines().filter(|line| line.starts_with("cargo xtask ")) {
                 let line = line.split('#').next().unwrap_or(line);
                 let words = line.split_whitespace().skip(1);

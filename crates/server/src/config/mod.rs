@@ -40,8 +40,8 @@ pub use self::layers::Overrides;
 pub use self::origin::{OriginRule, WebOrigin};
 use self::settings::Settings;
 pub use self::table::{
-    AuthSettings, CompressionSettings, Config, ConsoleSettings, DrainSettings, FeedSettings, HeartbeatSettings,
-    LimitSettings, LogSettings, ProxySettings, SocketSettings, TestOnly,
+    AuthSettings, CompressionSettings, Config, ConsoleSettings, DrainSettings, FeedSettings,
+    HeartbeatSettings, LimitSettings, LogSettings, ProxySettings, SocketSettings, TestOnly,
 };
 pub use self::tls::{Tls, TlsClients};
 

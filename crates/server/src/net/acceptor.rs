@@ -150,7 +150,7 @@ impl Acceptor {
             .iter()
             .map(|handle| handle.connections.load(Ordering::Relaxed))
             .sum::<usize>();
-        if let Err(error) = prepare(SockRef::from(&stream), &self.socket) {
+        if let Err(error) = prepare(&SockRef::from(&stream), &self.socket) {
             tracing::debug!(%peer, %error, "a new connection could not be set up");
             return;
         }
@@ -207,7 +207,7 @@ impl Acceptor {
 ///
 /// # Errors
 /// If the system refuses one of them.
-pub(crate) fn prepare(socket: SockRef<'_>, options: &config::SocketSettings) -> io::Result<()> {
+pub(crate) fn prepare(socket: &SockRef<'_>, options: &config::SocketSettings) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     // Unsent bytes stay with the broker, where newer messages can still replace them.
     socket.set_tcp_notsent_lowat(options.notsent_lowat_bytes)?;

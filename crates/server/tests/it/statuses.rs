@@ -3,7 +3,10 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
+use tickwire_server::config::KeyHash;
+
 use crate::specification::{CLIENTS, OPERATORS};
+use crate::stream::Stream;
 use crate::support::{Answer, Http, TestBroker, request};
 
 /// A header line that is too long for any listener.
@@ -70,7 +73,6 @@ impl Brokers {
             }
             200 | 204 | 426 => ask(&[]),
             304 => ask(&["If-None-Match: *"]),
-            400 => raw(format!("{method} {target} HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n").as_bytes()),
             401 => ask(&["Authorization: Bearer nonsense"]),
             403 => ask(&["Origin: https://elsewhere.example"]),
             404 => self
@@ -88,16 +90,6 @@ impl Brokers {
                 );
                 client.answer(method == "HEAD")
             }
-            413 => raw(
-                format!("{method} {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n")
-                    .as_bytes(),
-            ),
-            414 => raw(&request(
-                method,
-                &format!("{target}?{}", "x".repeat(70_000)),
-                &[],
-                "",
-            )),
             415 => ask(&["Content-Encoding: br"]),
             429 if target.starts_with("/v1/sse") => self.event_stream_beyond_the_rate(target)?,
             429 => {
@@ -106,16 +98,6 @@ impl Brokers {
                     .map(|_| client.send(method, target, &[], body))
                     .find(|answer| answer.status == 429)?
             }
-            431 => raw(&request(
-                method,
-                target,
-                &[&format!("X-Long: {}", "x".repeat(LONG))],
-                "",
-            )),
-            501 => {
-                let codings = "Transfer-Encoding: gzip, chunked";
-                raw(format!("{method} {target} HTTP/1.1\r\nHost: a\r\n{codings}\r\n\r\n0\r\n\r\n").as_bytes())
-            }
             503 => {
                 let kept = self.full.1.borrow_mut().send("GET", "/v1/topics", &[], "");
                 assert_eq!(kept.status, 200, "the other connection is open");
@@ -123,12 +105,10 @@ impl Brokers {
                 client.try_write(&request(method, target, &[], ""));
                 client.answer(method == "HEAD")
             }
-            _ => return None,
+            _ => raw(&faulty(method, target, status)?),
         })
     }
-}
 
-impl Brokers {
     /// The answer to a request for a stream behind others that come at once. A stream that is granted has no end, so only heads are
     /// read, until one is the wanted one.
     fn event_stream_beyond_the_rate(&self, target: &str) -> Option<Answer> {
@@ -147,6 +127,19 @@ impl Brokers {
             (before.contains(&429) && status == 429).then_some(answer)
         })
     }
+}
+
+/// A request that any listener answers with `status`, because its head is not one that it takes. `None` if there is none.
+fn faulty(method: &str, target: &str, status: u16) -> Option<Vec<u8>> {
+    let head = |lines: &str| format!("{method} {target} HTTP/1.1\r\nHost: a\r\n{lines}\r\n\r\n").into_bytes();
+    Some(match status {
+        400 => head("Host: b"),
+        413 => head("Content-Length: 99999999"),
+        414 => request(method, &format!("{target}?{}", "x".repeat(70_000)), &[], ""),
+        431 => request(method, target, &[&format!("X-Long: {}", "x".repeat(LONG))], ""),
+        501 => [&head("Transfer-Encoding: gzip, chunked")[..], b"0\r\n\r\n"].concat(),
+        _ => return None,
+    })
 }
 
 /// The header lines of a WebSocket handshake.
@@ -180,40 +173,75 @@ fn every_status_of_the_clients_document_is_one_that_a_request_gets() {
 
 #[test]
 fn every_status_of_the_operators_document_is_one_that_a_request_gets() {
-    let broker = TestBroker::with_feed("sim", "", "[feed]\nsymbols = 1\nrate = 1\nsilent_ms = 100", &[]);
+    let broker = operators_broker();
     for (path, method, status) in OPERATORS.statuses() {
-        let raw = |bytes: &[u8]| {
-            let mut client = broker.connect_ops();
-            client.try_write(bytes);
-            client.answer(method == "HEAD")
-        };
         let answer = match status {
             200 | 503 if path == "/readyz" => {
                 broker.wait_for_readiness(status);
                 continue;
             }
-            200 => raw(&request(&method, &path, &[], "")),
-            400 => raw(format!("{method} {path} HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n").as_bytes()),
-            414 => raw(&request(
-                &method,
-                &format!("{path}?{}", "x".repeat(70_000)),
-                &[],
-                "",
-            )),
-            431 => raw(&request(&method, &path, &["X-Many: 1"; 200], "")),
             500 => continue,
-            503 => {
-                let mut places: Vec<Http> = (0..64).map(|_| broker.connect_ops()).collect();
-                for place in &mut places {
-                    assert_eq!(place.send("GET", "/livez", &[], "").status, 200);
-                }
-                raw(&request(&method, &path, &[], ""))
-            }
-            _ => panic!("{method} {path}: nothing causes {status}"),
+            _ => caused_at_operators_listener(&broker, &method, &path, status),
         };
+        let answer = answer.unwrap_or_else(|| panic!("{method} {path}: nothing causes {status}"));
         assert_eq!(answer.status, status, "{method} {path}");
         OPERATORS.check(&method, &path, &answer);
     }
+}
+
+/// A static key that may close sessions.
+const CLOSER: &str = "closer";
+
+/// A broker whose feed is silent most of the time, and where [`CLOSER`] is a key.
+fn operators_broker() -> TestBroker {
+    let settings = format!(
+        "[feed]\nsymbols = 1\nrate = 1\nsilent_ms = 100\n\
+         [[auth.keys]]\nname = \"a\"\nsha256 = \"{}\"\nsubscribe = [\">\"]\nclose_sessions = true\n",
+        KeyHash::of(CLOSER)
+    );
+    TestBroker::with_feed("sim", "", &settings, &[])
+}
+
+/// The answer with `status` to a request with this method and path. `None` if no request can cause it.
+fn caused_at_operators_listener(
+    broker: &TestBroker,
+    method: &str,
+    path: &str,
+    status: u16,
+) -> Option<Answer> {
+    let raw = |bytes: &[u8]| {
+        let mut client = broker.connect_ops();
+        client.try_write(bytes);
+        client.answer(method == "HEAD")
+    };
+    let ask = |headers: &[&str]| raw(&request(method, path, headers, ""));
+    let close = |name: &str| {
+        let target = format!("{path}?session={name}");
+        let bearer = format!("Authorization: Bearer {CLOSER}");
+        raw(&request(method, &target, &[&bearer], ""))
+    };
+    Some(match status {
+        101 => ask(&HANDSHAKE),
+        200 if path == "/console/close" => {
+            let mut stream = Stream::open(broker.connect(), "topic=a", &[]);
+            let welcome = stream.expect("welcome");
+            close(welcome.data["session"].as_str()?)
+        }
+        200 | 426 => ask(&[]),
+        304 => ask(&["If-None-Match: *"]),
+        401 if path == "/console/close" => ask(&[]),
+        401 => ask(&["Authorization: Bearer nonsense"]),
+        403 => ask(&["Origin: https://elsewhere.example"]),
+        404 => close("nobody"),
+        503 => {
+            let mut places: Vec<Http> = (0..64).map(|_| broker.connect_ops()).collect();
+            for place in &mut places {
+                assert_eq!(place.send("GET", "/livez", &[], "").status, 200);
+            }
+            ask(&[])
+        }
+        _ => raw(&faulty(method, path, status)?),
+    })
 }
 
 #[test]

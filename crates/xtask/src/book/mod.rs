@@ -33,7 +33,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
     for old in [&source, &site].into_iter().filter(|old| old.exists()) {
         fs::remove_dir_all(old).with_context(|| format!("cannot remove {}", old.display()))?;
     }
-    let files = workspace.text_files()?;
+    let files = workspace.files()?;
     let book = pages::gather(&files);
     for (path, text) in &book.pages {
         let path = source.join(path);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::tidy::links::{is_fence, resolve};
-use crate::workspace::TextFile;
+use crate::workspace::ProjectFile;
 
 /// The table of contents.
 const SUMMARY: &str = "docs/book/SUMMARY.md";
@@ -23,7 +23,7 @@ pub(super) struct Book {
 }
 
 /// The book of the project with these files.
-pub(super) fn gather(files: &[TextFile]) -> Book {
+pub(super) fn gather(files: &[ProjectFile]) -> Book {
     let mut book = Book::default();
     let find = |path: &str| files.iter().find(|file| file.path == path);
     let Some(summary) = find(SUMMARY) else {
@@ -70,7 +70,7 @@ fn page_path(path: &str) -> String {
 
 /// The text of a document whose links to paths of the project lead to what `place` makes of them, as paths of the book. A
 /// link becomes its text where that is nothing.
-fn relink(document: &TextFile, mut place: impl FnMut(&str) -> Option<String>) -> String {
+fn relink(document: &ProjectFile, mut place: impl FnMut(&str) -> Option<String>) -> String {
     let own = match document.path.as_str() {
         SUMMARY => CONTENTS.to_owned(),
         path => page_path(path),
@@ -148,9 +148,9 @@ mod tests {
     use super::*;
 
     fn book(files: &[(&str, &str)]) -> Book {
-        let files: Vec<TextFile> = files
+        let files: Vec<ProjectFile> = files
             .iter()
-            .map(|(path, text)| TextFile {
+            .map(|(path, text)| ProjectFile {
                 path: (*path).to_owned(),
                 text: (*text).to_owned(),
             })

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::Fault;
-use crate::workspace::TextFile;
+use crate::workspace::ProjectFile;
 
 /// The documents at which a reader starts.
 const STARTS: &[&str] = &["README.md", "docs/ARCHITECTURE.md"];
@@ -20,7 +20,7 @@ struct Link<'a> {
 }
 
 /// The faults of all documents.
-pub(super) fn check(files: &[TextFile]) -> Vec<Fault> {
+pub(super) fn check(files: &[ProjectFile]) -> Vec<Fault> {
     let documents: Vec<_> = files.iter().filter(|file| file.is("md")).collect();
     let exists = |path: &str| {
         let below = format!("{path}/");
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     fn faults(files: &[(&str, &str)]) -> Vec<String> {
-        let files = files.iter().map(|&(path, text)| TextFile {
+        let files = files.iter().map(|&(path, text)| ProjectFile {
             path: path.to_owned(),
             text: text.to_owned(),
         });

@@ -93,7 +93,7 @@ impl Account {
 
     /// The client reported that a topic does not go on where it was left.
     pub(super) fn unresumed(&mut self, topic: &str) {
-        self.of(topic, |audit, sums| audit.unresumed(sums));
+        self.of(topic, Audit::unresumed);
     }
 
     /// A subscription of a topic by its name was acked.

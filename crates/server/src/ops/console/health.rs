@@ -88,7 +88,10 @@ impl HealthLog {
     ///
     /// # Errors
     /// 400 if the query is wrong.
-    pub(in crate::ops) fn page(&self, query: UnreadQuery<'_>) -> Result<Response<Full<Bytes>>, ErrorResponse> {
+    pub(in crate::ops) fn page(
+        &self,
+        query: UnreadQuery<'_>,
+    ) -> Result<Response<Full<Bytes>>, ErrorResponse> {
         let query = query.read()?;
         let after = query.one_as("after", "a time in microseconds since 1970")?;
         let after: u64 = after.unwrap_or_default();

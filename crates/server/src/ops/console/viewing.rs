@@ -61,7 +61,7 @@ impl Viewing {
         let HttpStream::Plain(stream) = parts.io.into_inner() else {
             return Err(io::Error::other("this listener has no TLS"));
         };
-        acceptor::prepare(SockRef::from(&stream), &self.socket)?;
+        acceptor::prepare(&SockRef::from(&stream), &self.socket)?;
         let (_, room) = acceptor::emptiest(&self.shards)
             .ok_or_else(|| io::Error::other("no shard has room for a new connection"))?;
         room.send(Command::View(Box::new(Viewer {

@@ -120,22 +120,26 @@ fn results() -> Vec<AckResult> {
     vec![full, refused]
 }
 
+fn welcome() -> Control {
+    Control::Welcome {
+        session: "s1".to_owned(),
+        server: "tickwire/0.1.0".to_owned(),
+        ts: TS,
+        heartbeat_ms: 15_000,
+        limits: AnnouncedLimits {
+            subscriptions: 1_024,
+            message_bytes: 65_536,
+            ops_per_s: 50,
+            ops_burst: 200,
+            publishes_per_s: 10_000,
+            publishes_burst: 20_000,
+        },
+    }
+}
+
 pub(super) fn controls() -> Vec<Control> {
     let mut controls = vec![
-        Control::Welcome {
-            session: "s1".to_owned(),
-            server: "tickwire/0.1.0".to_owned(),
-            ts: TS,
-            heartbeat_ms: 15_000,
-            limits: AnnouncedLimits {
-                subscriptions: 1_024,
-                message_bytes: 65_536,
-                ops_per_s: 50,
-                ops_burst: 200,
-                publishes_per_s: 10_000,
-                publishes_burst: 20_000,
-            },
-        },
+        welcome(),
         Control::Ack {
             id: ID,
             results: results(),
@@ -194,10 +198,32 @@ pub(super) fn controls() -> Vec<Control> {
     controls
 }
 
+fn number(text: &str) -> Decimal {
+    text.parse().expect(text)
+}
+
+fn ticker() -> Ticker {
+    let one = number("61837.63");
+    Ticker {
+        symbol: Symbol::from("BTC-USD"),
+        last: one,
+        bid: one,
+        bid_size: one,
+        ask: one,
+        ask_size: one,
+        open: one,
+        high: one,
+        low: one,
+        volume: one,
+        vwap: one,
+        change_pct: number("-3.06"),
+        time: TS,
+    }
+}
+
 /// Data of each kind, with the name of its schema.
 pub(super) fn payloads() -> Vec<(&'static str, Payload)> {
     let symbol = Symbol::from("BTC-USD");
-    let number = |text: &str| text.parse::<Decimal>().expect(text);
     let one = number("61837.63");
     let trade = |side| Trade {
         symbol: symbol.clone(),
@@ -212,24 +238,7 @@ pub(super) fn payloads() -> Vec<(&'static str, Payload)> {
             "Data",
             Payload::from_json(br#"{"text":[1.5,null]}"#).expect("JSON"),
         ),
-        (
-            "Ticker",
-            Payload::Ticker(Box::new(Ticker {
-                symbol: symbol.clone(),
-                last: one,
-                bid: one,
-                bid_size: one,
-                ask: one,
-                ask_size: one,
-                open: one,
-                high: one,
-                low: one,
-                volume: one,
-                vwap: one,
-                change_pct: number("-3.06"),
-                time: TS,
-            })),
-        ),
+        ("Ticker", Payload::Ticker(Box::new(ticker()))),
         (
             "Bbo",
             Payload::Bbo(Box::new(Bbo {
