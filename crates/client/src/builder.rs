@@ -139,7 +139,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Whether broken promises are reported as [`Event::Broken`]. Default: yes.
+    /// Whether broken promises are reported as [`Event::Broken`](crate::Event::Broken). Default: yes.
     pub fn report_broken_promises(mut self, report: bool) -> Self {
         self.report_broken = report;
         self
