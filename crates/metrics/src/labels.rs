@@ -20,7 +20,7 @@ pub enum Label {
     ErrorCode,
     /// The code of the close frame.
     CloseCode,
-    /// How the subscriber is connected: [`Transport`].
+    /// How the subscriber is connected: [`TransportLabel`].
     Transport,
     /// The HTTP status of a refused handshake.
     Status,
@@ -32,7 +32,7 @@ pub enum Label {
     Shard,
     /// Why a client or its token was refused: [`AuthFailure`].
     AuthFailure,
-    /// Why a connection or a request was turned away at the door: [`TurnedAway`].
+    /// Why a connection or a request was turned away at the door: [`TurnedAwayLabel`].
     TurnedAway,
     /// The version of the broker.
     Version,

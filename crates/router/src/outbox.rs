@@ -1,7 +1,7 @@
 //! The messages that wait for one connection, with their bytes: control before data, and each lane in the order of
 //! arrival.
 //!
-//! The control lane has control messages. The data lane has publications, and the [notices](notices) that keep their
+//! The control lane has control messages. The data lane has publications, and the [notices] that keep their
 //! place among them. Each item holds its bytes, made by the session's dialect, and the values that the router needs from
 //! the message. So it can be [taken back](taking_back) and counted without a look elsewhere: it says which
 //! subscription's messages it stands for, and how many.

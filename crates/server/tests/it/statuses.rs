@@ -195,7 +195,7 @@ const CLOSER: &str = "closer";
 /// A broker whose feed is silent most of the time, and where [`CLOSER`] is a key.
 fn operators_broker() -> TestBroker {
     let settings = format!(
-        "[feed]\nsymbols = 1\nrate = 1\nsilent_ms = 100\n\
+        "[feed]\nsymbols = 1\nrate = 1\nsilent_ms = 100\n[console]\norigins = [\"http://test\"]\n\
          [[auth.keys]]\nname = \"a\"\nsha256 = \"{}\"\nsubscribe = [\">\"]\nclose_sessions = true\n",
         KeyHash::of(CLOSER)
     );
