@@ -2,7 +2,7 @@
 //! `conformance`, `chaos-clients`, `autobahn`, `fuzz`, `book` and `sbom`.
 //!
 //! They work from any folder of the repository and read nothing from standard input. They write below the target
-//! folder, into `node_modules` of the test scripts, below `docs/perf` for a comparison, below `docs/reliability` for
+//! folder, into `node_modules` and `dist` of the JavaScript client, below `docs/perf` for a comparison, below `docs/reliability` for
 //! promises and attacks, and where they are told to. The exit code is 0 only when everything passed.
 
 #![allow(
@@ -17,6 +17,7 @@ mod book;
 mod clients;
 mod fuzz;
 mod loadtest;
+mod packages;
 mod programs;
 mod sbom;
 mod sim;

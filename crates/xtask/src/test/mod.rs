@@ -18,6 +18,7 @@ use clap::{Args, ValueEnum};
 
 use self::tally::{SKIPPED, Tally};
 use crate::book;
+use crate::clients::suites;
 use crate::programs::{run_and_read, succeeds, works};
 use crate::tidy;
 use crate::workspace::{Workspace, read, write};
@@ -49,6 +50,9 @@ enum Step {
     Book,
     /// Unit and integration tests, with cargo nextest where it is installed
     Tests,
+    /// The own tests of the clients in JavaScript and Python; their packages are installed below the target folder and in
+    /// clients/js/node_modules
+    Clients,
     /// The examples in the documentation
     Doctests,
     /// Licences, sources and known vulnerabilities of the dependencies, with cargo-deny
@@ -96,6 +100,7 @@ fn run_step(workspace: &Workspace, step: Step, args: &TestArgs) -> Result<Tally>
         Step::Tidy => return Ok(Tally::of(tidy::run(workspace)?)),
         Step::Book => return run_book(workspace),
         Step::Tests => return run_tests(workspace, args),
+        Step::Clients => return run_clients(workspace),
         Step::Supply => return supply::run(workspace, !args.no_install),
         Step::Doctests => return read_tests(workspace.cargo("test --doc")),
         Step::Fmt => "fmt --all --check",
@@ -138,6 +143,35 @@ fn run_tests(workspace: &Workspace, args: &TestArgs) -> Result<Tally> {
     for line in skipped.lines().filter(|line| line.starts_with(SKIPPED)) {
         println!("{line}");
         tally.skip_passed();
+    }
+    Ok(tally)
+}
+
+/// Runs the own tests of the clients that are not crates. One whose language is missing is skipped.
+fn run_clients(workspace: &Workspace) -> Result<Tally> {
+    if !succeeds(&mut workspace.cargo("build --locked -p tickwire"))? {
+        return Ok(Tally::of(false));
+    }
+    let chromium = tools::chromium();
+    let mut tally = Tally::default();
+    for suite in suites(workspace, &workspace.target.join("debug/tickwire")) {
+        match suite.commands {
+            Ok(commands) => {
+                for mut command in commands {
+                    command.envs(chromium.iter().map(|program| ("CHROMIUM_BIN", program)));
+                    let (output, succeeded) = run_and_read(command)?;
+                    tally.add(match Tally::read(&output, succeeded) {
+                        // A check without counts is one result.
+                        counts if counts == Tally::default() => Tally::of(succeeded),
+                        counts => counts,
+                    });
+                }
+            }
+            Err(error) => {
+                println!("{SKIPPED}{}: {error:#}", suite.name);
+                tally.skipped += 1;
+            }
+        }
     }
     Ok(tally)
 }

@@ -1,17 +1,23 @@
 //! `cargo xtask conformance` and `chaos-clients`: the same tests for the clients in Rust, JavaScript and Python, with
-//! one table.
+//! one table. And the clients' own tests, which are a step of `cargo xtask test`.
 //!
 //! `clients/conformance/README.md` says what a client's runner and its chaos program do. A client whose folder or
-//! program is missing fails. The figures go below the target folder.
+//! program is missing fails here. The figures go below the target folder.
+
+mod programs;
+mod suites;
+
+pub(crate) use self::suites::suites;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
+use self::programs::{Interpreter, PYTHON_PATH};
 use crate::programs::succeeds;
 use crate::workspace::{Workspace, read};
 
@@ -78,18 +84,9 @@ impl Client {
         }
     }
 
-    /// The folder below `clients`. The Rust client has none there.
-    fn folder(self) -> Option<&'static str> {
-        match self {
-            Self::Rust => None,
-            Self::Js => Some("js"),
-            Self::Python => Some("python"),
-        }
-    }
-
     /// The command that plays the cases.
     fn runner(self, workspace: &Workspace, planted: bool) -> Result<Command> {
-        let mut command = match self {
+        match self {
             Self::Rust => {
                 let line = "nextest run --locked -p tickwire-client the_client_does_what_every_case_says";
                 let mut command = workspace.cargo(line);
@@ -100,54 +97,26 @@ impl Client {
                         .env("CARGO_TARGET_DIR", target)
                         .env("RUSTFLAGS", "--cfg planted");
                 }
-                return Ok(command);
+                Ok(command)
             }
-            Self::Js => {
-                let mut command = workspace.command("node");
-                command.args(["--test", "test/conformance.test.mjs"]);
-                command
-            }
+            Self::Js => Ok(Interpreter::node(workspace)?.run(workspace, "--test test/conformance.test.mjs")),
             Self::Python => {
-                let mut command = workspace.command(python(workspace));
-                command.args(["-m", "pytest", "-q", "tests/test_conformance.py"]);
-                command
+                let python = Interpreter::python(workspace)?;
+                Ok(python.run(workspace, "-m pytest -q tests/test_conformance.py"))
             }
-        };
-        command.current_dir(self.existing_folder(workspace)?);
-        Ok(command)
-    }
-
-    /// The command of the chaos program. `None` for the client that the load test has itself.
-    fn chaos_program(self, workspace: &Workspace) -> Result<Option<String>> {
-        let (program, script) = match self {
-            Self::Rust => return Ok(None),
-            Self::Js => (PathBuf::from("node"), "test/chaos.mjs"),
-            Self::Python => (python(workspace), "tests/chaos_client.py"),
-        };
-        let script = self.existing_folder(workspace)?.join(script);
-        ensure!(script.is_file(), "{} is missing", script.display());
-        Ok(Some(format!("{} {}", program.display(), script.display())))
-    }
-
-    fn existing_folder(self, workspace: &Workspace) -> Result<PathBuf> {
-        let folder = workspace
-            .root
-            .join("clients")
-            .join(self.folder().unwrap_or_default());
-        if !folder.is_dir() {
-            bail!("{} is missing", folder.display());
         }
-        Ok(folder)
     }
-}
 
-/// The Python of the client's environment if there is one, otherwise that of the search path.
-fn python(workspace: &Workspace) -> PathBuf {
-    let own = workspace.root.join("clients/python/.venv/bin/python");
-    if own.is_file() {
-        own
-    } else {
-        PathBuf::from("python3")
+    /// The interpreter and the script of the chaos program. `None` for the client that the load test has itself.
+    fn chaos_program(self, workspace: &Workspace) -> Result<Option<(Interpreter, PathBuf)>> {
+        let (interpreter, script) = match self {
+            Self::Rust => return Ok(None),
+            Self::Js => (Interpreter::node(workspace)?, "test/chaos.mjs"),
+            Self::Python => (Interpreter::python(workspace)?, "tests/chaos_client.py"),
+        };
+        let script = interpreter.folder.join(script);
+        ensure!(script.is_file(), "{} is missing", script.display());
+        Ok(Some((interpreter, script)))
     }
 }
 
@@ -263,8 +232,10 @@ pub(crate) fn chaos(workspace: &Workspace, args: &ChaosArgs) -> Result<bool> {
         ] {
             command.args([name, &number.to_string()]);
         }
-        if let Some(program) = client.chaos_program(workspace)? {
+        if let Some((interpreter, script)) = client.chaos_program(workspace)? {
+            let program = format!("{} {}", interpreter.program.display(), script.display());
             command.args(["--client", &program]);
+            command.envs(interpreter.modules.map(|modules| (PYTHON_PATH, modules)));
         }
         passed &= succeeds(&mut command)?;
         let figures = json(&figures)?;
