@@ -47,7 +47,7 @@ def use(url: str) -> str:
         subprocess.run([python, "-m", "pip", "install", "-q", str(wheel)], check=True)
         program = folder / "program.py"
         program.write_text(PROGRAM, "utf-8")
-        done = subprocess.run([python, str(program), url], check=True, cwd=folder, capture_output=True, text=True)
+        done = subprocess.run([python, "-I", str(program), url], check=True, cwd=folder, capture_output=True, text=True)
         return done.stdout
 
 

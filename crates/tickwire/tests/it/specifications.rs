@@ -93,7 +93,12 @@ fn schemathesis_finds_no_fault_of_the_operators_listener() {
         return;
     };
     let broker = broker();
-    fuzz(&python, "openapi-operators.yaml", broker.ops, &[]);
+    fuzz(
+        &python,
+        "openapi-operators.yaml",
+        broker.ops,
+        &["--exclude-path=/v1/ws"],
+    );
     broker.stop();
 }
 
@@ -103,10 +108,13 @@ fn schemathesis_finds_no_fault_of_streams_and_handshakes() {
         return;
     };
     let broker = broker();
-    let (script, document) = (test_file("python/fuzz_streams.py"), document("openapi.yaml"));
-    run(
-        &python,
-        &[&script, &document, &format!("http://{}", broker.listen), EXAMPLES],
-    );
+    let script = test_file("python/fuzz_streams.py");
+    for (name, address) in [
+        ("openapi.yaml", broker.listen),
+        ("openapi-operators.yaml", broker.ops),
+    ] {
+        let url = format!("http://{address}");
+        run(&python, &[&script, &document(name), &url, EXAMPLES]);
+    }
     broker.stop();
 }

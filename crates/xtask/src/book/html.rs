@@ -47,10 +47,10 @@ pub(super) fn check(folder: &Path, chapters: &[PathBuf]) -> Result<Vec<String>> 
     Ok(faults)
 }
 
-/// The values of an attribute, which is written as `begin`.
+/// The values of an attribute, which is written as `begin`. Text that looks like one is none.
 fn values<'t>(text: &'t str, begin: &'t str) -> impl Iterator<Item = &'t str> {
-    text.split(begin)
-        .skip(1)
+    let tags = text.split('<').skip(1).filter_map(|rest| rest.split('>').next());
+    tags.flat_map(move |tag| tag.split(begin).skip(1))
         .filter_map(|rest| rest.split('"').next())
 }
 
@@ -80,7 +80,7 @@ mod tests {
         let pages = [
             (
                 "index.html",
-                r#"<h1 id="top"></h1><a href="a/b.html#there"><a href="https://a.b/c"><a href="gone.html">"#,
+                r#"<h1 id="top"></h1><a href="a/b.html#there"><a href="https://a.b/c"><a href="gone.html"><code>&lt;a href="shown.html"&gt;</code>"#,
             ),
             (
                 "a/b.html",

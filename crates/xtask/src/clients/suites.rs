@@ -2,7 +2,8 @@
 //!
 //! The Rust client is a crate of the workspace and is tested with it.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -22,36 +23,43 @@ pub(crate) struct Suite {
 
 /// The suites of both clients. Their tests start the broker `program`.
 pub(crate) fn suites(workspace: &Workspace, program: &Path) -> [Suite; 2] {
-    let commands = |interpreter: Result<Interpreter>, lines: &[&str]| {
-        let interpreter = interpreter?;
-        let command = |line: &&str| {
-            let mut command = interpreter.run(workspace, line);
-            command.env("TICKWIRE_BIN", program);
-            command
-        };
-        Ok(lines.iter().map(command).collect())
-    };
-    [
-        Suite {
-            name: "clients/js",
-            commands: commands(
-                Interpreter::node(workspace),
-                &["check.mjs", "--test --test-reporter=spec test/"],
-            ),
-        },
-        Suite {
-            name: "clients/python",
-            commands: commands(
-                Interpreter::python(workspace),
-                &[
-                    "-m ruff check .",
-                    "-m ruff format --check .",
-                    "-m mypy",
-                    "-m pyright",
-                    "-m pytest",
-                    "tests/wheel.py",
-                ],
-            ),
-        },
-    ]
+    [("clients/js", js as Commands), ("clients/python", python)].map(|(name, commands)| Suite {
+        name,
+        commands: commands(workspace).map(|mut commands| {
+            for command in &mut commands {
+                command.env("TICKWIRE_BIN", program);
+            }
+            commands
+        }),
+    })
+}
+
+type Commands = fn(&Workspace) -> Result<Vec<Command>>;
+
+fn js(workspace: &Workspace) -> Result<Vec<Command>> {
+    let node = Interpreter::node(workspace)?;
+    // Node.js would take every file of the folder for a test.
+    let mut tests = node.run(workspace, "--test --test-reporter=spec");
+    let mut files: Vec<PathBuf> = fs::read_dir(node.folder.join("test"))?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    files.retain(|path| path.to_string_lossy().ends_with(".test.mjs"));
+    files.sort();
+    tests.args(files);
+    Ok(vec![node.run(workspace, "check.mjs"), tests])
+}
+
+fn python(workspace: &Workspace) -> Result<Vec<Command>> {
+    let python = Interpreter::python(workspace)?;
+    let lines = [
+        "-m ruff check .",
+        "-m ruff format --check .",
+        "-m mypy",
+        "-m pytest",
+        "tests/wheel.py",
+    ];
+    let mut pyright = python.run(workspace, "-m pyright --pythonpath");
+    pyright.arg(&python.program);
+    let others = lines.map(|line| python.run(workspace, line));
+    Ok([pyright].into_iter().chain(others).collect())
 }
