@@ -13,6 +13,8 @@ use crate::program::run;
 use crate::support::{Answer, Broker, Frame, Script, Socket, Tool, get, poll, skip};
 
 const FEED: [&str; 6] = ["--feed", "sim", "--symbols", "50", "--rate", "1500"];
+/// The number of its topics: six for each symbol.
+const TOPICS: usize = 300;
 /// A static key that may close sessions.
 const CLOSER: &str = "tw_closer-of-the-tests-0123456789abcdef";
 /// One that may not.
@@ -310,6 +312,10 @@ fn every_screen_shows_the_broker_and_a_slow_session_is_closed_from_it() {
     idle.send(Frame::text(
         r#"{"op":"subscribe","id":1,"topics":["ticker.NONE"]}"#,
     ));
+    poll("a message in each topic", || {
+        let page: Value = serde_json::from_str(&get(broker.listen, "/v1/topics").body).expect("JSON");
+        (page["topics"].as_array().map(Vec::len) == Some(TOPICS)).then_some(())
+    });
     let url = format!("http://{}/", broker.ops);
     let mut args = vec![
         folder.path().join("test/screens.mjs").display().to_string(),
@@ -367,10 +373,9 @@ fn check(report: &Value, slow: &str) {
             );
         }
         "topics" => {
-            // A symbol has six topics.
             assert_eq!(
                 (&facts["listed"], &facts["pausedSame"]),
-                (&300.into(), &true.into()),
+                (&TOPICS.into(), &true.into()),
                 "{facts}"
             );
             assert!(
