@@ -2,8 +2,9 @@
 //! `conformance`, `chaos-clients`, `autobahn`, `fuzz`, `book` and `sbom`.
 //!
 //! They work from any folder of the repository and read nothing from standard input. They write below the target
-//! folder, into `node_modules` and `dist` of the JavaScript client, below `docs/perf` for a comparison, below `docs/reliability` for
-//! promises and attacks, and where they are told to. The exit code is 0 only when everything passed.
+//! folder, into `node_modules` and `dist` of the JavaScript client, below `docs/perf` for a comparison, below
+//! `docs/reliability` for promises and attacks, and where they are told to. The exit code is 0 only when everything
+//! passed.
 
 #![allow(
     clippy::print_stdout,

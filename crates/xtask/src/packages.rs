@@ -1,7 +1,7 @@
 //! Packages of npm and PyPI in pinned versions, each set in a folder of its own.
 //!
-//! A set is installed again when its pins change, and each installation is named first. Downloads are cached below the
-//! target folder, never in the user's home.
+//! A set is installed again when its pins change, and each installation is named first. Downloads and what the packages'
+//! programs keep between runs go below the target folder, never into the user's home.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -16,14 +16,21 @@ use crate::workspace::{Workspace, read, write};
 /// The longest time that one installation may take.
 pub(crate) const INSTALL_LIMIT: Duration = Duration::from_secs(600);
 
-/// The variables with the folders for downloads.
+/// The variables with the folders for downloads, and for what notebooks keep.
 pub(crate) fn caches(workspace: &Workspace) -> Vec<(&'static str, OsString)> {
     let folder = workspace.target.join("xtask/cache");
-    vec![
-        ("PIP_CACHE_DIR", folder.join("pip").into()),
-        ("npm_config_cache", folder.join("npm").into()),
-        ("PYRIGHT_PYTHON_CACHE_DIR", folder.join("pyright").into()),
+    let variable = |(name, below)| (name, folder.join(below).into());
+    [
+        ("PIP_CACHE_DIR", "pip"),
+        ("npm_config_cache", "npm"),
+        ("PYRIGHT_PYTHON_CACHE_DIR", "pyright"),
+        ("IPYTHONDIR", "ipython"),
+        ("JUPYTER_CONFIG_DIR", "jupyter/config"),
+        ("JUPYTER_DATA_DIR", "jupyter/data"),
+        ("JUPYTER_RUNTIME_DIR", "jupyter/runtime"),
     ]
+    .map(variable)
+    .into()
 }
 
 /// The Python of a virtual environment in `folder` that has the libraries in the file `requirements` of the project.

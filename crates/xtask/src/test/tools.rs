@@ -1,6 +1,5 @@
 //! The tools that the tests use beyond Rust: a Python with client libraries, the tools of the specifications and mdBook,
-//! Node.js with `ws` and the parser of AsyncAPI, Chromium,
-//! Prometheus, nginx and HAProxy.
+//! Node.js with `ws`, the parser of AsyncAPI and the packages of the console, Chromium, Prometheus, nginx and HAProxy.
 //!
 //! The tests find each tool in an environment variable that is set only if the tool is there. Without it, its tests
 //! skip themselves. A tool that cannot be set up costs one line of output and never the run: a machine with only Rust
