@@ -65,7 +65,7 @@ pub(crate) struct ChaosArgs {
     #[arg(long, value_name = "N", default_value_t = 300_000)]
     publish: u64,
     /// The number of client programs
-    #[arg(long, value_name = "N", default_value_t = 12)]
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u32).range(6..=2_000))]
     programs: u32,
     /// Messages to publish per second
     #[arg(long, value_name = "N", default_value_t = 2_400)]
@@ -177,10 +177,7 @@ impl Played {
             client.name(),
             fault.map_or(String::new(), |fault| format!(", planted: {fault}"))
         );
-        let report = workspace.below_target("figures")?.join("conformance.json");
-        if report.exists() {
-            fs::remove_file(&report).context("cannot remove the last report")?;
-        }
+        let report = new_report(workspace, "conformance.json")?;
         let mut command = client.runner(workspace, fault.is_some())?;
         command.env("TICKWIRE_CONFORMANCE_REPORT", &report);
         if let Some(fault) = fault {
@@ -221,7 +218,7 @@ pub(crate) fn chaos(workspace: &Workspace, args: &ChaosArgs) -> Result<bool> {
     let mut passed = true;
     for client in meant(&args.clients) {
         println!("\n{}", client.name());
-        let figures = workspace.below_target("figures")?.join("chaos-clients.json");
+        let figures = new_report(workspace, "chaos-clients.json")?;
         let mut command = workspace.command(workspace.target.join("release/tickwire-loadtest"));
         command.arg("chaos").arg("--json").arg(&figures);
         for (name, number) in [
@@ -249,6 +246,15 @@ pub(crate) fn chaos(workspace: &Workspace, args: &ChaosArgs) -> Result<bool> {
         .collect();
     println!("\n{}", table(&titles, &rows));
     Ok(passed)
+}
+
+/// The path of a report that a program is to write. That of an earlier run is removed, so that it is not read in its place.
+fn new_report(workspace: &Workspace, name: &str) -> Result<PathBuf> {
+    let report = workspace.below_target("figures")?.join(name);
+    if report.exists() {
+        fs::remove_file(&report).context("cannot remove the last report")?;
+    }
+    Ok(report)
 }
 
 fn json(path: &Path) -> Result<Value> {
