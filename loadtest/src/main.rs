@@ -86,6 +86,9 @@ enum Command {
     /// Prints one line of JSON, {"listen":"HOST:PORT"}, once it accepts connections, and when it is told to end (SIGTERM,
     /// SIGINT) another with how often each fault happened.
     Proxy(proxy::ProxyArgs),
+    /// Run the Rust client as a program for `chaos --client`
+    #[command(hide = true)]
+    ChaosClient(chaos::ClientArgs),
     /// Run the naive server to compare with; other scenarios start it themselves
     #[command(hide = true)]
     NaiveServer,
@@ -117,6 +120,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Slowlink(trial) => trial.run(slowlink::run),
         Command::TlsReload(trial) => trial.run(tls_reload::run),
         Command::Proxy(args) => proxy::run(&args, &Interrupt::watch()?),
+        Command::ChaosClient(args) => chaos::run_client(args),
         // A signal ends it, as it does any server.
         Command::NaiveServer => peers::serve_naive().map(|()| true),
         Command::FloorServer => peers::serve_floor().map(|()| true),

@@ -14,6 +14,8 @@ use tickwire_wire::market::{Book, BookChecksum, Level};
 use tickwire_wire::message::Position;
 use tickwire_wire::{Decimal, Epoch, Seq};
 
+use crate::planted::{Fault, is_planted};
+
 /// Why a message could not be applied. After each of these errors the book is stale.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum BookError {
@@ -96,7 +98,7 @@ impl L2Book {
     /// When the data is not a book, a level is bad, a side has too many levels or the checksum differs. The book is
     /// stale then.
     pub fn snapshot(&mut self, epoch: &Epoch, seq: Seq, data: &str) -> Result<(), BookError> {
-        self.make_stale();
+        self.empty();
         let book = parse(seq, data)?;
         if let Some(level) = levels(&book).find(|level| level.size.is_zero()) {
             return Err(bad_level(seq, level));
@@ -131,7 +133,7 @@ impl L2Book {
     /// Makes the book empty and usable. Call it for a topic without a message: its `ack` or its `joined` says 0, and no
     /// snapshot comes.
     pub fn begin(&mut self, epoch: &Epoch) {
-        self.make_stale();
+        self.empty();
         self.at = Some(Position {
             epoch: epoch.clone(),
             seq: Seq::ZERO,
@@ -140,6 +142,12 @@ impl L2Book {
 
     /// Empties the book and makes it stale. Call it at a `gap`: only a snapshot makes the book usable again.
     pub fn make_stale(&mut self) {
+        if !is_planted(Fault::StaleBook) {
+            self.empty();
+        }
+    }
+
+    fn empty(&mut self) {
         self.bids.clear();
         self.asks.clear();
         self.at = None;
@@ -212,7 +220,7 @@ impl L2Book {
     ) -> Result<(), BookError> {
         match &result {
             Ok(()) => self.at = Some(at()),
-            Err(_) => self.make_stale(),
+            Err(_) => self.empty(),
         }
         result
     }

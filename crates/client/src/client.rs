@@ -4,29 +4,22 @@
 //! reading, and the broker notices a slow reader; nothing is dropped. When requests come faster than the broker takes
 //! them, they wait in the caller's `await`, each for the request time-out at most.
 
-use hyper::header::{HeaderName, HeaderValue};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tickwire_wire::message::{AckResult, Position};
-use tickwire_wire::{Codec, Pattern, Payload, Secret};
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::backoff::BackoffBounds;
+use tickwire_wire::message::{AckResult, Position};
+use tickwire_wire::{Payload, Secret};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
+
+use crate::builder::ClientBuilder;
 use crate::clocks::Clocks;
-use crate::core::Core;
-use crate::driver::{Driver, Settings, connect_once};
 use crate::endpoint::Endpoint;
-use crate::error::{ConnectError, RequestError, UrlError};
+use crate::error::{RequestError, UrlError};
 use crate::event::Event;
-use crate::listing;
-use crate::promise::Checker;
 use crate::request::{Answer, Body};
 use crate::session::{Command, Outlet, User};
 use crate::subscription::Subscription;
-use crate::tls::{Tls, TlsFiles};
-use crate::token::TokenSource;
 
 /// Most requests that wait for the connection's task.
 const COMMANDS_MAX: usize = 16;
@@ -143,25 +136,29 @@ fn timed_out(after: Duration) -> RequestError {
     }
 }
 
+/// The handles of a new client, and the side of the connection's task. At most `events_max` events wait for the program.
+pub(crate) fn handles(events_max: usize, request_timeout: Duration) -> (Client, Events, User) {
+    let (commands, command_receiver) = mpsc::channel(COMMANDS_MAX);
+    let (event_sender, events) = mpsc::channel(events_max.clamp(1, usize::MAX >> 3));
+    let (closing, closing_receiver) = watch::channel(false);
+    let user = User {
+        commands: command_receiver,
+        outlet: Outlet::new(event_sender),
+        closing: closing_receiver,
+    };
+    let client = Client(Arc::new(Handle {
+        commands,
+        closing,
+        request_timeout,
+    }));
+    (client, Events(events), user)
+}
+
 impl Client {
     /// Starts the settings of a client for the broker at `url`: `ws://HOST:PORT/v1/ws`, or `wss://…` for TLS. A URL
     /// without a path means `/v1/ws`.
     pub fn builder(url: impl Into<String>) -> ClientBuilder {
-        ClientBuilder {
-            url: url.into(),
-            codec: Codec::default(),
-            headers: Vec::new(),
-            tls: TlsFiles::default(),
-            token: None,
-            connect_timeout_ms: 5_000,
-            request_timeout_ms: 10_000,
-            quiet_margin_ms: 5_000,
-            events_max: 1_024,
-            message_bytes_max: 16 * 1024 * 1024,
-            backoff: BackoffBounds::default(),
-            report_broken: true,
-            verify_books: None,
-        }
+        ClientBuilder::new(url)
     }
 
     /// Checks that `url` is valid for a client.
@@ -301,189 +298,4 @@ impl Client {
         self.0.closing.send_replace(true);
         self.0.commands.closed().await;
     }
-}
-
-/// The settings of a [`Client`]. All have defaults.
-#[derive(Debug, Clone)]
-#[must_use = "a builder does nothing before connect"]
-pub struct ClientBuilder {
-    url: String,
-    codec: Codec,
-    headers: Vec<(String, String)>,
-    tls: TlsFiles,
-    token: Option<TokenSource>,
-    connect_timeout_ms: u64,
-    request_timeout_ms: u64,
-    quiet_margin_ms: u64,
-    events_max: usize,
-    message_bytes_max: usize,
-    backoff: BackoffBounds,
-    report_broken: bool,
-    verify_books: Option<Pattern>,
-}
-
-impl ClientBuilder {
-    /// The codec of requests and messages. Default: JSON.
-    pub fn codec(mut self, codec: Codec) -> Self {
-        self.codec = codec;
-        self
-    }
-
-    /// Adds a header to the handshake's request, in place of one of the same name. Connecting fails if it is not valid.
-    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.headers.push((name.into(), value.into()));
-        self
-    }
-
-    /// On `wss://`, trusts only the authorities whose certificates are in this PEM file. Default: those that the system
-    /// trusts.
-    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.tls.ca = Some(path.into());
-        self
-    }
-
-    /// On `wss://`, shows the certificates in `cert_file` to a broker that asks for them. Their key is in `key_file`.
-    /// Both are PEM files.
-    pub fn client_certificate(mut self, cert_file: impl Into<PathBuf>, key_file: impl Into<PathBuf>) -> Self {
-        self.tls.identity = Some((cert_file.into(), key_file.into()));
-        self
-    }
-
-    /// The token that each handshake shows. A token accepted by [`Client::auth`] replaces it.
-    pub fn token(mut self, token: impl Into<Secret>) -> Self {
-        self.token = Some(TokenSource::Text(token.into()));
-        self
-    }
-
-    /// The file with the token that each handshake shows. It is read again for each handshake, so another program may
-    /// renew it.
-    pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.token = Some(TokenSource::File(path.into()));
-        self
-    }
-
-    /// The longest time that connecting may take, up to the welcome, in milliseconds. Default: 5,000.
-    pub fn connect_timeout_ms(mut self, timeout_ms: u64) -> Self {
-        self.connect_timeout_ms = timeout_ms;
-        self
-    }
-
-    /// The longest time that a request may take, including the wait for a connection, in milliseconds. Default: 10,000.
-    pub fn request_timeout_ms(mut self, timeout_ms: u64) -> Self {
-        self.request_timeout_ms = timeout_ms;
-        self
-    }
-
-    /// How long a broker may be silent beyond two heartbeats before it counts as dead, in milliseconds. Default: 5,000.
-    pub fn quiet_margin_ms(mut self, margin_ms: u64) -> Self {
-        self.quiet_margin_ms = margin_ms;
-        self
-    }
-
-    /// Most events that wait for the program. When there are as many, the client stops reading. Default: 1,024; at
-    /// least 1.
-    pub fn events_max(mut self, events_max: usize) -> Self {
-        self.events_max = events_max;
-        self
-    }
-
-    /// The longest message that the client takes from the broker, in bytes. Default: 16 MiB.
-    pub fn message_bytes_max(mut self, message_bytes_max: usize) -> Self {
-        self.message_bytes_max = message_bytes_max;
-        self
-    }
-
-    /// The bounds of the waits between attempts to connect. Default: ceilings from 250 ms to 15 s.
-    pub fn backoff(mut self, bounds: BackoffBounds) -> Self {
-        self.backoff = bounds;
-        self
-    }
-
-    /// Whether broken promises are reported as [`Event::Broken`]. Default: yes.
-    pub fn report_broken_promises(mut self, report: bool) -> Self {
-        self.report_broken = report;
-        self
-    }
-
-    /// Also rebuilds the books of the topics that match `pattern` and verifies each checksum. Default: no books.
-    pub fn verify_books(mut self, pattern: Pattern) -> Self {
-        self.verify_books = Some(pattern);
-        self
-    }
-
-    /// The names of topics that match `pattern`, over HTTP: one page of the broker's listing.
-    ///
-    /// # Errors
-    /// When the broker cannot be reached, refuses, or does not answer within the time for connecting. It refuses to
-    /// list what the client may not subscribe to.
-    pub async fn topics(&self, pattern: &Pattern) -> Result<Vec<String>, ConnectError> {
-        let settings = self.settings()?;
-        let headers = settings.headers().await?;
-        let (endpoint, after_ms) = (&settings.endpoint, settings.connect_timeout_ms);
-        let listing = listing::topics(endpoint, settings.tls.as_ref(), &headers, pattern);
-        timeout(Duration::from_millis(after_ms), listing)
-            .await
-            .unwrap_or_else(|_| {
-                Err(ConnectError::TimedOut {
-                    endpoint: endpoint.to_string(),
-                    after_ms,
-                })
-            })
-    }
-
-    fn settings(&self) -> Result<Settings, ConnectError> {
-        let endpoint = Endpoint::parse(&self.url)?;
-        Ok(Settings {
-            tls: Tls::of(&endpoint, &self.tls)?,
-            endpoint,
-            codec: self.codec,
-            token: self.token.clone(),
-            headers: self.headers.iter().map(header).collect::<Result<_, _>>()?,
-            connect_timeout_ms: self.connect_timeout_ms,
-            quiet_margin_ms: self.quiet_margin_ms,
-            message_bytes_max: self.message_bytes_max,
-            backoff: self.backoff,
-        })
-    }
-
-    /// Connects and waits for the welcome. From then on the client reconnects by itself. Needs a tokio runtime with I/O
-    /// and time.
-    ///
-    /// # Errors
-    /// When the first connection fails. The client does not try it again.
-    pub async fn connect(self) -> Result<(Client, Events), ConnectError> {
-        let settings = self.settings()?;
-        let first = connect_once(&settings).await?;
-        let (commands, command_receiver) = mpsc::channel(COMMANDS_MAX);
-        let (event_sender, events) = mpsc::channel(self.events_max.clamp(1, usize::MAX >> 3));
-        let (closing, closing_receiver) = watch::channel(false);
-        let checker = match self.verify_books {
-            Some(pattern) => Checker::new().verify_books(pattern),
-            None => Checker::new(),
-        };
-        let driver = Driver {
-            core: Core::new(settings.codec, checker, self.report_broken),
-            settings,
-            user: User {
-                commands: command_receiver,
-                outlet: Outlet::new(event_sender),
-                closing: closing_receiver,
-            },
-        };
-        tokio::spawn(driver.run(first));
-        let client = Client(Arc::new(Handle {
-            commands,
-            closing,
-            request_timeout: Duration::from_millis(self.request_timeout_ms),
-        }));
-        Ok((client, Events(events)))
-    }
-}
-
-fn header((name, value): &(String, String)) -> Result<(HeaderName, HeaderValue), ConnectError> {
-    let parsed = name
-        .parse::<HeaderName>()
-        .ok()
-        .zip(value.parse::<HeaderValue>().ok());
-    parsed.ok_or_else(|| ConnectError::BadHeader { name: name.clone() })
 }

@@ -19,6 +19,7 @@ use crate::error::RequestError;
 use crate::event::Event;
 use crate::ledger::{self, Ledger, Wanted};
 use crate::pace::Counted;
+use crate::planted::{Fault, is_planted};
 use crate::promise::Checker;
 use crate::request::{Answer, Body, Purpose, Reply, Synced, Waiting, answer, checked};
 use restoring::Left;
@@ -373,7 +374,10 @@ impl Core {
             ServerMessage::Control(Control::Synced { id }) => self.syncing.remove(id),
             _ => None,
         };
-        self.events.push_back(Event::Message(message));
+        let is_gap = matches!(message, ServerMessage::Control(Control::Gap { .. }));
+        if !(is_gap && is_planted(Fault::GapSwallowed)) {
+            self.events.push_back(Event::Message(message));
+        }
         if let Some((id, purpose, result)) = answered {
             self.answered(id, purpose, result);
         }

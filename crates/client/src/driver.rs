@@ -1,6 +1,7 @@
 //! Keeps one client connected: it connects, runs sessions and waits between attempts. It stops when another attempt
 //! makes no sense.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use hyper::header::{HeaderName, HeaderValue};
@@ -17,7 +18,7 @@ use crate::event::Event;
 use crate::idle::QuietMax;
 use crate::link::{Incoming, Link};
 use crate::session::{self, End, User};
-use crate::tls::Tls;
+use crate::tls::{Tls, TlsFiles};
 use crate::token::TokenSource;
 
 /// How long a connection must last to end an outage. The next outage begins with the shortest wait.
@@ -28,12 +29,30 @@ const UNREADABLE_MAX: u32 = 3;
 /// Most seconds of a broker's `Retry-After` that the client honours.
 const RETRY_AFTER_S_MAX: u64 = 300;
 
-/// The settings of one client.
+/// The address of a broker.
 #[derive(Debug, Clone)]
-pub(crate) struct Settings {
+pub(crate) struct Address {
     pub(crate) endpoint: Endpoint,
     /// The TLS set-up, if the endpoint uses TLS.
     pub(crate) tls: Option<Tls>,
+}
+
+impl Address {
+    /// The address that `url` names, with the TLS set-up that `files` make.
+    pub(crate) fn of(url: &str, files: &TlsFiles) -> Result<Self, ConnectError> {
+        let endpoint = Endpoint::parse(url)?;
+        let tls = Tls::of(&endpoint, files)?;
+        Ok(Self { endpoint, tls })
+    }
+}
+
+/// The settings of one client.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// The address to try next.
+    pub(crate) address: Address,
+    /// The addresses to try after it, in this order.
+    pub(crate) others: VecDeque<Address>,
     pub(crate) codec: Codec,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) token: Option<TokenSource>,
@@ -44,6 +63,13 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// Goes on to the next address. The one that was tried comes last.
+    fn next_address(&mut self) {
+        if let Some(next) = self.others.pop_front() {
+            self.others.push_back(std::mem::replace(&mut self.address, next));
+        }
+    }
+
     /// The headers of a handshake, including the one that shows the token.
     ///
     /// # Errors
@@ -65,26 +91,39 @@ pub(crate) struct Welcomed {
     limits: AnnouncedLimits,
 }
 
+/// Makes the first connection. Tries each address once.
+pub(crate) async fn connect_first(settings: &mut Settings) -> Result<Welcomed, ConnectError> {
+    let mut first = connect_once(settings).await;
+    for _ in 0..settings.others.len() {
+        if first.is_ok() {
+            break;
+        }
+        settings.next_address();
+        first = connect_once(settings).await;
+    }
+    first
+}
+
 /// Makes one connection and waits for its welcome.
-pub(crate) async fn connect_once(settings: &Settings) -> Result<Welcomed, ConnectError> {
+async fn connect_once(settings: &Settings) -> Result<Welcomed, ConnectError> {
     let after_ms = settings.connect_timeout_ms;
     let attempt = timeout(Duration::from_millis(after_ms), connect_and_wait(settings));
     attempt.await.unwrap_or_else(|_| {
         Err(ConnectError::TimedOut {
-            endpoint: settings.endpoint.to_string(),
+            endpoint: settings.address.endpoint.to_string(),
             after_ms,
         })
     })
 }
 
 async fn connect_and_wait(settings: &Settings) -> Result<Welcomed, ConnectError> {
-    let endpoint = || settings.endpoint.to_string();
+    let endpoint = || settings.address.endpoint.to_string();
     // Only the welcome says how long silence may last. Until then the deadline of the attempt is the bound.
     let quiet_max = QuietMax::new(settings.connect_timeout_ms.saturating_mul(2));
     let headers = settings.headers().await?;
     let halves = connect(
-        &settings.endpoint,
-        settings.tls.as_ref(),
+        &settings.address.endpoint,
+        settings.address.tls.as_ref(),
         settings.codec,
         &headers,
         settings.message_bytes_max,
@@ -166,6 +205,7 @@ impl Driver {
     async fn reconnect(&mut self, mut wait: Duration, outage: &mut Outage) -> Option<Welcomed> {
         self.show_newest_token();
         loop {
+            self.settings.next_address();
             let attempt = async {
                 sleep(wait).await;
                 connect_once(&self.settings).await

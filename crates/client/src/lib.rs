@@ -27,6 +27,7 @@ pub mod book;
 pub mod promise;
 
 mod backoff;
+mod builder;
 mod client;
 mod clocks;
 mod connect;
@@ -35,11 +36,16 @@ mod driver;
 mod endpoint;
 mod error;
 mod event;
+mod http;
 mod idle;
 mod ledger;
 mod link;
-mod listing;
 mod pace;
+#[cfg(planted)]
+pub mod planted;
+#[cfg(not(planted))]
+#[expect(unreachable_pub, reason = "only tests that plant faults name them")]
+mod planted;
 mod request;
 mod session;
 mod stream;
@@ -48,7 +54,8 @@ mod tls;
 mod token;
 
 pub use backoff::BackoffBounds;
-pub use client::{Client, ClientBuilder, Events, Publishing, Subscribing};
+pub use builder::ClientBuilder;
+pub use client::{Client, Events, Publishing, Subscribing};
 pub use clocks::Clocks;
 pub use error::{ConnectError, Loss, RequestError, TlsError, UrlError};
 pub use event::Event;

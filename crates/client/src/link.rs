@@ -192,8 +192,8 @@ async fn read(
 struct Assembler {
     codec: Codec,
     message_bytes_max: usize,
-    /// The fragments of a message whose last fragment has not come.
-    fragments: Option<Vec<u8>>,
+    /// The opcode and the fragments of a message whose last fragment has not come.
+    fragments: Option<(OpCode, Vec<u8>)>,
 }
 
 impl Assembler {
@@ -213,22 +213,34 @@ impl Assembler {
             return Err(Loss::Protocol("fragments of two messages are mixed".to_owned()));
         }
         if begins && frame.fin {
-            return self.message(&frame.payload).map(Some);
+            return self.message(frame.opcode, &frame.payload).map(Some);
         }
-        let mut fragments = self.fragments.take().unwrap_or_default();
+        let (opcode, mut fragments) = self.fragments.take().unwrap_or((frame.opcode, Vec::new()));
         if fragments.len() + frame.payload.len() > self.message_bytes_max {
             let max = self.message_bytes_max;
             return Err(Loss::Protocol(format!("a message is longer than {max} bytes")));
         }
         fragments.extend_from_slice(&frame.payload);
         if frame.fin {
-            return self.message(&fragments).map(Some);
+            return self.message(opcode, &fragments).map(Some);
         }
-        self.fragments = Some(fragments);
+        self.fragments = Some((opcode, fragments));
         Ok(None)
     }
 
-    fn message(&self, bytes: &[u8]) -> Result<Incoming, Loss> {
+    /// Reads a message. One of JSON is text and one of MessagePack is binary. A text that is not UTF-8 ends the
+    /// connection (RFC 6455 §8.1), even where the codec would skip it.
+    fn message(&self, opcode: OpCode, bytes: &[u8]) -> Result<Incoming, Loss> {
+        match (self.codec, opcode) {
+            (Codec::Json, OpCode::Text) => {
+                std::str::from_utf8(bytes).map_err(|_| Loss::Protocol("a text is not UTF-8".to_owned()))?;
+            }
+            (Codec::MessagePack, OpCode::Binary) => {}
+            (codec, _) => {
+                let reason = format!("a message is not of the subprotocol {}", codec.subprotocol());
+                return Err(Loss::Protocol(reason));
+            }
+        }
         let message = self.codec.decode_server(bytes);
         match message.map_err(|error| Loss::Protocol(error.to_string()))? {
             pong @ ServerMessage::Control(Control::Pong { .. }) => Ok(Incoming::Pong(pong, Moment::now())),

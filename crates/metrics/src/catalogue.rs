@@ -11,6 +11,7 @@ use prometheus::{Registry, TextEncoder};
 use thiserror::Error;
 
 use crate::family::{Family, Layout, NOTHING};
+use crate::histogram::BUCKETS;
 use crate::labels::{
     AuthFailure, DeliveryOp, EncodeOp, Label, LabelSets, Reload, StatusClass, TransportLabel, TurnedAwayLabel,
 };
@@ -128,6 +129,25 @@ impl Catalogue {
     /// Hides a gauge from the scrape until it is set.
     pub fn set_nothing(&self, metric: Metric, labels: &[usize]) {
         self.set(metric, labels, NOTHING);
+    }
+
+    /// The sum of all series of a counter or a gauge, in the unit in which it is counted. A gauge with nothing to tell counts as 0.
+    /// Each series is as old as its thread's last flush.
+    #[must_use]
+    pub fn total(&self, metric: Metric) -> u64 {
+        let layout = self.layout(metric);
+        let cells = &self.cells[layout.first..layout.end()];
+        let values = cells.iter().map(|cell| cell.load(Ordering::Relaxed));
+        let told = values.filter(|value| *value != NOTHING);
+        told.fold(0, u64::wrapping_add)
+    }
+
+    /// The number of observations in each bucket of a histogram, in the order of [`BUCKETS_MICROS`](crate::BUCKETS_MICROS); the unbounded
+    /// bucket is the last.
+    #[must_use]
+    pub fn buckets(&self, metric: Metric) -> [u64; BUCKETS] {
+        let first = self.layout(metric).first;
+        std::array::from_fn(|at| self.cells[first + at].load(Ordering::Relaxed))
     }
 
     /// The number of the broker's series, without the process's own figures. It never changes. A gauge with nothing to

@@ -11,7 +11,7 @@ pub const BUCKETS_MICROS: [u64; 19] = [
 ];
 
 /// The number of buckets, including the unbounded one.
-pub(crate) const BUCKETS: usize = BUCKETS_MICROS.len() + 1;
+pub const BUCKETS: usize = BUCKETS_MICROS.len() + 1;
 
 /// The cells of a histogram's series: the buckets, then the sum of the observations.
 pub(crate) const HISTOGRAM_CELLS: usize = BUCKETS + 1;

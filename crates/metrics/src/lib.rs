@@ -35,11 +35,11 @@ mod table;
 
 pub use catalogue::{CONTENT_TYPE, Catalogue, CatalogueError, RenderError};
 pub use definition::{Definition, MetricType, Unit};
-pub use histogram::BUCKETS_MICROS;
+pub use histogram::{BUCKETS, BUCKETS_MICROS};
 pub use labels::{
     AuthFailure, DeliveryOp, EncodeOp, Label, LabelSets, Reload, StatusClass, TransportLabel, TurnedAwayLabel,
 };
 pub use local::LocalMetrics;
 pub use page::markdown;
-pub use process::PROCESS_TABLE;
+pub use process::{PROCESS_TABLE, resident_bytes};
 pub use table::{Metric, TABLE};

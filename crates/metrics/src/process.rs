@@ -67,6 +67,21 @@ pub const PROCESS_TABLE: &[Definition] = &[
     ),
 ];
 
+/// The resident memory of the process in bytes, read from `/proc`; `None` if it cannot be read.
+#[cfg(target_os = "linux")]
+#[must_use]
+pub fn resident_bytes() -> Option<u64> {
+    let memory = procfs::process::Process::myself().and_then(|process| process.statm());
+    memory.ok().map(|memory| memory.resident * procfs::page_size())
+}
+
+/// The resident memory of the process in bytes: not known on this system.
+#[cfg(not(target_os = "linux"))]
+#[must_use]
+pub fn resident_bytes() -> Option<u64> {
+    None
+}
+
 /// The exporter of [`PROCESS_TABLE`].
 #[derive(Debug)]
 pub(crate) struct ProcessCollector {

@@ -57,5 +57,5 @@ pub use queue::{Inbox, ShardId, ShardQueue, WakeShard};
 pub use rights::{Grant, PublishRate, Publisher, Rights};
 pub use session::{SessionId, Transport};
 pub use settings::{SessionLimits, ShardSettings};
-pub use shard::{AuthRequest, Drain, SessionLag, Shard};
+pub use shard::{AuthRequest, Drain, SessionLag, Shard, Watched};
 pub use staleness::StaleRule;

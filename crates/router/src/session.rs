@@ -14,6 +14,7 @@ use std::rc::Rc;
 
 use tickwire_wire::{CloseCode, Dialect, Micros};
 
+use crate::ledger::Settled;
 use crate::outbox::Outbox;
 use crate::planted::{Fault, is_planted};
 use crate::publication::TopicId;
@@ -75,6 +76,13 @@ pub(crate) enum Writing {
     Offered,
 }
 
+/// The messages that a session was owed and did not get.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Losses {
+    pub(crate) conflated: u64,
+    pub(crate) gapped: u64,
+}
+
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) id: SessionId,
@@ -87,6 +95,10 @@ pub(crate) struct Session {
     pub(crate) publisher: Option<Publisher>,
     /// Whether it has published anything.
     pub(crate) publishes: bool,
+    /// Whether it may publish nothing, whatever its rights are.
+    pub(crate) only_reads: bool,
+    /// Its messages that were conflated or gapped, as the ledger counts them. Most sessions have none.
+    pub(crate) losses: Option<Box<Losses>>,
     pub(crate) phase: Phase,
     pub(crate) writing: Writing,
     pub(crate) outbox: Outbox,
@@ -149,6 +161,16 @@ impl Session {
             self.reader.supersede();
         }
         self.subscriptions.pulls.follow_later(topic, every);
+    }
+
+    /// Counts messages that it was owed and will not get, by the outcome of frames that were written.
+    #[inline]
+    pub(crate) fn count_losses(&mut self, settled: Settled) {
+        if settled.conflated + settled.gapped > 0 {
+            let losses = self.losses.get_or_insert_default();
+            losses.conflated += settled.conflated;
+            losses.gapped += settled.gapped;
+        }
     }
 
     /// Records that the messages it was offered are no longer being written.

@@ -13,6 +13,9 @@ mod ops;
 mod run;
 mod ws;
 
+#[cfg(test)]
+mod tests;
+
 pub use config::Config;
 pub use net::tls;
 pub use run::{Broker, ReloadError, Reloaded, StartError, share_heap, start};

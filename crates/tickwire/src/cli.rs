@@ -1,7 +1,12 @@
 //! The command line: every command, argument and help text.
 
+mod offline;
+mod reading;
+mod watching;
+
 use std::path::PathBuf;
 
+use crate::completions;
 use crate::failure::Failure;
 use crate::token;
 use clap::builder::PossibleValuesParser;
@@ -9,10 +14,22 @@ use clap::{
     Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
     ValueHint,
 };
+use clap_complete::ArgValueCompleter;
 use tickwire_client::{Client, ClientBuilder};
 use tickwire_server::config::{Config, Overrides};
 use tickwire_wire::message::Position;
 use tickwire_wire::{Codec, Epoch, Mode, Pattern, Seq, Topic};
+
+pub(crate) use self::offline::{
+    CheckConfigArgs, CheckRecordingArgs, CompletionsArgs, HashKeyArgs, ManArgs, ReportFormat,
+};
+pub(crate) use self::reading::{GetArgs, HistoryArgs, ListFormat, Since, TopicsArgs};
+pub(crate) use self::watching::{BenchArgs, TopArgs};
+
+/// The broker's URL, if none is given.
+pub(crate) const URL: &str = "ws://127.0.0.1:7400/v1/ws";
+/// The variable with the broker's URL.
+pub(crate) const URL_VARIABLE: &str = "TICKWIRE_URL";
 
 /// A broker for real-time market data, which it pushes at once to very many WebSocket subscribers.
 #[derive(Debug, Parser)]
@@ -98,6 +115,16 @@ pub(crate) enum Command {
     Sub(SubArgs),
     /// Publish standard input's lines, each a JSON value
     Pub(PubArgs),
+    /// List topics
+    Topics(TopicsArgs),
+    /// Print the values of topics
+    Get(GetArgs),
+    /// Print the messages that a topic's history holds
+    History(HistoryArgs),
+    /// Watch the hottest topics and the slowest readers
+    Top(TopArgs),
+    /// Measure how fast a broker delivers, with a small load
+    Bench(BenchArgs),
     /// Check a configuration file without starting the broker
     CheckConfig(CheckConfigArgs),
     /// Report what recordings hold, their faults, and where these are
@@ -106,6 +133,8 @@ pub(crate) enum Command {
     HashKey(HashKeyArgs),
     /// Print the completions of a shell
     Completions(CompletionsArgs),
+    /// Print a manual page, or write all of them
+    Man(ManArgs),
 }
 
 const SERVE_EXAMPLES: &str = "\
@@ -139,11 +168,8 @@ pub(crate) struct ServeArgs {
 #[derive(Debug, Args)]
 pub(crate) struct BrokerArgs {
     /// The broker's URL. Without a path, /v1/ws is used
-    #[arg(long, env = "TICKWIRE_URL", default_value = "ws://127.0.0.1:7400/v1/ws", value_parser = url)]
+    #[arg(long, env = URL_VARIABLE, default_value = URL, value_parser = url)]
     pub(crate) url: String,
-    /// The codec of messages on the connection. What is printed and read is always JSON
-    #[arg(long, value_enum, default_value_t = CodecName::Json)]
-    pub(crate) codec: CodecName,
     /// With wss://, trust the authorities whose certificates are in this PEM file, and not those that the system trusts
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
@@ -165,7 +191,7 @@ impl BrokerArgs {
     /// # Errors
     /// When the token of the environment cannot be read.
     pub(crate) fn client(&self) -> Result<ClientBuilder, Failure> {
-        let mut client = Client::builder(&self.url).codec(self.codec.into());
+        let mut client = Client::builder(&self.url);
         if let Some(ca) = &self.ca {
             client = client.ca_file(ca);
         }
@@ -173,6 +199,26 @@ impl BrokerArgs {
             client = client.client_certificate(cert, key);
         }
         token::shown_by(client, self)
+    }
+}
+
+/// How to connect to the broker for messages.
+#[derive(Debug, Args)]
+pub(crate) struct ConnectionArgs {
+    #[command(flatten)]
+    pub(crate) broker: BrokerArgs,
+    /// The codec of messages on the connection. What is printed and read is always JSON
+    #[arg(long, value_enum, default_value_t = CodecName::Json)]
+    pub(crate) codec: CodecName,
+}
+
+impl ConnectionArgs {
+    /// A client with these settings.
+    ///
+    /// # Errors
+    /// When the token of the environment cannot be read.
+    pub(crate) fn client(&self) -> Result<ClientBuilder, Failure> {
+        Ok(self.broker.client()?.codec(self.codec.into()))
     }
 }
 
@@ -193,6 +239,8 @@ Examples:
       By TLS, with a broker whose certificate an authority of your own has signed.
   tickwire sub 'trade.>' --count 1000 | jq -r .data.price
       The prices of the next thousand trades.
+  tickwire sub --pretty --report 'trade.*' 'ticker.*'
+      Lines for people, and at the end what came, what is missing and how old it was.
 
 Exit codes: 0 ended by a signal, by --count or by the reader; 1 no topic is left, there is no snapshot, or the broker is gone for good; 2 used wrongly.";
 
@@ -200,7 +248,7 @@ Exit codes: 0 ended by a signal, by --count or by the reader; 1 no topic is left
 #[command(after_help = SUB_EXAMPLES)]
 pub(crate) struct SubArgs {
     #[command(flatten)]
-    pub(crate) broker: BrokerArgs,
+    pub(crate) connection: ConnectionArgs,
     /// Which messages come: each one, the newest, or one snapshot and then the end. Default: by the topic's kind
     #[arg(long, value_enum)]
     pub(crate) mode: Option<ModeName>,
@@ -219,8 +267,14 @@ pub(crate) struct SubArgs {
     /// Also print messages without data: welcomes, acks, heartbeats, errors
     #[arg(long)]
     pub(crate) all: bool,
+    /// Print lines for people instead of JSON, in colour on a terminal unless NO_COLOR is set
+    #[arg(long)]
+    pub(crate) pretty: bool,
+    /// At the end, print to standard error what came of each topic, what is missing, and how old messages were
+    #[arg(long)]
+    pub(crate) report: bool,
     /// Topics and patterns
-    #[arg(value_name = "TOPIC", required = true)]
+    #[arg(value_name = "TOPIC", required = true, add = ArgValueCompleter::new(completions::topics))]
     pub(crate) topics: Vec<Pattern>,
 }
 
@@ -239,89 +293,13 @@ Exit codes: 0 every line was published, 1 a line was not, 2 used wrongly.";
 #[command(after_help = PUB_EXAMPLES)]
 pub(crate) struct PubArgs {
     #[command(flatten)]
-    pub(crate) broker: BrokerArgs,
+    pub(crate) connection: ConnectionArgs,
     /// Publish each line as a JSON string
     #[arg(long)]
     pub(crate) text: bool,
     /// The topic, without wildcards
-    #[arg(value_name = "TOPIC")]
+    #[arg(value_name = "TOPIC", add = ArgValueCompleter::new(completions::topics))]
     pub(crate) topic: Topic,
-}
-
-const CHECK_EXAMPLES: &str = "\
-Examples:
-  tickwire check-config tickwire.toml
-
-This fails for everything that SIGHUP refuses, and for a recording without a usable line, with which a broker would not start.
-
-Exit codes: 0 good, 1 not good; standard error names the first fault.";
-
-#[derive(Debug, Args)]
-#[command(after_help = CHECK_EXAMPLES)]
-pub(crate) struct CheckConfigArgs {
-    /// The configuration file, in TOML
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
-}
-
-const RECORDING_EXAMPLES: &str = "\
-Reads the files through as `serve --feed replay:FILE,FILE` would, together and by their times, and keeps the books.
-A line is a local time, a space and a message of Binance, spot or USD-M futures; plain, gzip or zstd:
-  1723161254087896568 {\"stream\":\"btcusdt@trade\",\"data\":{\"e\":\"trade\",…}}
-docs/RECORDINGS.md says what such a line may be, and what is done about each kind of fault.
-
-The report is a table of the symbols, then each kind of fault with how many there are, its meaning, and the first 64 as FILE:LINE: REASON. Lines of streams that are not replayed are listed as `unused` and are no fault.
-
-Examples:
-  tickwire check-recording btc.jsonl.gz
-      What a recording holds.
-  tickwire check-recording --format json btc.jsonl.zst eth.jsonl.zst | jq .counts
-      How many faults of each kind two of them have together.
-
-Exit codes: 0 nothing is wrong; 1 something is, or a file cannot be read; 2 used wrongly.";
-
-#[derive(Debug, Args)]
-#[command(after_help = RECORDING_EXAMPLES)]
-pub(crate) struct CheckRecordingArgs {
-    /// The format of the report
-    #[arg(long, value_enum, default_value_t = ReportFormat::Human)]
-    pub(crate) format: ReportFormat,
-    /// The recordings
-    #[arg(value_name = "FILE", required = true)]
-    pub(crate) files: Vec<PathBuf>,
-}
-
-const HASH_KEY_EXAMPLES: &str = "\
-The configuration file holds the hash of a key only. A key is read from standard input, never from the command line, which
-others on the machine can see.
-
-Examples:
-  tickwire hash-key --generate
-      Makes a key and prints it, once, with the line for the file.
-  tickwire hash-key < desk.key
-      The line for the key in a file.
-
-Exit codes: 0 done, 1 failed, 2 used wrongly.";
-
-#[derive(Debug, Args)]
-#[command(after_help = HASH_KEY_EXAMPLES)]
-pub(crate) struct HashKeyArgs {
-    /// Make a key instead of reading one
-    #[arg(long)]
-    pub(crate) generate: bool,
-}
-
-const COMPLETIONS_EXAMPLES: &str = "\
-Examples:
-  tickwire completions bash > ~/.local/share/bash-completion/completions/tickwire
-  tickwire completions fish > ~/.config/fish/completions/tickwire.fish";
-
-#[derive(Debug, Args)]
-#[command(after_help = COMPLETIONS_EXAMPLES)]
-pub(crate) struct CompletionsArgs {
-    /// The shell
-    #[arg(value_name = "SHELL")]
-    pub(crate) shell: clap_complete::Shell,
 }
 
 /// The values of `--codec`.
@@ -340,15 +318,6 @@ impl From<CodecName> for Codec {
             CodecName::Msgpack => Self::MessagePack,
         }
     }
-}
-
-/// The values of `--format`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ReportFormat {
-    /// For people
-    Human,
-    /// One JSON object
-    Json,
 }
 
 /// The values of `--mode`.

@@ -9,6 +9,11 @@ pub(crate) fn say(what: fmt::Arguments<'_>) {
     io::stderr().write_all(line.as_bytes()).unwrap_or_default();
 }
 
+/// Writes text of several lines to standard error. A failure is ignored: if standard error is closed, nobody reads it.
+pub(crate) fn tell(text: &str) {
+    io::stderr().write_all(text.as_bytes()).unwrap_or_default();
+}
+
 /// Writes `data` to standard output. It is not an error if the reader has gone, since it has what it wanted.
 ///
 /// # Errors

@@ -40,7 +40,7 @@ pub(crate) fn run(args: PubArgs) -> Result<(), Failure> {
 
 async fn publish(args: PubArgs) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let connecting = args.broker.client()?.connect();
+    let connecting = args.connection.client()?.connect();
     let (client, events) = tokio::select! {
         connected = connecting => connected?,
         _ = signals.next() => return Ok(()),

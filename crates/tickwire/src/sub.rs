@@ -6,6 +6,8 @@
 
 mod missing;
 mod output;
+mod pretty;
+mod report;
 
 use std::time::Duration;
 
@@ -17,11 +19,15 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::cli::{ModeName, SubArgs};
-use crate::console::say;
+use crate::colour::Painter;
+use crate::console::{self, say};
 use crate::failure::Failure;
 use crate::logging;
 use crate::signals::Signals;
 use output::{Flow, Output};
+use report::Report;
+
+pub(crate) use missing::tell as tell_missing;
 
 /// How long closing the connection may take.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
@@ -77,20 +83,26 @@ fn subscription(args: &SubArgs) -> Subscription {
 
 async fn follow(args: SubArgs) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let broker = args.broker.client()?;
+    let broker = args.connection.client()?;
     let connecting = broker.clone().connect();
     let (client, events) = tokio::select! {
         connected = connecting => connected?,
         _ = signals.next() => return Ok(()),
     };
     let once = args.mode == Some(ModeName::Snapshot);
+    let report = match args.report {
+        // Without an answer, the report tells no ages.
+        true => Some(Report::new(client.ping().await.ok())),
+        false => None,
+    };
     let subscribing = subscribe(client.clone(), subscription(&args), once);
     let mut follower = Follower {
         subscribing: Some(tokio::spawn(subscribing)),
         subscriptions: args.topics.len(),
         once,
         synced: false,
-        output: Output::new(args.all, args.count),
+        output: Output::new(args.all, args.count, args.pretty.then(Painter::of_stdout)),
+        report,
         broker,
         events,
         signals,
@@ -101,7 +113,11 @@ async fn follow(args: SubArgs) -> Result<(), Failure> {
         client.close().await;
         flushed
     };
-    match timeout(CLOSE_WAIT, farewell).await {
+    let farewell = timeout(CLOSE_WAIT, farewell).await;
+    if let Some(report) = &follower.report {
+        console::tell(&report.text());
+    }
+    match farewell {
         Ok(Err(error)) => outcome.and(Err(error.into())),
         Ok(Ok(Flow::Continue | Flow::End)) | Err(_) => outcome,
     }
@@ -138,6 +154,7 @@ struct Follower {
     events: Events,
     signals: Signals,
     output: Output,
+    report: Option<Report>,
     subscribing: Option<JoinHandle<Result<Vec<AckResult>, RequestError>>>,
     /// The number of subscriptions that are neither refused nor lost.
     subscriptions: usize,
@@ -216,6 +233,9 @@ impl Follower {
     }
 
     fn take(&mut self, event: Event) -> Result<Flow, Failure> {
+        if let Some(report) = &mut self.report {
+            report.count(&event);
+        }
         match event {
             Event::Message(message) => {
                 if let ServerMessage::Control(Control::Drain {

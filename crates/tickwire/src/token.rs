@@ -25,3 +25,8 @@ pub(crate) fn shown_by(builder: ClientBuilder, args: &BrokerArgs) -> Result<Clie
         Err(env::VarError::NotUnicode(_)) => Err(Failure::usage(anyhow!("{VARIABLE} is not UTF-8"))),
     }
 }
+
+/// The token of the environment, if there is one that can be read.
+pub(crate) fn of_environment() -> Option<String> {
+    env::var(VARIABLE).ok().filter(|token| !token.is_empty())
+}

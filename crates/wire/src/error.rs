@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::codec::later;
+
 /// The `code` of an `error` message or of a result's `error`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -89,6 +91,7 @@ impl fmt::Display for ErrorCode {
 #[error("{code}: {reason}")]
 pub struct Refusal {
     /// The kind of refusal.
+    #[serde(deserialize_with = "later::code")]
     pub code: ErrorCode,
     /// The fault, with the offending value.
     pub reason: String,

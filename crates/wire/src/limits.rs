@@ -151,6 +151,13 @@ pub const LOG_QUEUE_BYTES_MAX: usize = 256 * 1024;
 /// Log lines per second from one place in the code. One more line says how many were left out.
 pub const LOG_LINES_PER_S_MAX: u32 = 100;
 
+/// The most WebSocket connections that the operators' listener has open at a time, for the console.
+pub const CONSOLE_CONNECTIONS_MAX: usize = 16;
+/// Time in milliseconds between two rows of the health that the console shows.
+pub const HEALTH_EVERY_MS: u64 = 2_000;
+/// The rows of health that are kept: 15 minutes.
+pub const HEALTH_ROWS_MAX: usize = 450;
+
 const _: () = {
     assert!(CONTROL_BYTES_MAX < 126, "a control frame has a 7-bit length");
     assert!(

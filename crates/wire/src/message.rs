@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::codec::later;
 use crate::error::{ErrorCode, Refusal};
 use crate::ids::{Epoch, Micros, Seq, whole_number};
 use crate::json_text::JsonText;
@@ -292,7 +293,11 @@ pub struct AckResult {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
     /// The modes that were granted by kind, if a pattern stands for topics of several kinds and so has no single mode.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "later::modes",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub modes: Option<BTreeMap<Kind, Mode>>,
     /// The least time between two updates that was granted for `conflate`, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -395,6 +400,7 @@ pub enum Control {
         /// Last missing message.
         to: Seq,
         /// Why they will not come.
+        #[serde(deserialize_with = "later::gap_reason")]
         reason: GapReason,
     },
     /// The state of a topic's source changed.
@@ -436,6 +442,7 @@ pub enum Control {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         id: Option<RequestId>,
         /// The code for programs.
+        #[serde(deserialize_with = "later::code")]
         code: ErrorCode,
         /// The reason for people.
         reason: String,

@@ -1,9 +1,10 @@
 //! The project's habits as commands: `cargo xtask tidy`, `test`, `bench`, `compare`, `reliability`, `attack`, `sim`,
-//! `autobahn`, `fuzz` and `sbom`.
+//! `conformance`, `chaos-clients`, `autobahn`, `fuzz`, `book` and `sbom`.
 //!
 //! They work from any folder of the repository and read nothing from standard input. They write below the target
-//! folder, into `node_modules` of the test scripts, below `docs/perf` for a comparison, below `docs/reliability` for
-//! promises and attacks, and where they are told to. The exit code is 0 only when everything passed.
+//! folder, into `node_modules` and `dist` of the JavaScript client, below `docs/perf` for a comparison, below
+//! `docs/reliability` for promises and attacks, and where they are told to. The exit code is 0 only when everything
+//! passed.
 
 #![allow(
     clippy::print_stdout,
@@ -13,8 +14,11 @@
 
 mod autobahn;
 mod bench;
+mod book;
+mod clients;
 mod fuzz;
 mod loadtest;
+mod packages;
 mod programs;
 mod sbom;
 mod sim;
@@ -29,6 +33,7 @@ use clap::{Parser, Subcommand};
 
 use crate::autobahn::AutobahnArgs;
 use crate::bench::BenchArgs;
+use crate::clients::{ChaosArgs, ConformanceArgs};
 use crate::fuzz::FuzzArgs;
 use crate::loadtest::{AttackArgs, CompareArgs, ReliabilityArgs};
 use crate::sim::SimArgs;
@@ -57,7 +62,7 @@ enum Command {
     Tidy,
     /// Run everything that a change must pass
     ///
-    /// Formatting, Clippy, tidy, documentation, tests, documentation tests, dependencies. A failed step does not stop
+    /// Formatting, Clippy, tidy, documentation, the book, tests, documentation tests, dependencies. A failed step does not stop
     /// the others. The last line of the output is `N passed, N failed`, with `, N skipped` where something could not
     /// run.
     ///
@@ -122,6 +127,31 @@ enum Command {
         after_help = "Examples:\n  cargo xtask sim --seeds 100000\n  cargo xtask sim --replay 1628\n  cargo xtask sim --mutations"
     )]
     Sim(SimArgs),
+    /// Play the cases of clients/conformance with each client: Rust, JavaScript, Python
+    ///
+    /// Prints one table: how many cases there are, how many plays of them in both codecs, how many need what a client
+    /// does not have, and how many failed. With `--planted` each client is also run with each planted fault, and the
+    /// cases must find it.
+    ///
+    /// The JavaScript client needs Node.js and its packages (`npm ci` in clients/js), the Python client its packages in
+    /// clients/python/.venv.
+    ///
+    /// Exit codes: 0 when every client did what every case says, and each planted fault was found; 1 otherwise; 2 for a
+    /// wrong argument.
+    #[command(
+        after_help = "Examples:\n  cargo xtask conformance\n  cargo xtask conformance --client js --planted"
+    )]
+    Conformance(ConformanceArgs),
+    /// Run each client on a bad network: Rust, JavaScript, Python
+    ///
+    /// Builds for release and runs the load test's `chaos` once for each client, with the same messages and faults.
+    /// Prints one table. It takes about three minutes for each client.
+    ///
+    /// Exit codes: 0 when every message was accounted for, 1 otherwise, 2 for a wrong argument.
+    #[command(
+        after_help = "Examples:\n  cargo xtask chaos-clients\n  cargo xtask chaos-clients --client python --publish 30000"
+    )]
+    ChaosClients(ChaosArgs),
     /// Run the Autobahn test suite against the broker's WebSocket
     ///
     /// Builds for release, starts the broker with its echo route open and runs the suite's 517 cases, through plain
@@ -143,6 +173,10 @@ enum Command {
         after_help = "Examples:\n  cargo xtask fuzz\n  cargo xtask fuzz --target frames --seconds 3600\n  cargo xtask fuzz --seconds 300 --jobs 4"
     )]
     Fuzz(FuzzArgs),
+    /// Build the documentation as a site with search, and check its links
+    ///
+    /// The site goes to target/book/html. Needs mdBook, or Python, to install it below the target folder.
+    Book,
     /// Write the program's bill of materials: CycloneDX JSON in the target folder
     ///
     /// Needs cargo-cyclonedx.
@@ -160,9 +194,44 @@ fn main() -> Result<ExitCode> {
         Command::Reliability(args) => loadtest::reliability(&workspace, &args)?,
         Command::Attack(args) => loadtest::attack(&workspace, &args)?,
         Command::Sim(args) => sim::run(&workspace, &args)?,
+        Command::Conformance(args) => clients::conformance(&workspace, &args)?,
+        Command::ChaosClients(args) => clients::chaos(&workspace, &args)?,
         Command::Autobahn(args) => autobahn::run(&workspace, &args)?,
         Command::Fuzz(args) => fuzz::run(&workspace, &args)?,
+        Command::Book => book::run(&workspace)?,
         Command::Sbom => sbom::run(&workspace)?,
     };
     Ok(ExitCode::from(u8::from(!passed)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_to_a_picture_led_nowhere() {
+        let files = Workspace::load().unwrap().files().unwrap();
+        assert!(
+            files
+                .iter()
+                .any(|file| file.path == "docs/img/console-market.png")
+        );
+    }
+
+    #[test]
+    fn command_lines_in_the_documents_are_understood() {
+        let workspace = Workspace::load().unwrap();
+        let mut count = 0;
+        for file in workspace.files().unwrap().iter().filter(|file| file.is("md")) {
+            for line in file.text.lines().filter(|line| line.starts_with("cargo xtask ")) {
+                let line = line.split('#').next().unwrap_or(line);
+                let words = line.split_whitespace().skip(1);
+                if let Err(error) = Args::try_parse_from(words) {
+                    panic!("{}: {line}: {error}", file.path);
+                }
+                count += 1;
+            }
+        }
+        assert!(count >= 15, "only {count} lines were found");
+    }
 }

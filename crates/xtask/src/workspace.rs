@@ -52,16 +52,16 @@ impl Member {
     }
 }
 
-/// A tracked text file.
+/// A tracked file.
 #[derive(Debug, Clone)]
-pub(crate) struct TextFile {
+pub(crate) struct ProjectFile {
     /// The path, relative to the workspace, with slashes.
     pub(crate) path: String,
-    /// The content.
+    /// The content; empty if it is no text.
     pub(crate) text: String,
 }
 
-impl TextFile {
+impl ProjectFile {
     /// Whether the path ends with `.` and `extension`.
     pub(crate) fn is(&self, extension: &str) -> bool {
         self.path
@@ -120,8 +120,8 @@ impl Workspace {
         Ok(folder)
     }
 
-    /// Every text file that git tracks or would track.
-    pub(crate) fn text_files(&self) -> Result<Vec<TextFile>> {
+    /// Every file that git tracks or would track.
+    pub(crate) fn files(&self) -> Result<Vec<ProjectFile>> {
         let mut git = self.command("git");
         git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
         let mut files = Vec::new();
@@ -132,10 +132,10 @@ impl Workspace {
                 continue;
             }
             let bytes = fs::read(&full).with_context(|| format!("cannot read {path}"))?;
-            if let Ok(text) = String::from_utf8(bytes) {
-                let path = path.to_owned();
-                files.push(TextFile { path, text });
-            }
+            files.push(ProjectFile {
+                path: path.to_owned(),
+                text: String::from_utf8(bytes).unwrap_or_default(),
+            });
         }
         Ok(files)
     }

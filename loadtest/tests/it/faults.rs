@@ -29,6 +29,59 @@ fn every_message_is_accounted_for_on_a_bad_network() {
     );
 }
 
+/// The arguments of a small run of client programs.
+fn programs(command: &str) -> Vec<String> {
+    let small = ["chaos", "--publish=12000", "--clients=12", "--rate=1500"];
+    let faults = [
+        "--every-bytes=40000",
+        "--every-bytes-up=2000",
+        "--client",
+        command,
+    ];
+    small
+        .iter()
+        .chain(&faults)
+        .map(|word| (*word).to_owned())
+        .collect()
+}
+
+/// The command of the Rust client as a program.
+const CLIENT: &str = concat!(env!("CARGO_BIN_EXE_tickwire-loadtest"), " chaos-client");
+
+#[test]
+fn a_client_program_in_any_language_is_audited_as_the_own_client_is() {
+    let arguments = programs(CLIENT);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let Some(ran) = run("chaos-program", &arguments) else {
+        return;
+    };
+    let (found, said) = (&ran.found, &ran.said);
+    assert_eq!(ran.status, Some(0), "{said}");
+    assert_eq!(number(found, "published"), 12_000, "{said}");
+    for nothing in ["undeclared", "duplicates", "false_recovered", "wrong_content"] {
+        assert_eq!(number(found, nothing), 0, "{nothing}: {found}");
+    }
+    assert!(
+        number(found, "connections") > 24,
+        "connections were lost: {found}"
+    );
+}
+
+#[test]
+fn a_client_program_that_swallows_gaps_is_found() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let script = folder.path().join("client");
+    let text = format!("{CLIENT} \"$@\" | grep --line-buffered -v '\"gap\"'\n");
+    std::fs::write(&script, text).expect("room on the disk");
+    let arguments = programs(&format!("sh {}", script.display()));
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let Some(ran) = run("chaos-swallowed", &arguments) else {
+        return;
+    };
+    assert_eq!(ran.status, Some(1), "{}", ran.said);
+    assert!(number(&ran.found, "undeclared") > 0, "{}", ran.found);
+}
+
 #[test]
 fn readers_that_stand_still_cost_little_and_go_on_with_the_newest() {
     let readers = ["stall", "--connections=100", "--seconds=3", "--rounds=1"];

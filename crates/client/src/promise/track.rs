@@ -8,6 +8,7 @@ use tickwire_wire::{Epoch, Seq};
 
 use super::broken::{BrokenPromise, RecoveryFault};
 use super::standing::{Awaiting, Standing};
+use crate::planted::{Fault, is_planted};
 
 /// The track of one topic.
 #[derive(Debug, Default)]
@@ -59,7 +60,9 @@ impl Track {
             Standing::At | Standing::Resumed | Standing::Unresumed | Standing::Either => {}
         }
         let epoch = self.epoch.clone()?;
-        Some(Position { epoch, seq: self.seq })
+        let before = u64::from(is_planted(Fault::ResumeFromWrongSeq));
+        let seq = Seq(self.seq.0.saturating_sub(before));
+        Some(Position { epoch, seq })
     }
 
     /// The last message that came or that a gap named, whether or not the topic can be resumed from it.

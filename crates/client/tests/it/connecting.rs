@@ -214,3 +214,19 @@ async fn close_waits_until_the_connection_is_closed() {
     within(client.close()).await;
     assert_eq!(peer.hear_close().await, 1000);
 }
+
+#[tokio::test]
+async fn the_first_connection_tries_each_url() {
+    let (gone, broker) = (Broker::start().await, Broker::start().await);
+    let (first, settings) = (gone.url.clone(), gone.client().or_url(&broker.url));
+    drop(gone);
+    let (client, ..) = broker.connect(settings).await;
+    client.close().await;
+    let url = broker.url.clone();
+    drop(broker);
+    let failed = within(Client::builder(first).or_url(&url).connect()).await;
+    assert!(
+        failed.is_err_and(|error| error.to_string().contains(&url)),
+        "the last is named"
+    );
+}

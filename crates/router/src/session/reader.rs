@@ -57,6 +57,21 @@ impl Reader {
         live_bytes < self.live_bytes_end
     }
 
+    /// The name of its state, for people.
+    pub(crate) const fn state(&self) -> &'static str {
+        match self.state {
+            ReaderState::Live => "live",
+            ReaderState::Lagging { .. } => "lagging",
+            ReaderState::CatchingUp { .. } => "catching up",
+            ReaderState::Closed => "closed",
+        }
+    }
+
+    /// Since when something has waited for it without a byte being taken.
+    pub(crate) const fn stalled_since(&self) -> Option<Micros> {
+        self.full_since
+    }
+
     pub(crate) fn is_live(&self) -> bool {
         self.state == ReaderState::Live
     }

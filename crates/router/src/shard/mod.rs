@@ -36,7 +36,7 @@ mod writing;
 
 pub use drain::Drain;
 pub use rights::AuthRequest;
-pub use watching::SessionLag;
+pub use watching::{SessionLag, Watched};
 
 use std::cell::Cell;
 use std::cmp::Reverse;
@@ -272,6 +272,8 @@ impl Shard {
             reader: Reader::new(self.settings.live_bytes_end()),
             timers: Timers::new(transport, now),
             publishes: false,
+            only_reads: false,
+            losses: None,
             publisher: None,
             generation: self.generation,
             allowance: Allowance::default(),

@@ -5,7 +5,7 @@
 //! cannot succeed.
 
 use tickwire_wire::message::{AckResult, AnnouncedLimits};
-use tickwire_wire::{Control, Micros, Payload, Refusal, RequestId, Topic};
+use tickwire_wire::{Control, ErrorCode, Micros, Payload, Refusal, RequestId, Topic};
 
 use super::Shard;
 use super::subscribe::closing;
@@ -25,6 +25,13 @@ impl Shard {
     pub fn publishes_as(&mut self, id: SessionId, publisher: Publisher) {
         if let Some(session) = self.sessions.known(id) {
             session.publisher = Some(publisher);
+        }
+    }
+
+    /// Refuses every publication of a session from now on, whatever its rights are.
+    pub fn only_reads(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.known(id) {
+            session.only_reads = true;
         }
     }
 
@@ -63,6 +70,10 @@ impl Shard {
         let bytes = data.heap_bytes() as u64;
         let outcome = topic.parse::<Topic>().map_err(Refusal::from).and_then(|name| {
             let session = self.sessions.open(id).ok_or_else(closing)?;
+            if session.only_reads {
+                let reason = "this connection only reads: it was made at the operators' listener";
+                return Err(Refusal::new(ErrorCode::Forbidden, reason));
+            }
             session.rights.check_publish(&topic)?;
             let publisher = session.publisher;
             let submitted = self.ingress.submit(Origin::Client(publisher), &name, data, now);

@@ -29,6 +29,8 @@ pub struct SessionLag {
     pub codec: Codec,
     /// How it reaches its client.
     pub transport: Transport,
+    /// The name of its reader's state, as docs/DELIVERY.md draws them, or `closing`.
+    pub state: &'static str,
     /// Messages that its subscriptions are owed.
     pub messages: u64,
     /// Encoded bytes that wait for it, including answers and other control messages.
@@ -42,6 +44,21 @@ pub struct SessionLag {
     pub oldest_us: u64,
     /// When it began to lag, if it lags.
     pub lagging_since: Option<Micros>,
+    /// Since when something waits for it without a byte being taken, if so.
+    pub stalled_since: Option<Micros>,
+    /// Messages that it was not sent because newer ones had replaced them.
+    pub conflated: u64,
+    /// Messages that it missed and that a gap named.
+    pub gapped: u64,
+}
+
+/// The sessions that an operator asks about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watched {
+    /// Those that are owed something.
+    Behind,
+    /// All.
+    All,
 }
 
 impl Shard {
@@ -83,10 +100,18 @@ impl Shard {
         Some(session.outbox.memory_bytes() + session.subscriptions.memory_bytes())
     }
 
-    /// The `top_k` sessions that are owed the most messages, the worst first. Sessions that are owed nothing are left
-    /// out. Looks at everything that waits.
+    /// The open session with this name, as its `welcome` gave it.
     #[must_use]
-    pub fn sessions_debug(&self, top_k: usize, now: Micros) -> Vec<SessionLag> {
+    pub fn session_named(&self, name: &str) -> Option<SessionId> {
+        let mut open = self.sessions.iter().filter(|session| session.is_open());
+        let named = open.find(|session| self.session_name(session.generation) == name);
+        named.map(|session| session.id)
+    }
+
+    /// The `top_k` of the `watched` sessions that are owed the most messages, the worst first. Looks at everything that
+    /// waits.
+    #[must_use]
+    pub fn sessions_debug(&self, top_k: usize, watched: Watched, now: Micros) -> Vec<SessionLag> {
         let owed = |session: &Session| {
             let behind = session.subscriptions.topics.iter().map(|(topic, subscription)| {
                 let slot = &self.slots[topic.index()];
@@ -99,7 +124,9 @@ impl Shard {
             .iter()
             .filter(|session| !session.subscriptions.parting);
         let sessions = stays.map(|session| (owed(session), session));
-        let mut worst: Vec<(u64, &Session)> = sessions.filter(|(messages, _)| *messages > 0).collect();
+        let mut worst: Vec<(u64, &Session)> = sessions
+            .filter(|(messages, _)| *messages > 0 || watched == Watched::All)
+            .collect();
         worst.sort_unstable_by_key(|(messages, session)| Reverse((*messages, session.id)));
         worst.truncate(top_k);
         let lag = |(messages, session): (u64, &Session)| SessionLag {
@@ -107,12 +134,19 @@ impl Shard {
             name: self.session_name(session.generation),
             codec: session.dialect.codec(),
             transport: session.transport,
+            state: match session.is_open() {
+                true => session.reader.state(),
+                false => "closing",
+            },
             messages,
             bytes: session.outbox.data_bytes() + session.outbox.control_bytes(),
             subscriptions: session.subscriptions.topics.len(),
             behind: session.subscriptions.pulls.follows(usize::MAX).count(),
             oldest_us: self.oldest_us(session, now),
             lagging_since: session.reader.lagging_since(),
+            stalled_since: session.reader.stalled_since(),
+            conflated: session.losses.as_ref().map_or(0, |losses| losses.conflated),
+            gapped: session.losses.as_ref().map_or(0, |losses| losses.gapped),
         };
         worst.into_iter().map(lag).collect()
     }

@@ -144,6 +144,7 @@ impl Shard {
         if !session.subscriptions.pulls.is_empty() {
             self.rounds.mark(session);
         }
+        session.count_losses(advance.settled);
         self.counts.ledger.settle(advance.settled);
         match advance.excess {
             0 => Ok(()),

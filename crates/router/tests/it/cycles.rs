@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use tickwire_router::{Rights, SessionId, SharedBucket, Transport};
+use tickwire_router::{Rights, SessionId, SharedBucket, Transport, Watched};
 use tickwire_wire::{Codec, Control, ServerMessage};
 
 use crate::world::{Frame, Setup, World};
@@ -24,7 +24,7 @@ fn topics_that_a_full_queue_left_out_are_seen_to_a_piece_at_a_time() {
     for round in 1..=2 {
         (0..MANY).for_each(|n| world.publish(&format!("trade.S{n}"), &round.to_string()));
         let behind = |world: &World| {
-            let lags = world.shards[0].sessions_debug(1, world.now);
+            let lags = world.shards[0].sessions_debug(1, Watched::Behind, world.now);
             lags.first().map_or(0, |lag| lag.behind)
         };
         let mut pieces = 0;

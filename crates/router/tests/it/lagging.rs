@@ -1,7 +1,7 @@
 //! The states of a slow reader: live, lagging, catching up, live again; and their price.
 
 use expect_test::expect;
-use tickwire_router::{HotTopic, KindRule, Transport};
+use tickwire_router::{HotTopic, KindRule, Transport, Watched};
 use tickwire_wire::{Codec, Control, Kind, Seq, ServerMessage};
 
 use crate::script::check;
@@ -531,7 +531,7 @@ fn who_is_furthest_behind_and_which_topic_is_hottest() {
     world.run();
     let now = world.now.plus_ms(5);
     let shard = &world.shards[0];
-    let worst = shard.sessions_debug(5, now);
+    let worst = shard.sessions_debug(5, Watched::Behind, now);
     let told: Vec<_> = worst
         .iter()
         .map(|lag| {
@@ -552,7 +552,12 @@ fn who_is_furthest_behind_and_which_topic_is_hottest() {
         (Codec::Json, Transport::WebSocket)
     );
     assert!(worst[0].bytes < 100 && worst[1].bytes > 10, "{worst:?}");
-    assert_eq!(shard.sessions_debug(1, now).len(), 1);
+    assert_eq!((worst[0].state, worst[1].state), ("lagging", "live"));
+    assert_eq!(shard.sessions_debug(1, Watched::Behind, now).len(), 1);
+    let all = shard.sessions_debug(5, Watched::All, now);
+    assert_eq!((all.len(), all[2].messages, all[2].stalled_since), (3, 0, None));
+    assert_eq!(shard.session_named("0-1"), world.clients[0].id);
+    assert_eq!(shard.session_named("1-1"), None);
     let mut seen = Vec::new();
     world.shards[0].each_lagging(now, |bytes, age_us| seen.push((bytes, age_us)));
     assert_eq!(seen, [(0, 5_000)]);
@@ -575,4 +580,33 @@ fn who_is_furthest_behind_and_which_topic_is_hottest() {
         .map(|hot| (hot.topic.as_str(), hot.deliveries))
         .collect();
     assert_eq!(told, [("t.b", 1_001), ("t.a", 2 * (12 + 9))]);
+}
+
+#[test]
+fn what_a_reader_lost_is_told_of_its_session_alone() {
+    let mut world = World::new(Setup::default());
+    for _ in 0..2 {
+        let client = world.open(0, Codec::Json, Vec::new());
+        world.subscribe(client, "ticker.A");
+    }
+    world.run();
+    world.clients[0].room = Some(0);
+    let long = format!("\"{}\"", "x".repeat(30_000));
+    for _ in 0..20 {
+        world.publish("ticker.A", &long);
+        world.run();
+    }
+    world.make_room(0, None);
+    world.run();
+    let shard = &world.shards[0];
+    let lost: Vec<_> = shard
+        .sessions_debug(5, Watched::All, world.now)
+        .iter()
+        .map(|lag| (lag.session, lag.conflated, lag.gapped, lag.state))
+        .collect();
+    let conflated = shard.counts().ledger.conflated;
+    assert!(conflated > 0);
+    let id = |client: usize| world.clients[client].id.expect("it is open");
+    assert!(lost.contains(&(id(0), conflated, 0, "live")), "{lost:?}");
+    assert!(lost.contains(&(id(1), 0, 0, "live")), "{lost:?}");
 }

@@ -133,6 +133,24 @@ impl Access {
         }
     }
 
+    /// The name of the holder of the static key `token`, if it may close sessions at the operators' listener.
+    pub(crate) fn closer(&self, token: &Secret) -> Option<&str> {
+        let key = static_keys::find(&self.keys, token.expose())?;
+        key.closes_sessions.then_some(key.name.as_str())
+    }
+
+    /// The name of a token's holder: that of its static key, or the subject of its JSON Web Token. `None` if the key is
+    /// gone.
+    pub(crate) fn name_of<'a>(&'a self, holder: &'a Holder) -> Option<&'a str> {
+        match holder {
+            Holder::Key(hash) => {
+                let key = self.keys.iter().find(|key| key.hash == *hash);
+                key.map(|key| key.name.as_str())
+            }
+            Holder::Subject { subject, .. } => Some(subject),
+        }
+    }
+
     /// The rights of the holder of the static key with this `hash`, if there is such a key.
     pub(crate) fn rights_of_key(&self, hash: KeyHash) -> Option<&Rights> {
         let key = self.keys.iter().find(|key| key.hash == hash);

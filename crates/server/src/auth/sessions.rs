@@ -115,6 +115,12 @@ impl AuthSessions {
         id
     }
 
+    /// The name of the holder of the token that a session showed, if it showed one.
+    pub(crate) fn name_of(&self, id: SessionId) -> Option<&str> {
+        let holder = self.holders.get(&id)?.holder.as_ref()?;
+        self.access.name_of(holder)
+    }
+
     /// Forgets a session that is gone.
     pub(crate) fn forget(&mut self, id: SessionId) {
         self.holders.remove(&id);
@@ -236,6 +242,7 @@ mod tests {
                 publish: Grant::none(),
                 publish_rate: None,
             },
+            closes_sessions: false,
         }));
         Arc::new(Access::load(&config).expect("no file is read"))
     }

@@ -21,6 +21,8 @@ use super::settings::Settings;
 const KEY_PER_S: &str = "publishes_per_s";
 /// The field of `auth.keys` with a key's publications at once.
 const KEY_BURST: &str = "publishes_burst";
+/// The field of `auth.keys` with a key's right to close sessions.
+const CLOSE_SESSIONS: &str = "close_sessions";
 const KEY: Form = Form {
     known: &[
         "name",
@@ -31,6 +33,7 @@ const KEY: Form = Form {
         "deny_publish",
         KEY_PER_S,
         KEY_BURST,
+        CLOSE_SESSIONS,
     ],
     list: "must be a list of tables, each headed [[auth.keys]]",
     entry: None,
@@ -62,6 +65,8 @@ pub struct AuthKey {
     pub hash: KeyHash,
     /// The rights of its holder.
     pub rights: Rights,
+    /// Whether its holder may close sessions of others at the operators' listener.
+    pub closes_sessions: bool,
 }
 
 /// An algorithm that signs tokens (RFC 7518 §3.1, RFC 8037 §3.1).
@@ -126,7 +131,7 @@ impl Setting for Vec<OriginRule> {
 impl Setting for Vec<AuthKey> {
     const SHAPE: Shape = Shape::Tables(
         "list of tables",
-        "`name`, `sha256`, and perhaps `subscribe`, `publish`, `deny_subscribe`, `deny_publish`, `publishes_per_s`, `publishes_burst`",
+        "`name`, `sha256`, and perhaps `subscribe`, `publish`, `deny_subscribe`, `deny_publish`, `publishes_per_s`, `publishes_burst`, `close_sessions`",
     );
 
     fn read(settings: &Settings, path: &'static str) -> Result<Self, ConfigError> {
@@ -157,6 +162,7 @@ fn key(fields: &Fields<'_>) -> Result<AuthKey, ConfigError> {
             publish: Grant::new(fields.patterns("publish")?, fields.patterns("deny_publish")?),
             publish_rate: own_rate(fields)?,
         },
+        closes_sessions: fields.truth(CLOSE_SESSIONS)?.unwrap_or(false),
     })
 }
 

@@ -100,6 +100,18 @@ choice! {
 }
 
 choice! {
+    /// Whether the console offers topics and their messages.
+    pub enum ConsoleData {
+        /// If the operators' listener is on a loopback address and clients need no certificate.
+        "auto" => Auto,
+        /// In any case.
+        "on" => On,
+        /// Never.
+        "off" => Off,
+    }
+}
+
+choice! {
     /// Whether clients show certificates.
     pub(super) enum TlsClientAuth {
         /// They are not asked for one.

@@ -173,6 +173,13 @@ impl<'a> Fields<'a> {
         files.map_err(|rule| self.refuse(name, rule))
     }
 
+    /// An optional `true` or `false`.
+    pub(super) fn truth(&self, name: &str) -> Result<Option<bool>, ConfigError> {
+        let value = self.fields.get(name);
+        let read = value.map(|value| value.to_bool().ok_or("must be true or false"));
+        read.transpose().map_err(|rule| self.refuse(name, rule))
+    }
+
     /// An optional whole number between `min` and `max`.
     pub(super) fn integer(&self, name: &str, min: u64, max: u64) -> Result<Option<u64>, ConfigError> {
         let value = self.fields.get(name);

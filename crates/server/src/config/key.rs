@@ -288,7 +288,8 @@ mod tests {
         // These are the lists of rules.
         tables.truncate(tables.len() - 2);
         tables.dedup();
-        let expected = "|log|limits|heartbeat|drain|socket|tls|proxy|auth|feed|compression|test".split('|');
+        let expected =
+            "|log|limits|heartbeat|drain|socket|tls|proxy|auth|console|feed|compression|test".split('|');
         assert_eq!(tables, expected.collect::<Vec<_>>());
     }
 }

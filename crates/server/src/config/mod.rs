@@ -29,7 +29,7 @@ mod tls;
 use std::path::Path;
 
 pub use self::auth::{AuthKey, Jwt, JwtAlgorithm};
-pub use self::choices::{EgressKind, FeedStart, LogFormat, LogLevel, ProxyProtocol};
+pub use self::choices::{ConsoleData, EgressKind, FeedStart, LogFormat, LogLevel, ProxyProtocol};
 use self::credentials::Credentials;
 pub use self::docs::Flag;
 pub use self::error::{ConfigError, ValueOrigin};
@@ -40,8 +40,8 @@ pub use self::layers::Overrides;
 pub use self::origin::{OriginRule, WebOrigin};
 use self::settings::Settings;
 pub use self::table::{
-    AuthSettings, CompressionSettings, Config, DrainSettings, FeedSettings, HeartbeatSettings, LimitSettings,
-    LogSettings, ProxySettings, SocketSettings, TestOnly,
+    AuthSettings, CompressionSettings, Config, ConsoleSettings, DrainSettings, FeedSettings,
+    HeartbeatSettings, LimitSettings, LogSettings, ProxySettings, SocketSettings, TestOnly,
 };
 pub use self::tls::{Tls, TlsClients};
 

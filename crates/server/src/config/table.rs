@@ -8,13 +8,13 @@ use tickwire_router::{KindRule, PublishRate, SessionLimits, StaleRule};
 use tickwire_wire::{Pattern, deflate, limits};
 
 use super::auth::{AuthKey, Jwt};
-use super::choices::{EgressKind, FeedStart, LogFormat, LogLevel, ProxyProtocol, TlsClientAuth};
+use super::choices::{ConsoleData, EgressKind, FeedStart, LogFormat, LogLevel, ProxyProtocol, TlsClientAuth};
 use super::error::ConfigError;
 use super::feed::FeedSource;
 use super::key::{Key, Preset, Setting, Shape, Table, int, list, rows, text, truth, unset};
 use super::origin::OriginRule;
 use super::settings::Settings;
-use super::tls::Tls;
+use super::tls::{Tls, TlsClients};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -44,6 +44,7 @@ pub(super) const TABLES: &[&[Key]] = &[
     TlsSettings::KEYS,
     ProxySettings::KEYS,
     AuthSettings::KEYS,
+    ConsoleSettings::KEYS,
     FeedSettings::KEYS,
     CompressionSettings::KEYS,
     TestOnly::KEYS,
@@ -55,7 +56,7 @@ rows! {
         listen: SocketAddr = text("127.0.0.1:7400").flag("--listen", "ADDRESS:PORT").restart(),
             "Where clients connect: WebSocket and HTTP. Port 0 takes any free port";
         ops: SocketAddr = text("127.0.0.1:7401").flag("--ops", "ADDRESS:PORT").restart(),
-            "Where operators connect: metrics and health. Keep it off public networks";
+            "Where operators connect: metrics, health and the console. Keep it off public networks";
         shards: Option<usize> = unset("the number of the machine's cores", "4").between(1, SHARDS_MAX).flag("--shards", "N").restart(),
             "Threads that serve connections; each connection stays on its thread";
         anonymous_publish: Vec<Pattern> = list(&[]).flag("--anonymous-publish", "PATTERN"),
@@ -82,6 +83,8 @@ rows! {
         proxy: ProxySettings,
         /// What clients may do.
         auth: AuthSettings,
+        /// The console of the operators' listener.
+        console: ConsoleSettings,
         /// The source of market data.
         feed: FeedSettings,
         /// How messages are compressed.
@@ -260,6 +263,17 @@ rows! {
 }
 
 rows! {
+    /// The key table `[console]`: the web page of the operators' listener.
+    #[expect(rustdoc::bare_urls, reason = "what is written of origins is for the configuration's page too")]
+    pub struct ConsoleSettings in "console." {
+        data: ConsoleData = text("auto"),
+            "Whether the console shows topics and their messages, with the rights that a client has at `listen`. auto shows them if `ops` is a loopback address and clients need no certificate";
+        origins: Vec<OriginRule> = list(&[]),
+            "Origins at which browsers may open the console, such as https://console.example.com. IP addresses and localhost are always allowed";
+    }
+}
+
+rows! {
     /// The key table `[feed]`: the source of market data.
     pub struct FeedSettings in "feed." {
         source as "kind": FeedSource = text("sim").flag("--feed", "FEED").restart(),
@@ -410,6 +424,21 @@ impl LimitSettings {
         PublishRate {
             per_s: self.publishes_per_s,
             burst: self.publishes_burst,
+        }
+    }
+}
+
+impl Config {
+    /// Whether the console offers topics and their messages.
+    #[must_use]
+    pub fn console_has_data(&self) -> bool {
+        let needs_certificate = |tls: &Tls| matches!(tls.clients, TlsClients::MustShow { .. });
+        match self.console.data {
+            ConsoleData::On => true,
+            ConsoleData::Off => false,
+            ConsoleData::Auto => {
+                self.ops.ip().is_loopback() && !self.tls.as_ref().is_some_and(needs_certificate)
+            }
         }
     }
 }

@@ -17,7 +17,7 @@ use super::cors::Readers;
 use super::requester::Requester;
 use super::routes::{Asked, Endpoint, nothing_at};
 use super::stream::{self, StreamRefused};
-use super::{ErrorResponse, Reply, body, coding, cors, gzip, reply};
+use super::{ErrorResponse, Reply, UnreadQuery, body, coding, cors, gzip, reply};
 use crate::auth::Admission;
 use crate::hub::Opening;
 use crate::limits::AddressSlot;
@@ -38,8 +38,8 @@ pub(crate) async fn answer(
         let asked = endpoint.asked(&head.method, &head.uri);
         match Caller::enter(context, permit, &asked, &head) {
             Ok(caller) => {
-                let topic = endpoint.topic_in(head.uri.path());
-                dispatch(context, caller, asked, (&head, topic), &mut body).await
+                let target = endpoint.parts_of(&head.uri);
+                dispatch(context, caller, asked, (&head, target), &mut body).await
             }
             Err(denied) => Err(denied.into()),
         }
@@ -176,7 +176,7 @@ async fn dispatch(
     context: &Rc<HttpContext>,
     caller: Caller,
     asked: Asked,
-    (head, topic): (&Parts, &str),
+    (head, (topic, query)): (&Parts, (&str, UnreadQuery<'_>)),
     body: &mut Incoming,
 ) -> Result<Reply, StreamRefused> {
     let call = Call {
@@ -184,6 +184,7 @@ async fn dispatch(
         requester: &caller.requester,
         admission: &caller.admission,
         head,
+        query,
         topic,
     };
     let answer = match asked {
@@ -198,7 +199,7 @@ async fn dispatch(
         Asked::Events => {
             let opening = Opening::new(caller.requester.client, caller.permit, caller.place);
             let who = (caller.requester, caller.admission);
-            return stream::open(context, who, Rc::new(opening), head).await;
+            return stream::open(context, who, Rc::new(opening), (head, query)).await;
         }
         Asked::Methods(methods) => Ok(reply::options(methods)),
         Asked::Nothing(refused) => Err(refused),

@@ -13,7 +13,7 @@ use tickwire_wire::limits::BULK_BODY_BYTES_MAX;
 use tokio::sync::Semaphore;
 
 use super::requester::Requester;
-use super::{Encoder, ErrorResponse};
+use super::{Encoder, ErrorResponse, UnreadQuery};
 use crate::auth::Admission;
 use crate::config::{Config, TestOnly};
 use crate::http::shutdown::HttpShutdown;
@@ -66,6 +66,7 @@ pub(super) struct Call<'c> {
     pub(super) requester: &'c Requester,
     pub(super) admission: &'c Admission,
     pub(super) head: &'c Parts,
+    pub(super) query: UnreadQuery<'c>,
     /// The segment of the path with the topic; empty if the path has none.
     pub(super) topic: &'c str,
 }

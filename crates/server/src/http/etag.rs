@@ -46,11 +46,14 @@ impl Etag {
     /// fault count. A client whose tag is missed gets the value, which is always right.
     #[must_use]
     pub fn is_named_by(&self, headers: &HeaderMap) -> bool {
-        let own = self.to_string();
-        headers.get_all(IF_NONE_MATCH).into_iter().any(|line| {
-            line.as_bytes() == b"*" || opaque_tags(line.as_bytes()).any(|tag| tag == own.as_bytes())
-        })
+        is_named_by(self.to_string().as_bytes(), headers)
     }
+}
+
+/// Whether `If-None-Match` names the strong tag `own`, which is given with its quotes.
+pub(crate) fn is_named_by(own: &[u8], headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(IF_NONE_MATCH).into_iter();
+    lines.any(|line| line.as_bytes() == b"*" || opaque_tags(line.as_bytes()).any(|tag| tag == own))
 }
 
 impl fmt::Display for Etag {

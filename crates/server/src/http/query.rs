@@ -1,7 +1,7 @@
 //! The query of a request: its decoded parameters in order.
 //!
-//! Parameters that an endpoint does not know are ignored, as receivers ignore unknown fields. Their number is bounded
-//! by the size of the request's head.
+//! Parameters that an endpoint does not know are ignored, as receivers ignore unknown fields. An endpoint names those
+//! that it knows, and never gets another one. Their number is bounded by the size of the request's head.
 
 use std::borrow::Cow;
 use std::str::FromStr;
@@ -9,16 +9,34 @@ use std::str::FromStr;
 use super::ErrorResponse;
 use super::percent::decode;
 
+/// The query of a request as text, and the names of the parameters that its endpoint knows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct UnreadQuery<'r> {
+    pub(crate) text: Option<&'r str>,
+    pub(crate) names: &'static [&'static str],
+}
+
+impl UnreadQuery<'_> {
+    /// Parses the query.
+    ///
+    /// # Errors
+    /// 400 if a name or value cannot be decoded.
+    pub(crate) fn read(self) -> Result<Query, ErrorResponse> {
+        Query::parse(self.text, self.names)
+    }
+}
+
 /// The parameters of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Parses `query`, the part of a target after the `?`, if there is one. A `+` is a space, as browsers write it.
+    /// Parses `query`, the part of a target after the `?`, if there is one, and keeps the parameters with these `names`.
+    /// A `+` is a space, as browsers write it.
     ///
     /// # Errors
-    /// 400 if a name or value cannot be decoded.
-    pub fn parse(query: Option<&str>) -> Result<Self, ErrorResponse> {
+    /// 400 if a name or value cannot be decoded, whether or not it is kept.
+    pub fn parse(query: Option<&str>, names: &[&str]) -> Result<Self, ErrorResponse> {
         let mut parameters = Vec::new();
         for part in query
             .unwrap_or_default()
@@ -33,7 +51,10 @@ impl Query {
                     ErrorResponse::bad_request(format!("{shown:?} in the query cannot be decoded: {e}"))
                 })
             };
-            parameters.push((text(name)?, text(value)?));
+            let (name, value) = (text(name)?, text(value)?);
+            if names.contains(&name.as_str()) {
+                parameters.push((name, value));
+            }
         }
         Ok(Self(parameters))
     }
@@ -99,15 +120,17 @@ mod tests {
 
     #[track_caller]
     fn check(query: &str, expected: &Expect) {
-        expected.assert_eq(&match Query::parse(Some(query)) {
-            Ok(Query(parameters)) => format!("{parameters:?}"),
-            Err(refused) => refused.to_string(),
-        });
+        expected.assert_eq(
+            &match Query::parse(Some(query), &["topic", "mode", "name", "a", "b", ""]) {
+                Ok(Query(parameters)) => format!("{parameters:?}"),
+                Err(refused) => refused.to_string(),
+            },
+        );
     }
 
     #[test]
     fn queries() {
-        assert_eq!(Query::parse(None), Ok(Query::default()));
+        assert_eq!(Query::parse(None, &["topic"]), Ok(Query::default()));
         check("", &expect!["[]"]);
         check(
             "topic=trade.*&topic=ticker.%3E&mode=every",
@@ -118,6 +141,7 @@ mod tests {
             &expect![[r#"[("a", ""), ("b", ""), ("", "c"), ("a", "b=c")]"#]],
         );
         check("name=a+b%2Bc", &expect![[r#"[("name", "a b+c")]"#]]);
+        check("unknown=1&name=2", &expect![[r#"[("name", "2")]"#]]);
         check("%74opic=a", &expect![[r#"[("topic", "a")]"#]]);
         check(
             "topic=%",
@@ -141,7 +165,11 @@ mod tests {
 
     #[test]
     fn values_by_name() {
-        let top = |query| Query::parse(Some(query)).unwrap().count("top", 20, 1_000);
+        let top = |query| {
+            Query::parse(Some(query), &["top"])
+                .unwrap()
+                .count("top", 20, 1_000)
+        };
         assert_eq!(
             (top(""), top("top=1"), top("top=1000")),
             (Ok(20), Ok(1), Ok(1_000))
@@ -152,7 +180,8 @@ mod tests {
             .assert_eq(&top("top=1001").unwrap_err().refusal.reason);
         expect![[r#"top="all" in the query must be a whole number from 1 to 1000"#]]
             .assert_eq(&top("top=all").unwrap_err().refusal.reason);
-        let query = Query::parse(Some("topic=b&since=7&topic=a&limit=x&limit=1&n=-1")).unwrap();
+        let names = ["topic", "since", "limit", "n", "mode"];
+        let query = Query::parse(Some("topic=b&since=7&topic=a&limit=x&limit=1&n=-1"), &names).unwrap();
         assert_eq!(query.all("topic").collect::<Vec<_>>(), ["b", "a"]);
         assert_eq!(query.one("since"), Ok(Some("7")));
         assert_eq!(query.one("mode"), Ok(None));

@@ -13,7 +13,7 @@ use tickwire_metrics::{Catalogue, Metric, StatusClass};
 
 use super::coding::Coding;
 use super::context::Call;
-use super::{ErrorResponse, Reply, bulk, publish, topics};
+use super::{ErrorResponse, Reply, UnreadQuery, WantedTopics, bulk, publish, topics};
 
 /// Stands for a topic in a path.
 const TOPIC: &str = "{topic}";
@@ -26,21 +26,25 @@ const METHODS: &str = "GET, HEAD, POST, OPTIONS";
 const ROUTES: &[Route] = &[
     Route {
         path: "/v1/ws",
+        parameters: &[],
         get: Get::WebSocket,
         post: None,
     },
     Route {
         path: "/v1/sse",
+        parameters: &["topic", "mode", "conflate_ms", "last_event_id"],
         get: Get::Events,
         post: None,
     },
     Route {
         path: "/v1/topics",
+        parameters: WantedTopics::PARAMETERS,
         get: Get::Value(|call| topics::list(call).boxed_local()),
         post: None,
     },
     Route {
         path: "/v1/topics/{topic}",
+        parameters: &[],
         get: Get::Value(|call| ready(topics::value(call)).boxed_local()),
         post: Some(|call, body| {
             let who = (call.requester, call.admission);
@@ -49,11 +53,13 @@ const ROUTES: &[Route] = &[
     },
     Route {
         path: "/v1/topics/{topic}/history",
+        parameters: &["since", "limit"],
         get: Get::Value(|call| ready(topics::history(call)).boxed_local()),
         post: None,
     },
     Route {
         path: "/v1/publish",
+        parameters: &[],
         get: Get::Nothing,
         post: Some(|call, body| {
             bulk::lines(call.context, (call.requester, call.admission), body).boxed_local()
@@ -76,6 +82,8 @@ pub(crate) const LABELS: [&str; ROUTES.len() + 1] = {
 struct Route {
     /// The path, which is also the label in the metrics. [`TOPIC`] stands for one segment.
     path: &'static str,
+    /// The names of the query's parameters.
+    parameters: &'static [&'static str],
     get: Get,
     /// Handles the body of a `POST`.
     post: Option<Publish>,
@@ -167,8 +175,17 @@ impl Endpoint {
         }
     }
 
-    /// The topic's segment in `path`, which must lead to this endpoint. Empty if the path has none.
-    pub(super) fn topic_in(self, path: &str) -> &str {
+    /// The topic's segment and the query of `target`, which must lead to this endpoint. The segment is empty if the path
+    /// has none.
+    pub(super) fn parts_of(self, target: &Uri) -> (&str, UnreadQuery<'_>) {
+        let query = UnreadQuery {
+            text: target.query(),
+            names: self.route().map_or(&[], |route| route.parameters),
+        };
+        (self.topic_in(target.path()), query)
+    }
+
+    fn topic_in(self, path: &str) -> &str {
         self.route()
             .and_then(|route| route.topic_in(path))
             .unwrap_or_default()
@@ -215,6 +232,7 @@ pub(super) fn nothing_at(target: &Uri) -> ErrorResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::specification::{self, sorted};
 
     #[test]
     fn paths() {
@@ -266,5 +284,17 @@ mod tests {
                 assert!(pages.iter().any(told), "{request}` is in neither page");
             }
         }
+    }
+
+    #[test]
+    fn the_specification_has_these_endpoints_methods_and_parameters() {
+        let rows = ROUTES.iter().enumerate().map(|(index, route)| {
+            let methods = sorted(Endpoint(index).methods().split(", "));
+            (
+                route.path.to_owned(),
+                (methods, sorted(route.parameters.iter().copied())),
+            )
+        });
+        assert_eq!(specification::paths("openapi.yaml"), rows.collect());
     }
 }

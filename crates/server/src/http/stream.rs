@@ -20,7 +20,7 @@ use tickwire_wire::{ErrorCode, Mode, Refusal, RequestId, Topic};
 
 use super::context::HttpContext;
 use super::requester::Requester;
-use super::{ErrorResponse, Query, Reply};
+use super::{ErrorResponse, Query, Reply, UnreadQuery};
 use crate::auth::Admission;
 use crate::hub::Opening;
 use crate::limits::AddressSlot;
@@ -103,14 +103,14 @@ impl Granted {
     }
 }
 
-/// Opens a stream for the request with this head. Its subscription may be much work, and is done a piece in each turn.
+/// Opens a stream for the request with this head and query. Its subscription may be much work, and is done a piece in each turn.
 pub(super) async fn open(
     context: &Rc<HttpContext>,
     (requester, admission): (Requester, Admission),
     opening: Rc<Opening>,
-    head: &Parts,
+    (head, query): (&Parts, UnreadQuery<'_>),
 ) -> Result<Reply, StreamRefused> {
-    let wanted = Wanted::read(head.uri.query(), &head.headers)?;
+    let wanted = Wanted::read(&query.read()?, &head.headers)?;
     let framing = match head.version {
         Version::HTTP_10 => Framing::Bare,
         _ => Framing::Chunked,
@@ -153,8 +153,7 @@ pub(super) async fn open(
 }
 
 impl Wanted {
-    fn read(query: Option<&str>, headers: &HeaderMap) -> Result<Self, ErrorResponse> {
-        let query = Query::parse(query)?;
+    fn read(query: &Query, headers: &HeaderMap) -> Result<Self, ErrorResponse> {
         let topics: Vec<String> = query.all("topic").map(str::to_owned).collect();
         if topics.is_empty() {
             let reason = "the query has no topic; name one or more, as in /v1/sse?topic=ticker.*";
@@ -174,7 +173,7 @@ impl Wanted {
         let conflate_ms = query.one_as("conflate_ms", "a whole number of milliseconds")?;
         let plain = topics.iter().all(|topic| topic.parse::<Topic>().is_ok());
         let resumable = plain && mode != Some(Mode::Snapshot);
-        let resumed = match last_event_id(&query, headers)? {
+        let resumed = match last_event_id(query, headers)? {
             None => None,
             Some(_) if !resumable => {
                 let reason = "Last-Event-ID needs topics without wildcards, and a mode other than snapshot";
@@ -300,12 +299,13 @@ mod tests {
     #[test]
     fn a_stream_asks_for_the_positions_that_it_came_back_with() {
         let query = "topic=trade.A&topic=chat.x&topic=chat.y&topic=book.B";
+        let query = Query::parse(Some(query), &["topic"]).expect("a query");
         for came_back_with in [None, Some("e:3;f:4,8;e:2"), Some("e:3,4,8,2")] {
             let mut headers = HeaderMap::new();
             if let Some(id) = came_back_with {
                 headers.insert(LAST_EVENT_ID, HeaderValue::from_static(id));
             }
-            let wanted = Wanted::read(Some(query), &headers).expect("a stream");
+            let wanted = Wanted::read(&query, &headers).expect("a stream");
             let topics = wanted.subscribe().topics.into_iter();
             let since: Option<Vec<Position>> = topics.map(|topic| topic.position().cloned()).collect();
             assert_eq!(

@@ -16,7 +16,7 @@ use tickwire_wire::limits::{HISTORY_ANSWER_BYTES_MAX, HISTORY_PAGE_MAX, TOPICS_P
 use tickwire_wire::{Epoch, ErrorCode, Kind, Pattern, Refusal, Seq, Topic};
 
 use super::context::Call;
-use super::{ErrorResponse, Etag, Query, Reply, reply, topic_of_segment};
+use super::{ErrorResponse, Etag, Reply, UnreadQuery, reply, topic_of_segment};
 
 /// The number of topics that a list looks at before other work has its turn.
 const WALK_STEP: usize = 4_096;
@@ -47,7 +47,7 @@ pub(super) fn value(call: Call<'_>) -> Result<Reply, ErrorResponse> {
 /// `GET /v1/topics/{topic}/history`
 pub(super) fn history(call: Call<'_>) -> Result<Reply, ErrorResponse> {
     let context = call.context;
-    let query = Query::parse(call.head.uri.query())?;
+    let query = call.query.read()?;
     let since = query
         .one_as::<u64>("since", "the number of a message, a whole number")?
         .map_or(Seq::ZERO, Seq);
@@ -83,51 +83,69 @@ pub(super) fn history(call: Call<'_>) -> Result<Reply, ErrorResponse> {
 /// client as much as subscribing to a wildcard.
 pub(super) async fn list(call: Call<'_>) -> Result<Reply, ErrorResponse> {
     let (context, requester) = (call.context, call.requester);
-    let query = Query::parse(call.head.uri.query())?;
-    let pattern: Pattern = query
-        .one("match")?
-        .unwrap_or(">")
-        .parse()
-        .map_err(Refusal::from)?;
-    let after = query
-        .one("after")?
-        .map(str::parse::<Topic>)
-        .transpose()
-        .map_err(Refusal::from)?;
-    let limit = query.count("limit", TOPICS_PAGE, TOPICS_PAGE_MAX)?;
-    if pattern.as_topic().is_none() {
+    let wanted = WantedTopics::read(call.query)?;
+    if wanted.pattern.as_topic().is_none() {
         requester.charge_visits(&context.connection_limits, context.directory.topic_count());
     }
-    let cells = first_by_name(
-        &context.directory,
-        &call.admission.rights.subscribe,
-        &pattern,
-        after.as_ref(),
-        limit + 1,
-    )
-    .await;
-    let next = (cells.len() > limit).then(|| cells[limit - 1].topic().as_str());
-    let listed: Vec<_> = cells
-        .iter()
-        .take(limit)
-        .map(|cell| (cell, cell.position()))
-        .collect();
-    let topics = listed
-        .iter()
-        .filter(|(_, at)| at.seq > Seq::ZERO)
-        .map(|(cell, at)| Listed {
-            topic: cell.topic(),
-            kind: cell.kind(),
-            epoch: &at.epoch,
-            seq: at.seq,
-            subscribers: cell.subscribers(),
-        });
-    let listing = reply::text_of(&Listing {
-        topics: topics.collect(),
-        next,
-    });
+    let visible = &call.admission.rights.subscribe;
+    let listing = wanted.list(&context.directory, visible).await;
     let listing = requester.hold(&context.connection_limits, listing)?;
     Ok(reply::json_text(listing))
+}
+
+/// The topics that a request for a list asks for.
+#[derive(Debug)]
+pub(crate) struct WantedTopics {
+    pattern: Pattern,
+    after: Option<Topic>,
+    limit: usize,
+}
+
+impl WantedTopics {
+    /// The parameters of such a request.
+    pub(crate) const PARAMETERS: &[&str] = &["match", "limit", "after"];
+
+    /// Reads the query of a request.
+    ///
+    /// # Errors
+    /// 400 if a parameter is wrong.
+    pub(crate) fn read(query: UnreadQuery<'_>) -> Result<Self, ErrorResponse> {
+        let query = query.read()?;
+        let pattern = query.one("match")?.unwrap_or(">");
+        let after = query.one("after")?.map(str::parse::<Topic>);
+        Ok(Self {
+            pattern: pattern.parse().map_err(Refusal::from)?,
+            after: after.transpose().map_err(Refusal::from)?,
+            limit: query.count("limit", TOPICS_PAGE, TOPICS_PAGE_MAX)?,
+        })
+    }
+
+    /// The list as JSON, with topics in `visible` only.
+    pub(crate) async fn list(&self, directory: &Directory, visible: &Grant) -> Vec<u8> {
+        let limit = self.limit;
+        let after = self.after.as_ref();
+        let cells = first_by_name(directory, visible, &self.pattern, after, limit + 1).await;
+        let next = (cells.len() > limit).then(|| cells[limit - 1].topic().as_str());
+        let listed: Vec<_> = cells
+            .iter()
+            .take(limit)
+            .map(|cell| (cell, cell.position()))
+            .collect();
+        let topics = listed
+            .iter()
+            .filter(|(_, at)| at.seq > Seq::ZERO)
+            .map(|(cell, at)| Listed {
+                topic: cell.topic(),
+                kind: cell.kind(),
+                epoch: &at.epoch,
+                seq: at.seq,
+                subscribers: cell.subscribers(),
+            });
+        reply::text_of(&Listing {
+            topics: topics.collect(),
+            next,
+        })
+    }
 }
 
 #[derive(Serialize)]

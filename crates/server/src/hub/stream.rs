@@ -21,18 +21,24 @@ impl Stream {
     /// # Errors
     /// When the socket cannot be taken out.
     pub(crate) fn of(stream: HttpStream) -> io::Result<Self> {
-        let socket = |stream: tokio::net::TcpStream| {
-            let stream = stream.into_std()?;
-            stream.set_nonblocking(true)?;
-            Ok::<_, io::Error>(TcpStream::from_std(stream))
-        };
         match stream {
-            HttpStream::Plain(stream) => Ok(Self::Plain(socket(stream)?)),
+            HttpStream::Plain(stream) => Self::plain(stream.into_std()?),
             HttpStream::Tls(stream) => {
                 let (stream, session) = stream.into_inner();
-                Ok(Self::Tls(Box::new(Secured::new(socket(stream)?, session))))
+                Ok(Self::Tls(Box::new(Secured::new(
+                    watched(stream.into_std()?)?,
+                    session,
+                ))))
             }
         }
+    }
+
+    /// A connection without TLS.
+    ///
+    /// # Errors
+    /// When the socket cannot be made one that never waits.
+    pub(crate) fn plain(stream: std::net::TcpStream) -> io::Result<Self> {
+        watched(stream).map(Self::Plain)
     }
 
     pub(super) fn socket_mut(&mut self) -> &mut TcpStream {
@@ -69,4 +75,10 @@ impl Stream {
             }
         }
     }
+}
+
+/// A socket that never waits, for the poller to watch.
+fn watched(stream: std::net::TcpStream) -> io::Result<TcpStream> {
+    stream.set_nonblocking(true)?;
+    Ok(TcpStream::from_std(stream))
 }

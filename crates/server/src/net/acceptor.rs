@@ -150,7 +150,7 @@ impl Acceptor {
             .iter()
             .map(|handle| handle.connections.load(Ordering::Relaxed))
             .sum::<usize>();
-        if let Err(error) = self.prepare(&stream) {
+        if let Err(error) = prepare(&SockRef::from(&stream), &self.socket) {
             tracing::debug!(%peer, %error, "a new connection could not be set up");
             return;
         }
@@ -201,27 +201,29 @@ impl Acceptor {
         *spare = spare_descriptor();
         told
     }
+}
 
-    /// Sets the options that every client's socket has.
-    fn prepare(&self, stream: &std::net::TcpStream) -> io::Result<()> {
-        let socket = SockRef::from(stream);
-        socket.set_tcp_nodelay(true)?;
-        // Unsent bytes stay with the broker, where newer messages can still replace them.
-        socket.set_tcp_notsent_lowat(self.socket.notsent_lowat_bytes)?;
-        let dead_after = Duration::from_millis(u64::from(self.socket.user_timeout_ms));
-        socket.set_tcp_user_timeout(Some(dead_after))?;
-        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(dead_after))?;
-        if let Some(bytes) = self.socket.send_buffer_bytes {
-            socket.set_send_buffer_size(bytes)?;
-        }
-        Ok(())
+/// Sets the options that every client's socket has.
+///
+/// # Errors
+/// If the system refuses one of them.
+pub(crate) fn prepare(socket: &SockRef<'_>, options: &config::SocketSettings) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    // Unsent bytes stay with the broker, where newer messages can still replace them.
+    socket.set_tcp_notsent_lowat(options.notsent_lowat_bytes)?;
+    let dead_after = Duration::from_millis(u64::from(options.user_timeout_ms));
+    socket.set_tcp_user_timeout(Some(dead_after))?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(dead_after))?;
+    if let Some(bytes) = options.send_buffer_bytes {
+        socket.set_send_buffer_size(bytes)?;
     }
+    Ok(())
 }
 
 /// The shard with the fewest connections among those with room, and its place for the command; the first of several. A
 /// shard that does not take its new connections delays no other one's. Only the acceptor adds to the counts, so until
 /// the place is used they can only fall.
-fn emptiest(handles: &[ShardHandle]) -> Option<(&ShardHandle, mpsc::Permit<'_, Command>)> {
+pub(crate) fn emptiest(handles: &[ShardHandle]) -> Option<(&ShardHandle, mpsc::Permit<'_, Command>)> {
     let by_connections = |handle: &&ShardHandle| handle.connections();
     if let Some(handle) = handles.iter().min_by_key(by_connections)
         && let Ok(room) = handle.commands.try_reserve()

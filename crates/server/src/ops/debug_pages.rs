@@ -8,10 +8,10 @@ use http_body_util::Full;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
-use tickwire_router::{Directory, HotTopic, Transport};
+use tickwire_router::{Directory, HotTopic, Transport, Watched};
 use tickwire_wire::{ErrorCode, Kind, Micros, Refusal, Seq, Topic};
 
-use crate::http::{ErrorResponse, Query};
+use crate::http::{ErrorResponse, UnreadQuery};
 use crate::net::proxied::ClientAddr;
 use crate::ops::inspector::{Inspector, NoAnswer};
 use crate::run::command::{ShardSessions, SlowSession};
@@ -34,6 +34,8 @@ struct SessionEntry {
     shard: usize,
     session: String,
     peer: Option<ClientAddr>,
+    holder: Option<String>,
+    state: &'static str,
     codec: String,
     transport: &'static str,
     owed_messages: u64,
@@ -42,6 +44,9 @@ struct SessionEntry {
     subscriptions_behind: usize,
     oldest_owed_us: u64,
     lagging_since: Option<Micros>,
+    stalled_since: Option<Micros>,
+    conflated: u64,
+    gapped: u64,
 }
 
 /// The number of topics of the broker, and the hottest topics.
@@ -74,10 +79,10 @@ impl From<NoAnswer> for ErrorResponse {
 /// 400 if the query is wrong, 503 if a shard does not answer.
 pub(crate) async fn sessions(
     inspector: &Inspector,
-    query: Option<&str>,
+    query: UnreadQuery<'_>,
 ) -> Result<Response<Full<Bytes>>, ErrorResponse> {
     let top_k = top_of(query)?;
-    let shards = inspector.sessions(top_k).await?;
+    let shards = inspector.sessions(top_k, watched(query)?).await?;
     Ok(json(&sessions_page(shards, top_k)))
 }
 
@@ -88,7 +93,7 @@ pub(crate) async fn sessions(
 pub(crate) async fn topics(
     inspector: &Inspector,
     directory: &Directory,
-    query: Option<&str>,
+    query: UnreadQuery<'_>,
 ) -> Result<Response<Full<Bytes>>, ErrorResponse> {
     let top_k = top_of(query)?;
     let handed_out = inspector.topics().await?;
@@ -107,8 +112,19 @@ pub(crate) async fn topics(
     }))
 }
 
-fn top_of(query: Option<&str>) -> Result<usize, ErrorResponse> {
-    Query::parse(query)?.count("top", TOP, TOP_MAX)
+fn top_of(query: UnreadQuery<'_>) -> Result<usize, ErrorResponse> {
+    query.read()?.count("top", TOP, TOP_MAX)
+}
+
+/// Which sessions a request asks about: by default those that are owed something.
+fn watched(query: UnreadQuery<'_>) -> Result<Watched, ErrorResponse> {
+    match query.read()?.one("all")? {
+        None | Some("false") => Ok(Watched::Behind),
+        Some("true") => Ok(Watched::All),
+        Some(other) => Err(ErrorResponse::bad_request(format!(
+            "all is true or false, not {other:?}"
+        ))),
+    }
 }
 
 /// The slowest sessions of all shards, from the slowest ones of each, which are in the order of the shards' numbers.
@@ -130,11 +146,14 @@ fn sessions_page(shards: Vec<ShardSessions>, top_k: usize) -> SessionsPage {
     }
 }
 
-fn entry(shard: usize, SlowSession { lag, peer }: SlowSession) -> SessionEntry {
+fn entry(shard: usize, slow: SlowSession) -> SessionEntry {
+    let SlowSession { lag, peer, holder } = slow;
     SessionEntry {
         shard,
         session: lag.name,
         peer,
+        holder,
+        state: lag.state,
         codec: lag.codec.to_string(),
         transport: match lag.transport {
             Transport::WebSocket => "websocket",
@@ -147,10 +166,13 @@ fn entry(shard: usize, SlowSession { lag, peer }: SlowSession) -> SessionEntry {
         subscriptions_behind: lag.behind,
         oldest_owed_us: lag.oldest_us,
         lagging_since: lag.lagging_since,
+        stalled_since: lag.stalled_since,
+        conflated: lag.conflated,
+        gapped: lag.gapped,
     }
 }
 
-fn json<T: Serialize>(page: &T) -> Response<Full<Bytes>> {
+pub(super) fn json<T: Serialize>(page: &T) -> Response<Full<Bytes>> {
     let body = serde_json::to_vec(page).expect("text and numbers serialise");
     let mut response = Response::new(Full::new(Bytes::from(body)));
     let headers = response.headers_mut();
@@ -179,14 +201,19 @@ mod tests {
             } else {
                 Transport::Sse
             },
+            state: "lagging",
             messages,
             bytes: 99,
             subscriptions: 5,
             behind: 4,
             oldest_us: 1_500,
             lagging_since: peer.map(|_| Micros(1_723_075_200_000_000)),
+            stalled_since: None,
+            conflated: 3,
+            gapped: 2,
         };
-        SlowSession { lag, peer }
+        let holder = peer.map(|_| "desk".to_owned());
+        SlowSession { lag, peer, holder }
     }
 
     #[test]
@@ -212,6 +239,6 @@ mod tests {
         assert_eq!(order(20), "1-a 0-a 1-b 0-b");
         assert_eq!(order(2), "1-a 0-a");
         let text = serde_json::to_string(&sessions_page(shards(), 1)).expect("it serialises");
-        expect![[r#"{"sessions":20,"lagging":1,"slowest":[{"shard":1,"session":"1-a","peer":"[::1]:4000","codec":"msgpack","transport":"websocket","owed_messages":9,"waiting_bytes":99,"subscriptions":5,"subscriptions_behind":4,"oldest_owed_us":1500,"lagging_since":1723075200000000}]}"#]].assert_eq(&text);
+        expect![[r#"{"sessions":20,"lagging":1,"slowest":[{"shard":1,"session":"1-a","peer":"[::1]:4000","holder":"desk","state":"lagging","codec":"msgpack","transport":"websocket","owed_messages":9,"waiting_bytes":99,"subscriptions":5,"subscriptions_behind":4,"oldest_owed_us":1500,"lagging_since":1723075200000000,"stalled_since":null,"conflated":3,"gapped":2}]}"#]].assert_eq(&text);
     }
 }

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use thiserror::Error;
-use tickwire_router::TopicId;
+use tickwire_router::{TopicId, Watched};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
@@ -59,12 +59,38 @@ impl Inspector {
         self.shards.iter().position(mpsc::Sender::is_closed)
     }
 
-    /// The `top_k` slowest sessions of each shard.
+    /// The `top_k` slowest of the `watched` sessions of each shard.
     ///
     /// # Errors
     /// If not every shard answers in time.
-    pub(crate) async fn sessions(&self, top_k: usize) -> Result<Vec<ShardSessions>, NoAnswer> {
-        self.ask(|answer| Question::Sessions(top_k, answer)).await
+    pub(crate) async fn sessions(
+        &self,
+        top_k: usize,
+        watched: Watched,
+    ) -> Result<Vec<ShardSessions>, NoAnswer> {
+        self.ask(|answer| Question::Sessions(top_k, watched, answer))
+            .await
+    }
+
+    /// Closes the session with this name. Returns whether there was one.
+    ///
+    /// # Errors
+    /// If its shard does not answer in time.
+    pub(crate) async fn close(&self, name: &str) -> Result<bool, NoAnswer> {
+        let within = self.within;
+        let deadline = Instant::now() + within;
+        // The name begins with the shard's number.
+        let number = name.split_once('-').and_then(|(shard, _)| shard.parse().ok());
+        let Some((shard, commands)) = number.and_then(|shard: usize| Some((shard, self.shards.get(shard)?)))
+        else {
+            return Ok(false);
+        };
+        let late = |_| NoAnswer::Late { shard, within };
+        let (answer, closed) = oneshot::channel();
+        let sent = timeout_at(deadline, commands.send(Command::Close(name.to_owned(), answer))).await;
+        sent.map_err(late)?.map_err(|_| NoAnswer::Ended(shard))?;
+        let closed = timeout_at(deadline, closed).await;
+        closed.map_err(late)?.map_err(|_| NoAnswer::Ended(shard))
     }
 
     /// The number of live updates of each topic, from each shard.

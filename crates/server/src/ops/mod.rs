@@ -1,10 +1,11 @@
-//! The operators' listener: metrics, health, slow sessions and hot topics. It is on the loopback by default, and never
+//! The operators' listener: metrics, health, slow sessions, hot topics, and the console that shows them. It is on the loopback by default, and never
 //! on the clients' listener.
 //!
 //! Bounded: connections in number, request heads and the writing of answers in time. If all places are taken, the
 //! broker's health can still be asked for: further connections are accepted for that alone, and the oldest of them
 //! gives way to the next.
 
+mod console;
 mod debug_pages;
 pub(crate) mod inspector;
 pub(crate) mod labels;
@@ -20,8 +21,9 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioTimer;
 use tickwire_metrics::{CONTENT_TYPE as METRICS_TYPE, Catalogue, Metric};
 use tickwire_router::Directory;
@@ -30,9 +32,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
-use crate::http::{self, Encoder, ErrorResponse, Exchange, Progress};
+use crate::http::{self, Encoder, ErrorResponse, Exchange, Progress, UnreadQuery, WantedTopics};
 use crate::limits::ConnectionLimits;
+use crate::net::proxied::ClientAddr;
 use crate::net::tls::HttpStream;
+pub(crate) use crate::ops::console::{HealthLog, Viewing};
 use crate::ops::inspector::Inspector;
 use crate::run::clock::Clock;
 use crate::run::lifecycle::Lifecycle;
@@ -52,40 +56,96 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 type OpsReply = Result<Response<Full<Bytes>>, ErrorResponse>;
 
+/// A request for a page.
+struct Asked<'a> {
+    peer: ClientAddr,
+    query: UnreadQuery<'a>,
+    request: &'a mut Request<Incoming>,
+}
+
+type AnswerPage = for<'a> fn(&'a Ops, Asked<'a>) -> LocalBoxFuture<'a, OpsReply>;
+
 /// A page. Everything about pages follows from the rows of [`PAGES`].
 struct Page {
     path: &'static str,
+    /// Its methods, with commas between them.
+    methods: &'static str,
+    /// The names of its query's parameters.
+    parameters: &'static [&'static str],
     /// Whether it is served on the further connections, too.
     is_probe: bool,
-    /// Answers a request with this query.
-    answer: for<'a> fn(&'a Ops, Option<&'a str>) -> LocalBoxFuture<'a, OpsReply>,
+    answer: AnswerPage,
+}
+
+impl Page {
+    /// A page to read.
+    const fn read(path: &'static str, parameters: &'static [&'static str], answer: AnswerPage) -> Self {
+        Self {
+            path,
+            methods: "GET, HEAD",
+            parameters,
+            is_probe: false,
+            answer,
+        }
+    }
+
+    /// A file of the console.
+    const fn asset(path: &'static str) -> Self {
+        Self::read(path, &[], |_, asked| {
+            let asset = console::asset(asked.request.uri().path(), asked.request.headers());
+            ready(Ok(asset)).boxed_local()
+        })
+    }
+
+    fn query_of<'r>(&self, target: &'r Uri) -> UnreadQuery<'r> {
+        UnreadQuery {
+            text: target.query(),
+            names: self.parameters,
+        }
+    }
 }
 
 const PAGES: &[Page] = &[
+    Page::read("/metrics", &[], |ops, _| ready(Ok(ops.metrics())).boxed_local()),
     Page {
-        path: "/metrics",
-        is_probe: false,
-        answer: |ops, _| ready(Ok(ops.metrics())).boxed_local(),
-    },
-    Page {
-        path: "/livez",
         is_probe: true,
-        answer: |_, _| ready(Ok(text(StatusCode::OK, "ok\n"))).boxed_local(),
+        ..Page::read("/livez", &[], |_, _| {
+            ready(Ok(text(StatusCode::OK, "ok\n"))).boxed_local()
+        })
     },
     Page {
-        path: "/readyz",
         is_probe: true,
-        answer: |ops, _| ready(Ok(ops.readiness())).boxed_local(),
+        ..Page::read("/readyz", &[], |ops, _| ready(Ok(ops.readiness())).boxed_local())
     },
+    Page::read("/debug/sessions", &["top", "all"], |ops, asked| {
+        debug_pages::sessions(&ops.inspector, asked.query).boxed_local()
+    }),
+    Page::read("/debug/topics", &["top"], |ops, asked| {
+        debug_pages::topics(&ops.inspector, &ops.directory, asked.query).boxed_local()
+    }),
+    Page::asset("/"),
+    Page::asset("/console.js"),
+    Page::asset("/console.css"),
+    Page::read("/console/about", &[], |ops, asked| {
+        ready(console::about(ops, asked.request.headers())).boxed_local()
+    }),
+    Page::read("/console/health", &["after"], |ops, asked| {
+        ready(ops.health.page(asked.query)).boxed_local()
+    }),
     Page {
-        path: "/debug/sessions",
-        is_probe: false,
-        answer: |ops, query| debug_pages::sessions(&ops.inspector, query).boxed_local(),
+        methods: "POST",
+        ..Page::read("/console/close", &["session"], |ops, asked| {
+            console::close(ops, asked.request.headers(), asked.query).boxed_local()
+        })
     },
+    Page::read("/v1/topics", WantedTopics::PARAMETERS, |ops, asked| {
+        console::topics(ops, asked.request.headers(), asked.query).boxed_local()
+    }),
     Page {
-        path: "/debug/topics",
-        is_probe: false,
-        answer: |ops, query| debug_pages::topics(&ops.inspector, &ops.directory, query).boxed_local(),
+        methods: "GET",
+        ..Page::read("/v1/ws", &[], |ops, asked| {
+            ready(console::websocket(ops, asked.peer, asked.request)).boxed_local()
+        })
     },
 ];
 
@@ -103,6 +163,8 @@ pub(crate) struct Ops {
     /// The number of lines of the program's log that were lost.
     pub(crate) log_lines_lost: Arc<AtomicU64>,
     pub(crate) encoder: Encoder,
+    pub(crate) health: Arc<HealthLog>,
+    pub(crate) viewing: Viewing,
 }
 
 impl Ops {
@@ -112,11 +174,11 @@ impl Ops {
         let mut probes: VecDeque<AbortHandle> = VecDeque::new();
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     let ops = self.clone();
                     if let Ok(place) = places.clone().try_acquire_owned() {
                         tokio::task::spawn_local(async move {
-                            ops.serve(stream, false).await;
+                            ops.serve(stream, peer.into(), false).await;
                             drop(place);
                         });
                         continue;
@@ -125,7 +187,7 @@ impl Ops {
                     if probes.len() == PROBES_MAX {
                         probes.pop_front().iter().for_each(AbortHandle::abort);
                     }
-                    let served = tokio::time::timeout(PROBE_WITHIN, ops.serve(stream, true));
+                    let served = tokio::time::timeout(PROBE_WITHIN, ops.serve(stream, peer.into(), true));
                     probes.push_back(tokio::task::spawn_local(served).abort_handle());
                 }
                 Err(error) => {
@@ -137,12 +199,17 @@ impl Ops {
     }
 
     /// Serves a connection. With `only_probes` it may ask only for health.
-    async fn serve(self: Arc<Self>, stream: TcpStream, only_probes: bool) {
-        let service = hyper::service::service_fn(|request| {
+    async fn serve(self: Arc<Self>, stream: TcpStream, peer: ClientAddr, only_probes: bool) {
+        let service = hyper::service::service_fn(|mut request| {
             let ops = self.clone();
             async move {
                 let answer = match check(&request, only_probes) {
-                    Ok(page) => (page.answer)(&ops, request.uri().query()).await,
+                    Ok(page) => {
+                        let target = request.uri().clone();
+                        let query = page.query_of(&target);
+                        let request = &mut request;
+                        (page.answer)(&ops, Asked { peer, query, request }).await
+                    }
                     Err(refused) => Err(refused),
                 };
                 let answer = answer.unwrap_or_else(ErrorResponse::into_response);
@@ -155,6 +222,7 @@ impl Ops {
             .timer(TokioTimer::new())
             .header_read_timeout(HEADERS_WITHIN)
             .serve_connection(transport, service)
+            .with_upgrades()
             .await;
         if let Err(error) = served {
             tracing::debug!(%error, "an operator's connection ended");
@@ -253,8 +321,8 @@ fn check<B>(request: &Request<B>, only_probes: bool) -> Result<&'static Page, Er
         return Err(refused.with_header(CONNECTION, "close"));
     }
     let page = page.ok_or_else(|| ErrorResponse::nothing_at(request.uri(), &paths(|_| true).join(", ")))?;
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Err(ErrorResponse::method_not_allowed(path, "GET, HEAD"));
+    if !page.methods.split(", ").any(|method| request.method() == method) {
+        return Err(ErrorResponse::method_not_allowed(path, page.methods));
     }
     Ok(page)
 }
@@ -276,16 +344,30 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::specification::{self, sorted};
 
     #[test]
     fn every_page_is_documented() {
         let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/OPERATING.md");
         let docs = std::fs::read_to_string(docs).expect("a page of the documentation");
-        for path in paths(|_| true) {
-            assert!(
-                docs.contains(&format!("| `GET {path}")),
-                "{path} is not described"
-            );
+        for page in PAGES {
+            let method = page.methods.split(", ").next().expect("a method");
+            let request = format!("`{method} {}", page.path);
+            let mut places = docs.match_indices(&request);
+            let told = places.any(|(at, _)| docs[at + request.len()..].starts_with(['`', '?']));
+            assert!(told, "{request}` is not described");
         }
+    }
+
+    #[test]
+    fn the_specification_has_these_pages_and_parameters() {
+        let rows = PAGES.iter().map(|page| {
+            let methods = sorted(page.methods.split(", "));
+            (
+                page.path.to_owned(),
+                (methods, sorted(page.parameters.iter().copied())),
+            )
+        });
+        assert_eq!(specification::paths("openapi-operators.yaml"), rows.collect());
     }
 }

@@ -33,6 +33,7 @@ pub(crate) fn announce(config: &Config, listen: SocketAddr, ops: SocketAddr, roo
     let scheme = if config.tls.is_some() { "wss" } else { "ws" };
     tracing::info!(
         url = %format!("{scheme}://{listen}/v1/ws"),
+        console = %format!("http://{ops}/"),
         metrics = %format!("http://{ops}/metrics"),
         feed,
         shards = room.shards,

@@ -26,14 +26,14 @@ use crate::limits::{ConnectionLimits, LimitRules};
 use crate::net::acceptor::{self, Accepting, Acceptor, ShardHandle};
 use crate::net::egress;
 use crate::net::tls::{self, TlsIdentity, TlsStore};
-use crate::ops::Ops;
 use crate::ops::inspector::{ANSWER_WITHIN, Inspector};
 use crate::ops::labels::LABELS;
+use crate::ops::{HealthLog, Ops, Viewing};
 use crate::run::announce::{Room, announce};
 use crate::run::clock::Clock;
 use crate::run::command::{Command, Leave};
 use crate::run::feed_thread::FeedPlan;
-use crate::run::kept_up::kept_up;
+use crate::run::kept_up::{keep_up, kept_up};
 use crate::run::lifecycle::Lifecycle;
 use crate::run::live_settings::LiveSettings;
 use crate::run::pulse::Pulse;
@@ -109,7 +109,6 @@ pub fn start(config: Config, log_lines_lost: Arc<AtomicU64>) -> Result<Broker, S
     let mut common = Common::new(config, access.clone(), shard_count, connections_max)?;
     common.tls = identity.map(|identity| Arc::new(TlsStore::new(identity, common.catalogue.clone())));
     common.log_lines_lost = log_lines_lost;
-    common.live_settings.set(&common.config);
     config_loaded(&common.catalogue);
     let (handles, shards) = common.start_shards()?;
     let mut others = Vec::new();
@@ -303,10 +302,11 @@ impl Common {
         let lifecycle = Arc::new(Lifecycle::new(config.feed.start == FeedStart::Now));
         let rules = LimitRules::of(&config, connections_max);
         let connection_limits = Arc::new(ConnectionLimits::new(rules, clock, catalogue.clone()));
+        let config = Arc::new(config);
         Ok(Self {
-            config: Arc::new(config),
+            live_settings: Arc::new(LiveSettings::new(&config, &access)),
+            config,
             connections_max,
-            live_settings: Arc::default(),
             clock,
             access,
             directory: Arc::new(directory),
@@ -379,7 +379,14 @@ impl Common {
         (stop, accepting, ended): (oneshot::Receiver<()>, oneshot::Sender<()>, oneshot::Receiver<()>),
     ) -> Result<JoinHandle<()>, StartError> {
         let commands = acceptor.handles.iter().map(|handle| handle.commands.clone());
+        let health = Arc::new(HealthLog::new(
+            self.catalogue.clone(),
+            self.directory.clone(),
+            self.clock,
+        ));
         let ops = Arc::new(Ops {
+            viewing: Viewing::new(acceptor.handles.clone(), acceptor.socket),
+            health: health.clone(),
             inspector: Inspector::new(commands.collect(), ANSWER_WITHIN),
             catalogue: self.catalogue.clone(),
             directory: self.directory.clone(),
@@ -401,23 +408,16 @@ impl Common {
             tokio::task::spawn_local(async move {
                 kept_up("the operators' listener", || ops.clone().run(&ops_listener)).await;
             });
+            keep_up("the record of health", move || health.clone().run());
             let watched = directory.clone();
-            tokio::task::spawn_local(async move {
-                kept_up("the look for silent topics", || {
-                    stale_watch::run(watched.clone(), clock)
-                })
-                .await;
+            keep_up("the look for silent topics", move || {
+                stale_watch::run(watched.clone(), clock)
             });
-            tokio::task::spawn_local(async move {
-                kept_up("the look for memory to give back", || {
-                    trim::run(directory.clone())
-                })
-                .await;
+            keep_up("the look for memory to give back", move || {
+                trim::run(directory.clone())
             });
             if let Some(tls) = tls {
-                tokio::task::spawn_local(async move {
-                    kept_up("the look for certificates", || tls::watch(tls.clone())).await;
-                });
+                keep_up("the look for certificates", move || tls::watch(tls.clone()));
             }
             tokio::select! {
                 () = kept_up("accepting", || acceptor.run(&listener)) => {}

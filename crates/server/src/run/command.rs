@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tickwire_router::{Drain, SessionLag, TopicId};
+use tickwire_router::{Drain, SessionLag, TopicId, Watched};
+use tickwire_wire::Variant;
 use tokio::sync::oneshot;
 
-use crate::auth::Access;
+use crate::auth::{Access, Admission};
 use crate::config::{self, Config};
 use crate::net::permit::ConnectionPermit;
 use crate::net::proxied::ClientAddr;
@@ -27,17 +28,33 @@ pub(crate) enum Command {
     Serve(std::net::TcpStream, SocketAddr, ConnectionPermit),
     /// Answer a question of an operator.
     Answer(Question),
+    /// Serve a WebSocket connection that was made at the operators' listener.
+    View(Box<Viewer>),
+    /// Close the session with this name, and say whether there was one.
+    Close(String, oneshot::Sender<bool>),
     /// Apply other settings and access rules from now on.
     Reconfigure(Arc<Config>, Arc<Access>),
     /// Tell every client that the broker stops, close each at its own time, then end.
     Drain(Leave),
 }
 
+/// A WebSocket connection of the console, which may subscribe and never publish.
+#[derive(Debug)]
+pub(crate) struct Viewer {
+    pub(crate) stream: std::net::TcpStream,
+    pub(crate) permit: ConnectionPermit,
+    /// The encoding of its messages.
+    pub(crate) variant: Variant,
+    pub(crate) admission: Admission,
+    /// The bytes that came behind the handshake.
+    pub(crate) early: Vec<u8>,
+}
+
 /// A question for a shard.
 #[derive(Debug)]
 pub(crate) enum Question {
     /// Which sessions are furthest behind? The number is how many of them to return.
-    Sessions(usize, oneshot::Sender<ShardSessions>),
+    Sessions(usize, Watched, oneshot::Sender<ShardSessions>),
     /// How many live updates of each topic were delivered?
     Topics(oneshot::Sender<Vec<(TopicId, u64)>>),
 }
@@ -59,6 +76,8 @@ pub(crate) struct SlowSession {
     pub(crate) lag: SessionLag,
     /// The address of its client. That from a trusted proxy has precedence over that of the socket.
     pub(crate) peer: Option<ClientAddr>,
+    /// The name of the static key, or the subject of the token, that it showed.
+    pub(crate) holder: Option<String>,
 }
 
 /// The parameters of a drain for a shard.

@@ -16,6 +16,11 @@ pub(crate) async fn kept_up<F: Future<Output = ()>>(what: &str, work: impl Fn() 
     }
 }
 
+/// Does the same in a task of its own. Must be called within a `LocalSet`.
+pub(crate) fn keep_up<F: Future<Output = ()> + 'static>(what: &'static str, work: impl Fn() -> F + 'static) {
+    tokio::task::spawn_local(async move { kept_up(what, work).await });
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;

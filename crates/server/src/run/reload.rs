@@ -80,7 +80,7 @@ impl Parts {
     /// Puts all parts in place.
     pub(crate) fn apply(self, running: &Running<'_>) {
         let stale_rules = self.config.staleness.clone();
-        running.live_settings.set(&self.config);
+        running.live_settings.set(&self.config, &self.access);
         running.connection_limits.replace(self.limit_rules);
         running
             .directory

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use tickwire_metrics::{Catalogue, LocalMetrics, Metric};
-use tickwire_router::{Directory, Shard, ShardId, ShardSettings};
+use tickwire_router::{Directory, Shard, ShardId, ShardSettings, Transport};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
 
@@ -24,14 +24,14 @@ use crate::config::{self, Config, EgressKind};
 use crate::http::HttpContext;
 use crate::http::service;
 use crate::http::shutdown::HttpShutdown;
-use crate::hub::{self, Anew, Hub, HubParts, SharedHub};
+use crate::hub::{self, Anew, Hub, HubParts, SharedHub, Stream};
 use crate::limits::ConnectionLimits;
 use crate::net::egress::{self, BYTES_PER_WRITE};
 use crate::net::permit::ConnectionPermit;
 use crate::net::poller::{Poller, Readiness};
 use crate::net::tls::TlsStore;
 use crate::run::clock::Clock;
-use crate::run::command::{Command, Leave};
+use crate::run::command::{Command, Leave, Viewer};
 use crate::run::http_budget::HttpBudget;
 use crate::run::leaving::Leaving;
 use crate::run::lifecycle::Lifecycle;
@@ -202,6 +202,15 @@ impl Running {
         match command {
             Command::Serve(..) => {}
             Command::Answer(question) => self.hub.borrow().answer(question),
+            Command::View(viewer) => view(&self.hub, *viewer),
+            Command::Close(name, closed) => {
+                if closed.send(self.hub.borrow_mut().close_named(&name)).is_err() {
+                    tracing::debug!(
+                        session = name,
+                        "an operator did not wait until a session was closed"
+                    );
+                }
+            }
             Command::Reconfigure(config, access) => {
                 (self.config, self.access) = (config, access);
                 // Connections that use HTTP keep the old settings, and end with their next answer.
@@ -283,6 +292,26 @@ fn accept(
             });
         }
         Err(error) => tracing::warn!(%peer, %error, "cannot watch a new connection; it is dropped"),
+    }
+}
+
+/// Opens the session of a connection that was made at the operators' listener.
+fn view(hub: &SharedHub, viewer: Viewer) {
+    let mut hub = hub.borrow_mut();
+    let (variant, admission) = (viewer.variant, viewer.admission);
+    let adopted = Stream::plain(viewer.stream).and_then(|stream| {
+        hub.adopt(
+            stream,
+            viewer.permit,
+            Transport::WebSocket,
+            variant,
+            admission,
+            viewer.early,
+        )
+    });
+    match adopted {
+        Ok(id) => hub.shard.only_reads(id),
+        Err(error) => tracing::warn!(%error, "a connection of the console could not be taken over"),
     }
 }
 

@@ -16,7 +16,7 @@ fn metrics_and_health() {
     }
     assert_eq!(
         broker.ops("/nothing").refusal(),
-        "404 bad_request: there is nothing at /nothing; there are /metrics, /livez, /readyz, /debug/sessions, /debug/topics"
+        "404 bad_request: there is nothing at /nothing; there are /metrics, /livez, /readyz, /debug/sessions, /debug/topics, /, /console.js, /console.css, /console/about, /console/health, /console/close, /v1/topics, /v1/ws"
     );
     broker.publish("trade.X", "1");
     broker.publish("ticker.X", "\"four\"");
@@ -51,7 +51,9 @@ fn metrics_and_health() {
 #[test]
 fn clients_paths_are_not_on_the_operators_listener_nor_the_other_way_round() {
     let broker = TestBroker::start();
-    assert_eq!(broker.ops("/v1/topics").status, 404);
+    for path in ["/v1/topics/a", "/v1/sse", "/v1/publish"] {
+        assert_eq!(broker.ops(path).status, 404, "{path}");
+    }
     assert_eq!(broker.get("/metrics").status, 404);
 }
 

@@ -14,6 +14,8 @@ use tempfile::TempDir;
 use tickwire_server::config::Overrides;
 use tickwire_server::{Broker, Config};
 
+use crate::specification::{CLIENTS, OPERATORS, Specification};
+
 /// The longest time that an expected event may take: far more than on a machine with other things to do.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -95,7 +97,7 @@ impl TestBroker {
 
     /// A connection to the clients' listener.
     pub(crate) fn connect(&self) -> Http {
-        Http::new(connected(self.address()))
+        Http::new(connected(self.address()), &CLIENTS)
     }
 
     /// A connection to the clients' listener whose kernel buffers few unread bytes.
@@ -103,7 +105,7 @@ impl TestBroker {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket.set_recv_buffer_size(4 * 1024).expect("a small buffer");
         socket.connect(&self.address().into()).expect("a connection");
-        Http::new(socket.into())
+        Http::new(socket.into(), &CLIENTS)
     }
 
     /// A connection to the clients' listener from another address of this machine, such as `127.0.0.9`.
@@ -114,7 +116,7 @@ impl TestBroker {
             .bind(&near.into())
             .expect("all of 127.0.0.0/8 is this machine");
         socket.connect(&self.address().into()).expect("a connection");
-        Http::new(socket.into())
+        Http::new(socket.into(), &CLIENTS)
     }
 
     /// The answer to a GET on a connection of its own.
@@ -133,7 +135,7 @@ impl TestBroker {
 
     /// A connection to the operators' listener.
     pub(crate) fn connect_ops(&self) -> Http {
-        Http::new(connected(self.broker().ops_addr()))
+        Http::new(connected(self.broker().ops_addr()), &OPERATORS)
     }
 
     /// The answer to a GET on the operators' listener.
@@ -229,22 +231,28 @@ pub(crate) struct Http {
     stream: TcpStream,
     /// Bytes that were read and not used yet.
     rest: Vec<u8>,
+    /// What the answers of the listener must be.
+    specification: &'static Specification,
 }
 
 impl Http {
-    fn new(stream: TcpStream) -> Self {
+    fn new(stream: TcpStream, specification: &'static Specification) -> Self {
         stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
         stream.set_write_timeout(Some(DEADLINE)).expect("a timeout");
         Self {
             stream,
             rest: Vec::new(),
+            specification,
         }
     }
 
-    /// Sends a request and reads the answer.
+    /// Sends a request and reads the answer, which must be one of the specification.
+    #[track_caller]
     pub(crate) fn send(&mut self, method: &str, target: &str, headers: &[&str], body: &str) -> Answer {
         self.write(&request(method, target, headers, body));
-        self.answer(method == "HEAD")
+        let answer = self.answer(method == "HEAD");
+        self.specification.check(method, target, &answer);
+        answer
     }
 
     /// Sends bytes.

@@ -1,4 +1,4 @@
-//! The standard output of `sub`: messages as JSON lines, gathered until they are flushed.
+//! The standard output of `sub`: messages as lines, JSON or for people, gathered until they are flushed.
 
 use std::io;
 
@@ -6,6 +6,8 @@ use tickwire_wire::codec::{DataOp, Stamp};
 use tickwire_wire::{Codec, Control, Epoch, Payload, ServerMessage};
 use tokio::io::{AsyncWriteExt, Stdout, stdout};
 
+use super::pretty;
+use crate::colour::Painter;
 use crate::console::say;
 use crate::signals::Signals;
 
@@ -27,6 +29,8 @@ pub(crate) struct Output {
     stdout: Stdout,
     buffer: Vec<u8>,
     all: bool,
+    /// How lines for people are painted; without it lines are JSON.
+    pretty: Option<Painter>,
     /// How many lines are still wanted, if there is a limit.
     wanted: Option<u64>,
     /// The epoch for the encoder. The line of an update has none, but the encoder takes one.
@@ -34,12 +38,14 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// `all` also prints messages without data. `count` ends the output after this many lines.
-    pub(crate) fn new(all: bool, count: Option<u64>) -> Self {
+    /// `all` also prints messages without data. `count` ends the output after this many lines. With `pretty` they are
+    /// for people.
+    pub(crate) fn new(all: bool, count: Option<u64>, pretty: Option<Painter>) -> Self {
         Self {
             stdout: stdout(),
             buffer: Vec::with_capacity(FULL_BYTES),
             all,
+            pretty,
             wanted: count,
             no_epoch: Epoch::from(""),
         }
@@ -53,12 +59,20 @@ impl Output {
     /// Adds `message` as a line, if it is to be printed.
     pub(crate) fn print(&mut self, message: ServerMessage) -> Flow {
         let before = self.buffer.len();
-        self.line(message);
+        if let Some(paint) = self.pretty {
+            let mut line = String::new();
+            pretty::append(&mut line, &message, self.all, paint);
+            self.buffer.extend_from_slice(line.as_bytes());
+        } else {
+            self.line(message);
+        }
         if self.buffer.len() == before {
             return Flow::Continue;
         }
-        one_line(&mut self.buffer, before);
-        self.buffer.push(b'\n');
+        if self.pretty.is_none() {
+            one_line(&mut self.buffer, before);
+            self.buffer.push(b'\n');
+        }
         match &mut self.wanted {
             Some(wanted) => {
                 *wanted = wanted.saturating_sub(1);
@@ -146,7 +160,7 @@ mod tests {
 
     /// What `sub` prints for the messages in `lines`.
     fn printed(lines: &[&str], all: bool, count: Option<u64>) -> Result<(String, Flow), BadMessage> {
-        let mut output = Output::new(all, count);
+        let mut output = Output::new(all, count, None);
         let mut flow = Flow::Continue;
         for line in lines {
             flow = output.print(Codec::Json.decode_server(line.as_bytes())?);

@@ -352,7 +352,7 @@ fn curl_finds_the_broker_alive_and_ready() {
         "{content_type}"
     );
     assert_eq!(
-        ops("/v1/topics").status,
+        ops("/v1/topics/chat.a").status,
         404,
         "operators' and clients' pages are apart"
     );

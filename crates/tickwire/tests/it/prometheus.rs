@@ -109,6 +109,12 @@ fn prometheus_scrapes_what_the_broker_counts() {
         "histogram_quantile(0.5, tickwire_delivery_latency_seconds_bucket)",
         &|seconds| seconds > 0.0,
     );
+    // The difference in the page about operating is 0, whatever was delivered.
+    let page = std::fs::read_to_string(format!("{}/../../docs/OPERATING.md", env!("CARGO_MANIFEST_DIR")));
+    let page = page.expect("the page is there");
+    let (_, query) = page.split_once("```promql\n").expect("a query");
+    let (query, _) = query.split_once("```").expect("the end of the query");
+    wait(query, &|difference| difference == 0.0);
     client.close(1000);
     wait(connections, &|open| open == 0.0);
     wait(r#"tickwire_closes_total{code="1000"}"#, &|count| count == 1.0);

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::fields::{self, RawRequest};
+use super::later::Status;
 use super::{BadMessage, DataOp, Stamp, request};
 use crate::ids::{Epoch, Micros, Seq};
 use crate::json_text::JsonText;
@@ -94,6 +95,9 @@ pub(super) fn decode_server(bytes: &[u8]) -> Result<ServerMessage, BadMessage> {
                 data,
             })
         }
+        "status" => serde_json::from_slice::<Status>(bytes)
+            .map(Status::known)
+            .map_err(bad),
         op if request::is_control_op(op) => serde_json::from_slice::<Control>(bytes)
             .map(ServerMessage::Control)
             .map_err(bad),

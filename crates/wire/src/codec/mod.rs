@@ -8,6 +8,7 @@
 
 mod fields;
 mod json;
+pub(crate) mod later;
 mod msgpack;
 mod request;
 

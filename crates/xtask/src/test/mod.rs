@@ -1,12 +1,14 @@
 //! `cargo xtask test`: everything that a change must pass, as steps that do not stop each other.
 //!
-//! A step has one or more results. Formatting, Clippy, tidy and documentation have one each; the runs of tests have as
+//! A step has one or more results. Formatting, Clippy, tidy, documentation and the book have one each; the runs of tests have as
 //! many as tests. The last line of the output is their sum. A step that cannot run at all is a failure. A test that
 //! says that it did not run is skipped, never passed.
 
 mod supply;
 mod tally;
 mod tools;
+
+pub(crate) use self::tools::python;
 
 use std::process::Command;
 use std::time::Instant;
@@ -15,6 +17,8 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use self::tally::{SKIPPED, Tally};
+use crate::book;
+use crate::clients::suites;
 use crate::programs::{run_and_read, succeeds, works};
 use crate::tidy;
 use crate::workspace::{Workspace, read, write};
@@ -42,8 +46,13 @@ enum Step {
     Tidy,
     /// The documentation builds without a warning
     Doc,
+    /// The documentation as a site, with mdBook; its links lead somewhere
+    Book,
     /// Unit and integration tests, with cargo nextest where it is installed
     Tests,
+    /// The own tests of the clients in JavaScript and Python; their packages are installed below the target folder and in
+    /// clients/js/node_modules
+    Clients,
     /// The examples in the documentation
     Doctests,
     /// Licences, sources and known vulnerabilities of the dependencies, with cargo-deny
@@ -89,7 +98,9 @@ pub(crate) fn run(workspace: &Workspace, args: &TestArgs) -> Result<bool> {
 fn run_step(workspace: &Workspace, step: Step, args: &TestArgs) -> Result<Tally> {
     let line = match step {
         Step::Tidy => return Ok(Tally::of(tidy::run(workspace)?)),
+        Step::Book => return run_book(workspace),
         Step::Tests => return run_tests(workspace, args),
+        Step::Clients => return run_clients(workspace),
         Step::Supply => return supply::run(workspace, !args.no_install),
         Step::Doctests => return read_tests(workspace.cargo("test --doc")),
         Step::Fmt => "fmt --all --check",
@@ -101,6 +112,18 @@ fn run_step(workspace: &Workspace, step: Step, args: &TestArgs) -> Result<Tally>
         cargo.env("RUSTDOCFLAGS", "--deny warnings");
     }
     Ok(Tally::of(succeeds(&mut cargo)?))
+}
+
+/// Builds the book, if there is an mdBook.
+fn run_book(workspace: &Workspace) -> Result<Tally> {
+    if let Err(error) = book::program(workspace) {
+        println!("{SKIPPED}book: {error:#}");
+        return Ok(Tally {
+            skipped: 1,
+            ..Tally::default()
+        });
+    }
+    Ok(Tally::of(book::run(workspace)?))
 }
 
 fn run_tests(workspace: &Workspace, args: &TestArgs) -> Result<Tally> {
@@ -120,6 +143,35 @@ fn run_tests(workspace: &Workspace, args: &TestArgs) -> Result<Tally> {
     for line in skipped.lines().filter(|line| line.starts_with(SKIPPED)) {
         println!("{line}");
         tally.skip_passed();
+    }
+    Ok(tally)
+}
+
+/// Runs the own tests of the clients that are not crates. One whose language is missing is skipped.
+fn run_clients(workspace: &Workspace) -> Result<Tally> {
+    if !succeeds(&mut workspace.cargo("build --locked -p tickwire"))? {
+        return Ok(Tally::of(false));
+    }
+    let chromium = tools::chromium();
+    let mut tally = Tally::default();
+    for suite in suites(workspace, &workspace.target.join("debug/tickwire")) {
+        match suite.commands {
+            Ok(commands) => {
+                for mut command in commands {
+                    command.envs(chromium.iter().map(|program| ("CHROMIUM_BIN", program)));
+                    let (output, succeeded) = run_and_read(command)?;
+                    tally.add(match Tally::read(&output, succeeded) {
+                        // A check without counts is one result.
+                        counts if counts == Tally::default() => Tally::of(succeeded),
+                        counts => counts,
+                    });
+                }
+            }
+            Err(error) => {
+                println!("{SKIPPED}{}: {error:#}", suite.name);
+                tally.skipped += 1;
+            }
+        }
     }
     Ok(tally)
 }

@@ -7,6 +7,20 @@ use std::fmt;
 /// The beginning of the line in which a test says that it did not run.
 pub(super) const SKIPPED: &str = "skipped: ";
 
+/// What pytest counts.
+const PYTEST: [&str; 10] = [
+    "passed",
+    "failed",
+    "skipped",
+    "error",
+    "errors",
+    "deselected",
+    "xfailed",
+    "xpassed",
+    "warning",
+    "warnings",
+];
+
 /// A sum of results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Tally {
@@ -40,7 +54,7 @@ impl Tally {
 
     /// Reads the results from the output of a runner. `cargo test` prints `test result: ok. 3 passed; 0 failed; 1
     /// ignored; …` for each test program. `cargo nextest run` prints `Summary [ 1.2s] 18 tests run: 17 passed (1 slow),
-    /// 1 failed, 0 skipped`.
+    /// 1 failed, 0 skipped`, pytest `17 passed, 1 failed in 1.23s`, and Node.js a line `ℹ pass 17` for each count.
     pub(super) fn read(output: &str, succeeded: bool) -> Self {
         let mut tally = Self::default();
         for line in output.lines() {
@@ -48,8 +62,12 @@ impl Tally {
             let counts = match line.split_once("test result: ") {
                 Some((_, result)) => result.split_once(". "),
                 None if line.trim_start().starts_with("Summary [") => line.split_once(" run: "),
-                None => None,
+                None => line
+                    .rsplit_once(" in ")
+                    .filter(|(counts, _)| are_of_pytest(counts))
+                    .map(|(counts, _)| ("", counts)),
             };
+            tally.add(of_node(line));
             for part in counts.map_or("", |(_, counts)| counts).split([';', ',']) {
                 let Some((count, what)) = part.trim().split_once(' ') else {
                     continue;
@@ -58,7 +76,8 @@ impl Tally {
                 match what.split(" (").next().unwrap_or(what).trim_end_matches(')') {
                     "passed" => tally.passed += count,
                     "skipped" | "ignored" => tally.skipped += count,
-                    "measured" | "filtered out" | "slow" | "flaky" | "leaky" => {}
+                    "measured" | "filtered out" | "slow" | "flaky" | "leaky" | "deselected" | "warnings"
+                    | "warning" => {}
                     // Failed, timed out or failed to start: under any name, the test did not pass.
                     _ => tally.failed += count,
                 }
@@ -69,6 +88,29 @@ impl Tally {
         }
         tally
     }
+}
+
+/// Whether these are the counts at the end of a run of pytest.
+fn are_of_pytest(counts: &str) -> bool {
+    counts.split(", ").all(|part| {
+        let count = part.split_once(' ');
+        count.is_some_and(|(count, what)| count.parse::<u64>().is_ok() && PYTEST.contains(&what))
+    })
+}
+
+/// The results in a line at the end of a run of Node.js.
+fn of_node(line: &str) -> Tally {
+    let mut tally = Tally::default();
+    let count = line.strip_prefix("ℹ ").and_then(|line| line.split_once(' '));
+    if let Some((what, Ok(count))) = count.map(|(what, count)| (what, count.parse())) {
+        match what {
+            "pass" => tally.passed = count,
+            "fail" | "cancelled" => tally.failed = count,
+            "skipped" | "todo" => tally.skipped = count,
+            _ => {}
+        }
+    }
+    tally
 }
 
 impl fmt::Display for Tally {
@@ -94,6 +136,13 @@ mod tests {
 1 0 0 |   Summary [ 0.1s] 1 test run: 1 passed (2 flaky), 0 skipped
 3 0 1 | test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s
 13 2 0 | A test's words. test result: FAILED. 13 passed; 2 failed; 0 ignored; 5 filtered out; finished in 0.0s
+17 2 1 | 17 passed, 1 failed, 1 skipped, 1 error in 12.30s
+3 0 0 | 3 passed in 61.20s (0:01:01)
+4 0 0 | ℹ pass 4
+0 2 0 | ℹ fail 2
+0 0 1 | ℹ skipped 1
+0 0 0 | ℹ tests 4
+0 0 0 | 3 things that were found in 1.20s
 0 0 0 | nothing";
         let mut all = String::new();
         for (expected, line) in printed.lines().filter_map(|line| line.split_once(" | ")) {
@@ -103,7 +152,7 @@ mod tests {
             assert_eq!(counts.join(" "), expected, "{line}");
             all += &output;
         }
-        assert_eq!(Tally::read(&all, false).passed, 56, "of all programs");
+        assert_eq!(Tally::read(&all, false).passed, 80, "of all programs");
     }
 
     #[test]

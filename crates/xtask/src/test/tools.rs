@@ -1,5 +1,5 @@
-//! The tools that the tests use beyond Rust: a Python with the client libraries, Node.js with `ws`, Chromium,
-//! Prometheus, nginx and HAProxy.
+//! The tools that the tests use beyond Rust: a Python with client libraries, the tools of the specifications and mdBook,
+//! Node.js with `ws`, the parser of AsyncAPI and the packages of the console, Chromium, Prometheus, nginx and HAProxy.
 //!
 //! The tests find each tool in an environment variable that is set only if the tool is there. Without it, its tests
 //! skip themselves. A tool that cannot be set up costs one line of output and never the run: a machine with only Rust
@@ -11,17 +11,16 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::programs::{find, is_root, run_quietly, works};
+use crate::packages::{INSTALL_LIMIT, caches, node_modules_in, python_with};
+use crate::programs::{find, is_root, run_quietly};
 use crate::workspace::{Workspace, read, write};
 
-/// The longest time that one installation may take.
-const INSTALL_LIMIT: Duration = Duration::from_secs(600);
 const REQUIREMENTS: &str = "crates/tickwire/tests/python/requirements.txt";
 const NODE_FOLDER: &str = "crates/tickwire/tests/node";
+const CONSOLE_FOLDER: &str = "clients/console";
 /// Stops packages from starting their services (Debian's `invoke-rc.d` and `deb-systemd-invoke` ask it).
 const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
 
@@ -34,6 +33,11 @@ const PACKAGED: &[(&str, &[&str], &str)] = &[
     ("TICKWIRE_TEST_NGINX", &["nginx"], "nginx-light"),
     ("TICKWIRE_TEST_HAPROXY", &["haproxy"], "haproxy"),
 ];
+
+/// Chromium, if it is there.
+pub(super) fn chromium() -> Option<PathBuf> {
+    CHROMIUMS.iter().find_map(|program| find(program))
+}
 
 /// Sets up what can be set up. Returns the variables of all tools that are there.
 pub(super) fn prepare(workspace: &Workspace, may_install: bool) -> Vec<(&'static str, OsString)> {
@@ -55,6 +59,10 @@ pub(super) fn prepare(workspace: &Workspace, may_install: bool) -> Vec<(&'static
         }
         Err(error) => println!("no Node.js for the tests, those that need it are skipped: {error:#}"),
     }
+    match packages(workspace, CONSOLE_FOLDER, "console") {
+        Ok(modules) => variables.push(("TICKWIRE_TEST_CONSOLE_MODULES", modules.into())),
+        Err(error) => println!("no packages of the console, its tests are skipped: {error:#}"),
+    }
     if may_install {
         install_missing_packages();
     }
@@ -70,70 +78,25 @@ pub(super) fn prepare(workspace: &Workspace, may_install: bool) -> Vec<(&'static
     variables
 }
 
-/// The folders for the downloads of pip and npm, which are not in the user's home.
-fn caches(workspace: &Workspace) -> Vec<(&'static str, OsString)> {
-    let folder = workspace.target.join("xtask/cache");
-    vec![
-        ("PIP_CACHE_DIR", folder.join("pip").into()),
-        ("npm_config_cache", folder.join("npm").into()),
-    ]
+/// The project's own Python below the target folder, with the pinned libraries.
+pub(crate) fn python(workspace: &Workspace) -> Result<PathBuf> {
+    python_with(workspace, &workspace.target.join("venv"), REQUIREMENTS)
 }
 
-/// The project's own Python below the target folder, with the pinned libraries. It is made again when the pins change.
-pub(super) fn python(workspace: &Workspace) -> Result<PathBuf> {
-    let requirements = workspace.root.join(REQUIREMENTS);
-    let wanted = read(&requirements)?;
-    let folder = workspace.target.join("venv");
-    let python = folder.join("bin/python");
-    let installed = folder.join("installed-requirements.txt");
-    if is_made_from(&installed, &wanted) && works(Command::new(&python).arg("--version")) {
-        return Ok(python);
-    }
-    let system = find("python3").context("python3 is not installed")?;
-    println!("setting up Python libraries for the tests");
-    let mut venv = Command::new(system);
-    venv.args(["-m", "venv", "--clear"]).arg(&folder);
-    run_quietly(&mut venv, INSTALL_LIMIT)
-        .context("cannot make a virtual environment (on Debian, install the package `python3-venv`)")?;
-    let mut pip = Command::new(&python);
-    pip.args("-m pip install --quiet --disable-pip-version-check --no-input --requirement".split(' '));
-    pip.arg(&requirements).envs(caches(workspace));
-    run_quietly(&mut pip, INSTALL_LIMIT).with_context(|| format!("cannot install {REQUIREMENTS}"))?;
-    write(&installed, wanted)?;
-    Ok(python)
-}
-
-/// Whether the file `stamp` says that its folder was made from `wanted`.
-fn is_made_from(stamp: &Path, wanted: &str) -> bool {
-    std::fs::read_to_string(stamp).is_ok_and(|text| text == wanted)
-}
-
-/// Node.js, and the folder of the pinned packages below the target folder. They are installed again when the pins
-/// change.
+/// Node.js, and the folder of the pinned packages of the tests' clients.
 fn node_modules(workspace: &Workspace) -> Result<(PathBuf, PathBuf)> {
     let node = find("node").context("node is not installed")?;
-    let source = workspace.root.join(NODE_FOLDER);
-    let folder = workspace.below_target("node")?;
-    let copied = |name: &str| {
-        let text = read(&source.join(name))?;
-        write(&folder.join(name), &text).map(|()| text)
-    };
-    copied("package.json")?;
-    let wanted = copied("package-lock.json")?;
-    let modules = folder.join("node_modules");
-    let installed = modules.join("installed-package-lock.json");
-    if is_made_from(&installed, &wanted) {
-        return Ok((node, modules));
-    }
-    let npm = find("npm").context("npm is not installed")?;
-    println!("setting up Node.js packages for the tests");
-    let mut ci = Command::new(npm);
-    ci.args("ci --ignore-scripts --no-audit --no-fund --loglevel error".split(' '));
-    ci.current_dir(&folder).envs(caches(workspace));
-    run_quietly(&mut ci, INSTALL_LIMIT)
-        .with_context(|| format!("cannot install the packages of {NODE_FOLDER}"))?;
-    write(&installed, wanted)?;
+    let modules = packages(workspace, NODE_FOLDER, "node")?;
     Ok((node, modules))
+}
+
+/// The pinned packages of `source`, installed in the folder `name` below the target folder.
+fn packages(workspace: &Workspace, source: &str, name: &str) -> Result<PathBuf> {
+    let folder = workspace.below_target(name)?;
+    for file in ["package.json", "package-lock.json"] {
+        write(&folder.join(file), read(&workspace.root.join(source).join(file))?)?;
+    }
+    node_modules_in(workspace, &folder)
 }
 
 /// Installs the Debian packages of missing programs, if this is root with `apt-get`.

@@ -4,7 +4,7 @@
 //! Lines are checked as text. The checks rely on the layout of rustfmt.
 
 use super::Fault;
-use crate::workspace::TextFile;
+use crate::workspace::ProjectFile;
 
 /// Most lines of a file before its test module.
 const LINES_MAX: usize = 500;
@@ -28,12 +28,12 @@ const READERS: &str = "client feed metrics router server wire";
 const CODE: &[&str] = &["rs", "py", "js", "mjs", "ts", "sh", "toml", "yml", "yaml"];
 
 /// The faults of all files.
-pub(super) fn check(files: &[TextFile]) -> Vec<Fault> {
-    let written = |file: &&TextFile| !file.is("lock") && !file.path.ends_with("package-lock.json");
+pub(super) fn check(files: &[ProjectFile]) -> Vec<Fault> {
+    let written = |file: &&ProjectFile| !file.is("lock") && !file.path.ends_with("package-lock.json");
     files.iter().filter(written).flat_map(check_file).collect()
 }
 
-fn check_file(file: &TextFile) -> Vec<Fault> {
+fn check_file(file: &ProjectFile) -> Vec<Fault> {
     let mut faults = Vec::new();
     let mut fault = |line, what: String| faults.push(Fault::new(&file.path, line, what));
     let lines: Vec<&str> = file.text.lines().collect();
@@ -151,7 +151,7 @@ mod tests {
             ("docs/A.md", format!("a://b.c{}x crates{0}", MACHINE[0]), ""),
         ] {
             let path = path.to_owned();
-            let file = TextFile { path, text };
+            let file = ProjectFile { path, text };
             let faults: Vec<String> = check(&[file]).iter().map(ToString::to_string).collect();
             assert_eq!(faults.len(), usize::from(!expected.is_empty()), "{faults:?}");
             assert!(faults.concat().contains(expected), "{expected:?}: {faults:?}");

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::Fault;
-use crate::workspace::TextFile;
+use crate::workspace::ProjectFile;
 
 /// The documents at which a reader starts.
 const STARTS: &[&str] = &["README.md", "docs/ARCHITECTURE.md"];
@@ -20,7 +20,7 @@ struct Link<'a> {
 }
 
 /// The faults of all documents.
-pub(super) fn check(files: &[TextFile]) -> Vec<Fault> {
+pub(super) fn check(files: &[ProjectFile]) -> Vec<Fault> {
     let documents: Vec<_> = files.iter().filter(|file| file.is("md")).collect();
     let exists = |path: &str| {
         let below = format!("{path}/");
@@ -68,10 +68,15 @@ pub(super) fn check(files: &[TextFile]) -> Vec<Fault> {
 fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut is_fenced = false;
     text.lines().enumerate().filter_map(move |(at, line)| {
-        let is_fence = line.trim_start().starts_with("```");
+        let is_fence = is_fence(line);
         is_fenced ^= is_fence;
         (!is_fence && !is_fenced).then_some((at + 1, line))
     })
+}
+
+/// Whether `line` begins or ends fenced code.
+pub(crate) fn is_fence(line: &str) -> bool {
+    line.trim_start().starts_with("```")
 }
 
 fn links(text: &str) -> Vec<Link<'_>> {
@@ -94,7 +99,7 @@ fn links(text: &str) -> Vec<Link<'_>> {
 }
 
 /// The path that `link` in `document` leads to; `None` if it leaves the project.
-fn resolve(document: &str, link: &str) -> Option<String> {
+pub(crate) fn resolve(document: &str, link: &str) -> Option<String> {
     let folder = document.rsplit_once('/').map_or("", |(folder, _)| folder);
     let mut parts: Vec<_> = folder.split('/').filter(|part| !part.is_empty()).collect();
     for part in link.split('/') {
@@ -125,7 +130,7 @@ mod tests {
     use super::*;
 
     fn faults(files: &[(&str, &str)]) -> Vec<String> {
-        let files = files.iter().map(|&(path, text)| TextFile {
+        let files = files.iter().map(|&(path, text)| ProjectFile {
             path: path.to_owned(),
             text: text.to_owned(),
         });

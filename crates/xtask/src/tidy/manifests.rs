@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Fault;
-use crate::workspace::{Member, TextFile};
+use crate::workspace::{Member, ProjectFile};
 
 /// The document with the table of the crates that each crate uses, in lines such as `router, feed ─► wire`.
 const TABLE: &str = "docs/ARCHITECTURE.md";
@@ -29,7 +29,7 @@ const PURE: [&str; 4] = ["wire", "router", "feed", "httpdate"];
 const SYSTEM: &str = "chrono getrandom libc nix rand rlimit rustix signal-hook time";
 
 /// The faults of the members' manifests.
-pub(super) fn check(members: &[Member], files: &[TextFile]) -> Vec<Fault> {
+pub(super) fn check(members: &[Member], files: &[ProjectFile]) -> Vec<Fault> {
     let text_of = |path: &str| files.iter().find(|file| file.path == path);
     let text_of = |path: &str| text_of(path).map_or("", |file| &file.text);
     let names: Vec<&str> = members.iter().map(|member| short(&member.name)).collect();
@@ -102,8 +102,8 @@ fn not_inherited<'a>(name: &str, manifest: &'a str) -> impl Iterator<Item = Stri
 mod tests {
     use super::*;
 
-    fn file(path: &str, text: &str) -> TextFile {
-        TextFile {
+    fn file(path: &str, text: &str) -> ProjectFile {
+        ProjectFile {
             path: path.to_owned(),
             text: text.to_owned(),
         }

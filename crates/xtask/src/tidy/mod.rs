@@ -3,7 +3,7 @@
 //! Each rule is a pure function from files or manifests to faults. A fault names the place and what to do about it.
 
 mod files;
-mod links;
+pub(crate) mod links;
 mod manifests;
 mod names;
 
@@ -45,7 +45,7 @@ impl fmt::Display for Fault {
 
 /// Prints every fault of the workspace. Returns true if there are none.
 pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
-    let files = workspace.text_files()?;
+    let files = workspace.files()?;
     let mut faults = manifests::check(&workspace.members, &files);
     faults.extend(files::check(&files));
     faults.extend(links::check(&files));

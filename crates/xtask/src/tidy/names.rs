@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 
 use super::Fault;
 use super::files::tests_begin;
-use crate::workspace::TextFile;
+use crate::workspace::ProjectFile;
 
 /// The crates of the broker. Each may use the names of all others.
 const BROKER: &str = "feed metrics router server wire";
 
 /// The types whose names an earlier file has already.
-pub(super) fn check(files: &[TextFile]) -> Vec<Fault> {
+pub(super) fn check(files: &[ProjectFile]) -> Vec<Fault> {
     let mut first = BTreeMap::new();
     let mut faults = Vec::new();
     for file in files.iter().filter(|file| is_of_the_broker(&file.path)) {
@@ -75,7 +75,7 @@ mod tests {
             ("crates/server/src/tests.rs", "pub struct Line;", ""),
             ("crates/client/src/b.rs", "pub struct Line;", ""),
         ] {
-            let file = |path: &str, text: &str| TextFile {
+            let file = |path: &str, text: &str| ProjectFile {
                 path: path.to_owned(),
                 text: format!("//! A.\n{text}\n"),
             };

@@ -6,25 +6,34 @@
 //! messages was received, the network is good again and every client is at the head of its topics. It fails when a
 //! message is missing that nothing named, when a message came twice, when a resume was told to be complete and was not,
 //! or when a message is not the one that was published.
+//!
+//! The clients are this program's own, or programs that a command starts. `clients/conformance/README.md` says what
+//! such a program does.
 
+mod account;
+mod audit;
+mod client;
 mod follower;
+mod foreign;
 mod publisher;
 mod topics;
 
 use std::io::Write;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use serde::Serialize;
 use tickwire_wire::Codec;
 use tokio::task::JoinSet;
 
 use crate::swarm::{Broker, BrokerArgs, FREE_PUBLISHER, Interrupt, Outcome, grouped, progress};
 use crate::trials::proxy::{Proxy, Rules};
 
-use follower::{Followed, Follower};
+use account::Followed;
+pub(crate) use client::{ClientArgs, run as run_client};
+use follower::Follower;
 use publisher::Publisher;
 
 /// How long all clients may take to reach the end once the network is good again.
@@ -41,6 +50,13 @@ pub(crate) struct ChaosArgs {
     /// Messages to receive, over all clients
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     messages: u64,
+    /// Messages to publish, over all topics, in place of those to receive
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(24..), conflicts_with = "messages")]
+    publish: Option<u64>,
+    /// The command of a client program, which is started for each client, such as "node chaos.mjs" [default: the Rust
+    /// client, in this process]
+    #[arg(long, value_name = "COMMAND")]
+    client: Option<ClientCommand>,
     /// The seed of the faults
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -56,14 +72,48 @@ pub(crate) struct ChaosArgs {
     broker: BrokerArgs,
 }
 
+/// The command of a client program: a program and its first arguments.
+#[derive(Debug, Clone)]
+struct ClientCommand {
+    program: String,
+    arguments: Vec<String>,
+}
+
+impl FromStr for ClientCommand {
+    type Err = &'static str;
+
+    /// Divides a command at its blanks.
+    fn from_str(command: &str) -> Result<Self, Self::Err> {
+        let mut words = command.split_whitespace().map(str::to_owned);
+        let program = words.next().ok_or("a command has at least one word")?;
+        Ok(Self {
+            program,
+            arguments: words.collect(),
+        })
+    }
+}
+
+/// When publishing ends.
+#[derive(Debug, Clone, Copy)]
+enum Goal {
+    /// All clients together have received so many messages.
+    Received(u64),
+    /// So many messages were published.
+    Published(u64),
+}
+
 #[derive(Debug)]
 struct Shared {
     /// How many messages were published to each topic and acknowledged.
     heads: Vec<AtomicU64>,
     /// Whether `heads` are final.
     published_all: AtomicBool,
+    /// How many messages were published, over all topics.
+    published: AtomicU64,
     /// How many messages all clients have received.
     messages: AtomicU64,
+    /// Whether the run was given up before its goal.
+    given_up: AtomicBool,
     over: tokio::sync::watch::Sender<bool>,
 }
 
@@ -72,9 +122,25 @@ impl Shared {
         Arc::new(Self {
             heads: (0..topics::ALL).map(|_| AtomicU64::new(0)).collect(),
             published_all: AtomicBool::new(false),
+            published: AtomicU64::new(0),
             messages: AtomicU64::new(0),
+            given_up: AtomicBool::new(false),
             over: tokio::sync::watch::Sender::new(false),
         })
+    }
+
+    /// How many of the goal's messages there are, and how many it wants.
+    fn progress(&self, goal: Goal) -> (u64, u64) {
+        match goal {
+            Goal::Received(wanted) => (self.messages.load(Ordering::Relaxed), wanted),
+            Goal::Published(wanted) => (self.published.load(Ordering::Relaxed), wanted),
+        }
+    }
+
+    /// Whether no more messages are to be published.
+    fn is_enough(&self, goal: Goal) -> bool {
+        let (count, wanted) = self.progress(goal);
+        count >= wanted || self.given_up.load(Ordering::Relaxed)
     }
 
     /// Waits until clients must end, wherever they are.
@@ -149,33 +215,44 @@ async fn chaos(
             by_pattern: number / (2 * topics::WAYS.len()) % 2 == 1,
             shared: shared.clone(),
         };
-        followers.spawn(follower.run());
+        match &args.client {
+            Some(command) => followers.spawn(foreign::run(follower, command.clone())),
+            None => followers.spawn(follower.run()),
+        };
     }
-    let publishing = tokio::spawn(publisher.run(args.rate, args.messages));
+    let goal = args
+        .publish
+        .map_or(Goal::Received(args.messages), Goal::Published);
+    let publishing = tokio::spawn(publisher.run(args.rate, goal));
     let mut all = Followed::default();
-    if !until_received(args.messages, &shared, &mut followers, &mut all, interrupt).await? {
+    if !until_reached(goal, &shared, &mut followers, &mut all, interrupt).await? {
         all.faults
             .add("stuck", format_args!("no message for {STUCK_AFTER:?}"));
-        shared.messages.fetch_max(args.messages, Ordering::Relaxed);
+        shared.given_up.store(true, Ordering::Relaxed);
     }
     let published = publishing.await.context("the publisher failed")??;
     proxy.calm_down();
     progress!("the network is good again");
-    let late = shared.clone();
-    let timer = tokio::spawn(async move {
-        tokio::time::sleep(REACH_END_WITHIN).await;
-        late.over.send_replace(true);
-    });
+    let ending = async {
+        while let Some(followed) = followers.join_next().await {
+            all.add(followed?);
+        }
+        anyhow::Ok(())
+    };
+    let in_time = tokio::time::timeout(REACH_END_WITHIN, ending).await;
+    shared.over.send_replace(true);
+    if let Ok(ended) = in_time {
+        ended?;
+    }
     while let Some(followed) = followers.join_next().await {
         all.add(followed?);
     }
-    timer.abort();
     Ok((published, all))
 }
 
-/// Waits until `wanted` messages were received. Returns false if nothing came for too long.
-async fn until_received(
-    wanted: u64,
+/// Waits until the goal is reached. Returns false if no client received anything for too long.
+async fn until_reached(
+    goal: Goal,
     shared: &Shared,
     followers: &mut JoinSet<Followed>,
     all: &mut Followed,
@@ -185,10 +262,11 @@ async fn until_received(
     let (mut last, mut since, mut told) = (0, began, began);
     loop {
         interrupt.check()?;
-        let messages = shared.messages.load(Ordering::Relaxed);
-        if messages >= wanted {
+        let (count, wanted) = shared.progress(goal);
+        if count >= wanted {
             return Ok(true);
         }
+        let messages = shared.messages.load(Ordering::Relaxed);
         if messages > last {
             (last, since) = (messages, Instant::now());
         } else if since.elapsed() > STUCK_AFTER {
@@ -196,10 +274,10 @@ async fn until_received(
         }
         if told.elapsed() >= TELL_EVERY {
             told = Instant::now();
+            let seconds = began.elapsed().as_secs_f64();
             progress!(
-                "{:4.0} s  {} of {} messages",
-                began.elapsed().as_secs_f64(),
-                grouped(messages),
+                "{seconds:4.0} s  {} of {} messages",
+                grouped(count),
                 grouped(wanted)
             );
         }
@@ -211,55 +289,21 @@ async fn until_received(
     }
 }
 
-macro_rules! sums {
-    ($($(#[$about:meta])* $name:ident = $label:literal,)+) => {
-        /// The sums over the topics of a client, and over clients.
-        #[derive(Debug, Clone, Copy, Default, Serialize)]
-        struct Sums {
-            $($(#[$about])* $name: u64,)+
-        }
-
-        impl Sums {
-            fn add(&mut self, other: &Self) {
-                $(self.$name += other.$name;)+
-            }
-
-            fn rows(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$(($label, self.$name)),+].into_iter()
-            }
-        }
-    };
-}
-
-sums! {
-    /// Updates and snapshots.
-    messages = "messages received",
-    snapshots = "of these, snapshots",
-    recovered = "resumes, recovered:true",
-    not_recovered = "resumes, recovered:false",
-    gaps = "gaps declared",
-    gapped = "messages named in gaps",
-    /// Messages that the client reported as missing: it had no position when its connection was lost.
-    unresumed = "declared missing by the client",
-    conflated = "superseded (conflate)",
-    /// Messages that are missing and that nothing named.
-    undeclared = "undeclared gaps",
-    /// Messages that came twice or went backward.
-    duplicates = "duplicates",
-    false_recovered = "false recovered:true",
-    /// Messages whose content is not that of their number.
-    wrong_content = "wrong content",
-}
-
 impl Followed {
     fn add(&mut self, other: Self) {
         self.sums.add(&other.sums);
         self.connections += other.connections;
         self.connects_failed += other.connects_failed;
         self.faults.merge(other.faults);
-        if other.sums.wrong_content > 0 {
-            let text = format_args!("{} at one client", other.sums.wrong_content);
-            self.faults.add("wrong content", text);
+        for (kind, count) in [
+            ("undeclared gap", other.sums.undeclared),
+            ("duplicate", other.sums.duplicates),
+            ("false recovered", other.sums.false_recovered),
+            ("wrong content", other.sums.wrong_content),
+        ] {
+            if count > 0 {
+                self.faults.add(kind, format_args!("{count} at one client"));
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use tickwire_client::{Client, Publishing};
 
-use super::{Shared, topics};
+use super::{Goal, Shared, topics};
 
 const UNACKED_MAX: usize = 512;
 const EVERY: Duration = Duration::from_millis(5);
@@ -38,24 +38,29 @@ impl Publisher {
         for _ in 0..topics::ALL {
             publisher.next().await?;
         }
-        publisher.settle(0).await?;
+        publisher.settle_all().await?;
         Ok(publisher)
     }
 
-    /// Publishes `rate` messages a second until `wanted` were received. Returns how many were published.
+    /// Publishes `rate` messages a second until the goal is reached. Returns how many were published.
     ///
     /// # Errors
     /// When the broker refuses messages, or numbers them in another order.
-    pub(super) async fn run(mut self, rate: u32, wanted: u64) -> anyhow::Result<u64> {
+    pub(super) async fn run(mut self, rate: u32, goal: Goal) -> anyhow::Result<u64> {
         let (began, first) = (Instant::now(), self.count);
-        while self.shared.messages.load(Ordering::Relaxed) < wanted {
+        let most = match goal {
+            Goal::Published(most) => most,
+            Goal::Received(_) => u64::MAX,
+        };
+        while !self.shared.is_enough(goal) {
             let due = first + (began.elapsed().as_secs_f64() * f64::from(rate)) as u64;
-            while self.count < due {
+            while self.count < due.min(most) {
                 self.next().await?;
             }
+            self.shared.published.store(self.count, Ordering::Relaxed);
             tokio::time::sleep(EVERY).await;
         }
-        self.settle(0).await?;
+        self.settle_all().await?;
         self.shared.published_all.store(true, Ordering::Release);
         self.client.close().await;
         Ok(self.count)
@@ -68,22 +73,30 @@ impl Publisher {
         let publishing = self.client.begin_publish(topics::name(topic), message).await?;
         self.waiting.push_back((topic, seq, publishing));
         self.count += 1;
-        self.settle(UNACKED_MAX - 1).await
+        if self.waiting.len() >= UNACKED_MAX {
+            self.settle().await?;
+        }
+        Ok(())
     }
 
-    /// Waits for acks until at most `left` messages wait for theirs.
-    async fn settle(&mut self, left: usize) -> anyhow::Result<()> {
-        while self.waiting.len() > left
-            && let Some((topic, expected, mut publishing)) = self.waiting.pop_front()
-        {
-            let got = publishing.ack().await?.seq.0;
-            ensure!(
-                got == expected,
-                "message {expected} of {} was numbered {got}: somebody else publishes there too",
-                topics::name(topic)
-            );
-            self.shared.heads[topic].store(got, Ordering::Release);
+    async fn settle_all(&mut self) -> anyhow::Result<()> {
+        while !self.waiting.is_empty() {
+            self.settle().await?;
         }
+        Ok(())
+    }
+
+    async fn settle(&mut self) -> anyhow::Result<()> {
+        let Some((topic, expected, mut publishing)) = self.waiting.pop_front() else {
+            return Ok(());
+        };
+        let got = publishing.ack().await?.seq.0;
+        ensure!(
+            got == expected,
+            "message {expected} of {} was numbered {got}: somebody else publishes there too",
+            topics::name(topic)
+        );
+        self.shared.heads[topic].store(got, Ordering::Release);
         Ok(())
     }
 }

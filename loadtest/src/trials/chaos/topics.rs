@@ -1,30 +1,12 @@
 //! The topics of three kinds, and messages that contain their own number.
 //!
-//! The number is the message's time. Besides, a message of a trade or ticker holds some filling. A change of a book sets
-//! the sizes of one side to its number. So each change differs from all others, and the book stays small.
+//! A message of a trade or ticker holds its number and some filling. A change of a book sets the sizes of
+//! one side to its number. So each change differs from all others, and the book stays small.
 
-use serde_json::{Value, json};
-use tickwire_wire::{Mode, Pattern, Payload};
+use serde_json::Value;
+use tickwire_wire::Payload;
 
-/// What the subscriber of a topic gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
-    /// Each message.
-    Every,
-    /// The newest message.
-    Conflate,
-    /// Each change of a book, or a snapshot.
-    Book,
-}
-
-impl Way {
-    pub(super) fn mode(self) -> Mode {
-        match self {
-            Self::Every | Self::Book => Mode::Every,
-            Self::Conflate => Mode::Conflate,
-        }
-    }
-}
+use super::audit::Way;
 
 pub(super) const EACH: usize = 8;
 pub(super) const ALL: usize = 3 * EACH;
@@ -71,13 +53,19 @@ pub(super) fn name(number: usize) -> String {
     format!("{}.C{}", channel(way(number)), number % EACH)
 }
 
+/// The number of the first topic of a kind.
+pub(super) fn first(way: Way) -> usize {
+    WAYS.iter().position(|one| *one == way).unwrap_or(0) * EACH
+}
+
+/// The names of the topics of a kind.
+pub(super) fn names(way: Way) -> Vec<String> {
+    (first(way)..first(way) + EACH).map(name).collect()
+}
+
 /// The pattern for the topics of a kind.
 pub(super) fn pattern(way: Way) -> String {
     format!("{}.*", channel(way))
-}
-
-pub(super) fn books() -> Pattern {
-    pattern(Way::Book).parse().expect("a pattern")
 }
 
 pub(super) fn number(name: &str) -> Option<usize> {
@@ -89,23 +77,45 @@ pub(super) fn number(name: &str) -> Option<usize> {
 
 /// Message `seq` of topic `number`.
 pub(super) fn message(number: usize, seq: u64) -> Payload {
-    let message = match way(number) {
-        Way::Every | Way::Conflate => json!({"time": seq, "fill": "x".repeat(FILLING_BYTES)}),
+    let text = match way(number) {
+        Way::Every | Way::Conflate => format!("{{\"n\":{seq},\"fill\":\"{}\"}}", "x".repeat(FILLING_BYTES)),
         Way::Book => {
-            // Bids are below 200, asks above; the best is first.
-            let is_bid = seq.is_multiple_of(2);
-            let price = |step| if is_bid { 199 - step } else { 201 + step };
-            let levels = (0..PRICES).map(|step| [price(step).to_string(), seq.to_string()]);
-            let (bids, asks): (Vec<_>, Vec<_>) = levels.partition(|_| is_bid);
-            json!({"symbol": format!("C{}", number % EACH), "bids": bids, "asks": asks, "time": seq})
+            let (bids, asks): (Vec<_>, Vec<_>) = levels(seq).into_iter().partition(|_| is_bid(seq));
+            let symbol = format!("C{}", number % EACH);
+            serde_json::json!({"symbol": symbol, "bids": bids, "asks": asks, "time": 1}).to_string()
         }
     };
-    Payload::from_json(message.to_string().as_bytes()).expect("JSON")
+    Payload::from_json(text.as_bytes()).expect("JSON")
 }
 
-/// Whether `data` is the content of message `seq`, which may not be the snapshot of a book.
-pub(super) fn is_of(seq: u64, data: &str) -> bool {
-    serde_json::from_str::<Value>(data).is_ok_and(|data| data["time"] == seq)
+fn is_bid(seq: u64) -> bool {
+    seq.is_multiple_of(2)
+}
+
+/// The levels that message `seq` sets, best first. Bids are below 200, asks above.
+fn levels(seq: u64) -> Vec<Value> {
+    let price = |step| if is_bid(seq) { 199 - step } else { 201 + step };
+    (0..PRICES)
+        .map(|step| serde_json::json!([price(step).to_string(), seq.to_string()]))
+        .collect()
+}
+
+/// Whether `data` is the content of message `seq` of such a topic. For the snapshot of a book its checksum proves this.
+pub(super) fn is_of(way: Way, seq: u64, data: &str) -> bool {
+    let Ok(data) = serde_json::from_str::<Value>(data) else {
+        return false;
+    };
+    match way {
+        Way::Every | Way::Conflate => data["n"] == seq,
+        Way::Book => {
+            let (side, other) = if is_bid(seq) {
+                ("bids", "asks")
+            } else {
+                ("asks", "bids")
+            };
+            data[side] == Value::from(levels(seq)) && data[other] == serde_json::json!([])
+        }
+    }
 }
 
 #[cfg(test)]
@@ -120,11 +130,11 @@ mod tests {
                 let Payload::Json(text) = message(topic, seq) else {
                     panic!("not text");
                 };
-                assert!(is_of(seq, text.as_str()), "{text:?}");
-                assert!(!is_of(seq + 1, text.as_str()), "{text:?}");
+                assert!(is_of(way(topic), seq, text.as_str()), "{text:?}");
+                assert!(!is_of(way(topic), seq + 1, text.as_str()), "{text:?}");
             }
         }
         assert_eq!(number("trade.C8"), None);
-        assert!(!is_of(1, "nonsense"));
+        assert!(!is_of(Way::Every, 1, "nonsense"));
     }
 }

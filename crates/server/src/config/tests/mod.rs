@@ -329,3 +329,27 @@ fn counts_that_the_machine_decides() {
         assert_eq!(config.shard_count(cores), shards, "{asked:?} of {cores}");
     }
 }
+
+#[test]
+fn the_console_shows_topics_only_where_nobody_gets_more_than_as_a_client() {
+    let public = "ops = \"0.0.0.0:7401\"\n";
+    let tls = "[tls]\ncert_file = \"c\"\nkey_file = \"k\"\n";
+    let certificates = format!("{tls}client_ca_file = \"a\"\n");
+    let optional = format!("{certificates}client_auth = \"optional\"\n");
+    let with = |text: &str, data: &str| format!("{text}[console]\ndata = \"{data}\"\n");
+    for (file, shows) in [
+        (String::new(), true),
+        ("ops = \"[::1]:7401\"".to_owned(), true),
+        (public.to_owned(), false),
+        (with(public, "auto"), false),
+        (with(public, "on"), true),
+        (with("", "off"), false),
+        (tls.to_owned(), true),
+        (certificates.clone(), false),
+        (with(&certificates, "on"), true),
+        (optional, true),
+    ] {
+        let config = Case::new().file(&file).load().expect("it is valid");
+        assert_eq!(config.console_has_data(), shows, "{file}");
+    }
+}

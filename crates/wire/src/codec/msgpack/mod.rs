@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use self::reader::{Packed, read, read_first};
 use super::fields::RawRequest;
+use super::later::Status;
 use super::{BadMessage, DataOp, Stamp, request};
 use crate::error::Refusal;
 use crate::ids::{Epoch, Micros, Seq};
@@ -98,7 +99,11 @@ pub(super) fn decode_server(bytes: &[u8]) -> Result<ServerMessage, BadMessage> {
                 op: String,
             }
             let head: Head = read(bytes).map_err(|error| bad(&error))?;
-            if request::is_control_op(&head.op) {
+            if head.op == "status" {
+                read::<Status>(bytes)
+                    .map(Status::known)
+                    .map_err(|error| bad(&error))
+            } else if request::is_control_op(&head.op) {
                 read::<Control>(bytes)
                     .map(ServerMessage::Control)
                     .map_err(|error| bad(&error))

@@ -1,4 +1,4 @@
-//! Requests as clients may write them, hostile ones, and the exact bytes of every server message.
+//! Requests as clients may write them, hostile ones, the exact bytes of every server message, and the specification.
 #![expect(
     clippy::needless_pass_by_value,
     reason = "`expect![…]` is meant to be an argument"
@@ -6,7 +6,9 @@
 
 mod hostile;
 mod requests;
+mod samples;
 mod server;
+mod specification;
 
 use super::*;
 use crate::json_text::tests::is_same;

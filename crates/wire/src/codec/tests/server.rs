@@ -445,3 +445,32 @@ fn deep_nesting_does_not_exhaust_the_stack_of_a_client() {
         assert!(Codec::MessagePack.decode_server(&bytes).is_err());
     }
 }
+
+/// A client of this version stays connected when a later broker sends values that it does not know.
+#[test]
+fn values_of_a_later_version_do_not_make_a_message_unreadable() {
+    let read = |text: &str| {
+        let value: serde_json::Value = serde_json::from_str(text).expect("JSON");
+        let mut packed = Vec::new();
+        msgpack::write(&value, &mut packed);
+        let read = [(Codec::Json, text.as_bytes()), (Codec::MessagePack, &packed)]
+            .map(|(codec, bytes)| format!("{:?}", codec.decode_server(bytes).expect(text)));
+        assert_eq!(read[0], read[1]);
+        read[0].clone()
+    };
+    expect![[r#"Control(Error { id: Some(RequestId(1)), code: Internal, reason: "x", retryable: false })"#]]
+        .assert_eq(&read(
+            r#"{"op":"error","id":1,"code":"out_of_stock","reason":"x"}"#,
+        ));
+    let gap = read(r#"{"op":"gap","topic":"a","epoch":"k","from":1,"to":2,"reason":"expired"}"#);
+    assert!(gap.contains("reason: Slow"), "{gap}");
+    let ack = r#"{"op":"ack","id":1,"results":[{"topic":">","modes":{"log":"every","state":"conflate","book":"latest"}}]}"#;
+    let ack = read(ack);
+    assert!(ack.contains("modes: Some({State: Conflate})"), "{ack}");
+    let status = read(r#"{"op":"status","topic":"a","state":"detached"}"#);
+    assert_eq!(status, r#"Unknown("status")"#);
+    let stale = read(r#"{"op":"status","topic":"a","state":"stale","reason":"late"}"#);
+    assert!(stale.contains("state: Stale, reason: None"), "{stale}");
+    let known = read(r#"{"op":"status","topic":"a","state":"stale","reason":"hole","since":3}"#);
+    assert!(known.contains("reason: Some(Hole)"), "{known}");
+}

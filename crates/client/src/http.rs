@@ -1,4 +1,4 @@
-//! Lists the topics of a broker over HTTP at its public listener: one request on one connection.
+//! Reads from a broker over HTTP at its public listener: one request on one connection.
 //!
 //! The answer is bounded in bytes. The caller bounds the time.
 
@@ -15,8 +15,8 @@ use crate::endpoint::Endpoint;
 use crate::error::ConnectError;
 use crate::tls::Tls;
 
-/// Most bytes of a listing.
-const LISTING_BYTES_MAX: usize = 1024 * 1024;
+/// Most bytes of an answer. A page of history has the most: 4 MiB of messages.
+const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// The part of a listing that is read.
 #[derive(Deserialize)]
@@ -29,13 +29,26 @@ struct Listed {
     topic: String,
 }
 
-/// The first topics that match `pattern`, in the broker's order: one page of the listing.
-pub(crate) async fn topics(
+/// The target of a listing of the topics that match `pattern`.
+pub(crate) fn listing_target(pattern: &Pattern) -> String {
+    // `>` is the only character of a pattern that a query may not contain (RFC 3986 §3.4).
+    format!("/v1/topics?match={}", pattern.as_str().replace('>', "%3E"))
+}
+
+/// The names in a listing: one page, in the broker's order.
+pub(crate) fn names(endpoint: &Endpoint, body: &[u8]) -> Result<Vec<String>, ConnectError> {
+    let listing: Listing = serde_json::from_slice(body)
+        .map_err(|error| bad(endpoint, format!("its listing is none: {error}")))?;
+    Ok(listing.topics.into_iter().map(|listed| listed.topic).collect())
+}
+
+/// The body of the answer to a GET of `target`.
+pub(crate) async fn get(
     endpoint: &Endpoint,
     tls: Option<&Tls>,
     headers: &[(HeaderName, HeaderValue)],
-    pattern: &Pattern,
-) -> Result<Vec<String>, ConnectError> {
+    target: &str,
+) -> Result<Vec<u8>, ConnectError> {
     let bad_http = |error: hyper::Error| failed(endpoint, &error);
     let stream = dial(endpoint, tls).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
@@ -44,12 +57,10 @@ pub(crate) async fn topics(
     // The task ends when `sender` is dropped.
     tokio::spawn(async move {
         if let Err(error) = connection.await {
-            tracing::debug!(%error, "the HTTP connection of a listing failed");
+            tracing::debug!(%error, "an HTTP connection failed");
         }
     });
-    // `>` is the only character of a pattern that a query may not contain (RFC 3986 §3.4).
-    let pattern = pattern.as_str().replace('>', "%3E");
-    let mut request = Request::get(format!("/v1/topics?match={pattern}"))
+    let mut request = Request::get(target)
         .header(HOST, endpoint.host_header())
         .header(USER_AGENT, concat!("tickwire-client/", env!("CARGO_PKG_VERSION")))
         .body(Empty::<Bytes>::new())
@@ -61,11 +72,9 @@ pub(crate) async fn topics(
     if !response.status().is_success() {
         return Err(refused(endpoint, response).await);
     }
-    let body = Limited::new(response.into_body(), LISTING_BYTES_MAX)
+    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
         .collect()
         .await
-        .map_err(|error| bad(endpoint, format!("its listing cannot be read: {error}")))?;
-    let listing: Listing = serde_json::from_slice(&body.to_bytes())
-        .map_err(|error| bad(endpoint, format!("its listing is none: {error}")))?;
-    Ok(listing.topics.into_iter().map(|listed| listed.topic).collect())
+        .map_err(|error| bad(endpoint, format!("its answer cannot be read: {error}")))?;
+    Ok(body.to_bytes().to_vec())
 }

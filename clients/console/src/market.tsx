@@ -1,0 +1,412 @@
+// The screen of the market: the watch list, and of one symbol its candles, its order book and its trades.
+
+import { useEffect, useMemo, useState } from "preact/hooks";
+import type uPlot from "uplot";
+import { Book, type BookData, type Level } from "./book.ts";
+import { CandleChart } from "./candlechart.tsx";
+import { Candles, type Trade } from "./candles.ts";
+import { type Feed, type Subscription, WebSocketFeed } from "./feed.ts";
+import { clock, compact } from "./format.ts";
+import { Store, useStore } from "./frame.ts";
+import { Plot } from "./plot.tsx";
+import { Rows } from "./rows.tsx";
+
+/** Prices of the watch list change at most this often. */
+const WATCH_MS = 250;
+/** Trades of the past that the candles begin with. */
+const HISTORY = 1_000;
+const TRADES_SHOWN = 60;
+const LEVELS_SHOWN = 14;
+/** Levels of each side in the chart of depth. */
+const DEPTH_LEVELS = 60;
+const DEPTH_EVERY_MS = 250;
+const ROW = 28;
+
+interface Ticker {
+  symbol: string;
+  last: string;
+  bid: string;
+  ask: string;
+  change_pct: string;
+  volume: string;
+}
+
+interface Watched extends Ticker {
+  /** Whether the last change was up, down or neither. */
+  moved: "up" | "down" | "";
+}
+
+/** The prices of all symbols. */
+class WatchStore extends Store {
+  symbols = new Map<string, Watched>();
+  /** The symbols by name. */
+  order: string[] = [];
+  reason = "";
+
+  take(ticker: Ticker): void {
+    const before = this.symbols.get(ticker.symbol);
+    const by = before ? Number(ticker.last) - Number(before.last) : 0;
+    const moved = by > 0 ? "up" : by < 0 ? "down" : (before?.moved ?? "");
+    this.symbols.set(ticker.symbol, { ...ticker, moved });
+    if (!before) this.order = [];
+    this.touch();
+  }
+
+  /** The symbol with the largest turnover; empty if there is none. */
+  busiest(): string {
+    const turnover = ({ last, volume }: Ticker): number => Number(last) * Number(volume);
+    const all = [...this.symbols.values()].sort((a, b) => turnover(b) - turnover(a));
+    return all[0]?.symbol ?? "";
+  }
+
+  sorted(): string[] {
+    if (this.order.length !== this.symbols.size) this.order = [...this.symbols.keys()].sort();
+    return this.order;
+  }
+}
+
+/** What is shown of one symbol. */
+export class SymbolStore extends Store {
+  readonly book = new Book();
+  candles = new Candles(5);
+  trades: Trade[] = [];
+  /** The trades that candles of another length are made from. */
+  #past: Trade[] = [];
+  problem = "";
+  /** The digits that prices have behind the point. */
+  decimals = 2;
+  #subscriptions: Subscription[];
+
+  constructor(
+    feed: Feed,
+    readonly symbol: string,
+  ) {
+    super();
+    const topic = `book.${symbol}`;
+    this.#subscriptions = [
+      feed.subscribe(
+        topic,
+        {},
+        {
+          reset: () => this.book.reset(),
+          data: (message) => {
+            const agrees = this.book.apply(message.data as BookData, message.op === "snapshot");
+            this.problem = agrees ? "" : "the book disagreed with its checksum and was asked for again";
+            if (!agrees) feed.resync(topic);
+            this.touch();
+          },
+          gap: () => this.book.reset(),
+        },
+      ),
+      feed.subscribe(
+        `trade.${symbol}`,
+        { history: HISTORY },
+        {
+          reset: () => {
+            this.#past = [];
+            this.trades = [];
+            this.candles = new Candles(this.candles.seconds);
+            this.touch();
+          },
+          data: (message) => {
+            const trade = message.data as Trade;
+            this.decimals = Math.max(this.decimals, trade.price.split(".")[1]?.length ?? 0);
+            this.#past.push(trade);
+            if (this.#past.length > 20 * HISTORY) this.#past.splice(0, HISTORY);
+            this.trades = this.#past.slice(-TRADES_SHOWN);
+            this.candles.add(trade);
+            this.touch();
+          },
+        },
+      ),
+    ];
+  }
+
+  /** Makes candles of this length from the trades. */
+  setSeconds(seconds: number): void {
+    this.candles = new Candles(seconds);
+    for (const trade of this.#past) this.candles.add(trade);
+    this.touch();
+  }
+
+  close(): void {
+    for (const subscription of this.#subscriptions) subscription.close();
+  }
+}
+
+export function Market({ token, symbol }: { token: string; symbol: string }) {
+  const watch = useMemo(() => new WatchStore(), []);
+  const status = useMemo(() => new Store(), []);
+  const feed = useMemo(() => new WebSocketFeed(token, () => status.touch()), []);
+  const [chosen, setChosen] = useState(symbol);
+  const [store, setStore] = useState<SymbolStore>();
+  useStore(status);
+
+  useEffect(() => {
+    feed.subscribe(
+      "ticker.*",
+      { conflateMs: WATCH_MS },
+      {
+        reset: () => undefined,
+        data: (message) => watch.take(message.data as Ticker),
+        // The symbol with the largest turnover is shown until another one is chosen.
+        synced: () => setChosen((old) => old || watch.busiest()),
+        refused: (reason) => {
+          watch.reason = reason;
+          watch.touch();
+        },
+      },
+    );
+    return () => feed.close();
+  }, []);
+  useEffect(() => {
+    if (symbol) setChosen(symbol);
+  }, [symbol]);
+  useEffect(() => {
+    if (!chosen) return undefined;
+    const made = new SymbolStore(feed, chosen);
+    setStore(made);
+    return () => made.close();
+  }, [chosen]);
+
+  return (
+    <>
+      {feed.status.state !== "open" && (
+        <p class="notice" role="status">
+          {feed.status.state === "lost" ? `Disconnected: ${feed.status.reason}.` : "Connecting…"}
+        </p>
+      )}
+      <div class="market">
+        <WatchList store={watch} chosen={chosen} />
+        {store && <SymbolView key={store.symbol} store={store} watch={watch} />}
+      </div>
+    </>
+  );
+}
+
+function WatchList({ store, chosen }: { store: WatchStore; chosen: string }) {
+  useStore(store);
+  const [filter, setFilter] = useState("");
+  const all = store.sorted();
+  const wanted = filter.toUpperCase();
+  const symbols = wanted ? all.filter((name) => name.includes(wanted)) : all;
+  return (
+    <section class="watch" aria-labelledby="watch-title">
+      <h2 id="watch-title">Watch list</h2>
+      <div class="bar">
+        <label>
+          Find
+          <input value={filter} spellcheck={false} onInput={(event) => setFilter(event.currentTarget.value)} />
+        </label>
+      </div>
+      {store.reason && <p class="notice">{store.reason}</p>}
+      <Rows
+        label="Symbols"
+        minWidth="16rem"
+        rowHeight={ROW}
+        total={symbols.length}
+        columns={[
+          { name: "Symbol" },
+          { name: "Last", width: "6.2rem", number: true },
+          { name: "Change", width: "5.4rem", number: true },
+        ]}
+        row={(at) => {
+          const symbol = store.symbols.get(symbols[at] ?? "");
+          if (!symbol) return undefined;
+          const change = Number(symbol.change_pct);
+          return {
+            key: symbol.symbol,
+            selected: symbol.symbol === chosen,
+            cells: [
+              <a href={`#market/${symbol.symbol}`} aria-current={symbol.symbol === chosen ? "true" : undefined}>
+                {symbol.symbol}
+              </a>,
+              <span class={symbol.moved}>{symbol.last}</span>,
+              <span class={change < 0 ? "down" : "up"}>
+                {change > 0 ? "+" : ""}
+                {symbol.change_pct} %
+              </span>,
+            ],
+          };
+        }}
+        empty="No topic of ticker.* has a message yet."
+      />
+    </section>
+  );
+}
+
+const LENGTHS: [seconds: number, name: string][] = [
+  [1, "1 s"],
+  [5, "5 s"],
+  [60, "1 min"],
+];
+
+function SymbolView({ store, watch }: { store: SymbolStore; watch: WatchStore }) {
+  const [seconds, setSeconds] = useState(store.candles.seconds);
+  return (
+    <>
+      <section class="candles" aria-labelledby="candles-title">
+        <h2 id="candles-title">
+          <Quote symbol={store.symbol} watch={watch} />
+        </h2>
+        <div class="bar" role="group" aria-label="Length of a candle">
+          {LENGTHS.map(([length, name]) => (
+            <button
+              key={length}
+              type="button"
+              aria-pressed={length === seconds}
+              onClick={() => {
+                setSeconds(length);
+                store.setSeconds(length);
+              }}
+            >
+              {name}
+            </button>
+          ))}
+        </div>
+        <CandleChart store={store} />
+      </section>
+      <Depth store={store} />
+      <Ladder store={store} />
+      <Tape store={store} />
+    </>
+  );
+}
+
+function Quote({ symbol, watch }: { symbol: string; watch: WatchStore }) {
+  useStore(watch);
+  const quote = watch.symbols.get(symbol);
+  return (
+    <>
+      {symbol}
+      {quote && (
+        <span class="quote">
+          <span class={quote.moved}>{quote.last}</span> bid {quote.bid} · ask {quote.ask} · volume{" "}
+          {compact(Number(quote.volume))}
+        </span>
+      )}
+    </>
+  );
+}
+
+/** The rows of the chart of depth: prices, and the sizes up to each on both sides. */
+function depthOf(book: Book): uPlot.AlignedData {
+  const side = (levels: Level[]): [number, number][] => {
+    let sum = 0;
+    return levels.slice(0, DEPTH_LEVELS).map(([price, size]) => [Number(price), (sum += Number(size))]);
+  };
+  const bids = side(book.bids.levels).reverse();
+  const asks = side(book.asks.levels);
+  return [
+    [...bids, ...asks].map(([price]) => price),
+    [...bids.map(([, sum]) => sum), ...asks.map(() => null)],
+    [...bids.map(() => null), ...asks.map(([, sum]) => sum)],
+  ];
+}
+
+function Depth({ store }: { store: SymbolStore }) {
+  const [data, setData] = useState(() => depthOf(store.book));
+  useEffect(() => {
+    // A chart of depth that changes with each message cannot be read.
+    const timer = setInterval(() => setData(depthOf(store.book)), DEPTH_EVERY_MS);
+    return () => clearInterval(timer);
+  }, [store]);
+  return (
+    <section class="depth" aria-labelledby="depth-title">
+      <h2 id="depth-title">Depth</h2>
+      <Plot
+        label={`Depth of ${store.symbol}`}
+        lines={[
+          { label: "Bids", colour: "up", filled: true, stepped: true },
+          { label: "Asks", colour: "down", filled: true, stepped: true },
+        ]}
+        data={data}
+        time={false}
+        value={compact}
+        height={200}
+      />
+    </section>
+  );
+}
+
+function Ladder({ store }: { store: SymbolStore }) {
+  useStore(store);
+  const asks = store.book.asks.levels.slice(0, LEVELS_SHOWN);
+  const bids = store.book.bids.levels.slice(0, LEVELS_SHOWN);
+  const most = Math.max(...[...asks, ...bids].map(([, size]) => Number(size)), 0);
+  const [ask, bid] = [asks[0], bids[0]];
+  const decimals = (bid?.[0] ?? "").split(".")[1]?.length ?? 0;
+  const spread = ask && bid ? (Number(ask[0]) - Number(bid[0])).toFixed(Math.max(decimals, 2)) : "–";
+  const level = (side: "ask" | "bid") => ([price, size]: Level) => (
+    <tr key={`${side}${price}`} class={side}>
+      <td class="number price">{price}</td>
+      <td class="number">
+        {size}
+        <meter aria-hidden="true" min={0} max={most || 1} value={Number(size)} />
+      </td>
+    </tr>
+  );
+  return (
+    <section class="ladder" aria-labelledby="ladder-title">
+      <h2 id="ladder-title">Order book</h2>
+      {store.problem && <p class="notice">{store.problem}</p>}
+      <div class="scroll" tabIndex={0} role="region" aria-label={`Order book of ${store.symbol}`}>
+        <table>
+          <thead>
+            <tr>
+              <th scope="col" class="number">
+                Price
+              </th>
+              <th scope="col" class="number">
+                Size
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {asks.reverse().map(level("ask"))}
+            <tr class="spread">
+              <td colSpan={2}>spread {spread}</td>
+            </tr>
+            {bids.map(level("bid"))}
+          </tbody>
+        </table>
+      </div>
+    </section>
+  );
+}
+
+function Tape({ store }: { store: SymbolStore }) {
+  useStore(store);
+  const trades = store.trades;
+  return (
+    <section class="tape" aria-labelledby="tape-title">
+      <h2 id="tape-title">Trades</h2>
+      <div class="scroll" tabIndex={0} role="region" aria-label={`Trades of ${store.symbol}`}>
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">Time</th>
+              <th scope="col" class="number">
+                Price
+              </th>
+              <th scope="col" class="number">
+                Size
+              </th>
+              <th scope="col">Side</th>
+            </tr>
+          </thead>
+          <tbody>
+            {[...trades].reverse().map((trade, at) => (
+              <tr key={at}>
+                <td>{clock(trade.time).slice(0, 8)}</td>
+                <td class={`number ${trade.side === "buy" ? "up" : "down"}`}>{trade.price}</td>
+                <td class="number">{trade.size}</td>
+                <td>{trade.side}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </section>
+  );
+}

@@ -1,0 +1,320 @@
+// The screen of topics: which there are, and a tap that shows the messages of any pattern as they come.
+//
+// The list is asked for now and then and costs the broker one look at its topics. The tap is a subscription like any
+// other: the page is a slow reader at its own cost, and gaps are shown. It keeps the last messages only.
+
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { type TopicEntry, type TopicsPage, ask, repeat } from "./broker.ts";
+import { type Data, type Feed, type Subscription, WebSocketFeed } from "./feed.ts";
+import { clock, count, rate } from "./format.ts";
+import { Store, useStore } from "./frame.ts";
+import { Rows } from "./rows.tsx";
+
+/** Messages that the tap keeps. */
+const KEPT = 1_000;
+const LIST_EVERY_MS = 4_000;
+/** Messages come faster than anyone can read: they are drawn ten times a second. */
+const DRAW_EVERY_MS = 100;
+const ROW = 26;
+
+interface Row extends TopicEntry {
+  /** Messages a second between the last two lists. */
+  rate: number;
+}
+
+type Order = "topic" | "rate" | "subscribers";
+
+/** The topics of a pattern. */
+class List extends Store {
+  rows: Row[] = [];
+  more = false;
+  reason = "";
+  #known = new Map<string, Row>();
+  #at = 0;
+
+  take(page: TopicsPage): void {
+    const now = performance.now();
+    const seconds = (now - this.#at) / 1_000;
+    this.rows = page.topics.map((entry) => {
+      const before = this.#known.get(entry.topic);
+      const row = Object.assign(entry, { rate: 0 });
+      if (before?.epoch === entry.epoch) row.rate = Math.max(0, entry.seq - before.seq) / seconds;
+      return row;
+    });
+    this.#known = new Map(this.rows.map((row) => [row.topic, row]));
+    this.more = page.next !== undefined;
+    this.#at = now;
+    this.touch();
+  }
+}
+
+/** A message, with its data as text once it was shown. */
+interface Tapped extends Data {
+  text?: string;
+}
+
+const textOf = (message: Tapped): string => (message.text ??= JSON.stringify(message.data));
+
+/** The last messages of a pattern. */
+class Tap extends Store {
+  messages: Tapped[] = [];
+  /** The newest number of each topic. */
+  seqs = new Map<string, number>();
+  /** Messages since it began, and missing ones that gaps named. */
+  seen = 0;
+  missed = 0;
+  reason = "";
+  paused = false;
+  /** Messages of the current second and of the last one. */
+  perSecond = 0;
+  #counted = 0;
+  #second = 0;
+  #feed: Feed;
+  #subscription: Subscription;
+
+  constructor(token: string, pattern: string) {
+    super(DRAW_EVERY_MS);
+    this.#feed = new WebSocketFeed(token, () => this.touch());
+    this.#subscription = this.#feed.subscribe(
+      pattern,
+      {},
+      {
+        reset: () => this.touch(),
+        data: (message) => this.#take(message),
+        gap: (gap) => {
+          this.missed += gap.to - gap.from + 1;
+          this.touch();
+        },
+        refused: (reason) => {
+          this.reason = reason;
+          this.touch();
+        },
+      },
+    );
+  }
+
+  get status() {
+    return this.#feed.status;
+  }
+
+  close(): void {
+    this.#subscription.close();
+    this.#feed.close();
+  }
+
+  #take(message: Data): void {
+    this.seen += 1;
+    this.#counted += 1;
+    const second = Math.floor(performance.now() / 1_000);
+    if (second !== this.#second) {
+      this.perSecond = this.#counted;
+      this.#counted = 0;
+      this.#second = second;
+    }
+    this.seqs.set(message.topic, message.seq);
+    if (!this.paused) {
+      this.messages.push(message);
+      if (this.messages.length >= 2 * KEPT) this.messages.splice(0, KEPT);
+    }
+    this.touch();
+  }
+}
+
+export function Topics({ token }: { token: string }) {
+  const [pattern, setPattern] = useState(">");
+  const list = useMemo(() => new List(), []);
+  const [tap, setTap] = useState<Tap>();
+  const [tapped, setTapped] = useState("");
+
+  useEffect(
+    () =>
+      repeat(LIST_EVERY_MS, async () => {
+        const path = `/v1/topics?limit=10000&match=${encodeURIComponent(pattern)}`;
+        const { value, reason } = await ask<TopicsPage>(path, token);
+        list.reason = reason;
+        if (value) list.take(value);
+        else list.touch();
+      }),
+    [pattern, token],
+  );
+  useEffect(() => () => tap?.close(), [tap]);
+
+  const begin = (wanted: string): void => {
+    setTapped(wanted);
+    setTap(wanted ? new Tap(token, wanted) : undefined);
+  };
+  return (
+    <div class="topics">
+      <Listed list={list} pattern={pattern} setPattern={setPattern} tap={begin} tapped={tapped} live={tap} />
+      <section aria-labelledby="tap-title">
+        <h2 id="tap-title">{tap ? `Tap of ${tapped}` : "Tap"}</h2>
+        {tap ? (
+          <TapView tap={tap} stop={() => begin("")} />
+        ) : (
+          <p class="empty">
+            Choose a topic, or tap the whole pattern, to see its messages as they come. The tap is a reader like any other.
+          </p>
+        )}
+      </section>
+    </div>
+  );
+}
+
+interface ListedProps {
+  list: List;
+  pattern: string;
+  setPattern(pattern: string): void;
+  tap(pattern: string): void;
+  tapped: string;
+  live: Tap | undefined;
+}
+
+function Listed({ list, pattern, setPattern, tap, tapped, live }: ListedProps) {
+  useStore(list);
+  const [filter, setFilter] = useState("");
+  const [order, setOrder] = useState<Order>("topic");
+  const field = useRef<HTMLInputElement>(null);
+  useStore(live ?? list);
+
+  const rows = useMemo(() => {
+    const wanted = filter ? list.rows.filter((row) => row.topic.includes(filter)) : list.rows;
+    if (order === "topic") return wanted;
+    return [...wanted].sort((a, b) => b[order] - a[order]);
+  }, [list.rows, filter, order]);
+
+  const sorted = (name: Order) => ({
+    sorted: order === name ? (name === "topic" ? "ascending" : "descending") : ("none" as const),
+    sort: () => setOrder(name),
+  }) as const;
+  const search = (event: Event): void => {
+    event.preventDefault();
+    setPattern(field.current?.value.trim() || ">");
+  };
+  return (
+    <section aria-labelledby="topics-title">
+      <h2 id="topics-title">
+        {count(rows.length)} topics{list.more ? ", the first ones only" : ""}
+      </h2>
+      <form class="bar" onSubmit={search}>
+        <label>
+          Pattern
+          <input ref={field} defaultValue={pattern} spellcheck={false} />
+        </label>
+        <button type="submit">List</button>
+        <button type="button" onClick={() => tap(field.current?.value.trim() || ">")}>
+          Tap
+        </button>
+        <label>
+          Filter
+          <input value={filter} spellcheck={false} onInput={(event) => setFilter(event.currentTarget.value)} />
+        </label>
+      </form>
+      {list.reason && <p class="notice">{list.reason}</p>}
+      <Rows
+        label="Topics"
+        minWidth="40rem"
+        rowHeight={ROW}
+        total={rows.length}
+        columns={[
+          { name: "Topic", ...sorted("topic") },
+          { name: "Kind", width: "4rem" },
+          { name: "Seq", width: "6rem", number: true },
+          { name: "Epoch", width: "7rem" },
+          { name: "Per second", width: "6.5rem", number: true, ...sorted("rate") },
+          { name: "Readers", width: "5.5rem", number: true, ...sorted("subscribers") },
+        ]}
+        row={(at) => {
+          const row = rows[at];
+          if (!row) return undefined;
+          const seq = Math.max(row.seq, live?.seqs.get(row.topic) ?? 0);
+          return {
+            key: row.topic,
+            selected: row.topic === tapped,
+            cells: [
+              <button type="button" class="link" onClick={() => tap(row.topic)}>
+                {row.topic}
+              </button>,
+              row.kind,
+              count(seq),
+              row.epoch,
+              rate(row.rate),
+              count(row.subscribers),
+            ],
+          };
+        }}
+        empty="No topic matches."
+      />
+    </section>
+  );
+}
+
+function TapView({ tap, stop }: { tap: Tap; stop(): void }) {
+  useStore(tap);
+  const [filter, setFilter] = useState("");
+  const [open, setOpen] = useState<Tapped>();
+  const last = tap.messages.slice(-KEPT);
+  const shown = filter
+    ? last.filter((message) => message.topic.includes(filter) || textOf(message).includes(filter))
+    : last;
+  const pause = (): void => {
+    tap.paused = !tap.paused;
+    tap.touch();
+  };
+  const status = tap.status.state === "lost" ? `disconnected: ${tap.status.reason}` : tap.status.state;
+  return (
+    <>
+      <div class="bar">
+        <button type="button" aria-pressed={tap.paused} onClick={pause}>
+          Pause
+        </button>
+        <button type="button" onClick={stop}>
+          Stop
+        </button>
+        <label>
+          Filter
+          <input value={filter} spellcheck={false} onInput={(event) => setFilter(event.currentTarget.value)} />
+        </label>
+        <span class="facts">
+          {status} · {count(tap.perSecond)}/s · {count(tap.seen)} seen · {count(tap.missed)} missed
+        </span>
+      </div>
+      {tap.reason && <p class="notice">{tap.reason}</p>}
+      <Rows
+        label="Messages"
+        minWidth="36rem"
+        rowHeight={ROW}
+        total={shown.length}
+        columns={[
+          { name: "Time", width: "7.5rem" },
+          { name: "Topic", width: "11rem" },
+          { name: "Seq", width: "5rem", number: true },
+          { name: "Message" },
+        ]}
+        row={(at) => {
+          // The newest is on top.
+          const message = shown[shown.length - 1 - at];
+          if (!message) return undefined;
+          return {
+            // A row stays where it is, and its message changes: nothing is moved.
+            key: String(at),
+            selected: message === open,
+            cells: [
+              clock(message.ts),
+              message.topic,
+              count(message.seq),
+              <button type="button" class="link message" onClick={() => setOpen(message)}>
+                {textOf(message).slice(0, 200)}
+              </button>,
+            ],
+          };
+        }}
+        empty="Nothing yet."
+      />
+      {open && (
+        <pre class="message" tabIndex={0} role="region" aria-label={`${open.topic}, message ${open.seq}`}>
+          {JSON.stringify({ ...open, text: undefined }, undefined, 2)}
+        </pre>
+      )}
+    </>
+  );
+}

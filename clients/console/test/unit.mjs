@@ -1,0 +1,142 @@
+// Tests of the page's parts that need no browser. The sources are bundled first, as Node.js runs no TypeScript.
+import assert from "node:assert/strict";
+import { dirname, join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { crc32 } from "node:zlib";
+import { build } from "esbuild";
+
+const here = dirname(fileURLToPath(import.meta.url));
+
+/** What draws needs a browser, and is not called here. */
+const noDrawing = {
+  name: "no-drawing",
+  setup(made) {
+    const contents = "export const Plot = null, Rows = null, WHOLE = [], BYTES = [];";
+    made.onResolve({ filter: /(plot|rows)\.tsx$/ }, ({ path }) => ({ path, namespace: "nothing" }));
+    made.onLoad({ filter: /.*/, namespace: "nothing" }, () => ({ contents }));
+  },
+};
+
+/** The exports of a source file. */
+async function load(file) {
+  const { outputFiles } = await build({
+    absWorkingDir: join(here, ".."),
+    entryPoints: [`src/${file}`],
+    bundle: true,
+    write: false,
+    format: "esm",
+    platform: "neutral",
+    mainFields: ["module", "main"],
+    jsx: "automatic",
+    jsxImportSource: "preact",
+    plugins: [noDrawing],
+  });
+  return import(`data:text/javascript,${encodeURIComponent(outputFiles[0].text)}`);
+}
+
+const { isFinal, matcher } = await load("feed.ts");
+const { Book } = await load("book.ts");
+const { Candles } = await load("candles.ts");
+const { HealthStore } = await load("health.tsx");
+const { why } = await load("sessions.tsx");
+
+test("a pattern matches the topics that the broker says", () => {
+  for (const [pattern, topic, matches] of [
+    ["trade.BTC", "trade.BTC", true],
+    ["trade.BTC", "trade.BTC.EU", false],
+    ["trade.*", "trade.BTC", true],
+    ["trade.*", "trade", false],
+    ["trade.*", "trade.BTC.EU", false],
+    ["trade.*.EU", "trade.BTC.EU", true],
+    ["trade.>", "trade.BTC.EU", true],
+    ["trade.>", "trade", false],
+    [">", "a", true],
+    ["*", "a.b", false],
+  ]) {
+    assert.equal(matcher(pattern)(topic), matches, `${pattern} ${topic}`);
+  }
+});
+
+test("a client that broke a rule does not come back, any other does", () => {
+  const final = [1000, 1001, 1002, 1006, 1008, 1009, 1011, 4000, 4002, 4003, 4499, 4500, 4501, 4999].filter(isFinal);
+  assert.deepEqual(final, [1002, 1008, 1009, 4500, 4501, 4999]);
+});
+
+const levels = (text) => text.split(" ").filter(Boolean).map((level) => level.split("@"));
+/** A message about a book with the checksum of this text. */
+const change = (bids, asks, text) => ({ symbol: "A", bids: levels(bids), asks: levels(asks), checksum: crc32(text), time: 1 });
+
+test("a book is that of the broker, or says that it is not", () => {
+  const book = new Book();
+  // The example of PROTOCOL.md.
+  assert.ok(book.apply(change("", "0.05005@0.000005 100.5@2", "5005510052"), true));
+  assert.ok(book.apply(change("0.04@1", "100.5@0", "5005541"), false));
+  assert.deepEqual(book.asks.levels, [["0.05005", "0.000005"]]);
+  // A level in the middle, a change of size, and a level that was never there.
+  assert.ok(book.apply(change("0.03@5 0.035@2 0.04@3", "7@0", "500554335235"), false));
+  assert.deepEqual(book.bids.levels.map(([price]) => price), ["0.04", "0.035", "0.03"]);
+  assert.ok(!book.apply(change("0.01@1", "", "0"), false), "another checksum");
+  assert.ok(!book.whole);
+  assert.ok(book.apply(change("1@1", "", "0"), false), "nothing is said about changes before the next snapshot");
+  assert.ok(book.apply(change("1@1", "2@1", "2111"), true) && book.whole);
+});
+
+test("candles are made of trades, and a late one belongs to the last", () => {
+  const candles = new Candles(5);
+  const trade = (seconds, price, size = "1") => candles.add({ price, size, side: "buy", time: seconds * 1e6 });
+  trade(10, "100");
+  trade(14, "90", "2");
+  trade(15, "95");
+  trade(13, "200");
+  assert.deepEqual(candles.list, [
+    { time: 10, open: 100, high: 100, low: 90, close: 90, volume: 3 },
+    { time: 15, open: 95, high: 200, low: 95, close: 200, volume: 2 },
+  ]);
+});
+
+const COLUMNS = ["at", "deliveries", "owed", "delivered", "conflated", "gapped", "dropped", "pending", "latency_10", "latency_20", "latency_more"];
+const page = (...rows) => ({ every_ms: 2_000, columns: COLUMNS, rows });
+
+test("health says how many per second, and within which time", () => {
+  const health = new HealthStore();
+  health.take(page([1e6, 100, 5, 5, 0, 0, 0, 0, 0, 0, 0], [3e6, 300, 9, 8, 1, 0, 0, 0, 90, 9, 1]));
+  assert.deepEqual(health.perSecond("deliveries"), [null, 100]);
+  assert.deepEqual([0.5, 0.9, 0.95, 0.99].map((part) => health.latency(part)[1]), [10, 10, 20, 20]);
+  assert.equal(health.latency(0.999)[1], 20, "beyond the last bound, that bound is shown");
+  assert.equal(health.remains(), 0);
+  health.take(page([5e6, 300, 9, 8, 1, 0, 0, 0, 90, 9, 1]));
+  assert.deepEqual(health.latency(0.5), [null, 10, 10]);
+  assert.equal(health.rows.length, 3);
+});
+
+test("a ledger that does not add up twice in a row is reported, a row within a flush is not", () => {
+  const health = new HealthStore();
+  const row = (at, ...ledger) => [at, 0, ...ledger, 0, 0, 0];
+  health.take(page(row(1, 5, 5, 0, 0, 0, 0), row(2, 9, 8, 0, 0, 0, 0)));
+  assert.equal(health.remains(), 0);
+  health.take(page(row(3, 9, 8, 0, 0, 0, 0)));
+  assert.equal(health.remains(), 1);
+  health.take(page(row(4, 9, 12, 0, 0, 0, -3), row(5, 9, 12, 0, 0, 0, -3)));
+  assert.equal(health.remains(), -3, "more outcomes than messages");
+});
+
+test("the rows of another broker take the place of those before", () => {
+  const health = new HealthStore();
+  health.take(page([1, 0, 500, 0, 0, 0, 0, 0, 0, 0, 0]));
+  health.take(page([9, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0]));
+  assert.deepEqual(health.times(), [9 / 1e6]);
+});
+
+test("a session is slow for a reason", () => {
+  const session = { waiting_bytes: 0, lagging_since: null, stalled_since: null, gapped: 0, subscriptions: 9, subscriptions_behind: 4 };
+  for (const [facts, text] of [
+    [{}, "keeps up"],
+    [{ waiting_bytes: 2_048 }, "2 KiB wait to be written"],
+    [{ lagging_since: 1e6 }, "4 of 9 topics behind since 4 s"],
+    [{ lagging_since: 1e6, stalled_since: 4e6 }, "takes no byte for 1 s; 4 of 9 topics behind since 4 s"],
+    [{ gapped: 3 }, "it has missed messages"],
+  ]) {
+    assert.equal(why({ ...session, ...facts }, 5e6), text);
+  }
+});

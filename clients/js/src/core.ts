@@ -1,0 +1,601 @@
+/**
+ * Keeps one client connected, as a pure state machine: what happens and what time it is go in, and what to do comes out as
+ * {@link Action}s. It reads no clock and no chance, and opens no socket.
+ *
+ * The shell that owns the socket calls a method for each thing that happens, then does all {@link Core.actions}, and calls
+ * {@link Core.tick} at {@link Core.wakeAt}. Each attempt to connect has a number; what an older attempt says is ignored.
+ */
+
+import type { Codec } from "./codec.js";
+import { type ProtocolError, TickwireError } from "./errors.js";
+import type { ClientEvent, Clocks } from "./events.js";
+import type { Wanted } from "./ledger.js";
+import { toMessage } from "./message.js";
+import { Backoff, Pace } from "./pace.js";
+import { type Asking, type Moment, NO_LIMITS, type Reply, Session } from "./session.js";
+import type { Loss, Request, ServerMessage, TopicRequest } from "./types.js";
+
+/** How long requests under way may delay the reconnect that a drain asked for. */
+const SETTLE_MAX_MS = 2_000;
+/** When to try again to restore subscriptions that the broker refused for the time being. */
+const RETRY_AFTER_MS = 1_000;
+/** Latest time for the reconnect of a drain, whatever the broker says. */
+const DRAIN_MAX_MS = 3_600_000;
+/** Most of a `Retry-After` that is honoured. */
+const RETRY_AFTER_MAX_MS = 300_000;
+/** How long a connection must last to end an outage: the next outage begins with the shortest wait. */
+const STABLE_MS = 10_000;
+/** Most connections in a row that end with unreadable data; the broker would send the same again. */
+const UNREADABLE_MAX = 3;
+/** Most handshakes in a row whose token is not accepted although the program was asked for a new one each time. */
+const UNAUTHORIZED_MAX = 3;
+/** How long server-sent events are used before WebSocket is tried again, at the next reconnect. */
+const SSE_MS = 300_000;
+/** The shortest time between two requests for a fresh snapshot of the same book. */
+const RESYNC_MS = 1_000;
+/** A timer that is later than this did not run because the machine slept or the program was busy. */
+const LATE_MS = 1_000;
+
+/** How a connection is made. A `probe` makes none: it only shows whether the broker can be reached over HTTP. */
+export type Transport = "websocket" | "sse" | "probe";
+
+/** What the shell has to do. */
+export type Action =
+  /** Connect to URL number `url`. For `sse` these are the requests that the stream answers. */
+  | { do: "dial"; attempt: number; url: number; transport: Transport; requests: Request[] }
+  | { do: "send"; payload: string | Uint8Array<ArrayBuffer>; request: Request }
+  /** End the connection, or the attempt to make one. */
+  | { do: "hang up"; reason: string }
+  | { do: "tell"; event: ClientEvent };
+
+export interface CoreSettings {
+  urls: readonly string[];
+  codec: Codec;
+  /** Whether server-sent events are used where no WebSocket can be opened. */
+  sse: boolean;
+  /** Where the token of a handshake comes from. From a `function`, another one may succeed. */
+  token: "none" | "text" | "function";
+  /** Whether the first connection is tried again. */
+  retryFirst: boolean;
+  firstWaitMs: number;
+  maxWaitMs: number;
+  connectTimeoutMs: number;
+  quietMarginMs: number;
+  /** The time between two readings of the clocks; 0 for none. */
+  clockMs: number;
+  verifyBooks: string | undefined;
+  random: () => number;
+}
+
+/** Why no connection was made, as the shell sees it. */
+export interface Failure {
+  reason: string;
+  /** The status of the answer, if it was one of HTTP. */
+  status?: number;
+  retryAfterMs?: number;
+  /** Whether another attempt makes no sense. */
+  isFinal?: boolean;
+}
+
+type State = "idle" | "waiting" | "dialing" | "open" | "stopped";
+
+export class Core {
+  readonly actions: Action[] = [];
+  readonly session: Session;
+  private state: State = "idle";
+  private attempt = 0;
+  private url = 0;
+  private transport: Transport = "websocket";
+  private connections = 0;
+  private pace = new Pace(NO_LIMITS, 0);
+  private backoff: Backoff;
+  /** URLs that were tried since the last wait of the back-off. */
+  private tried = 0;
+  /** When to connect, in the state `waiting`. */
+  private dialAt = 0;
+  /** When the attempt is given up, in the state `dialing`. */
+  private connectBy = 0;
+  private openedAt = 0;
+  private heardAt = 0;
+  private quietMs = 0;
+  /** When to leave a broker that drains. */
+  private reconnectAt: number | undefined;
+  /** When to look again whether to leave. */
+  private leaveAt = 0;
+  /** Whether a stream is replaced by one with other topics, which is no reconnect for the program. */
+  private isReopening = false;
+  /** Why no WebSocket could be opened, if server-sent events are tried in its place. */
+  private blocked: Failure | undefined;
+  /** Whether a connection of this outage ended with a drain. */
+  private drained = false;
+  private unreadable = 0;
+  private unauthorized = 0;
+  /** Whether the broker was reached over HTTP after a WebSocket was not opened. */
+  private isProved = false;
+  /** Until when WebSocket is taken for blocked. */
+  private blockedUntil = Number.NEGATIVE_INFINITY;
+  private retryAt: number | undefined;
+  private pingAt: number | undefined;
+  private sendAt: number | undefined;
+  private expireAt = Number.POSITIVE_INFINITY;
+  /** Books that do not fit, until their snapshot comes: when to ask for it. */
+  private resyncAt = new Map<string, number>();
+  /** Those of them that the last connection left. */
+  private booksLeft: string[] = [];
+  /** When a snapshot of a book was asked for. */
+  private resyncedAt = new Map<string, number>();
+  /** The readings of the clocks on this connection, the newest last. */
+  private readings: Clocks[] = [];
+
+  constructor(private readonly settings: CoreSettings) {
+    this.session = new Session(settings.codec, settings.verifyBooks, settings.token === "none");
+    this.backoff = new Backoff(settings.firstWaitMs, settings.maxWaitMs, settings.random);
+  }
+
+  get isStopped(): boolean {
+    return this.state === "stopped";
+  }
+
+  /** The best reading of the last few, if there is one. */
+  get clocks(): Clocks | undefined {
+    return this.readings.reduce<Clocks | undefined>(
+      (best, next) => (best && best.roundTripUs <= next.roundTripUs ? best : next),
+      undefined,
+    );
+  }
+
+  /** Begins with the first connection. */
+  start(at: Moment): void {
+    this.dialFirst(at);
+  }
+
+  /** Asks the broker. The answer goes to `reply`. */
+  request(asking: Asking, reply: Reply, at: Moment): void {
+    this.expireAt = Math.min(this.expireAt, reply.deadline);
+    this.session.request(asking, reply);
+    this.reopenIfFixed(asking.op, at);
+    this.flush(at);
+  }
+
+  subscribe(wanted: Wanted, topics: TopicRequest[], reply: Reply, at: Moment): void {
+    this.expireAt = Math.min(this.expireAt, reply.deadline);
+    this.session.subscribe(wanted, topics, reply);
+    this.reopenIfFixed("subscribe", at);
+    this.flush(at);
+  }
+
+  /** A stream of server-sent events has its topics from the beginning: what changes them begins another stream. */
+  private reopenIfFixed(op: string, at: Moment): void {
+    if (this.transport !== "sse" || op === "publish" || op === "ping") return;
+    if (this.state !== "open" && this.state !== "dialing") return;
+    this.session.endStream();
+    if (this.state === "open") this.isReopening = true;
+    this.state = "waiting";
+    this.dialAt = at.now;
+    this.actions.push({ do: "hang up", reason: "other topics are wanted" });
+  }
+
+  /** The answer to request `id`, which did not go over the connection. `undefined`: there was none. */
+  answered(id: number, message: ServerMessage | undefined, at: Moment): void {
+    this.session.settle(id, message, at);
+    this.tellEvents();
+  }
+
+  /** The network may be back: connects at once, if it only waits. */
+  hurry(at: Moment): void {
+    if (this.state === "waiting" && this.reconnectAt === undefined) this.dialAt = at.now;
+  }
+
+  /** Stops for good. */
+  close(): void {
+    if (this.state !== "stopped") this.stop(undefined, this.state === "open" || this.state === "dialing");
+  }
+
+  /** A message of `attempt` came. */
+  received(attempt: number, payload: string | ArrayBuffer, at: Moment): void {
+    let message: ServerMessage | undefined;
+    if (this.isOf(attempt)) {
+      try {
+        message = toMessage(this.settings.codec.decode(payload));
+      } catch (error) {
+        this.unreadableCame((error as ProtocolError).message, at);
+        return;
+      }
+    }
+    this.heard(attempt, message, at);
+  }
+
+  /** A message of `attempt` came, already read. `undefined`: one that is not known. */
+  heard(attempt: number, message: ServerMessage | undefined, at: Moment): void {
+    if (!this.isOf(attempt)) return;
+    this.heardAt = at.now;
+    if (this.state === "dialing") {
+      if (message?.op === "welcome") this.welcomed(message, at);
+      else this.failed(attempt, { reason: "its first message is no welcome", isFinal: true }, at);
+      return;
+    }
+    if (message) this.handle(message, at);
+    if (!this.leaves(at)) this.flush(at);
+  }
+
+  private isOf(attempt: number): boolean {
+    return attempt === this.attempt && (this.state === "dialing" || this.state === "open");
+  }
+
+  private unreadableCame(reason: string, at: Moment): void {
+    this.actions.push({ do: "hang up", reason: "unreadable" });
+    this.lost({ type: "protocol", reason }, at);
+  }
+
+  /** The connection of `attempt` ended, whether or not it was welcomed. Code 1006: without a close. */
+  closed(attempt: number, code: number, reason: string, at: Moment): void {
+    if (this.isOf(attempt)) this.lost({ type: "closed", code, reason }, at);
+  }
+
+  /** `attempt` made no connection. */
+  failed(attempt: number, failure: Failure, at: Moment): void {
+    if (!this.isOf(attempt)) return;
+    this.actions.push({ do: "hang up", reason: "no connection" });
+    if (this.fallsBack(failure, at)) return;
+    if (this.transport === "sse") {
+      this.session.endStream();
+      this.blockedUntil = Number.NEGATIVE_INFINITY;
+    } else {
+      this.session.end();
+    }
+    // What is not the broker's own answer to a stream says less than why there is no WebSocket.
+    const isTelling = [401, 403, 429, 503].includes(failure.status ?? 0) || failure.isFinal;
+    const told = this.transport !== "websocket" && this.blocked && !isTelling ? this.blocked : failure;
+    const { reason, status, retryAfterMs = 0, isFinal = false } = told;
+    const loss: Loss = { type: "failed", reason, ...(status !== undefined && { status }) };
+    const isUnauthorized = status === 401 && this.settings.token === "function";
+    this.unauthorized = isUnauthorized ? this.unauthorized + 1 : 0;
+    const mayPass = status === undefined || status === 408 || status === 429 || status >= 500;
+    const makesSense = !isFinal && (mayPass || (isUnauthorized && this.unauthorized < UNAUTHORIZED_MAX));
+    const asked = Math.min(RETRY_AFTER_MAX_MS, retryAfterMs);
+    this.attemptEnded(loss, makesSense ? Math.max(asked, this.nextUrl()) : undefined, at);
+  }
+
+  /**
+   * Goes on with server-sent events if no WebSocket can be opened although the broker is there. A broker that was away for a
+   * moment looks the same, so it is reached over HTTP first, and then a WebSocket is tried once more. Returns whether to wait.
+   */
+  private fallsBack(failure: Failure, at: Moment): boolean {
+    if (this.transport !== "websocket" || !this.settings.sse || failure.isFinal) return false;
+    // The broker itself has answered: it would say the same to a stream.
+    const { status } = failure;
+    if (status !== undefined && status < 500 && status !== 404) return false;
+    this.blocked = failure;
+    this.session.end();
+    if (this.isProved) this.blockedUntil = at.now + SSE_MS;
+    this.dial(this.isProved ? "sse" : "probe", at);
+    return true;
+  }
+
+  /** The broker was reached over HTTP. */
+  probed(attempt: number, at: Moment): void {
+    if (!this.isOf(attempt)) return;
+    this.isProved = true;
+    this.dial("websocket", at);
+  }
+
+  /** An attempt has ended without a welcome. */
+  private attemptEnded(loss: Loss, wait: number | undefined, at: Moment): void {
+    this.isReopening = false;
+    const isFirst = this.connections === 0 && !this.settings.retryFirst;
+    const isLast = isFirst && this.tried % this.settings.urls.length === 0;
+    const url = this.settings.urls[this.url] as string;
+    const retryInMs = isLast ? undefined : wait;
+    this.advance();
+    this.actions.push({
+      do: "tell",
+      event: { type: "failed", url, loss, ...(retryInMs !== undefined && { retryInMs }) },
+    });
+    if (retryInMs === undefined) this.stop(explain(loss, url), false);
+    else this.wait(retryInMs, at);
+  }
+
+  /** A connection ended. */
+  private lost(loss: Loss, at: Moment): void {
+    const isUnreadable = loss.type === "protocol";
+    this.unreadable = isUnreadable ? this.unreadable + 1 : 0;
+    const mayRetry = isRetryable(loss) && this.unreadable < UNREADABLE_MAX;
+    if (this.state === "dialing") {
+      const isCut = loss.type === "closed" && loss.code === 1006;
+      if (isCut && this.fallsBack({ reason: "the connection broke" }, at)) return;
+      this.endSession();
+      this.attemptEnded(loss, mayRetry ? this.nextUrl() : undefined, at);
+      return;
+    }
+    if (at.now - this.openedAt >= STABLE_MS) this.outageIsOver();
+    this.endSession();
+    this.tellEvents();
+    let retryInMs: number | undefined;
+    if (mayRetry) {
+      if (this.reconnectAt === undefined) {
+        retryInMs = this.nextUrl();
+      } else {
+        // The broker itself spreads the clients of a drain. One that drains every connection at once must not make the
+        // client connect in a loop.
+        const least = this.drained ? this.backoff.next() : 0;
+        this.drained = true;
+        this.tried = 0;
+        retryInMs = Math.max(least, this.reconnectAt - at.now);
+      }
+    }
+    const url = this.settings.urls[this.url] as string;
+    this.advance();
+    this.actions.push({
+      do: "tell",
+      event: { type: "disconnected", loss, ...(retryInMs !== undefined && { retryInMs }) },
+    });
+    if (retryInMs === undefined) this.stop(explain(loss, url), false);
+    else this.wait(retryInMs, at);
+  }
+
+  private endSession(): void {
+    if (this.transport === "sse") this.session.endStream();
+    else this.session.end();
+  }
+
+  /** The wait before the next URL: none is tried twice without one of the back-off. */
+  private nextUrl(): number {
+    this.tried += 1;
+    return this.tried < this.settings.urls.length ? 0 : this.backoffWait();
+  }
+
+  private backoffWait(): number {
+    this.tried = 0;
+    return this.backoff.next();
+  }
+
+  private advance(): void {
+    this.url = (this.url + 1) % this.settings.urls.length;
+  }
+
+  private wait(ms: number, at: Moment): void {
+    this.state = "waiting";
+    this.dialAt = at.now + ms;
+    if (ms <= 0) this.dialFirst(at);
+  }
+
+  private outageIsOver(): void {
+    this.drained = false;
+    this.backoff.reset();
+    this.unreadable = 0;
+    this.tried = 0;
+  }
+
+  /** Begins a new attempt. */
+  private dialFirst(at: Moment): void {
+    this.isProved = false;
+    this.dial(at.now < this.blockedUntil ? "sse" : "websocket", at);
+  }
+
+  private dial(transport: Transport, at: Moment): void {
+    this.attempt += 1;
+    this.state = "dialing";
+    this.transport = transport;
+    this.reconnectAt = undefined;
+    this.retryAt = undefined;
+    this.pingAt = undefined;
+    this.sendAt = undefined;
+    this.connectBy = at.now + this.settings.connectTimeoutMs;
+    const requests = transport === "sse" ? this.session.beginStream(at) : [];
+    this.actions.push({ do: "dial", attempt: this.attempt, url: this.url, transport, requests });
+  }
+
+  private welcomed(welcome: ServerMessage & { op: "welcome" }, at: Moment): void {
+    const isSse = this.transport === "sse";
+    if (!isSse) this.blockedUntil = Number.NEGATIVE_INFINITY;
+    this.state = "open";
+    this.openedAt = at.now;
+    this.unauthorized = 0;
+    this.readings = [];
+    this.booksLeft = [...this.resyncAt.keys()];
+    for (const topic of this.booksLeft) this.resyncAt.set(topic, Number.POSITIVE_INFINITY);
+    this.quietMs = 2 * welcome.heartbeat_ms + this.settings.quietMarginMs;
+    this.pace = new Pace(isSse ? NO_LIMITS : welcome.limits, at.now);
+    const { session, server, limits } = welcome;
+    const reconnects = this.connections;
+    if (!this.isReopening) this.connections += 1;
+    const url = this.settings.urls[this.url] as string;
+    if (!this.isReopening) {
+      this.actions.push({
+        do: "tell",
+        event: { type: "connected", url, transport: isSse ? "sse" : "websocket", session, server, limits, reconnects },
+      });
+    }
+    this.isReopening = false;
+    if (!isSse) {
+      this.session.begin(limits);
+      // The broker closes a connection without a request, so the first reading is also a sign of life.
+      if (this.settings.clockMs > 0) this.pingAt = at.now;
+    }
+    this.handle(welcome, at);
+    this.flush(at);
+  }
+
+  private handle(message: ServerMessage, at: Moment): void {
+    if (message.op === "drain") {
+      this.reconnectAt = at.now + Math.min(message.reconnect_after_ms, DRAIN_MAX_MS);
+      this.leaveAt = this.reconnectAt;
+    }
+    this.session.received(message, at);
+    if (this.session.hasUnrestored) this.retryAt ??= at.now + RETRY_AFTER_MS;
+    this.tellEvents(at);
+  }
+
+  private tellEvents(at?: Moment): void {
+    for (const event of this.session.events.splice(0)) {
+      this.actions.push({ do: "tell", event });
+      if (at) this.mindBooks(event, at.now);
+    }
+  }
+
+  /** A book that does not fit needs a fresh snapshot, also if the connection is lost before it comes. */
+  private mindBooks(event: ClientEvent, now: number): void {
+    if (event.type === "broken" && event.error.promise === "book" && event.topic !== undefined) {
+      const last = this.resyncedAt.get(event.topic) ?? Number.NEGATIVE_INFINITY;
+      this.resyncAt.set(event.topic, Math.max(now, last + RESYNC_MS));
+    } else if (event.type === "message" && event.snapshot && this.resyncAt.size > 0) {
+      if (!this.session.checker.bookOf(event.topic)?.isStale) this.resyncAt.delete(event.topic);
+    } else if (event.type === "synced") {
+      // What a new connection brings has come, and was no snapshot.
+      for (const topic of this.booksLeft.splice(0)) if (this.resyncAt.has(topic)) this.resyncAt.set(topic, now);
+    }
+  }
+
+  private resyncBooks(now: number): void {
+    for (const [topic, due] of this.resyncAt) {
+      if (now < due) continue;
+      this.resyncAt.set(topic, Number.POSITIVE_INFINITY);
+      if (!this.session.checker.isLive(topic)) continue;
+      this.resyncedAt.set(topic, now);
+      // A refusal or loss changes nothing: the next connection brings the book or asks again.
+      this.session.request({ op: "resync", topic });
+    }
+  }
+
+  /** Sends what waits, as fast as the broker takes requests. */
+  private flush(at: Moment): void {
+    this.sendAt = undefined;
+    if (this.state !== "open" || this.isLeaving(at.now)) return;
+    if (this.transport === "websocket") this.resyncBooks(at.now);
+    for (let op = this.session.nextOp(at.now); op !== undefined; op = this.session.nextOp(at.now)) {
+      const wait = this.pace.wait(op, at.now);
+      if (wait > 0) {
+        this.sendAt = at.now + wait;
+        return;
+      }
+      const sent = this.session.send(at);
+      if (!sent) continue;
+      this.pace.spend(op);
+      this.actions.push({ do: "send", ...sent });
+    }
+  }
+
+  private isLeaving(now: number): boolean {
+    return this.reconnectAt !== undefined && now >= this.reconnectAt;
+  }
+
+  /** Leaves a broker that drains, at the time that it gave: requests under way may delay that a little. */
+  private leaves(at: Moment): boolean {
+    if (this.state !== "open" || this.reconnectAt === undefined || at.now < this.reconnectAt) return false;
+    const last = this.reconnectAt + SETTLE_MAX_MS;
+    if (!this.session.isSettled && at.now < last) {
+      this.leaveAt = last;
+      return false;
+    }
+    this.actions.push({ do: "hang up", reason: "drained" });
+    this.lost({ type: "drained" }, at);
+    return true;
+  }
+
+  /** Time has passed. */
+  tick(at: Moment): void {
+    if (at.now >= this.expireAt) this.expireAt = this.session.expire(at.now);
+    if (this.state === "waiting" && at.now >= this.dialAt) {
+      this.dialFirst(at);
+    } else if (this.state === "dialing" && at.now >= this.connectBy) {
+      const after = this.settings.connectTimeoutMs;
+      this.failed(this.attempt, { reason: `no welcome within ${after} ms` }, at);
+    } else if (this.state === "open") {
+      this.tickOpen(at);
+    }
+  }
+
+  private tickOpen(at: Moment): void {
+    const { now } = at;
+    const late = now - (this.heardAt + this.quietMs);
+    if (late >= 0) {
+      if (late < LATE_MS) {
+        this.actions.push({ do: "hang up", reason: "silent" });
+        this.lost({ type: "silent", afterMs: this.quietMs }, at);
+        return;
+      }
+      // The machine slept, or the program was busy: messages may be waiting that were not handled yet.
+      this.heardAt = now - this.quietMs + Math.min(this.quietMs, LATE_MS);
+    }
+    if (this.leaves(at)) return;
+    if (this.retryAt !== undefined && now >= this.retryAt) {
+      this.retryAt = undefined;
+      this.session.retryUnrestored();
+    }
+    if (this.pingAt !== undefined && now >= this.pingAt) {
+      this.pingAt = now + this.settings.clockMs;
+      this.session.request({ op: "ping" }, this.clockReply());
+    }
+    this.flush(at);
+  }
+
+  private clockReply(): Reply {
+    const attempt = this.attempt;
+    const nobody = (): void => {};
+    return {
+      // A lost or refused ping tells nothing of the clocks; the next one may.
+      reject: nobody,
+      deadline: Number.POSITIVE_INFINITY,
+      resolve: (answer) => {
+        if (attempt === this.attempt && !Array.isArray(answer)) this.read(answer);
+      },
+    };
+  }
+
+  /** Takes a reading of the clocks. */
+  read(clocks: Clocks): void {
+    this.readings.push(clocks);
+    if (this.readings.length > 8) this.readings.shift();
+  }
+
+  /** When {@link tick} is due, if nothing happens before. */
+  get wakeAt(): number {
+    let at = this.expireAt;
+    const due = (time: number | undefined): void => {
+      if (time !== undefined && time < at) at = time;
+    };
+    if (this.state === "waiting") due(this.dialAt);
+    if (this.state === "dialing") due(this.connectBy);
+    if (this.state === "open") {
+      due(this.heardAt + this.quietMs);
+      due(this.retryAt);
+      due(this.pingAt);
+      due(this.sendAt);
+      if (this.reconnectAt !== undefined) due(this.leaveAt);
+      if (this.transport === "websocket") for (const time of this.resyncAt.values()) due(time);
+    }
+    return at;
+  }
+
+  private stop(error: TickwireError | undefined, isOpen: boolean): void {
+    this.state = "stopped";
+    this.expireAt = Number.POSITIVE_INFINITY;
+    if (isOpen) this.actions.push({ do: "hang up", reason: "closed" });
+    this.session.stop(error);
+    this.tellEvents();
+    this.actions.push({ do: "tell", event: { type: "closed", ...(error && { error }) } });
+  }
+}
+
+/** Whether another connection may be tried. 4000-4499 ask to reconnect, 4500-4999 forbid it. */
+function isRetryable(loss: Loss): boolean {
+  if (loss.type !== "closed") return true;
+  const { code } = loss;
+  return code !== 1002 && !(code >= 1007 && code <= 1010) && !(code >= 4500 && code <= 4999);
+}
+
+/** Why the client stops. */
+function explain(loss: Loss, url: string): TickwireError {
+  switch (loss.type) {
+    case "closed":
+      return new TickwireError(
+        `${url} closed the connection with code ${loss.code}${loss.reason && ` (${loss.reason})`}`,
+      );
+    case "failed":
+      return new TickwireError(`${url}: ${loss.reason}`);
+    case "protocol":
+      return new TickwireError(`${url} broke the protocol: ${loss.reason}`);
+    default:
+      return new TickwireError(`${url} is not there`);
+  }
+}

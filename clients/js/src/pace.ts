@@ -1,0 +1,82 @@
+/**
+ * When to send and when to connect again. Pure: time and chance are arguments.
+ *
+ * A bucket holds four fifths of the announced burst, because requests that left at intervals may arrive together.
+ */
+
+import type { Limits } from "./types.js";
+
+/** A token bucket. */
+class Rate {
+  private level: number;
+  private readonly full: number;
+
+  constructor(
+    private readonly perSecond: number,
+    burst: number,
+    private at: number,
+  ) {
+    const most = Math.max(burst, perSecond);
+    this.full = Math.max(1, most - Math.floor(most / 5));
+    this.level = this.full;
+  }
+
+  /** Milliseconds until a request may be sent. */
+  wait(now: number): number {
+    if (this.perSecond === 0) return 0;
+    const passed = Math.max(0, now - this.at);
+    this.level = Math.min(this.full, this.level + (passed * this.perSecond) / 1_000);
+    this.at += passed;
+    return this.level >= 1 ? 0 : Math.max(0.001, ((1 - this.level) * 1_000) / this.perSecond);
+  }
+
+  spend(): void {
+    this.level = Math.max(0, this.level - 1);
+  }
+}
+
+/** Keeps requests within the rates that the broker announced. */
+export class Pace {
+  private readonly requests: Rate;
+  private readonly publications: Rate;
+
+  constructor(limits: Limits, now: number) {
+    this.requests = new Rate(limits.ops_per_s, limits.ops_burst, now);
+    // A broker that announces no rate of publications counts them among the requests.
+    this.publications =
+      limits.publishes_per_s > 0 ? new Rate(limits.publishes_per_s, limits.publishes_burst, now) : this.requests;
+  }
+
+  wait(op: string, now: number): number {
+    return this.rate(op).wait(now);
+  }
+
+  spend(op: string): void {
+    this.rate(op).spend();
+  }
+
+  private rate(op: string): Rate {
+    return op === "publish" ? this.publications : this.requests;
+  }
+}
+
+/** The waits of one outage: exponential with full jitter, which spreads the clients of a dead broker most evenly. */
+export class Backoff {
+  private attempts = 0;
+
+  constructor(
+    private readonly firstMs: number,
+    private readonly maxMs: number,
+    private readonly random: () => number,
+  ) {}
+
+  next(): number {
+    const ceiling = Math.min(this.maxMs, this.firstMs * 2 ** Math.min(this.attempts, 40));
+    this.attempts += 1;
+    return ceiling * Math.min(1, Math.max(0, this.random()));
+  }
+
+  reset(): void {
+    this.attempts = 0;
+  }
+}

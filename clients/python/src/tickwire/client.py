@@ -1,0 +1,584 @@
+"""The client: a thin shell of asyncio around the state machine in `tickwire.machine`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, cast
+
+from .book import Book
+from .clocks import Clocks, Moment
+from .codec import Codec, Numbers
+from .core import Answered, Core, Report, SyncedFor
+from .dialler import Dialler
+from .errors import BadAnswer, Closed, ConfigError, ConnectError, Disconnected, NoAnswer, RequestError
+from .events import (
+    ClientStopped,
+    Connected,
+    Event,
+    Loss,
+    LostSubscription,
+    Recovered,
+    Snapshot,
+    Synced,
+    TopicEvent,
+    Violation,
+)
+from .link import Link, LinkEnded
+from .livebook import LiveBook
+from .machine import Action, Dial, HangUp, Machine, Send, Settings, Stopped
+from .requests import Answer
+from .subscription import Overflow, Subscription
+from .topics import Pattern, TopicError
+from .wire import Mode, Position, Result, Wanted
+
+log = logging.getLogger("tickwire")
+
+TOPICLESS = (Synced, Recovered, LostSubscription, Violation)
+"""Events that are about a request or a pattern, or about nothing that is subscribed."""
+YIELD_EVERY = 64
+"""Most messages that are taken before other tasks have a turn."""
+
+
+def _now() -> Moment:
+    return Moment(time.time_ns() // 1_000, time.monotonic())
+
+
+class Client:
+    """A connection to a broker that outlives its sockets. Get one from `connect`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        codec: Codec,
+        numbers: Numbers,
+        dialler: Dialler,
+        request_timeout_s: float,
+    ) -> None:
+        self._core = Core(codec)
+        self._machine = Machine(settings, codec, numbers, random.random, self._core)
+        self._dialler = dialler
+        self._request_timeout_s = request_timeout_s
+        self._listeners: list[Callable[[Event], None]] = []
+        self._subscriptions: dict[int, Subscription] = {}
+        """Subscriptions by the tickets of their requests."""
+        self._active: list[Subscription] = []
+        self._names: Counter[str] = Counter()
+        self._routes: dict[str, tuple[Subscription, ...]] = {}
+        self._waiting: dict[int, asyncio.Future[Answer]] = {}
+        self._link: Link | None = None
+        self._outbox: deque[Send] = deque()
+        self._outbox_filled = asyncio.Event()
+        self._dialling: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._unblocked = asyncio.Event()
+        self._room = asyncio.Event()
+        self._first: asyncio.Future[None] | None = None
+        self._stopped: asyncio.Future[Stopped] | None = None
+        self._closed_by_program = False
+        self._clocks: deque[Clocks] = deque(maxlen=8)
+        self._flushing = False
+
+    # Beginning and ending.
+
+    def _start(self) -> None:
+        if self._first is None:
+            loop = asyncio.get_running_loop()
+            self._first = loop.create_future()
+            self._stopped = loop.create_future()
+            self._machine.start(_now().at_s)
+            self._do()
+
+    async def _connected(self) -> Client:
+        """Waits for the first connection."""
+        self._start()
+        assert self._first is not None
+        await asyncio.shield(self._first)
+        return self
+
+    async def _connect(self) -> Client:
+        """Makes the first connection, or none if the caller gives up."""
+        try:
+            return await self._connected()
+        except asyncio.CancelledError:
+            await self.close()
+            raise
+
+    async def __aenter__(self) -> Client:
+        return await self._connect()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connection and waits until it is closed. Events that the program has not taken are dropped."""
+        self._closed_by_program = True
+        self._machine.stop()
+        self._do()
+        while self._tasks:
+            await asyncio.wait(list(self._tasks))
+
+    async def wait_stopped(self) -> str:
+        """Waits until the client has stopped for good. Returns why it did."""
+        self._start()
+        assert self._stopped is not None
+        return (await asyncio.shield(self._stopped)).reason
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection at this moment."""
+        return self._machine.is_open
+
+    # Events.
+
+    def listen(self, on_event: Callable[[Event], None]) -> Callable[[], None]:
+        """Calls `on_event` with each event of this client, in order, while it happens. It must not block.
+
+        Returns a function that ends this.
+        """
+        self._listeners.append(on_event)
+
+        def unlisten() -> None:
+            if on_event in self._listeners:
+                self._listeners.remove(on_event)
+
+        return unlisten
+
+    # Requests.
+
+    def subscribe(
+        self,
+        *topics: str,
+        mode: Mode | None = None,
+        conflate_ms: int | None = None,
+        snapshot: bool = True,
+        since: Mapping[str, Position] | None = None,
+        queue_max: int = 1_024,
+        overflow: Overflow = "gap",
+        on_event: Callable[[TopicEvent], None] | None = None,
+    ) -> Subscription:
+        """Subscribes to topics and patterns: ``async with client.subscribe("trade.*") as trades:``.
+
+        :param mode: ``"every"``, ``"conflate"`` or ``"snapshot"``; by default that of each topic's kind.
+        :param conflate_ms: with ``"conflate"``, the shortest time between two updates of a topic.
+        :param snapshot: whether a snapshot of each topic comes first.
+        :param since: where to resume: the positions of topics, also of those that a pattern brings.
+        :param queue_max: most updates that wait for the program, without the values of conflated topics.
+        :param overflow: what happens beyond that: ``"gap"`` or ``"wait"``.
+        :param on_event: called with each event in place of iteration. It must not block.
+
+        A client has each name once: a second subscription of the same name changes its options for both.
+        """
+        wanted = Wanted(mode, conflate_ms, snapshot)
+        return Subscription(self, topics, wanted, since or {}, queue_max, overflow, on_event)
+
+    async def value(self, topic: str) -> Snapshot | None:
+        """The value of `topic` now, as its snapshot; `None` if nothing was published to it yet."""
+        async with self.subscribe(topic, mode="snapshot") as look:
+            async for event in look:
+                if isinstance(event, Snapshot):
+                    return event
+        return None
+
+    def book(self, topic: str) -> LiveBook:
+        """The order book of `topic`, kept up to date and verified: ``async with client.book("book.BTC-USD") as book:``.
+
+        ``async for`` gives the book after each change, skipping those that happened meanwhile.
+        """
+        return LiveBook(self, topic)
+
+    def book_of(self, topic: str) -> Book | None:
+        """The book of `topic`, if it is verified (`verify_books`). It changes with the messages: do not change it."""
+        return self._core.checker.books.book(topic)
+
+    def verify_books(self, pattern: str) -> None:
+        """Rebuilds the books of the topics that match `pattern` from their next snapshot on, and verifies each
+        checksum."""
+        try:
+            self._core.checker.books.verify(Pattern(pattern))
+        except TopicError as error:
+            raise ConfigError(f"books={pattern!r}: {error}") from None
+
+    async def publish(self, topic: str, data: Any, *, key: str | bool | None = None, ts: int | None = None) -> Result:
+        """Publishes `data` and waits for the position that it got in `topic`.
+
+        With a `key` (at most 64 bytes; ``True`` makes one) the client sends the message again after a lost connection,
+        and the broker publishes it once: the result says `duplicate` if it had been published before. Without one the
+        client never sends it twice.
+
+        :param ts: the message's time in microseconds since the Unix epoch, where the rights allow to set it.
+
+        Raises `RequestError` when the message was refused, or was not answered in time or at all.
+        """
+        made = uuid.uuid4().hex if key is True else key or None
+        if made is not None and len(made.encode()) > 64:
+            raise ConfigError("the key of a publication has at most 64 bytes")
+        answer = await self._ask(lambda: self._core.publish(topic, data, made, ts))
+        if isinstance(answer, Result):
+            return answer
+        raise BadAnswer("the broker's answer is not that of a publication")
+
+    async def resync(self, topic: str) -> None:
+        """Asks for a fresh snapshot of the subscribed `topic`. The snapshot comes as an event."""
+        await self._ask(lambda: self._core.resync(topic))
+
+    async def auth(self, token: str) -> None:
+        """Replaces the connection's rights with those of `token`. After each reconnect the client shows the last
+        accepted token again, unless it has a function that gives tokens."""
+        await self._ask(lambda: self._core.auth(token))
+
+    async def ping(self) -> Clocks:
+        """Pings the broker. Returns the round-trip time and the offset between the clocks."""
+        answer = await self._ask(self._core.ping)
+        if isinstance(answer, Clocks):
+            self._clocks.append(answer)
+            return answer
+        raise BadAnswer("the broker's answer is not that of a ping")
+
+    async def clock(self, pings: int = 4) -> Clocks:
+        """The most exact of `pings` readings of the broker's clock."""
+        readings = [await self.ping() for _ in range(max(pings, 1))]
+        return min(readings, key=lambda clocks: clocks.round_trip_us)
+
+    @property
+    def clock_offset_us(self) -> int | None:
+        """How far the broker's clock is ahead of this machine's, in microseconds, by the most exact of the last pings;
+        `None` before the first."""
+        best = min(self._clocks, key=lambda clocks: clocks.round_trip_us, default=None)
+        return None if best is None else best.offset_us
+
+    async def _ask(self, make: Callable[[], int]) -> Answer:
+        """Makes a request and waits for its answer."""
+        deadline = time.monotonic() + self._request_timeout_s
+        future = await self._begin_request(make, deadline)
+        return await self._answer_of(future, deadline)
+
+    async def _begin_request(
+        self, make: Callable[[], int], deadline: float, subscription: Subscription | None = None
+    ) -> tuple[int, asyncio.Future[Answer]]:
+        await self._within(self._connected(), deadline)
+        while not self._core.has_room and not self._machine.is_stopped:
+            self._room.clear()
+            await self._within(self._room.wait(), deadline)
+        if self._machine.is_stopped:
+            assert self._stopped is not None
+            raise Closed((await self._stopped).reason)
+        ticket = make()
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting[ticket] = future
+        if subscription is not None:
+            self._subscriptions[ticket] = subscription
+        self._do()
+        return ticket, future
+
+    async def _answer_of(self, request: tuple[int, asyncio.Future[Answer]], deadline: float) -> Answer:
+        ticket, future = request
+        try:
+            answer: Answer = await self._within(future, deadline)
+            return answer
+        except (NoAnswer, asyncio.CancelledError):
+            self._waiting.pop(ticket, None)
+            self._core.give_up(ticket)
+            raise
+
+    async def _within(self, waited: Awaitable[Any], deadline: float) -> Any:
+        try:
+            return await asyncio.wait_for(waited, max(deadline - time.monotonic(), 0.0))
+        except (TimeoutError, asyncio.TimeoutError):
+            raise NoAnswer(self._request_timeout_s) from None
+
+    # What subscriptions ask for.
+
+    async def _subscribe(self, subscription: Subscription) -> None:
+        deadline = time.monotonic() + self._request_timeout_s
+        subscription._synced = asyncio.get_running_loop().create_future()
+        subscription._synced.add_done_callback(_retrieved)
+        make = lambda: self._core.subscribe(subscription._requests(), subscription.wanted)  # noqa: E731
+        request = await self._begin_request(make, deadline, subscription)
+        subscription._ticket = request[0]
+        try:
+            await self._answer_of(request, deadline)
+        except (RequestError, asyncio.CancelledError) as error:
+            subscription._ticket = None
+            if not isinstance(error, (NoAnswer, asyncio.CancelledError)):
+                self._subscriptions.pop(request[0], None)
+            raise
+        subscription._check()
+
+    async def _unsubscribe(self, subscription: Subscription) -> None:
+        if subscription not in self._active:
+            return
+        self._active.remove(subscription)
+        self._routes.clear()
+        self._unblocked.set()
+        if subscription.wanted.mode == "snapshot":
+            return
+        self._names.subtract(subscription._granted)
+        gone = [name for name in subscription.names if name in subscription._granted and self._names[name] <= 0]
+        self._names = +self._names
+        if not gone:
+            return
+        if not self._machine.is_open:
+            self._core.drop(gone)
+            return
+        # Without a connection the broker has no subscription, and it is not restored.
+        with suppress(Disconnected, Closed):
+            await self._ask(lambda: self._core.unsubscribe(gone))
+
+    async def unsubscribe(self, *topics: str) -> list[Result]:
+        """Ends subscriptions by name, whatever `Subscription` they belong to. There is one result for each name."""
+        return cast("list[Result]", await self._ask(lambda: self._core.unsubscribe(topics)))
+
+    def _taken(self, subscription: Subscription) -> None:
+        """The program has taken an event."""
+        if subscription.overflow == "wait" and not self._unblocked.is_set() and not subscription._blocks:
+            self._unblocked.set()
+
+    # Doing what the machine says.
+
+    def _do(self) -> None:
+        """Does everything that the machine wants done, and sets the timer for the next."""
+        if self._flushing:
+            return  # an event's listener has made a request: the loop below goes on with it
+        self._flushing = True
+        try:
+            self._machine.flush(_now())
+            while actions := self._machine.take():
+                for action in actions:
+                    self._act(action)
+                self._machine.flush(_now())
+        finally:
+            self._flushing = False
+        if not self._room.is_set() and (self._core.has_room or self._machine.is_stopped):
+            self._room.set()
+        self._set_timer()
+
+    def _act(self, action: Action) -> None:
+        match action:
+            case Report(event=event):
+                self._report(event)
+            case Send():
+                self._outbox.append(action)
+                self._outbox_filled.set()
+            case Answered(ticket=ticket, outcome=outcome):
+                self._answered(ticket, outcome)
+            case SyncedFor(ticket=ticket, error=error):
+                subscription = self._subscriptions.pop(ticket, None)
+                if subscription is not None:
+                    self._synced(subscription, error)
+            case Dial():
+                self._dialling = self._spawn(self._dial(action))
+            case HangUp(code=code):
+                self._hang_up(code)
+            case Stopped():
+                self._stop(action)
+
+    def _answered(self, ticket: int, outcome: Answer | RequestError) -> None:
+        subscription = self._subscriptions.get(ticket)
+        future = self._waiting.pop(ticket, None)
+        if subscription is not None and isinstance(outcome, list):
+            subscription._acked(outcome)
+            self._active.append(subscription)
+            self._routes.clear()
+            if subscription.wanted.mode != "snapshot":
+                self._names.update(subscription._granted)
+            if future is None:
+                # The program gave up before the answer came: nobody will read what the broker sends.
+                self._spawn(subscription.unsubscribe())
+        if future is None or future.done():
+            return
+        if isinstance(outcome, RequestError):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+    def _synced(self, subscription: Subscription, error: RequestError | None) -> None:
+        if subscription._synced is not None and not subscription._synced.done():
+            if error is None:
+                subscription._synced.set_result(None)
+            else:
+                subscription._synced.set_exception(error)
+        if subscription.wanted.mode == "snapshot":  # a look at the values is over now
+            subscription._complete()
+            if subscription in self._active:
+                self._active.remove(subscription)
+                self._routes.clear()
+
+    def _report(self, event: Event) -> None:
+        if self._first is not None and not self._first.done() and isinstance(event, Connected):
+            self._first.set_result(None)
+        if isinstance(event, Connected):
+            self._dialler.connected()
+        self._tell(event)
+        topic = getattr(event, "topic", None)
+        if topic is None or isinstance(event, TOPICLESS):
+            if isinstance(event, TOPICLESS):
+                for subscription in tuple(self._active):
+                    if subscription._concerns(event):
+                        subscription._put(event, False)
+            return
+        route = self._routes.get(topic)
+        if route is None:
+            route = self._routes[topic] = tuple(sub for sub in self._active if sub._covers(topic))
+        for subscription in route:
+            conflated = subscription._is_behind and self._core.checker.is_conflated(topic)
+            subscription._put(cast("TopicEvent", event), conflated)
+
+    def _tell(self, event: Event) -> None:
+        for listener in tuple(self._listeners):
+            try:
+                listener(event)
+            except Exception:
+                log.exception("a listener failed on %r", event)
+
+    def _hang_up(self, code: int) -> None:
+        link, self._link = self._link, None
+        self._outbox.clear()
+        self._outbox_filled.set()
+        if self._dialling is not None:
+            self._dialler.given_up()
+            self._dialling.cancel()
+            self._dialling = None
+        if link is not None:
+            self._spawn(_close(link, code))
+
+    def _stop(self, stopped: Stopped) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        error = stopped.error or ConnectError(", ".join(self._machine.urls), stopped.reason, retryable=False)
+        if self._first is not None and not self._first.done():
+            self._first.set_exception(error)
+            self._first.add_done_callback(_retrieved)
+        for subscription in tuple(self._active):
+            subscription._stopped(stopped.reason, self._closed_by_program)
+        self._active.clear()
+        self._routes.clear()
+        self._unblocked.set()
+        if self._stopped is not None and not self._stopped.done():
+            self._stopped.set_result(stopped)
+        self._tell(ClientStopped(stopped.reason))
+
+    def _set_timer(self) -> None:
+        now = _now().at_s
+        wake_at = self._machine.wake_at(now)
+        if self._timer is not None:
+            # A timer that fires early finds nothing to do and is set again: cheaper than moving it at each message.
+            if wake_at is not None and not self._timer.cancelled() and self._timer_at <= wake_at:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if wake_at is not None:
+            self._timer_at = wake_at
+            self._timer = asyncio.get_running_loop().call_later(max(wake_at - now, 0.0), self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._machine.tick(_now())
+        self._do()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a task of the client failed", exc_info=task.exception())
+
+    # Connections.
+
+    async def _dial(self, dial: Dial) -> None:
+        try:
+            link = await self._dialler.link_to(dial)
+        except Exception as error:
+            if not isinstance(error, ConnectError):
+                log.exception("an attempt to connect failed in a way that nobody foresaw")
+                error = ConnectError(dial.url, f"the attempt failed: {error!r}")
+            self._dialling = None
+            self._machine.dial_failed(error, _now().at_s)
+            self._do()
+            return
+        self._dialling = None
+        self._link = link
+        self._outbox.clear()
+        self._outbox_filled = asyncio.Event()
+        self._machine.opened(_now().at_s, link.sse)
+        writer = self._spawn(self._write(link))
+        try:
+            loss = await self._read(link)
+        finally:
+            writer.cancel()
+        if self._link is link:
+            self._link = None
+            self._machine.lost(loss.loss, _now().at_s)
+            self._do()
+        await _close(link, 1000)
+
+    async def _read(self, link: Link) -> LinkEnded:
+        taken = 0
+        while True:
+            try:
+                frame = await link.receive()
+            except LinkEnded as ended:
+                return ended
+            except Exception as error:
+                log.exception("a connection failed in a way that nobody foresaw")
+                return LinkEnded(Loss("broke", reason=repr(error)))
+            if self._link is not link:
+                return LinkEnded(Loss("left"))
+            self._machine.received(frame, _now())
+            self._do()
+            if self._link is not link:
+                return LinkEnded(Loss("left"))
+            if any(subscription._blocks for subscription in self._active):
+                await self._wait_for_program()
+            taken += 1
+            if taken % YIELD_EVERY == 0:
+                await asyncio.sleep(0)  # a burst must not keep the program from taking its events
+
+    async def _wait_for_program(self) -> None:
+        """Takes no messages until the program has taken the events of each subscription that wants that."""
+        self._machine.pause(True, _now().at_s)
+        self._set_timer()
+        while any(subscription._blocks for subscription in self._active):
+            self._unblocked.clear()
+            await self._unblocked.wait()
+        self._machine.pause(False, _now().at_s)
+        self._set_timer()
+
+    async def _write(self, link: Link) -> None:
+        filled = self._outbox_filled
+        while self._link is link:
+            while self._outbox:
+                await link.send(self._outbox.popleft())
+            filled.clear()
+            await filled.wait()
+
+
+def _retrieved(future: asyncio.Future[Any]) -> None:
+    """Marks a future's exception as seen: whether anybody waits for it is the program's choice."""
+    if not future.cancelled():
+        future.exception()
+
+
+async def _close(link: Link, code: int) -> None:
+    try:
+        await link.close(code)
+    except (OSError, TimeoutError) as error:
+        log.debug("closing a connection failed: %s", error)

@@ -1,0 +1,139 @@
+//! The console's view of topics: the list of them, and WebSocket connections that only read.
+//!
+//! A connection is checked here and then given to a shard, where it is a session like any other: it is slow at its own
+//! cost. Only [`CONSOLE_CONNECTIONS_MAX`] are open at a time. They do not count among the clients' connections, so
+//! that an operator can look at a broker that is full.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::{Request, Response};
+use socket2::SockRef;
+use tickwire_wire::limits::CONSOLE_CONNECTIONS_MAX;
+use tickwire_wire::{ErrorCode, Refusal, Variant};
+
+use crate::auth::Admission;
+use crate::config;
+use crate::http::{ErrorResponse, Progress, UnreadQuery, WantedTopics};
+use crate::net::acceptor::{self, ShardHandle};
+use crate::net::permit::ConnectionPermit;
+use crate::net::proxied::ClientAddr;
+use crate::net::tls::HttpStream;
+use crate::ops::Ops;
+use crate::run::command::{Command, Viewer};
+use crate::ws::handshake;
+
+/// What new connections of the console need.
+#[derive(Debug, Clone)]
+pub(crate) struct Viewing {
+    shards: Vec<ShardHandle>,
+    socket: config::SocketSettings,
+    /// The number of open connections.
+    open: Arc<AtomicUsize>,
+}
+
+impl Viewing {
+    /// Gives connections to these shards, with these options of their sockets.
+    pub(crate) fn new(shards: Vec<ShardHandle>, socket: config::SocketSettings) -> Self {
+        Self {
+            shards,
+            socket,
+            open: Arc::default(),
+        }
+    }
+
+    /// Gives an upgraded connection to a shard.
+    fn hand_over(
+        &self,
+        upgraded: Upgraded,
+        (variant, admission): (Variant, Admission),
+        permit: ConnectionPermit,
+    ) -> io::Result<()> {
+        let parts = upgraded
+            .downcast::<Progress>()
+            .map_err(|_| io::Error::other("not the transport that was served"))?;
+        let HttpStream::Plain(stream) = parts.io.into_inner() else {
+            return Err(io::Error::other("this listener has no TLS"));
+        };
+        acceptor::prepare(&SockRef::from(&stream), &self.socket)?;
+        let (_, room) = acceptor::emptiest(&self.shards)
+            .ok_or_else(|| io::Error::other("no shard has room for a new connection"))?;
+        room.send(Command::View(Box::new(Viewer {
+            stream: stream.into_std()?,
+            permit,
+            variant,
+            admission,
+            early: parts.read_buf.to_vec(),
+        })));
+        Ok(())
+    }
+}
+
+/// `GET /v1/topics`: the list of the [clients' listener](crate::http), without its rates.
+///
+/// # Errors
+/// Those of [`Ops::admit_viewer`]; 400 if the query is wrong.
+pub(in crate::ops) async fn topics(
+    ops: &Ops,
+    headers: &HeaderMap,
+    query: UnreadQuery<'_>,
+) -> Result<Response<Full<Bytes>>, ErrorResponse> {
+    let admission = ops.admit_viewer(headers)?;
+    let wanted = WantedTopics::read(query)?;
+    let listing = wanted.list(&ops.directory, &admission.rights.subscribe).await;
+    let mut response = Response::new(Full::new(Bytes::from(listing)));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// `GET /v1/ws`: a WebSocket connection of the console, from `peer`.
+///
+/// # Errors
+/// Those of [`Ops::admit_viewer`] and of a handshake; 503 if too many are open.
+pub(in crate::ops) fn websocket(
+    ops: &Ops,
+    peer: ClientAddr,
+    request: &mut Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, ErrorResponse> {
+    let admission = ops.admit_viewer(request.headers())?;
+    if ops.lifecycle.is_draining() {
+        return Err(ErrorResponse::draining());
+    }
+    let (config, _) = ops.live_settings.rules();
+    let accepted = handshake::check(request)?.with_compression(config.compression.enabled);
+    let viewing = ops.viewing.clone();
+    let permit = ConnectionPermit::take(&viewing.open, peer, None);
+    if viewing.open.load(Ordering::Relaxed) > CONSOLE_CONNECTIONS_MAX {
+        let reason = format!(
+            "operators have {CONSOLE_CONNECTIONS_MAX} WebSocket connections open, the most there may be"
+        );
+        let refused = ErrorResponse::from(Refusal::new(ErrorCode::LimitExceeded, reason));
+        return Err(refused.with_header(RETRY_AFTER, "1"));
+    }
+    let (variant, response) = (accepted.variant(), accepted.response()?);
+    let upgrade = hyper::upgrade::on(request);
+    tokio::task::spawn_local(give(viewing, upgrade, (variant, admission), permit));
+    Ok(response.map(|_| Full::default()))
+}
+
+/// Gives a connection to a shard once its handshake is answered.
+async fn give(viewing: Viewing, upgrade: OnUpgrade, kind: (Variant, Admission), permit: ConnectionPermit) {
+    let given = match upgrade.await {
+        Ok(upgraded) => viewing.hand_over(upgraded, kind, permit),
+        Err(error) => {
+            tracing::debug!(%error, "a handshake of the console was not completed");
+            return;
+        }
+    };
+    if let Err(error) = given {
+        tracing::warn!(%error, "a connection of the console could not be given to a shard");
+    }
+}

@@ -1,0 +1,35 @@
+//! What the commands that read over HTTP share: one request on one connection, and its answer as JSON.
+
+use anyhow::Context as _;
+use serde::de::DeserializeOwned;
+use tickwire_client::{ClientBuilder, ConnectError};
+
+use crate::failure::Failure;
+use crate::logging;
+
+/// Runs a command to its end.
+pub(crate) fn run(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let _log = logging::start(logging::TOOL)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let outcome = runtime.block_on(command);
+    // What still runs must not keep the program from ending.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// The answer to a GET of `target`; `None` if there is no such thing.
+pub(crate) async fn get<T: DeserializeOwned>(
+    broker: &ClientBuilder,
+    target: &str,
+) -> Result<Option<T>, Failure> {
+    let body = match broker.get(target).await {
+        Ok(body) => body,
+        Err(ConnectError::Refused { status: 404, .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let answer = serde_json::from_slice(&body);
+    let answer = answer.with_context(|| format!("the answer to {target} is not what was asked for"));
+    Ok(Some(answer?))
+}
