@@ -1,41 +1,87 @@
 // Builds the package: `node build.mjs`.
 //
 // dist/esm and dist/cjs have one file for each source file, so that both entries share their classes. dist/tickwire.min.js is the
-// browser bundle, which defines the global `tickwire`.
+// browser bundle, which defines the global `tickwire`. It loads dist/tickwire-sse.min.js where WebSocket is blocked.
 
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
+import { minify } from "terser";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
-const sources = readdirSync(`${here}src`).map((file) => `${here}src/${file}`);
+/** Each module; one of the name `x.page.ts` takes the place of `x.ts` in the browser bundle. */
+const sources = readdirSync(`${here}src`)
+  .filter((file) => !file.endsWith(".page.ts"))
+  .map((file) => `${here}src/${file}`);
+const dist = `${here}dist`;
 const common = {
   absWorkingDir: here,
   target: "es2022",
   sourcemap: true,
   sourcesContent: true,
   logLevel: "warning",
-  define: { PLANTED: JSON.stringify("") },
+  define: { PLANTED: '""', PAGE: "false" },
 };
 
-const dist = `${here}dist`;
+/**
+ * The names that programs and the wire know: the members of the public types. The minifier keeps them, and those of the platform,
+ * and shortens the others.
+ */
+function publicNames() {
+  const read = (name) => readFileSync(`${dist}/esm/${name}.d.ts`, "utf8");
+  const modules = [...read("index").matchAll(/from "\.\/(\w+)\.js"/g)].map(([, name]) => name);
+  const declared = modules.map((name) => read(name).replace(/\/\*[^]*?\*\/|^ *private .*$/gm, ""));
+  return [...new Set(declared.join("\n").match(/[A-Za-z]\w*/g))];
+}
+
+const forPages = {
+  name: "modules for pages",
+  setup: (plugin) => plugin.onResolve({ filter: /\/streams\.js$/ }, () => ({ path: `${here}src/streams.page.ts` })),
+};
+
+/** Makes `entry` a minified file for pages. Both files are made with the same `names`, so they share their short ones. */
+async function bundle(entry, file, names) {
+  const { outputFiles } = await build({
+    ...common,
+    define: { PLANTED: '""', PAGE: "true", "Number.POSITIVE_INFINITY": "Infinity" },
+    stdin: { contents: entry, resolveDir: `${here}src`, sourcefile: "page.js" },
+    outfile: `${dist}/${file}`,
+    bundle: true,
+    write: false,
+    format: "esm",
+    platform: "browser",
+    sourcemap: "external",
+    plugins: [forPages],
+    // An assignment is shorter than a declared field.
+    tsconfigRaw: { compilerOptions: { useDefineForClassFields: false } },
+  });
+  const [map, code] = [/\.map$/, /\.js$/].map((kind) => outputFiles.find(({ path }) => kind.test(path)).text);
+  const minified = await minify(code, {
+    ecma: 2022,
+    module: true,
+    nameCache: names,
+    compress: { passes: 3, ecma: 2022, unsafe_arrows: true },
+    mangle: { properties: { reserved: publicNames() } },
+    format: { wrap_func_args: false },
+    sourceMap: { content: map, filename: file, url: `${file}.map`, includeSources: true },
+  });
+  writeFileSync(`${dist}/${file}`, minified.code);
+  writeFileSync(`${dist}/${file}.map`, minified.map);
+}
+
 rmSync(dist, { recursive: true, force: true });
 await build({ ...common, entryPoints: sources, outdir: `${dist}/esm`, format: "esm" });
 await build({ ...common, entryPoints: sources, outdir: `${dist}/cjs`, format: "cjs" });
-await build({
-  ...common,
-  entryPoints: [`${here}src/index.ts`],
-  outfile: `${dist}/tickwire.min.js`,
-  bundle: true,
-  minify: true,
-  format: "iife",
-  globalName: "tickwire",
-  platform: "browser",
-});
 const tsc = `${here}node_modules/.bin/tsc`;
 for (const kind of ["esm", "cjs"]) {
   execFileSync(tsc, ["-p", here, "--emitDeclarationOnly", "--outDir", `${dist}/${kind}`], { stdio: "inherit" });
 }
 mkdirSync(`${dist}/cjs`, { recursive: true });
 writeFileSync(`${dist}/cjs/package.json`, '{"type":"commonjs"}\n');
+
+const exported = Object.keys(await import(`${dist}/esm/index.js`)).join(", ");
+const page = `import { ${exported} } from "./index.js"; globalThis.tickwire = { ${exported} };`;
+const names = {};
+await bundle(page, "tickwire.min.js", names);
+await bundle('export { open } from "./sse.js";', "tickwire-sse.min.js", names);

@@ -11,7 +11,7 @@
 
 import { Book, type BookFault } from "./book.js";
 import { BrokenPromiseError } from "./errors.js";
-import { planted } from "./planted.js";
+import { STALE_BOOK } from "./planted.js";
 import type { Seq } from "./seq.js";
 import { isPattern, matches } from "./topic.js";
 import { Track, type Wildcard } from "./track.js";
@@ -493,7 +493,7 @@ export class Checker {
 
   private bookAwaitsSnapshot(topic: string): void {
     const rebuilt = this.book(topic);
-    if (!rebuilt || planted("stale_book")) return;
+    if (!rebuilt || STALE_BOOK) return;
     rebuilt.book.makeStale();
     rebuilt.snapshotDue = true;
   }

@@ -10,11 +10,11 @@ import { LiveBook } from "./livebook.js";
 import type { Event } from "./queue.js";
 import type { Seq } from "./seq.js";
 import { type Asking, type Moment, type Reply, sinceOf } from "./session.js";
-import { type Hearing, type Link, openSocket, type WebSocketConstructor } from "./socket.js";
-import { httpBase, openProbe, openStream } from "./sse.js";
+import { type Hearing, httpBase, type Link, openSocket, type WebSocketConstructor } from "./socket.js";
+import { loadStreams } from "./streams.js";
 import { call, Subscription } from "./subscription.js";
 import { isPattern } from "./topic.js";
-import type { Mode, Positions, Result } from "./types.js";
+import type { Mode, Positions, Request, Result } from "./types.js";
 
 /**
  * A token, or where to get one. A function is asked again for each connection: also when the broker closed the last one because
@@ -364,10 +364,12 @@ export class Client {
     };
     let isGone = false;
     this.link = { send: () => {}, close: () => (isGone = true) };
-    const open = (token: string | undefined): void => {
+    const open = async (token: string | undefined): Promise<void> => {
       if (isGone) return;
       try {
-        this.link = this.open(this.urls[url] as string, transport, token, requests, hearing);
+        const link = await this.open(this.urls[url] as string, transport, token, requests, hearing);
+        if (isGone) link.close();
+        else this.link = link;
       } catch (error) {
         // One of several URLs may have no server-sent events; a WebSocket that cannot be made here never can.
         hearing.failed({ reason: (error as Error).message, isFinal: transport === "websocket" });
@@ -385,21 +387,21 @@ export class Client {
     }
   }
 
-  private open(
+  private async open(
     url: string,
     transport: Transport,
     token: string | undefined,
-    requests: Parameters<typeof openStream>[3],
+    requests: readonly Request[],
     hearing: Hearing,
-  ): Link {
+  ): Promise<Link> {
     if (token !== undefined && !/^[!-~]+$/.test(token)) {
       throw new RequestError("the token must be one line of ASCII characters without blanks");
     }
     if (transport !== "websocket") {
       const base = httpBase(url);
       if (base === undefined) throw new RequestError(`${url} has no server-sent events`);
-      if (transport === "probe") return openProbe(fetch, base, token, hearing);
-      return openStream(fetch, base, token, requests, hearing);
+      const { open } = await loadStreams();
+      return open(fetch, base, token, transport === "sse" ? requests : undefined, hearing);
     }
     const socket = (this.options.WebSocket ?? globalThis.WebSocket) as WebSocketConstructor | undefined;
     if (!socket) throw new RequestError("this platform has no WebSocket: pass one as the option WebSocket");

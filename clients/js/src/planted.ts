@@ -5,7 +5,6 @@
 
 declare const PLANTED: string;
 
-/** Whether the fault `name` is planted. */
-export function planted(name: "resume_from_wrong_seq" | "gap_swallowed" | "stale_book"): boolean {
-  return PLANTED === name;
-}
+export const RESUME_FROM_WRONG_SEQ = PLANTED === "resume_from_wrong_seq";
+export const GAP_SWALLOWED = PLANTED === "gap_swallowed";
+export const STALE_BOOK = PLANTED === "stale_book";

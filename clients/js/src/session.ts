@@ -11,7 +11,7 @@ import type { Codec } from "./codec.js";
 import { BrokenPromiseError, ClosedError, isRetryable, RefusedError, RequestError, UnansweredError } from "./errors.js";
 import type { ClientEvent, Clocks } from "./events.js";
 import { byLineage, Ledger, type Start, sendAhead, type Wanted } from "./ledger.js";
-import { planted } from "./planted.js";
+import { GAP_SWALLOWED, RESUME_FROM_WRONG_SEQ } from "./planted.js";
 import { before, next, type Seq } from "./seq.js";
 import type { Limits, Lineage, Position, Refusal, Request, Result, ServerMessage, TopicRequest } from "./types.js";
 
@@ -424,7 +424,7 @@ export class Session {
     const { op: _, ...rest } = message;
     switch (message.op) {
       case "gap":
-        if (planted("gap_swallowed")) break;
+        if (GAP_SWALLOWED) break;
         this.events.push({ ...(rest as typeof message), type: "gap" });
         break;
       case "joined":
@@ -594,7 +594,7 @@ function isGivenUp({ reply }: Waiting, now: number): boolean {
 
 /** The position, or the one before if that fault is planted. */
 function wrong(position: Position): Position {
-  if (!planted("resume_from_wrong_seq") || position.seq === 0) return position;
+  if (!RESUME_FROM_WRONG_SEQ || position.seq === 0) return position;
   return { epoch: position.epoch, seq: before(position.seq) };
 }
 

@@ -44,6 +44,9 @@ interface NodeResponse {
   headers: Record<string, string | string[] | undefined>;
 }
 
+/** Whether this is the browser bundle. */
+declare const PAGE: boolean;
+
 /** How long a close may take before the connection is cut. */
 const CLOSE_MS = 2_000;
 
@@ -68,29 +71,37 @@ export function openSocket(construct: WebSocketConstructor, url: string, protoco
     if (!isOpen) failed({ reason: event.message || "the connection was not made" });
   });
   socket.addEventListener("close", (event: { code: number; reason: string }) => {
-    clearTimeout(cut);
+    if (!PAGE) clearTimeout(cut);
     if (!isOpen) failed({ reason: event.reason || `the connection was not made (${event.code})` });
     if (!isOver) hearing.closed(event.code, event.reason);
     isOver = true;
   });
   // Browsers do not tell why a handshake was refused.
-  more.on?.("unexpected-response", (_, { statusCode, headers }) => {
-    const status = statusCode ?? 0;
-    const after = Number(headers["retry-after"]);
-    failed({
-      reason: `the connection was refused with HTTP status ${status}`,
-      status,
-      ...(after > 0 && { retryAfterMs: after * 1_000 }),
+  if (!PAGE) {
+    more.on?.("unexpected-response", (_, { statusCode, headers }) => {
+      const status = statusCode ?? 0;
+      const after = Number(headers["retry-after"]);
+      failed({
+        reason: `the connection was refused with HTTP status ${status}`,
+        status,
+        ...(after > 0 && { retryAfterMs: after * 1_000 }),
+      });
+      more.terminate?.();
     });
-    more.terminate?.();
-  });
+  }
   return {
     send: (payload) => socket.send(payload as string),
     close() {
       isOver = true;
       // A page may send no other code but those of its own.
       socket.close(1000);
-      if (more.terminate) cut = setTimeout(() => more.terminate?.(), CLOSE_MS);
+      if (!PAGE && more.terminate) cut = setTimeout(() => more.terminate?.(), CLOSE_MS);
     },
   };
+}
+
+/** The address of the broker's HTTP interface, for the URL of its WebSocket; `undefined` if it has another path. */
+export function httpBase(url: string): string | undefined {
+  const found = /^ws(s?):\/\/([^?#]*)\/ws(?:[?#]|$)/.exec(url);
+  return found ? `http${found[1]}://${found[2]}` : undefined;
 }

@@ -35,12 +35,6 @@ class HttpError extends TickwireError {
   }
 }
 
-/** The address of the broker's HTTP interface, for the URL of its WebSocket; `undefined` if it has another path. */
-export function httpBase(url: string): string | undefined {
-  const found = /^ws(s?):\/\/([^?#]*)\/ws(?:[?#]|$)/.exec(url);
-  return found ? `http${found[1]}://${found[2]}` : undefined;
-}
-
 /** The events in a body of `text/event-stream`. */
 async function* events(body: ReadableStream<Uint8Array>): AsyncGenerator<{ name: string; data: string }> {
   const reader = body.getReader();
@@ -84,25 +78,23 @@ function most(requests: readonly Subscribe[]): { mode?: Mode; conflateMs?: numbe
   return { ...(mode && { mode }), ...(mode === "conflate" && conflateMs > 0 && { conflateMs }) };
 }
 
-/** Shows whether the broker can be reached over HTTP. */
-export function openProbe(fetch: Fetch, base: string, token: string | undefined, hearing: Hearing): Link {
-  const stream = new Stream(fetch, base, token, hearing);
-  stream.run(async () => {
-    await stream.reach();
-    hearing.probed();
-  });
-  return stream;
-}
-
-export function openStream(
+/** Opens a stream for `requests`. Without them it only shows whether the broker can be reached over HTTP. */
+export function open(
   fetch: Fetch,
   base: string,
   token: string | undefined,
-  requests: readonly Request[],
+  requests: readonly Request[] | undefined,
   hearing: Hearing,
 ): Link {
   const stream = new Stream(fetch, base, token, hearing);
-  stream.run(() => stream.open(requests.filter((request): request is Subscribe => request.op === "subscribe")));
+  stream.run(async () => {
+    if (requests) {
+      await stream.open(requests.filter((request): request is Subscribe => request.op === "subscribe"));
+    } else {
+      await stream.reach();
+      hearing.probed();
+    }
+  });
   return stream;
 }
 

@@ -6,7 +6,9 @@ import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 const here = fileURLToPath(new URL("..", import.meta.url));
-const sources = readdirSync(`${here}src`).map((file) => `${here}src/${file}`);
+const sources = readdirSync(`${here}src`)
+  .filter((file) => !file.endsWith(".page.ts"))
+  .map((file) => `${here}src/${file}`);
 
 /** The folder of the client's modules; with the fault `planted`, if there is one. */
 export async function folderOf(planted = "") {
@@ -24,7 +26,7 @@ export async function folderOf(planted = "") {
     target: "es2022",
     sourcemap: true,
     logLevel: "warning",
-    define: { PLANTED: JSON.stringify(planted) },
+    define: { PLANTED: JSON.stringify(planted), PAGE: "false" },
   });
   try {
     renameSync(own, folder);

@@ -451,3 +451,10 @@ export async function load(planted = "") {
   ];
   return { ...index, msgpack, normalDecimal };
 }
+
+/** The browser bundle, whose names are shortened, as far as a case can see it. */
+export async function loadBundle() {
+  await import("../dist/tickwire.min.js");
+  const { normalDecimal } = await built("book");
+  return { ...globalThis.tickwire, normalDecimal };
+}
