@@ -31,7 +31,7 @@ const common = {
 function publicNames() {
   const read = (name) => readFileSync(`${dist}/esm/${name}.d.ts`, "utf8");
   const modules = [...read("index").matchAll(/from "\.\/(\w+)\.js"/g)].map(([, name]) => name);
-  const declared = modules.map((name) => read(name).replace(/\/\*[^]*?\*\/|^ *private .*$/gm, ""));
+  const declared = modules.map((name) => read(name).replace(/\/\*[\s\S]*?\*\/|^ *private .*$/gm, ""));
   return [...new Set(declared.join("\n").match(/[A-Za-z]\w*/g))];
 }
 

@@ -2,7 +2,7 @@
  * Checks what the protocol lets a client rely on, message by message.
  *
  * Pure: no socket, no clock. A checker is given every request in the order of sending and every message in the order of
- * receiving. It throws a {@link BrokenPromiseError} where the broker broke a promise, and then goes on from what the broker
+ * receiving. It throws a {@link Fault} where the broker broke a promise, and then goes on from what the broker
  * claimed.
  *
  * Some faults cannot be seen: whether the newest message arrived in `conflate` shows only when publishing has stopped, and
@@ -10,7 +10,7 @@
  */
 
 import { Book, type BookFault } from "./book.js";
-import { BrokenPromiseError } from "./errors.js";
+import { Fault } from "./errors.js";
 import { STALE_BOOK } from "./planted.js";
 import type { Seq } from "./seq.js";
 import { isPattern, matches } from "./topic.js";
@@ -162,7 +162,7 @@ export class Checker {
       const isDue = !this.welcomed && message.op === "welcome";
       this.welcomed = true;
       if (isDue) return;
-      throw new BrokenPromiseError("welcome", undefined, { op: message.op });
+      throw new Fault("welcome");
     }
     switch (message.op) {
       case "update":
@@ -197,10 +197,7 @@ export class Checker {
       case "pong":
         if (message.id === undefined) break;
         this.answered(message.id);
-        if (message.received !== undefined && message.received > message.ts) {
-          const { id, received, ts } = message;
-          throw new BrokenPromiseError("pong_times", undefined, { id, received, ts });
-        }
+        if ((message.received ?? 0) > message.ts) throw new Fault("pong_times");
         break;
       case "error":
         if (message.id === undefined) break;
@@ -236,7 +233,7 @@ export class Checker {
 
   private answered(id: number): Asked {
     const asked = this.asked.get(id);
-    if (!asked) throw new BrokenPromiseError("unknown_answer", undefined, { id });
+    if (!asked) throw new Fault("unknown_answer");
     this.asked.delete(id);
     return asked;
   }
@@ -248,7 +245,7 @@ export class Checker {
         this.subscribeAcked(request, sent, results);
         break;
       case "unsubscribe":
-        sameTopics(id, request.topics, results);
+        sameTopics(request.topics, results);
         for (const result of results) if (!result.error) this.unsubscribed(result.topic);
         break;
       case "resync":
@@ -262,7 +259,7 @@ export class Checker {
     const isBefore = (ahead: { sent: number }): boolean => ahead.sent < sent;
     const given = eachOf(this.ahead.filter(isBefore).flatMap(({ since }) => since));
     this.ahead = this.ahead.filter((ahead) => !isBefore(ahead));
-    sameTopics(id, topics.map(nameOf), results);
+    sameTopics(topics.map(nameOf), results);
     const resuming: Resuming[] = [];
     let fault: unknown;
     topics.forEach((topic, index) => {
@@ -402,22 +399,18 @@ export class Checker {
 
   private synced(id: number): void {
     const syncing = this.syncing.get(id);
-    if (!syncing) throw new BrokenPromiseError("unknown_synced", undefined, { id });
+    if (!syncing) throw new Fault("unknown_synced");
     this.syncing.delete(id);
     const early = syncing.topics.find((topic) => this.topics.get(topic)?.owes(id));
-    if (early !== undefined) throw new BrokenPromiseError("synced_early", early, { id });
+    if (early !== undefined) throw new Fault("synced_early", early);
     for (const { pattern, topics, resumed, notResumed } of syncing.resuming) {
-      const shown = (was: boolean): number =>
-        topics.filter((topic) => {
+      for (const was of [true, false]) {
+        const shown = topics.filter((topic) => {
           const track = this.topics.get(topic);
           return track?.resumedBy === id && track.wasResumed === was;
         }).length;
-      const counts: [string, number, number][] = [
-        ["resumed", resumed, shown(true)],
-        ["not resumed", notResumed, shown(false)],
-      ];
-      for (const [what, said, seen] of counts) {
-        if (seen > said) throw new BrokenPromiseError("resume_count", pattern, { what, said, shown: seen });
+        const said = was ? resumed : notResumed;
+        if (shown > said) throw new Fault("resume_count", pattern, { resumed: was, said, shown });
       }
     }
   }
@@ -445,13 +438,13 @@ export class Checker {
   }
 
   /** The fault when a message of `topic` came without a subscription. */
-  private notCovered(topic: string): BrokenPromiseError {
+  private notCovered(topic: string): Fault {
     for (const { request } of this.asked.values()) {
       if (request.op === "subscribe" && request.topics.some((entry) => matches(nameOf(entry), topic))) {
-        return new BrokenPromiseError("before_ack", topic);
+        return new Fault("before_ack", topic);
       }
     }
-    return new BrokenPromiseError(this.topics.has(topic) ? "after_unsubscribe" : "never_subscribed", topic);
+    return new Fault(this.topics.has(topic) ? "after_unsubscribe" : "never_subscribed", topic);
   }
 
   /** Whether a one-shot of `topic`, which is not subscribed otherwise, was asked for. Uses it up. */
@@ -544,15 +537,14 @@ export class Checker {
 }
 
 function reportBook(topic: string, fault: BookFault | undefined): void {
-  if (fault) throw new BrokenPromiseError("book", topic, { ...fault });
+  if (fault) throw new Fault("book", topic, fault);
 }
 
 /** Checks that `results` has one result per topic of the request, in order. */
-function sameTopics(id: number, topics: readonly string[], results: readonly Result[]): void {
+function sameTopics(topics: readonly string[], results: readonly Result[]): void {
   const count = Math.max(topics.length, results.length);
   for (let index = 0; index < count; index += 1) {
     const expected = topics[index];
-    const got = results[index]?.topic;
-    if (expected !== got) throw new BrokenPromiseError("ack_mismatch", undefined, { id, index, expected, got });
+    if (expected !== results[index]?.topic) throw new Fault("ack_mismatch", undefined, { index, expected });
   }
 }

@@ -11,7 +11,7 @@ import { type ProtocolError, TickwireError } from "./errors.js";
 import type { ClientEvent, Clocks } from "./events.js";
 import type { Wanted } from "./ledger.js";
 import { toMessage } from "./message.js";
-import { Backoff, Pace } from "./pace.js";
+import { Pace } from "./pace.js";
 import { type Asking, type Moment, NO_LIMITS, type Reply, Session } from "./session.js";
 import type { Loss, Request, ServerMessage, TopicRequest } from "./types.js";
 
@@ -45,7 +45,7 @@ export type Action =
   | { do: "dial"; attempt: number; url: number; transport: Transport; requests: Request[] }
   | { do: "send"; payload: string | Uint8Array<ArrayBuffer>; request: Request }
   /** End the connection, or the attempt to make one. */
-  | { do: "hang up"; reason: string }
+  | { do: "hang up" }
   | { do: "tell"; event: ClientEvent };
 
 export interface CoreSettings {
@@ -88,7 +88,8 @@ export class Core {
   private transport: Transport = "websocket";
   private connections = 0;
   private pace = new Pace(NO_LIMITS, 0);
-  private backoff: Backoff;
+  /** The waits of this outage. */
+  private waits = 0;
   /** URLs that were tried since the last wait of the back-off. */
   private tried = 0;
   /** When to connect, in the state `waiting`. */
@@ -113,7 +114,7 @@ export class Core {
   /** Whether the broker was reached over HTTP after a WebSocket was not opened. */
   private isProved = false;
   /** Until when WebSocket is taken for blocked. */
-  private blockedUntil = Number.NEGATIVE_INFINITY;
+  private blockedUntil = 0;
   private retryAt: number | undefined;
   private pingAt: number | undefined;
   private sendAt: number | undefined;
@@ -129,7 +130,6 @@ export class Core {
 
   constructor(private readonly settings: CoreSettings) {
     this.session = new Session(settings.codec, settings.verifyBooks, settings.token === "none");
-    this.backoff = new Backoff(settings.firstWaitMs, settings.maxWaitMs, settings.random);
   }
 
   get isStopped(): boolean {
@@ -172,7 +172,7 @@ export class Core {
     if (this.state === "open") this.isReopening = true;
     this.state = "waiting";
     this.dialAt = at.now;
-    this.actions.push({ do: "hang up", reason: "other topics are wanted" });
+    this.hangUp();
   }
 
   /** The answer to request `id`, which did not go over the connection. `undefined`: there was none. */
@@ -223,7 +223,7 @@ export class Core {
   }
 
   private unreadableCame(reason: string, at: Moment): void {
-    this.actions.push({ do: "hang up", reason: "unreadable" });
+    this.hangUp();
     this.lost({ type: "protocol", reason }, at);
   }
 
@@ -235,25 +235,20 @@ export class Core {
   /** `attempt` made no connection. */
   failed(attempt: number, failure: Failure, at: Moment): void {
     if (!this.isOf(attempt)) return;
-    this.actions.push({ do: "hang up", reason: "no connection" });
+    this.hangUp();
     if (this.fallsBack(failure, at)) return;
-    if (this.transport === "sse") {
-      this.session.endStream();
-      this.blockedUntil = Number.NEGATIVE_INFINITY;
-    } else {
-      this.session.end();
-    }
+    this.endSession();
+    if (this.transport === "sse") this.blockedUntil = 0;
     // What is not the broker's own answer to a stream says less than why there is no WebSocket.
     const isTelling = [401, 403, 429, 503].includes(failure.status ?? 0) || failure.isFinal;
     const told = this.transport !== "websocket" && this.blocked && !isTelling ? this.blocked : failure;
     const { reason, status, retryAfterMs = 0, isFinal = false } = told;
-    const loss: Loss = { type: "failed", reason, ...(status !== undefined && { status }) };
     const isUnauthorized = status === 401 && this.settings.token === "function";
     this.unauthorized = isUnauthorized ? this.unauthorized + 1 : 0;
     const mayPass = status === undefined || status === 408 || status === 429 || status >= 500;
     const makesSense = !isFinal && (mayPass || (isUnauthorized && this.unauthorized < UNAUTHORIZED_MAX));
     const asked = Math.min(RETRY_AFTER_MAX_MS, retryAfterMs);
-    this.attemptEnded(loss, makesSense ? Math.max(asked, this.nextUrl()) : undefined, at);
+    this.attemptEnded({ type: "failed", reason, status }, makesSense ? Math.max(asked, this.nextUrl()) : undefined, at);
   }
 
   /**
@@ -284,21 +279,12 @@ export class Core {
     this.isReopening = false;
     const isFirst = this.connections === 0 && !this.settings.retryFirst;
     const isLast = isFirst && this.tried % this.settings.urls.length === 0;
-    const url = this.settings.urls[this.url] as string;
-    const retryInMs = isLast ? undefined : wait;
-    this.advance();
-    this.actions.push({
-      do: "tell",
-      event: { type: "failed", url, loss, ...(retryInMs !== undefined && { retryInMs }) },
-    });
-    if (retryInMs === undefined) this.stop(explain(loss, url), false);
-    else this.wait(retryInMs, at);
+    this.ended("failed", loss, isLast ? undefined : wait, at);
   }
 
   /** A connection ended. */
   private lost(loss: Loss, at: Moment): void {
-    const isUnreadable = loss.type === "protocol";
-    this.unreadable = isUnreadable ? this.unreadable + 1 : 0;
+    this.unreadable = loss.type === "protocol" ? this.unreadable + 1 : 0;
     const mayRetry = isRetryable(loss) && this.unreadable < UNREADABLE_MAX;
     if (this.state === "dialing") {
       const isCut = loss.type === "closed" && loss.code === 1006;
@@ -317,20 +303,36 @@ export class Core {
       } else {
         // The broker itself spreads the clients of a drain. One that drains every connection at once must not make the
         // client connect in a loop.
-        const least = this.drained ? this.backoff.next() : 0;
+        const least = this.drained ? this.backoffWait() : 0;
         this.drained = true;
         this.tried = 0;
         retryInMs = Math.max(least, this.reconnectAt - at.now);
       }
     }
-    const url = this.settings.urls[this.url] as string;
-    this.advance();
-    this.actions.push({
-      do: "tell",
-      event: { type: "disconnected", loss, ...(retryInMs !== undefined && { retryInMs }) },
-    });
-    if (retryInMs === undefined) this.stop(explain(loss, url), false);
-    else this.wait(retryInMs, at);
+    this.ended("disconnected", loss, retryInMs, at);
+  }
+
+  /** Waits for the next attempt, at the next URL. Without a wait there is none. */
+  private ended(type: "failed" | "disconnected", loss: Loss, retryInMs: number | undefined, at: Moment): void {
+    const { urls } = this.settings;
+    const url = urls[this.url] as string;
+    this.url = (this.url + 1) % urls.length;
+    this.tell({ type, url, loss, retryInMs });
+    if (retryInMs === undefined) {
+      this.stop(explain(loss, url), false);
+    } else {
+      this.state = "waiting";
+      this.dialAt = at.now + retryInMs;
+      if (retryInMs <= 0) this.dialFirst(at);
+    }
+  }
+
+  private tell(event: ClientEvent): void {
+    this.actions.push({ do: "tell", event });
+  }
+
+  private hangUp(): void {
+    this.actions.push({ do: "hang up" });
   }
 
   private endSession(): void {
@@ -344,24 +346,18 @@ export class Core {
     return this.tried < this.settings.urls.length ? 0 : this.backoffWait();
   }
 
+  /** A random wait, which spreads the clients of a dead broker most evenly. Its ceiling doubles with each of an outage. */
   private backoffWait(): number {
+    const { firstWaitMs, maxWaitMs, random } = this.settings;
     this.tried = 0;
-    return this.backoff.next();
-  }
-
-  private advance(): void {
-    this.url = (this.url + 1) % this.settings.urls.length;
-  }
-
-  private wait(ms: number, at: Moment): void {
-    this.state = "waiting";
-    this.dialAt = at.now + ms;
-    if (ms <= 0) this.dialFirst(at);
+    const ceiling = Math.min(maxWaitMs, firstWaitMs * 2 ** this.waits);
+    this.waits += 1;
+    return ceiling * random();
   }
 
   private outageIsOver(): void {
     this.drained = false;
-    this.backoff.reset();
+    this.waits = 0;
     this.unreadable = 0;
     this.tried = 0;
   }
@@ -387,7 +383,6 @@ export class Core {
 
   private welcomed(welcome: ServerMessage & { op: "welcome" }, at: Moment): void {
     const isSse = this.transport === "sse";
-    if (!isSse) this.blockedUntil = Number.NEGATIVE_INFINITY;
     this.state = "open";
     this.openedAt = at.now;
     this.unauthorized = 0;
@@ -398,16 +393,14 @@ export class Core {
     this.pace = new Pace(isSse ? NO_LIMITS : welcome.limits, at.now);
     const { session, server, limits } = welcome;
     const reconnects = this.connections;
-    if (!this.isReopening) this.connections += 1;
-    const url = this.settings.urls[this.url] as string;
     if (!this.isReopening) {
-      this.actions.push({
-        do: "tell",
-        event: { type: "connected", url, transport: isSse ? "sse" : "websocket", session, server, limits, reconnects },
-      });
+      const url = this.settings.urls[this.url] as string;
+      this.connections += 1;
+      this.tell({ type: "connected", url, transport: isSse ? "sse" : "websocket", session, server, limits, reconnects });
     }
     this.isReopening = false;
     if (!isSse) {
+      this.blockedUntil = 0;
       this.session.begin(limits);
       // The broker closes a connection without a request, so the first reading is also a sign of life.
       if (this.settings.clockMs > 0) this.pingAt = at.now;
@@ -428,7 +421,7 @@ export class Core {
 
   private tellEvents(at?: Moment): void {
     for (const event of this.session.events.splice(0)) {
-      this.actions.push({ do: "tell", event });
+      this.tell(event);
       if (at) this.mindBooks(event, at.now);
     }
   }
@@ -487,7 +480,7 @@ export class Core {
       this.leaveAt = last;
       return false;
     }
-    this.actions.push({ do: "hang up", reason: "drained" });
+    this.hangUp();
     this.lost({ type: "drained" }, at);
     return true;
   }
@@ -510,7 +503,7 @@ export class Core {
     const late = now - (this.heardAt + this.quietMs);
     if (late >= 0) {
       if (late < LATE_MS) {
-        this.actions.push({ do: "hang up", reason: "silent" });
+        this.hangUp();
         this.lost({ type: "silent", afterMs: this.quietMs }, at);
         return;
       }
@@ -570,10 +563,10 @@ export class Core {
   private stop(error: TickwireError | undefined, isOpen: boolean): void {
     this.state = "stopped";
     this.expireAt = Number.POSITIVE_INFINITY;
-    if (isOpen) this.actions.push({ do: "hang up", reason: "closed" });
+    if (isOpen) this.hangUp();
     this.session.stop(error);
     this.tellEvents();
-    this.actions.push({ do: "tell", event: { type: "closed", ...(error && { error }) } });
+    this.tell({ type: "closed", error });
   }
 }
 
@@ -586,16 +579,7 @@ function isRetryable(loss: Loss): boolean {
 
 /** Why the client stops. */
 function explain(loss: Loss, url: string): TickwireError {
-  switch (loss.type) {
-    case "closed":
-      return new TickwireError(
-        `${url} closed the connection with code ${loss.code}${loss.reason && ` (${loss.reason})`}`,
-      );
-    case "failed":
-      return new TickwireError(`${url}: ${loss.reason}`);
-    case "protocol":
-      return new TickwireError(`${url} broke the protocol: ${loss.reason}`);
-    default:
-      return new TickwireError(`${url} is not there`);
-  }
+  const { reason = "" } = loss as { reason?: string };
+  const why = loss.type === "closed" ? `closed with code ${loss.code}${reason && ` (${reason})`}` : reason || loss.type;
+  return new TickwireError(`${url}: ${why}`);
 }

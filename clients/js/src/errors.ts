@@ -58,9 +58,18 @@ export type PromiseName =
   /** A message of a topic came after its end. */
   | "after_end";
 
+/** A broken promise, as a check finds it: `known` is what was known before the message that shows it. */
+export class Fault {
+  constructor(
+    readonly promise: PromiseName,
+    readonly topic?: string | undefined,
+    readonly known?: object,
+  ) {}
+}
+
 /**
- * The broker did not keep a promise of the protocol. `evidence` has the numbers that show it, and `message` all of it, which is
- * enough for a bug report. The client goes on from what the broker claimed, so a fault is told once.
+ * The broker did not keep a promise of the protocol. `evidence` is the message that shows it without its data, and what was
+ * known before; `message` has all of it, which is enough for a bug report. The client goes on from what the broker claimed, so a fault is told once.
  */
 export class BrokenPromiseError extends TickwireError {
   override name = "BrokenPromiseError";

@@ -77,15 +77,15 @@ export type ConnectionEvent =
       reconnects: number;
     }
   /** A connection ended. Without `retryInMs` the client has stopped. */
-  | { type: "disconnected"; loss: Loss; retryInMs?: number }
+  | { type: "disconnected"; url: string; loss: Loss; retryInMs: number | undefined }
   /** An attempt to connect failed. Without `retryInMs` the client has stopped. */
-  | { type: "failed"; url: string; loss: Loss; retryInMs?: number }
+  | { type: "failed"; url: string; loss: Loss; retryInMs: number | undefined }
   /** The broker is about to stop, and told this client when to reconnect. The client does so by itself. */
   | { type: "draining"; reconnectAfterMs: number }
   /** The broker tells of something that no request asked for. */
   | { type: "error"; code: string; reason: string }
   /** The client has stopped. Nothing follows. `error` is why, if not because of `close()`. */
-  | { type: "closed"; error?: TickwireError };
+  | { type: "closed"; error: TickwireError | undefined };
 
 /** Everything that a client tells. */
 export type ClientEvent = TopicEvent | SubscriptionEvent | ConnectionEvent;

@@ -59,24 +59,3 @@ export class Pace {
     return op === "publish" ? this.publications : this.requests;
   }
 }
-
-/** The waits of one outage: exponential with full jitter, which spreads the clients of a dead broker most evenly. */
-export class Backoff {
-  private attempts = 0;
-
-  constructor(
-    private readonly firstMs: number,
-    private readonly maxMs: number,
-    private readonly random: () => number,
-  ) {}
-
-  next(): number {
-    const ceiling = Math.min(this.maxMs, this.firstMs * 2 ** Math.min(this.attempts, 40));
-    this.attempts += 1;
-    return ceiling * Math.min(1, Math.max(0, this.random()));
-  }
-
-  reset(): void {
-    this.attempts = 0;
-  }
-}

@@ -8,7 +8,7 @@
 
 import { Checker, nameOf } from "./checker.js";
 import type { Codec } from "./codec.js";
-import { BrokenPromiseError, ClosedError, isRetryable, RefusedError, RequestError, UnansweredError } from "./errors.js";
+import { BrokenPromiseError, ClosedError, Fault, isRetryable, RefusedError, RequestError, UnansweredError } from "./errors.js";
 import type { ClientEvent, Clocks } from "./events.js";
 import { byLineage, Ledger, type Start, sendAhead, type Wanted } from "./ledger.js";
 import { GAP_SWALLOWED, RESUME_FROM_WRONG_SEQ } from "./planted.js";
@@ -390,8 +390,10 @@ export class Session {
     try {
       this.checker.received(message);
     } catch (error) {
-      if (!(error instanceof BrokenPromiseError)) throw error;
-      this.events.push({ type: "broken", topic: error.topic, error });
+      if (!(error instanceof Fault)) throw error;
+      const { promise, topic, known } = error;
+      const { data: _, results: __, ...shown } = message as Record<string, unknown>;
+      this.events.push({ type: "broken", topic, error: new BrokenPromiseError(promise, topic, { ...known, ...shown }) });
     }
     if (this.unresumed.size > 0) this.reportUnresumed(message);
     this.tell(message);

@@ -5,7 +5,7 @@
  * exception is a number that goes backward: the highest one stays.
  */
 
-import { BrokenPromiseError, type PromiseName } from "./errors.js";
+import { Fault, type PromiseName } from "./errors.js";
 import { highest, next, type Seq } from "./seq.js";
 import { matches } from "./topic.js";
 import type { GapReason, Mode, Position, Result } from "./types.js";
@@ -150,9 +150,7 @@ export class Track {
     const isFirst = this.quiet;
     this.quiet = false;
     this.isEnded = false;
-    if (sameLineage && !isFirst) {
-      throw this.broken("joined_again", { epoch, seq });
-    }
+    if (sameLineage && !isFirst) throw this.broken("joined_again");
     this.epoch = epoch;
     this.seq = seq;
     // The topic did not exist when its position was sent. It counts as one of the pattern's other topics: a snapshot
@@ -178,7 +176,7 @@ export class Track {
   private goesOn(): void {
     if (!this.isEnded) return;
     this.isEnded = false;
-    throw this.broken("after_end", {});
+    throw this.broken("after_end");
   }
 
   /** A snapshot was asked for. */
@@ -258,11 +256,11 @@ export class Track {
     if (result.epoch !== undefined && result.epoch !== since.epoch) {
       this.epoch = result.epoch;
       this.standing = "unknown";
-      throw this.broken("false_recovery", { fault: "epoch", since, epoch: result.epoch });
+      throw this.broken("false_recovery", { fault: "epoch", since });
     }
     if (result.seq !== undefined && result.seq < since.seq) {
       this.seq = result.seq;
-      throw this.broken("false_recovery", { fault: "ahead", since, seq: result.seq });
+      throw this.broken("false_recovery", { fault: "ahead", since });
     }
   }
 
@@ -314,13 +312,12 @@ export class Track {
 
   private unusualUpdate(seq: Seq, isNext: boolean): void {
     const last = this.seq;
-    const expected = next(last);
     const standing = this.standing;
     this.standing = "at";
     if (standing === "unknown" && this.epoch === undefined) {
       this.seq = seq;
       this.goesOn();
-      throw this.broken("unknown_lineage", { seq });
+      throw this.broken("unknown_lineage");
     }
     if (standing !== "unknown" && seq <= last) {
       this.standing = standing;
@@ -333,12 +330,9 @@ export class Track {
     if (standing === "either") this.wasResumed = true;
     if (standing === "unknown") return;
     // If the topic had no message at the ack, there is neither a snapshot nor a gap to send.
-    if (standing === "unresumed" && this.head !== 0) {
-      throw this.broken("no_position", { seq });
-    }
+    if (standing === "unresumed" && this.head !== 0) throw this.broken("no_position");
     if (isNext || continuesAck || !this.every) return;
-    if (standing === "resumed") throw this.broken("false_recovery", { fault: "hole", expected, got: seq });
-    throw this.broken("hole", { expected, got: seq });
+    throw this.hole(standing, last);
   }
 
   /** A `snapshot`. `solicited` says that a request not known here asked for it. */
@@ -370,11 +364,9 @@ export class Track {
     this.seq = highest(last, seq);
     if (seq < last) throw this.backward(last, seq);
     if (awaited) return;
-    if (standing === "resumed" && this.every) {
-      throw this.broken("false_recovery", { fault: "snapshot", seq });
-    }
+    if (standing === "resumed" && this.every) throw this.broken("false_recovery", { fault: "snapshot", last });
     if (seq === last) throw this.backward(last, seq);
-    if (this.every && seq > next(last)) throw this.broken("hole", { expected: next(last), got: seq });
+    if (this.every && seq > next(last)) throw this.hole(standing, last);
   }
 
   /** A `gap`: the messages `from` to `to` will not come. */
@@ -397,32 +389,34 @@ export class Track {
     this.seq = counts ? highest(last, to) : to;
     this.goesOn();
     if (isAnew) return;
-    const evidence = { epoch, from, to, reason };
     if (changed) {
       if (reason === "epoch") return;
-      throw this.broken("silent_epoch", { known, ...evidence });
+      throw this.broken("silent_epoch", { known });
     }
-    if (standing === "unresumed" && to < this.head) {
-      throw this.broken("partial_replay", { head: this.head, ...evidence });
-    }
+    if (standing === "unresumed" && to < this.head) throw this.broken("partial_replay", { head: this.head });
     // The numbers before the gap are those of another lineage.
     if (standing === "unresumed" && reason === "epoch") return;
-    if (to < from) throw this.broken("gap_empty", evidence);
+    if (to < from) throw this.broken("gap_empty");
     if (standing === "unknown") return;
-    if (standing === "resumed" && reason !== "slow") {
-      throw this.broken("false_recovery", { fault: "gap", ...evidence });
-    }
-    if (from <= last) throw this.broken("gap_overlaps", { last, ...evidence });
+    if (standing === "resumed" && reason !== "slow") throw this.broken("false_recovery", { fault: "gap", last });
+    if (from <= last) throw this.broken("gap_overlaps", { last });
     if (this.every && from !== next(last) && (alternative === undefined || from !== next(alternative))) {
-      throw this.broken("gap_leaves_hole", { expected: next(last), ...evidence });
+      throw this.broken("gap_leaves_hole", { last });
     }
   }
 
-  private broken(promise: PromiseName, evidence: Record<string, unknown>): BrokenPromiseError {
-    return new BrokenPromiseError(promise, this.topic, evidence);
+  /** `known`: what was known before the message that breaks the promise. */
+  private broken(promise: PromiseName, known?: object): Fault {
+    return new Fault(promise, this.topic, known);
   }
 
-  private backward(last: Seq, got: Seq): BrokenPromiseError {
-    return got === last ? this.broken("duplicate", { seq: got }) : this.broken("backward", { last, got });
+  private hole(standing: Standing, last: Seq): Fault {
+    return standing === "resumed"
+      ? this.broken("false_recovery", { fault: "hole", last })
+      : this.broken("hole", { last });
+  }
+
+  private backward(last: Seq, got: Seq): Fault {
+    return this.broken(got === last ? "duplicate" : "backward", { last });
   }
 }

@@ -121,4 +121,4 @@ export type Loss =
   /** The broker drains, and this client left at the time that it was given. */
   | { type: "drained" }
   /** No connection was made. */
-  | { type: "failed"; reason: string; status?: number };
+  | { type: "failed"; reason: string; status: number | undefined };
