@@ -38,16 +38,6 @@ interface Rebuilt {
   snapshotDue: boolean;
 }
 
-/** A topic that was live on the previous connection and is not live again yet. */
-export interface LeftOff {
-  topic: string;
-  every: boolean;
-  mayBeEvery: boolean;
-  last: Position;
-  /** The position to resume from; `undefined` if only a fresh subscription helps. */
-  position: Position | undefined;
-}
-
 export const nameOf = (request: TopicRequest): string => (typeof request === "string" ? request : request.topic);
 
 function positionOf(request: TopicRequest): Position | undefined {
@@ -104,49 +94,18 @@ export class Checker {
     for (const track of this.topics.values()) track.reconnected();
   }
 
-  /** The position to resume `topic` from. */
-  position(topic: string): Position | undefined {
-    return this.topics.get(topic)?.position();
+  /** What is known of `topic`. */
+  known(topic: string): Track | undefined {
+    return this.topics.get(topic);
   }
 
-  /** The last message of `topic` that came or that a gap named. */
-  last(topic: string): Position | undefined {
-    return this.topics.get(topic)?.last();
-  }
-
-  /** The epoch of `topic`, as far as it is known. */
-  epoch(topic: string): string | undefined {
-    return this.topics.get(topic)?.epoch;
-  }
-
-  /** Whether messages of `topic` may be replaced by newer ones, by all that is known. */
-  isConflated(topic: string): boolean {
-    const track = this.topics.get(topic);
-    return track !== undefined && !track.every && !track.mayBeEvery;
-  }
-
-  isLive(topic: string): boolean {
-    return this.topics.get(topic)?.live ?? false;
+  private isLive(topic: string): boolean {
+    return this.known(topic)?.live ?? false;
   }
 
   /** The topics to resume: those that were live on the previous connection and are not live again. */
-  *leftOff(): Iterable<LeftOff> {
-    for (const [topic, track] of this.topics) {
-      const last = track.leftOff ? track.last() : undefined;
-      if (last) yield { topic, every: track.every, mayBeEvery: track.mayBeEvery, last, position: track.position() };
-    }
-  }
-
-  /** As {@link position}, but only for a topic of {@link leftOff}. */
-  positionLeft(topic: string): Position | undefined {
-    const track = this.topics.get(topic);
-    return track?.leftOff ? track.position() : undefined;
-  }
-
-  /** Whether every message of `topic` had to come, or may have had to, depending on its kind. */
-  mayNeedEvery(topic: string): boolean {
-    const track = this.topics.get(topic);
-    return track !== undefined && (track.every || track.mayBeEvery);
+  leftOff(): Track[] {
+    return [...this.topics.values()].filter((track) => track.leftOff);
   }
 
   /** Takes note of `request`, which is about to be sent. */
@@ -195,16 +154,12 @@ export class Checker {
         this.synced(message.id);
         break;
       case "pong":
-        if (message.id === undefined) break;
-        this.answered(message.id);
-        if ((message.received ?? 0) > message.ts) throw new Fault("pong_times");
-        break;
       case "error":
         if (message.id === undefined) break;
+        this.answered(message.id);
+        if (message.op === "pong" && (message.received ?? 0) > message.ts) throw new Fault("pong_times");
         // Positions that the broker refused do not apply.
         this.ahead = this.ahead.filter(({ id }) => id !== message.id);
-        this.answered(message.id);
-        break;
     }
   }
 

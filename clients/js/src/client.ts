@@ -6,13 +6,14 @@ import { type Action, Core, type Transport } from "./core.js";
 import { ClosedError, RequestError, TickwireError, UnansweredError } from "./errors.js";
 import type { ClientEvent, Clocks } from "./events.js";
 import type { Wanted } from "./ledger.js";
+import { Listeners } from "./listeners.js";
 import { LiveBook } from "./livebook.js";
 import type { Event } from "./queue.js";
 import type { Seq } from "./seq.js";
 import { type Asking, type Moment, type Reply, sinceOf } from "./session.js";
 import { type Hearing, httpBase, type Link, openSocket, type WebSocketConstructor } from "./socket.js";
 import { loadStreams } from "./streams.js";
-import { call, Subscription } from "./subscription.js";
+import { Subscription } from "./subscription.js";
 import { isPattern } from "./topic.js";
 import type { Mode, Positions, Request, Result } from "./types.js";
 
@@ -94,7 +95,7 @@ export function connect(urls: string | readonly string[], options: ClientOptions
 export class Client {
   private readonly core: Core;
   private readonly urls: readonly string[];
-  private readonly listeners = new Map<string, Set<Listener<never>>>();
+  private readonly listeners = new Listeners<ClientEvent>();
   /** The subscriptions, with what each has asked for. */
   private readonly subscriptions = new Map<Subscription, Wanted>();
   /** The subscriptions that cover a topic, as long as they stay the same. */
@@ -109,24 +110,35 @@ export class Client {
     urls: readonly string[],
     private readonly options: ClientOptions = {},
   ) {
-    if (urls.length === 0) throw new RequestError("no URL is given");
+    if (!urls[0]) throw new RequestError("no URL is given");
     this.urls = urls.map(endpoint);
-    const { requestTimeoutMs: _, ...rest } = options;
+    const {
+      codec = json,
+      sse = true,
+      token,
+      retryFirst = true,
+      firstWaitMs = 250,
+      maxWaitMs = 15_000,
+      connectTimeoutMs = 5_000,
+      quietMarginMs = 5_000,
+      clockMs = 30_000,
+      verifyBooks,
+    } = options;
     this.core = new Core({
       urls: this.urls,
-      codec: rest.codec ?? json,
-      sse: (rest.sse ?? true) && typeof fetch === "function" && this.urls.some(httpBase),
-      token: rest.token === undefined ? "none" : typeof rest.token === "string" ? "text" : "function",
-      retryFirst: rest.retryFirst ?? true,
-      firstWaitMs: rest.firstWaitMs ?? 250,
-      maxWaitMs: rest.maxWaitMs ?? 15_000,
-      connectTimeoutMs: rest.connectTimeoutMs ?? 5_000,
-      quietMarginMs: rest.quietMarginMs ?? 5_000,
-      clockMs: rest.clockMs ?? 30_000,
-      verifyBooks: rest.verifyBooks,
+      codec,
+      sse: sse && this.urls.some(httpBase),
+      token: token === undefined ? "none" : typeof token === "function" ? "function" : "text",
+      retryFirst,
+      firstWaitMs,
+      maxWaitMs,
+      connectTimeoutMs,
+      quietMarginMs,
+      clockMs,
+      verifyBooks,
       random: Math.random,
     });
-    if (typeof addEventListener === "function") addEventListener("online", this.online);
+    globalThis.addEventListener?.("online", this.online);
     // The program can add its listeners first.
     queueMicrotask(() => this.step((at) => this.core.isStopped || this.core.start(at)));
   }
@@ -141,10 +153,7 @@ export class Client {
   ): () => void;
   on(type: "event", listener: Listener<ClientEvent>): () => void;
   on(type: string, listener: Listener<never>): () => void {
-    let listeners = this.listeners.get(type);
-    if (!listeners) this.listeners.set(type, (listeners = new Set()));
-    listeners.add(listener);
-    return () => this.listeners.get(type)?.delete(listener);
+    return this.listeners.add(type, listener);
   }
 
   /**
@@ -251,9 +260,9 @@ export class Client {
    */
   async publish(topic: string, data: unknown, options: { key?: string } = {}): Promise<Published> {
     const { key } = options;
-    const results = await this.request({ op: "publish", topic, data, ...(key !== undefined && { key }) });
+    const results = await this.request({ op: "publish", topic, data, key });
     const { epoch, seq, duplicate = false } = (results as Result[])[0] ?? {};
-    if (epoch === undefined || seq === undefined) throw new TickwireError("the answer has no epoch and seq");
+    if (epoch === undefined || seq === undefined) throw new TickwireError("the answer has no position");
     return { epoch, seq, duplicate };
   }
 
@@ -342,15 +351,16 @@ export class Client {
       return;
     }
     const at = this.core.wakeAt;
-    if (this.timerAt <= at && this.timerAt !== Number.POSITIVE_INFINITY) return; // it looks again then
+    if (this.timerAt <= at) return; // it looks again then
     clearTimeout(this.timer);
     this.timerAt = at;
-    if (at === Number.POSITIVE_INFINITY) return;
-    const delay = Math.min(TIMER_MAX_MS, Math.max(0, Math.ceil(at - performance.now())));
-    this.timer = setTimeout(() => {
-      this.timerAt = Number.POSITIVE_INFINITY;
-      this.step((at) => this.core.tick(at));
-    }, delay);
+    this.timer = setTimeout(
+      () => {
+        this.timerAt = Number.POSITIVE_INFINITY;
+        this.step((at) => this.core.tick(at));
+      },
+      Math.min(TIMER_MAX_MS, Math.ceil(at - performance.now())),
+    );
   }
 
   private dial({ attempt, url, transport, requests }: Action & { do: "dial" }): void {
@@ -395,7 +405,7 @@ export class Client {
     hearing: Hearing,
   ): Promise<Link> {
     if (token !== undefined && !/^[!-~]+$/.test(token)) {
-      throw new RequestError("the token must be one line of ASCII characters without blanks");
+      throw new RequestError("the token must be ASCII without blanks");
     }
     if (transport !== "websocket") {
       const base = httpBase(url);
@@ -404,24 +414,15 @@ export class Client {
       return open(fetch, base, token, transport === "sse" ? requests : undefined, hearing);
     }
     const socket = (this.options.WebSocket ?? globalThis.WebSocket) as WebSocketConstructor | undefined;
-    if (!socket) throw new RequestError("this platform has no WebSocket: pass one as the option WebSocket");
+    if (!socket) throw new RequestError("there is no WebSocket: pass one as an option");
     const protocols = [(this.options.codec ?? json).subprotocol];
     if (token !== undefined) protocols.push(`tickwire.token.${base64url(token)}`);
     return openSocket(socket, url, protocols, hearing);
   }
 
   private tell(event: ClientEvent): void {
-    for (const type of [event.type, "event"]) {
-      for (const listener of this.listeners.get(type) ?? []) call(listener as Listener<ClientEvent>, event);
-    }
+    this.listeners.tell(event);
     switch (event.type) {
-      case "connected":
-      case "disconnected":
-      case "failed":
-      case "draining":
-      case "error":
-      case "granted": // its subscription knows
-        break;
       case "closed":
         this.closed(event.error);
         break;
@@ -431,25 +432,27 @@ export class Client {
         this.tellNamed(event);
         break;
       default:
-        if (event.topic === undefined) break;
+        if (!("topic" in event) || event.topic === undefined) break;
         for (const subscription of this.coveringOf(event.topic)) {
           // The core asks for a fresh one.
           if (event.type === "broken" && event.error.promise === "book") subscription.expectSnapshot(event.topic);
-          subscription.take(event, this.core.session.checker.isConflated(event.topic));
+          subscription.take(event, this.core.session.checker.known(event.topic)?.isConflated ?? false);
         }
     }
   }
 
   private tellNamed(event: Event<unknown> & { type: "synced" | "recovered" | "refused" }): void {
+    const isSynced = event.type === "synced";
     for (const [subscription, { mode }] of [...this.subscriptions]) {
-      const named = (event.type === "synced" ? event.topics : [event.topic]).filter((name) =>
-        subscription.isNamed(name),
-      );
-      if (named.length === 0) continue;
-      subscription.take(event.type === "synced" ? { type: "synced", topics: named } : event, false);
-      if (event.type === "synced") subscription.syncedBy();
-      if (event.type === "synced" && mode === "snapshot") this.drop(subscription);
-      if (event.type === "refused" && subscription.forget(event.topic)) this.drop(subscription, event.error);
+      const topics = (isSynced ? event.topics : [event.topic]).filter((name) => subscription.isNamed(name));
+      if (topics.length === 0) continue;
+      subscription.take(isSynced ? { type: "synced", topics } : event, false);
+      if (isSynced) {
+        subscription.syncedBy();
+        if (mode === "snapshot") this.drop(subscription);
+      } else if (event.type === "refused" && subscription.forget(event.topic)) {
+        this.drop(subscription, event.error);
+      }
     }
   }
 
@@ -463,7 +466,7 @@ export class Client {
   }
 
   private closed(error: TickwireError | undefined): void {
-    if (typeof removeEventListener === "function") removeEventListener("online", this.online);
+    globalThis.removeEventListener?.("online", this.online);
     for (const subscription of [...this.subscriptions.keys()]) this.drop(subscription, error);
   }
 }
@@ -474,12 +477,10 @@ function endpoint(text: string): string {
   try {
     url = new URL(text, globalThis.location?.href);
   } catch {
-    throw new RequestError(`${JSON.stringify(text)} is no URL: write ws://HOST:PORT/v1/ws`);
+    throw new RequestError(`${JSON.stringify(text)} is no URL`);
   }
-  if (url.protocol === "http:" || url.protocol === "https:") url.protocol = url.protocol === "http:" ? "ws:" : "wss:";
-  if (url.protocol !== "ws:" && url.protocol !== "wss:") {
-    throw new RequestError(`scheme ${url.protocol} is not supported: this client speaks ws: and wss:`);
-  }
+  url.protocol = url.protocol.replace("http", "ws");
+  if (!/^wss?:$/.test(url.protocol)) throw new RequestError(`${url.protocol} is not supported: write wss://HOST/v1/ws`);
   if (url.username || url.password) throw new RequestError("credentials in a URL are not supported");
   if (url.pathname === "/") url.pathname = "/v1/ws";
   url.hash = "";
@@ -487,5 +488,5 @@ function endpoint(text: string): string {
 }
 
 function base64url(text: string): string {
-  return btoa(text).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
+  return btoa(text).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 }

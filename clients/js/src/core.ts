@@ -198,7 +198,8 @@ export class Core {
       try {
         message = toMessage(this.settings.codec.decode(payload));
       } catch (error) {
-        this.unreadableCame((error as ProtocolError).message, at);
+        this.hangUp();
+        this.lost({ type: "protocol", reason: (error as ProtocolError).message }, at);
         return;
       }
     }
@@ -220,11 +221,6 @@ export class Core {
 
   private isOf(attempt: number): boolean {
     return attempt === this.attempt && (this.state === "dialing" || this.state === "open");
-  }
-
-  private unreadableCame(reason: string, at: Moment): void {
-    this.hangUp();
-    this.lost({ type: "protocol", reason }, at);
   }
 
   /** The connection of `attempt` ended, whether or not it was welcomed. Code 1006: without a close. */
@@ -443,7 +439,7 @@ export class Core {
     for (const [topic, due] of this.resyncAt) {
       if (now < due) continue;
       this.resyncAt.set(topic, Number.POSITIVE_INFINITY);
-      if (!this.session.checker.isLive(topic)) continue;
+      if (!this.session.checker.known(topic)?.live) continue;
       this.resyncedAt.set(topic, now);
       // A refusal or loss changes nothing: the next connection brings the book or asks again.
       this.session.request({ op: "resync", topic });
@@ -456,15 +452,13 @@ export class Core {
     if (this.state !== "open" || this.isLeaving(at.now)) return;
     if (this.transport === "websocket") this.resyncBooks(at.now);
     for (let op = this.session.nextOp(at.now); op !== undefined; op = this.session.nextOp(at.now)) {
-      const wait = this.pace.wait(op, at.now);
+      const wait = this.pace.take(op, at.now);
       if (wait > 0) {
         this.sendAt = at.now + wait;
         return;
       }
       const sent = this.session.send(at);
-      if (!sent) continue;
-      this.pace.spend(op);
-      this.actions.push({ do: "send", ...sent });
+      if (sent) this.actions.push({ do: "send", ...sent });
     }
   }
 

@@ -2,7 +2,7 @@
 
 import type { Book, Level } from "./book.js";
 import type { Event } from "./queue.js";
-import { call, type Subscription } from "./subscription.js";
+import type { Subscription } from "./subscription.js";
 import type { Position } from "./types.js";
 
 /**
@@ -10,7 +10,6 @@ import type { Position } from "./types.js";
  * has come, which the client asks for by itself.
  */
 export class LiveBook {
-  private readonly listeners = new Set<(book: LiveBook) => void>();
   private why: string | undefined;
 
   /** @internal */
@@ -23,14 +22,12 @@ export class LiveBook {
     subscription.on("event", (event: Event<unknown>) => {
       if (event.type === "stale") this.why = event.reason;
       if (event.type === "live") this.why = undefined;
-      for (const listener of this.listeners) call(listener, this);
     });
   }
 
   /** Calls `listener` after each change. Returns a function that ends it. */
   onChange(listener: (book: LiveBook) => void): () => void {
-    this.listeners.add(listener);
-    return () => this.listeners.delete(listener);
+    return this.subscription.on("event", () => listener(this));
   }
 
   /** Whether the book shows nothing because it is not known. */

@@ -1,5 +1,5 @@
 /**
- * When to send and when to connect again. Pure: time and chance are arguments.
+ * When to send. Pure: time is an argument.
  *
  * A bucket holds four fifths of the announced burst, because requests that left at intervals may arrive together.
  */
@@ -21,17 +21,15 @@ class Rate {
     this.level = this.full;
   }
 
-  /** Milliseconds until a request may be sent. */
-  wait(now: number): number {
+  /** Takes a place for a request. Returns the milliseconds to wait if there is none. */
+  take(now: number): number {
     if (this.perSecond === 0) return 0;
     const passed = Math.max(0, now - this.at);
     this.level = Math.min(this.full, this.level + (passed * this.perSecond) / 1_000);
     this.at += passed;
-    return this.level >= 1 ? 0 : Math.max(0.001, ((1 - this.level) * 1_000) / this.perSecond);
-  }
-
-  spend(): void {
-    this.level = Math.max(0, this.level - 1);
+    if (this.level < 1) return Math.max(0.001, ((1 - this.level) * 1_000) / this.perSecond);
+    this.level -= 1;
+    return 0;
   }
 }
 
@@ -47,15 +45,8 @@ export class Pace {
       limits.publishes_per_s > 0 ? new Rate(limits.publishes_per_s, limits.publishes_burst, now) : this.requests;
   }
 
-  wait(op: string, now: number): number {
-    return this.rate(op).wait(now);
-  }
-
-  spend(op: string): void {
-    this.rate(op).spend();
-  }
-
-  private rate(op: string): Rate {
-    return op === "publish" ? this.publications : this.requests;
+  /** As {@link Rate.take}, for a request of kind `op`. */
+  take(op: string, now: number): number {
+    return (op === "publish" ? this.publications : this.requests).take(now);
   }
 }

@@ -39,7 +39,7 @@ export interface Reply {
 /** What a request is for. Without a `reply` the session itself asks. */
 interface Waiting {
   request: Request;
-  reply?: Reply;
+  reply?: Reply | undefined;
   wanted?: Wanted;
   /** Whether it restores what an earlier connection had: the next connection asks anew. */
   restores: boolean;
@@ -56,7 +56,7 @@ interface Left {
 /** A request without its id. */
 export type Asking =
   | { op: "unsubscribe"; topics: string[] }
-  | { op: "publish"; topic: string; data: unknown; key?: string }
+  | { op: "publish"; topic: string; data: unknown; key?: string | undefined }
   | { op: "resync"; topic: string }
   | { op: "auth"; token: string }
   | { op: "ping" };
@@ -69,6 +69,8 @@ export const NO_LIMITS: Limits = {
   publishes_per_s: 0,
   publishes_burst: 0,
 };
+
+const UNKNOWN = "whether the request took effect is unknown";
 
 const utf8 = new TextEncoder();
 
@@ -109,17 +111,21 @@ export class Session {
 
   /** Begins a connection with `limits`: queues what restores the subscriptions before what was asked for meanwhile. */
   begin(limits: Limits): void {
-    this.limits = limits;
-    this.checker.reconnected();
-    this.watchForLosses(false);
-    this.unrestored.clear();
-    const meanwhile = this.outgoing;
-    this.outgoing = [];
+    const meanwhile = this.restart(limits, false);
     if (this.token !== undefined && this.showsTokenLate) {
       this.queue({ op: "auth", id: this.nextId(), token: this.token }, { restores: true });
     }
     this.restore(undefined);
     this.outgoing.push(...meanwhile);
+  }
+
+  /** Forgets what the last connection had. Returns the requests that wait. */
+  private restart(limits: Limits, isStream: boolean): Waiting[] {
+    this.limits = limits;
+    this.checker.reconnected();
+    this.watchForLosses(isStream);
+    this.unrestored.clear();
+    return this.outgoing.splice(0);
   }
 
   /**
@@ -128,16 +134,10 @@ export class Session {
    * cannot be asked later is done here.
    */
   beginStream(at: Moment): Request[] {
-    this.limits = NO_LIMITS;
-    this.checker.reconnected();
-    this.watchForLosses(true);
-    this.unrestored.clear();
-    const meanwhile = this.outgoing;
-    this.outgoing = [];
     const subscribes: Waiting[] = [];
     const others: Waiting[] = [];
     const anew = new Set<string>();
-    for (const waiting of meanwhile) {
+    for (const waiting of this.restart(NO_LIMITS, true)) {
       const { request, reply } = waiting;
       if (request.op === "subscribe") subscribes.push(waiting);
       else if (request.op === "publish" || request.op === "ping") others.push(waiting);
@@ -175,11 +175,7 @@ export class Session {
   end(): void {
     for (const { request, reply } of this.pending.values()) {
       if (request.op === "unsubscribe") this.forget(request.topics);
-      const error = new UnansweredError(
-        "the connection was lost before the answer; whether the request took effect is unknown",
-      );
-      reply?.reject(error);
-      reply?.synced?.(error);
+      fail(reply, new UnansweredError(`the connection was lost; ${UNKNOWN}`));
     }
     this.pending.clear();
     this.endSyncing();
@@ -195,7 +191,7 @@ export class Session {
 
   private endSyncing(): void {
     for (const { reply } of this.syncing.values()) {
-      reply?.synced?.(new UnansweredError("the connection was lost before everything had come"));
+      reply?.synced?.(new UnansweredError("the connection was lost"));
     }
     this.syncing.clear();
   }
@@ -207,9 +203,7 @@ export class Session {
     this.pending.clear();
     this.syncing.clear();
     for (const { reply } of all) {
-      const error = new ClosedError("the client is closed", { cause });
-      reply?.reject(error);
-      reply?.synced?.(error);
+      fail(reply, new ClosedError("the client is closed", { cause }));
     }
   }
 
@@ -228,7 +222,7 @@ export class Session {
     if (asking.op === "publish" && asking.data === undefined) {
       reply?.reject(new RequestError("undefined cannot be published"));
     } else if (this.hasRoom(reply)) {
-      this.queue({ ...asking, id: this.nextId() } as Request, { restores: false, ...(reply && { reply }) });
+      this.queue({ ...asking, id: this.nextId() } as Request, { restores: false, reply });
     }
   }
 
@@ -245,9 +239,9 @@ export class Session {
       op: "subscribe",
       id: this.nextId(),
       topics,
-      ...(mode !== undefined && { mode }),
-      ...(conflateMs !== undefined && { conflate_ms: conflateMs }),
-      ...(!snapshot && { snapshot }),
+      mode,
+      conflate_ms: conflateMs,
+      snapshot: snapshot && undefined,
     };
   }
 
@@ -320,9 +314,7 @@ export class Session {
       }
       const wasSent = waiting.sent !== undefined;
       waiting.reply?.reject(
-        new UnansweredError(
-          `no answer in time; ${wasSent ? "whether the request took effect is unknown" : "it was not sent"}`,
-        ),
+        new UnansweredError(`no answer in time; ${wasSent ? UNKNOWN : "it was not sent"}`),
       );
     }
     // A `subscribe` stays: positions may have been sent ahead of it. `nextOp` decides.
@@ -345,11 +337,12 @@ export class Session {
 
   /** Records the topics that need every message, to report those that do not go on where they were left. */
   private watchForLosses(isStream: boolean): void {
-    for (const { topic, every, mayBeEvery, last, position } of this.checker.leftOff()) {
+    for (const track of this.checker.leftOff()) {
       // A topic without a position was waiting for a snapshot. The broker is not told where it was left and cannot name
       // what is missing, so the topic is watched even if its mode only may be `every`.
-      const asked = position !== undefined && !isStream;
-      if (every || (mayBeEvery && !asked)) this.unresumed.set(topic, { last, asked });
+      const last = track.last();
+      const asked = !isStream && track.position() !== undefined;
+      if (last && (track.every || (track.mayBeEvery && !asked))) this.unresumed.set(track.topic, { last, asked });
     }
   }
 
@@ -360,12 +353,16 @@ export class Session {
   ): void {
     const left = new Map<string, Position>();
     if (!stream) {
-      for (const { topic, position } of this.checker.leftOff()) if (position) left.set(topic, wrong(position));
+      for (const track of this.checker.leftOff()) {
+        const position = track.position();
+        if (position) left.set(track.topic, wrong(position));
+      }
     }
     const start = (topic: string): Start => {
-      if (this.checker.isLive(topic)) return "flows";
+      const track = this.checker.known(topic);
+      if (track?.live) return "flows";
       const isAnew = stream && (!stream.takesPositions || stream.anew.has(topic));
-      const position = isAnew ? undefined : this.checker.positionLeft(topic);
+      const position = track?.leftOff && !isAnew ? track.position() : undefined;
       return position ? wrong(position) : "anew";
     };
     for (const step of this.ledger.restore(only, left, start, this.limits.message_bytes)) {
@@ -419,21 +416,16 @@ export class Session {
       // Nearly all messages are of these: no copy is made of them.
       const { topic, seq, ts, data } = message;
       const snapshot = message.op === "snapshot";
-      const epoch = message.op === "snapshot" ? message.epoch : this.checker.epoch(topic);
+      const epoch = message.op === "snapshot" ? message.epoch : this.checker.known(topic)?.epoch;
       this.events.push({ type: "message", topic, epoch, seq, ts, data, snapshot });
       return;
     }
     const { op: _, ...rest } = message;
     switch (message.op) {
       case "gap":
-        if (GAP_SWALLOWED) break;
-        this.events.push({ ...(rest as typeof message), type: "gap" });
-        break;
       case "joined":
-        this.events.push({ ...(rest as typeof message), type: "joined" });
-        break;
       case "end":
-        this.events.push({ ...(rest as typeof message), type: "end" });
+        if (!(GAP_SWALLOWED && message.op === "gap")) this.events.push({ ...rest, type: message.op } as ClientEvent);
         break;
       case "status": {
         const { state, ...about } = rest as typeof message;
@@ -456,47 +448,37 @@ export class Session {
     this.pending.delete(id);
     if (!waiting) return;
     if (message?.op === "ack" || message?.op === "error") this.answered(waiting, message, at);
-    else waiting.reply?.reject(new UnansweredError("no answer came; whether the request took effect is unknown"));
+    else waiting.reply?.reject(new UnansweredError(`no answer came; ${UNKNOWN}`));
   }
 
   private answered(waiting: Waiting, message: ServerMessage & { op: "ack" | "pong" | "error" }, at: Moment): void {
-    const { request, reply, restores, wanted } = waiting;
-    const refusal = message.op === "error" ? message : undefined;
+    const { request, reply, restores, wanted, sent } = waiting;
     const results = message.op === "ack" ? message.results : [];
-    if (request.op === "subscribe" && wanted && reply) {
-      if (refusal) {
-        const error = new RefusedError(refusal);
-        reply.reject(error);
-        reply.synced?.(error);
-        return;
+    const refusal = message.op === "error" ? message : undefined;
+    const found = refusal ?? results.find((result) => result.error)?.error;
+    if (request.op === "subscribe") {
+      if (!wanted || !reply) {
+        this.restored(request, results, refusal);
+      } else if (refusal) {
+        fail(reply, new RefusedError(refusal));
+      } else {
+        for (const result of results) if (!result.error) this.ledger.add(result.topic, wanted);
+        this.awaitSynced(request.id, results, reply);
+        this.events.push({ type: "granted", results });
+        reply.resolve(results);
       }
-      for (const result of results) if (!result.error) this.ledger.add(result.topic, wanted);
-      this.awaitSynced(request.id, results, reply);
-      this.events.push({ type: "granted", results });
-      reply.resolve(results);
-      return;
-    }
-    if (request.op === "subscribe" && restores) {
-      this.restored(request.id, request.topics.map(nameOf), results, refusal);
-      return;
-    }
-    if (request.op === "positions") {
-      const found = refusal ?? results.find((result) => result.error)?.error;
+    } else if (request.op === "positions") {
       if (found) this.positionsRefused(request.since);
-      return;
-    }
-    if (request.op === "unsubscribe" && !refusal) this.forget(request.topics);
-    // An `unsubscribe` has one result for each name. Other requests fail with their single result.
-    const found = refusal ?? (request.op === "unsubscribe" ? undefined : results.find((result) => result.error)?.error);
-    if (found) {
-      reply?.reject(new RefusedError(found));
-      return;
-    }
-    if (request.op === "auth" && !restores) this.token = request.token;
-    if (message.op === "pong" && waiting.sent) {
-      reply?.resolve(clocks(waiting.sent, message.received ?? message.ts, message.ts, at));
-    } else {
+    } else if (request.op === "unsubscribe" && !refusal) {
+      // It has one result for each name. Other requests fail with their single result.
+      this.forget(request.topics);
       reply?.resolve(results);
+    } else if (found) {
+      reply?.reject(new RefusedError(found));
+    } else {
+      if (request.op === "auth" && !restores) this.token = request.token;
+      const isPong = message.op === "pong" && sent;
+      reply?.resolve(isPong ? clocks(sent, message.received ?? message.ts, message.ts, at) : results);
     }
   }
 
@@ -509,27 +491,26 @@ export class Session {
     if (this.syncing.size <= PENDING_MAX || oldest === undefined) return;
     this.syncing
       .get(oldest)
-      ?.reply?.synced?.(new UnansweredError(`more than ${PENDING_MAX} requests wait to be synced`));
+      ?.reply?.synced?.(new UnansweredError("too many requests wait to be synced"));
     this.syncing.delete(oldest);
   }
 
-  private restored(id: number, names: string[], results: readonly Result[], refusal: Refusal | undefined): void {
-    this.awaitSynced(id, results);
-    const refused: [string, Refusal][] = refusal ? names.map((name) => [name, refusal]) : [];
-    results.forEach((result, index) => {
-      if (result.error) {
-        if (names[index] !== undefined) refused.push([names[index], result.error]);
-        return;
+  private restored(request: Request & { op: "subscribe" }, results: readonly Result[], refusal?: Refusal): void {
+    this.awaitSynced(request.id, results);
+    const refused: [string, Refusal][] = [];
+    request.topics.forEach((entry, index) => {
+      const { topic, epoch, seq, recovered, resumed, not_resumed, error } = results[index] ?? { topic: nameOf(entry) };
+      if (refusal ?? error) {
+        refused.push([topic, (refusal ?? error) as Refusal]);
+      } else if (results[index]) {
+        if (epoch !== undefined && seq !== undefined) this.goesOn(topic, epoch, seq, false);
+        this.events.push({
+          type: "recovered",
+          topic,
+          resumed: resumed ?? Number(recovered === true),
+          notResumed: not_resumed ?? Number(recovered === false),
+        });
       }
-      if (result.epoch !== undefined && result.seq !== undefined) {
-        this.goesOn(result.topic, result.epoch, result.seq, false);
-      }
-      this.events.push({
-        type: "recovered",
-        topic: result.topic,
-        resumed: result.resumed ?? Number(result.recovered === true),
-        notResumed: result.not_resumed ?? Number(result.recovered === false),
-      });
     });
     for (const [topic, refusal] of refused) {
       if (!this.ledger.wants(topic)) continue; // it was unsubscribed meanwhile
@@ -546,7 +527,7 @@ export class Session {
   private positionsRefused(since: readonly Lineage[]): void {
     for (const { epoch, seqs } of since) {
       for (const [topic, seq] of Object.entries(seqs)) {
-        if (this.checker.mayNeedEvery(topic)) this.unresumed.set(topic, { last: { epoch, seq }, asked: false });
+        if (this.checker.known(topic)?.isConflated === false) this.unresumed.set(topic, { last: { epoch, seq }, asked: false });
       }
     }
   }
@@ -587,6 +568,11 @@ export class Session {
     if (epoch === last.epoch && now <= (isNext ? next(last.seq) : last.seq)) return;
     this.events.push({ type: "unresumed", topic, last, now });
   }
+}
+
+function fail(reply: Reply | undefined, error: Error): void {
+  reply?.reject(error);
+  reply?.synced?.(error);
 }
 
 /** Whether nobody waits any longer for an answer to `waiting`. */

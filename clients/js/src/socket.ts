@@ -67,17 +67,17 @@ export function openSocket(construct: WebSocketConstructor, url: string, protoco
   socket.addEventListener("message", (event: { data: string | ArrayBuffer }) => {
     if (!isOver) hearing.message(event.data);
   });
-  socket.addEventListener("error", (event: { message?: string }) => {
-    if (!isOpen) failed({ reason: event.message || "the connection was not made" });
-  });
   socket.addEventListener("close", (event: { code: number; reason: string }) => {
     if (!PAGE) clearTimeout(cut);
     if (!isOpen) failed({ reason: event.reason || `the connection was not made (${event.code})` });
     if (!isOver) hearing.closed(event.code, event.reason);
     isOver = true;
   });
-  // Browsers do not tell why a handshake was refused.
+  // Browsers do not tell why a connection was not made.
   if (!PAGE) {
+    socket.addEventListener("error", (event: { message?: string }) => {
+      if (!isOpen) failed({ reason: event.message || "the connection was not made" });
+    });
     more.on?.("unexpected-response", (_, { statusCode, headers }) => {
       const status = statusCode ?? 0;
       const after = Number(headers["retry-after"]);

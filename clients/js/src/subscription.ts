@@ -1,6 +1,7 @@
 /** What a program holds of a `subscribe`. */
 
 import { ClosedError, RefusedError } from "./errors.js";
+import { Listeners } from "./listeners.js";
 import { type Event, EventQueue } from "./queue.js";
 import type { Seq } from "./seq.js";
 import { isPattern, matches } from "./topic.js";
@@ -42,7 +43,7 @@ export interface Owner {
  */
 export class Subscription<T = unknown> implements AsyncIterable<Event<T>> {
   private readonly held: Set<string>;
-  private readonly listeners = new Map<string, Set<Listener<never>>>();
+  private readonly listeners = new Listeners<Event<T>>();
   private queue: EventQueue<T> | undefined;
   private isIterated = false;
   private waiting: Deferred<void> | undefined;
@@ -91,11 +92,8 @@ export class Subscription<T = unknown> implements AsyncIterable<Event<T>> {
   on<Type extends Event<T>["type"]>(type: Type, listener: Listener<Extract<Event<T>, { type: Type }>>): () => void;
   on(type: "event", listener: Listener<Event<T>>): () => void;
   on(type: string, listener: Listener<never>): () => void {
-    let listeners = this.listeners.get(type);
-    if (!listeners) this.listeners.set(type, (listeners = new Set()));
-    listeners.add(listener);
     if (!this.isIterated && this.queue) queueMicrotask(() => this.flush());
-    return () => this.listeners.get(type)?.delete(listener);
+    return this.listeners.add(type, listener);
   }
 
   /** Gives what waited to the listeners, which take everything from now on. */
@@ -230,26 +228,22 @@ export class Subscription<T = unknown> implements AsyncIterable<Event<T>> {
 
   private give(event: Event<T>): void {
     this.note(event);
-    for (const type of [event.type, "event"]) {
-      for (const listener of this.listeners.get(type) ?? []) call(listener as Listener<Event<T>>, event);
-    }
+    this.listeners.tell(event);
   }
 
   /** Notes how far the program has come. */
   private note(event: Event<T>): void {
     switch (event.type) {
       case "message":
-        if (event.epoch !== undefined) this.given.set(event.topic, { epoch: event.epoch, seq: event.seq });
-        break;
       case "gap":
-        this.given.set(event.topic, { epoch: event.epoch, seq: event.to });
+      case "joined": {
+        const { topic, epoch } = event;
+        const seq = event.type === "gap" ? event.to : event.seq;
+        if (epoch !== undefined) this.given.set(topic, { epoch, seq });
         break;
-      case "joined":
-        this.given.set(event.topic, { epoch: event.epoch, seq: event.seq });
-        break;
+      }
       case "end":
         this.given.delete(event.topic);
-        break;
     }
   }
 
@@ -266,18 +260,5 @@ export class Subscription<T = unknown> implements AsyncIterable<Event<T>> {
     this.grant.reject(reason);
     this.sync.reject(reason);
     this.wake();
-  }
-}
-
-/** Calls a listener of the program. What it throws is the program's, and must not end the client: it is reported as uncaught. */
-export function call<E>(listener: Listener<E>, event: E): void {
-  try {
-    listener(event);
-  } catch (error) {
-    if (typeof reportError === "function") reportError(error);
-    else
-      queueMicrotask(() => {
-        throw error;
-      });
   }
 }

@@ -79,7 +79,12 @@ export class Track {
   /** Whether the topic has ended, and no `joined` told that it was made again. */
   private isEnded = false;
 
-  constructor(private readonly topic: string) {}
+  constructor(readonly topic: string) {}
+
+  /** Whether messages may be replaced by newer ones, by all that is known. */
+  get isConflated(): boolean {
+    return !this.every && !this.mayBeEvery;
+  }
 
   /** The position to resume from; `undefined` if the topic must be subscribed anew. */
   position(): Position | undefined {

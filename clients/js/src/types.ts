@@ -33,13 +33,13 @@ export type Request =
       op: "subscribe";
       id: number;
       topics: TopicRequest[];
-      mode?: Mode;
-      conflate_ms?: number;
-      snapshot?: boolean;
+      mode?: Mode | undefined;
+      conflate_ms?: number | undefined;
+      snapshot?: boolean | undefined;
     }
   | { op: "positions"; id: number; since: Lineage[] }
   | { op: "unsubscribe"; id: number; topics: string[] }
-  | { op: "publish"; id: number; topic: string; data: unknown; key?: string }
+  | { op: "publish"; id: number; topic: string; data: unknown; key?: string | undefined }
   | { op: "resync"; id: number; topic: string }
   | { op: "auth"; id: number; token: string }
   | { op: "ping"; id: number };
