@@ -1,7 +1,8 @@
 // Builds the package: `node build.mjs`.
 //
 // dist/esm and dist/cjs have one file for each source file, so that both entries share their classes. dist/tickwire.min.js is the
-// browser bundle, which defines the global `tickwire`. It loads dist/tickwire-sse.min.js where WebSocket is blocked.
+// browser bundle, which defines the global `tickwire`. It loads dist/tickwire-sse.min.js where WebSocket is blocked, and
+// dist/tickwire-books.min.js adds order books.
 
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -37,11 +38,11 @@ function publicNames() {
 
 const forPages = {
   name: "modules for pages",
-  setup: (plugin) => plugin.onResolve({ filter: /\/streams\.js$/ }, () => ({ path: `${here}src/streams.page.ts` })),
+  setup: (plugin) => plugin.onResolve({ filter: /\/parts\.js$/ }, () => ({ path: `${here}src/parts.page.ts` })),
 };
 
 /** Makes `entry` a minified file for pages. Both files are made with the same `names`, so they share their short ones. */
-async function bundle(entry, file, names) {
+async function bundle(format, entry, file, names) {
   const { outputFiles } = await build({
     ...common,
     define: { PLANTED: '""', PAGE: "true", "Number.POSITIVE_INFINITY": "Infinity" },
@@ -49,7 +50,8 @@ async function bundle(entry, file, names) {
     outfile: `${dist}/${file}`,
     bundle: true,
     write: false,
-    format: "esm",
+    minifySyntax: true,
+    format,
     platform: "browser",
     sourcemap: "external",
     plugins: [forPages],
@@ -59,9 +61,10 @@ async function bundle(entry, file, names) {
   const [map, code] = [/\.map$/, /\.js$/].map((kind) => outputFiles.find(({ path }) => kind.test(path)).text);
   const minified = await minify(code, {
     ecma: 2022,
-    module: true,
+    module: format === "esm",
+    toplevel: true,
     nameCache: names,
-    compress: { passes: 3, ecma: 2022, unsafe_arrows: true },
+    compress: { passes: 3, ecma: 2022, unsafe_arrows: true, pure_getters: true },
     mangle: { properties: { reserved: publicNames() } },
     format: { wrap_func_args: false },
     sourceMap: { content: map, filename: file, url: `${file}.map`, includeSources: true },
@@ -80,8 +83,19 @@ for (const kind of ["esm", "cjs"]) {
 mkdirSync(`${dist}/cjs`, { recursive: true });
 writeFileSync(`${dist}/cjs/package.json`, '{"type":"commonjs"}\n');
 
-const exported = Object.keys(await import(`${dist}/esm/index.js`)).join(", ");
-const page = `import { ${exported} } from "./index.js"; globalThis.tickwire = { ${exported} };`;
+// A page has the class Book from the part for order books.
+const exported = Object.keys(await import(`${dist}/esm/index.js`)).filter((name) => name !== "Book");
 const names = {};
-await bundle(page, "tickwire.min.js", names);
-await bundle('export { open } from "./sse.js";', "tickwire-sse.min.js", names);
+await bundle(
+  "iife",
+  `import { ${exported} } from "./index.js"; globalThis.tickwire = { ${exported} };`,
+  "tickwire.min.js",
+  names,
+);
+await bundle(
+  "iife",
+  `import * as books from "./books.js"; tickwire.Book = books.Book; tickwire.booksPart = { Books: books.Books, LiveBook: books.LiveBook };`,
+  "tickwire-books.min.js",
+  names,
+);
+await bundle("esm", 'export { open } from "./sse.js";', "tickwire-sse.min.js", names);

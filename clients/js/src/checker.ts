@@ -9,9 +9,10 @@
  * which topics of a pattern over several kinds are in mode `every` is not told.
  */
 
-import { Book, type BookFault } from "./book.js";
+import type { Book, BookFault } from "./book.js";
+import type { Books } from "./books.js";
 import { Fault } from "./errors.js";
-import { STALE_BOOK } from "./planted.js";
+import { booksPart } from "./parts.js";
 import type { Seq } from "./seq.js";
 import { isPattern, matches } from "./topic.js";
 import { Track, type Wildcard } from "./track.js";
@@ -31,13 +32,6 @@ interface Resuming {
   notResumed: number;
 }
 
-/** A book that is rebuilt, as far as it is known. */
-interface Rebuilt {
-  book: Book;
-  /** Whether a snapshot has to come before any change. */
-  snapshotDue: boolean;
-}
-
 export const nameOf = (request: TopicRequest): string => (typeof request === "string" ? request : request.topic);
 
 function positionOf(request: TopicRequest): Position | undefined {
@@ -53,7 +47,7 @@ function eachOf(lineages: readonly Lineage[]): Map<string, Position> {
 }
 
 export class Checker {
-  private topics = new Map<string, Track>();
+  private tracks = new Map<string, Track>();
   private wildcards: Wildcard[] = [];
   /** Patterns in mode `snapshot`: one snapshot of each matching topic may come. */
   private oneShots: string[] = [];
@@ -67,19 +61,22 @@ export class Checker {
   private wildcardAcks = 0;
   /** Patterns that brought snapshots on this connection and have ended. */
   private ended: string[] = [];
-  private books = new Map<string, Rebuilt>();
+  private books: Books | undefined;
 
   /** `verifyBooks`: the pattern of the topics whose books are rebuilt and verified; books of {@link watchBook} are too. */
-  constructor(private readonly verifyBooks?: string) {}
+  constructor(verifyBooks?: string) {
+    if (verifyBooks !== undefined) this.books = new (booksPart().Books)(verifyBooks);
+  }
 
   /** Rebuilds the book of `topic` from now on. */
   watchBook(topic: string): Book {
-    return (this.book(topic) ?? this.newBook(topic)).book;
+    this.books ??= new (booksPart().Books)(undefined);
+    return this.books.watch(topic);
   }
 
   /** The book of `topic`, if it is rebuilt. */
   bookOf(topic: string): Book | undefined {
-    return this.book(topic)?.book;
+    return this.books?.of(topic);
   }
 
   /** Begins a new connection in place of the previous one. Positions stay known. */
@@ -91,12 +88,12 @@ export class Checker {
     this.asked.clear();
     this.ahead = [];
     this.syncing.clear();
-    for (const track of this.topics.values()) track.reconnected();
+    for (const track of this.tracks.values()) track.reconnected();
   }
 
   /** What is known of `topic`. */
   known(topic: string): Track | undefined {
-    return this.topics.get(topic);
+    return this.tracks.get(topic);
   }
 
   private isLive(topic: string): boolean {
@@ -105,7 +102,7 @@ export class Checker {
 
   /** The topics to resume: those that were live on the previous connection and are not live again. */
   leftOff(): Track[] {
-    return [...this.topics.values()].filter((track) => track.leftOff);
+    return [...this.tracks.values()].filter((track) => track.leftOff);
   }
 
   /** Takes note of `request`, which is about to be sent. */
@@ -126,23 +123,23 @@ export class Checker {
     switch (message.op) {
       case "update":
         this.live(message.topic).update(message.seq);
-        this.bookUpdate(message.topic, message.seq, message.data);
+        this.report(message.topic, this.books?.update(message.topic, message.seq, message.data));
         break;
       case "snapshot":
         this.snapshot(message.topic, message.epoch, message.seq);
-        this.bookSnapshot(message.topic, message.epoch, message.seq, message.data);
+        this.report(message.topic, this.books?.snapshot(message.topic, message.epoch, message.seq, message.data));
         break;
       case "gap":
-        this.bookAwaitsSnapshot(message.topic);
+        this.books?.awaitsSnapshot(message.topic);
         this.live(message.topic).gap(message.epoch, message.from, message.to, message.reason);
         break;
       case "joined":
-        this.bookJoined(message.topic, message.epoch, message.seq);
+        this.books?.joined(message.topic, message.epoch, message.seq);
         this.live(message.topic).joined(message.epoch, message.seq);
         break;
       case "end":
         this.live(message.topic).ended();
-        this.book(message.topic)?.book.makeStale();
+        this.books?.ended(message.topic);
         break;
       case "status":
         if (!this.isLive(message.topic) && !this.isCovered(message.topic)) throw this.notCovered(message.topic);
@@ -165,7 +162,7 @@ export class Checker {
 
   /** The track of a topic of which a message came. */
   private live(topic: string): Track {
-    const track = this.topics.get(topic);
+    const track = this.tracks.get(topic);
     return track?.live ? track : this.admit(topic);
   }
 
@@ -174,7 +171,7 @@ export class Checker {
       if (this.takeOneShot(topic)) return;
       this.admit(topic);
     }
-    const track = this.topics.get(topic) as Track;
+    const track = this.tracks.get(topic) as Track;
     const seen = track.wildcardAcksSeen;
     track.wildcardAcksSeen = this.wildcardAcks;
     const isOneShot = track.oneShots > 0;
@@ -231,7 +228,7 @@ export class Checker {
       if (found) resuming.push(found);
       if (wasLive || (result.mode ?? mode) === "snapshot") this.bookAcked(result);
       // A pattern that covers the topic may have brought the snapshot already.
-      else this.bookSubscribed(result, positionOf(topic), snapshot && !covered);
+      else this.books?.subscribed(result, positionOf(topic), snapshot && !covered);
     });
     this.syncing.set(id, { topics: topics.map(nameOf), resuming });
     if (fault) throw fault;
@@ -246,7 +243,7 @@ export class Checker {
     track.resync();
     for (const result of results) {
       if (wasLive) this.bookAcked(result);
-      else this.bookSubscribed(result, undefined, false);
+      else this.books?.subscribed(result, undefined, false);
     }
   }
 
@@ -293,7 +290,7 @@ export class Checker {
     const snapshotsSince = snapshot ? this.wildcardAcks : (before?.snapshotsSince ?? 0);
     this.wildcards = this.wildcards.filter((w) => w.pattern !== pattern);
     this.wildcards.push({ pattern, mode, snapshotsSince });
-    for (const [topic, track] of this.topics) {
+    for (const [topic, track] of this.tracks) {
       if (track.live) track.cover(this.wildcards);
       // It begins anew now, unless the request has a position for it.
       else if (track.leftOff && matches(pattern, topic)) track.leftOff = false;
@@ -301,7 +298,7 @@ export class Checker {
   }
 
   private unsubscribed(pattern: string): void {
-    const own = this.topics.get(pattern);
+    const own = this.tracks.get(pattern);
     if (own) {
       own.own = false;
       own.live = this.isCovered(pattern);
@@ -310,7 +307,7 @@ export class Checker {
     }
     const gone = this.wildcards.find((w) => w.pattern === pattern);
     this.wildcards = this.wildcards.filter((w) => w !== gone);
-    for (const [topic, track] of this.topics) {
+    for (const [topic, track] of this.tracks) {
       if (!track.live) continue;
       track.live = track.own || this.isCovered(topic);
       track.cover(this.wildcards);
@@ -346,7 +343,7 @@ export class Checker {
       // The snapshots that the pattern asks for are those of its other topics.
       track.wildcardAcksSeen = this.wildcardAcks;
       track.cover(this.wildcards);
-      this.bookGoesOn(topic, since);
+      this.books?.goesOn(topic, since);
       topics.push(topic);
     }
     return topics.length > 0 ? { pattern, topics, resumed, notResumed } : undefined;
@@ -356,12 +353,12 @@ export class Checker {
     const syncing = this.syncing.get(id);
     if (!syncing) throw new Fault("unknown_synced");
     this.syncing.delete(id);
-    const early = syncing.topics.find((topic) => this.topics.get(topic)?.owes(id));
+    const early = syncing.topics.find((topic) => this.tracks.get(topic)?.owes(id));
     if (early !== undefined) throw new Fault("synced_early", early);
     for (const { pattern, topics, resumed, notResumed } of syncing.resuming) {
       for (const was of [true, false]) {
         const shown = topics.filter((topic) => {
-          const track = this.topics.get(topic);
+          const track = this.tracks.get(topic);
           return track?.resumedBy === id && track.wasResumed === was;
         }).length;
         const said = was ? resumed : notResumed;
@@ -371,8 +368,8 @@ export class Checker {
   }
 
   private track(topic: string): Track {
-    let track = this.topics.get(topic);
-    if (!track) this.topics.set(topic, (track = new Track(topic)));
+    let track = this.tracks.get(topic);
+    if (!track) this.tracks.set(topic, (track = new Track(topic)));
     return track;
   }
 
@@ -399,13 +396,13 @@ export class Checker {
         return new Fault("before_ack", topic);
       }
     }
-    return new Fault(this.topics.has(topic) ? "after_unsubscribe" : "never_subscribed", topic);
+    return new Fault(this.tracks.has(topic) ? "after_unsubscribe" : "never_subscribed", topic);
   }
 
   /** Whether a one-shot of `topic`, which is not subscribed otherwise, was asked for. Uses it up. */
   private takeOneShot(topic: string): boolean {
     if (this.isCovered(topic)) return false; // whichever request it answers, it tells the topic's position
-    const track = this.topics.get(topic);
+    const track = this.tracks.get(topic);
     if (track && track.oneShots > 0) {
       track.oneShots -= 1;
       return true;
@@ -413,86 +410,15 @@ export class Checker {
     return this.oneShots.some((pattern) => matches(pattern, topic));
   }
 
-  // Books. A subscription may begin without the whole book: it is resumed, or has no snapshot. Such a book is unknown, and
-  // nothing is checked of it until a snapshot comes. Where a snapshot is due before any change, a change without it is a
-  // broken promise.
-
-  private book(topic: string): Rebuilt | undefined {
-    const rebuilt = this.books.get(topic);
-    if (rebuilt || this.verifyBooks === undefined || !matches(this.verifyBooks, topic)) return rebuilt;
-    return this.newBook(topic);
-  }
-
-  private newBook(topic: string): Rebuilt {
-    const rebuilt = { book: new Book(), snapshotDue: false };
-    this.books.set(topic, rebuilt);
-    return rebuilt;
-  }
-
-  private bookGoesOn(topic: string, at: Position): void {
-    const rebuilt = this.book(topic);
-    if (!rebuilt) return;
-    rebuilt.snapshotDue = false;
-    const now = rebuilt.book.position;
-    if (now?.epoch === at.epoch && now.seq === at.seq) return;
-    if (at.seq === 0) rebuilt.book.begin(at.epoch);
-    else rebuilt.book.makeStale();
-  }
-
-  private bookAwaitsSnapshot(topic: string): void {
-    const rebuilt = this.book(topic);
-    if (!rebuilt || STALE_BOOK) return;
-    rebuilt.book.makeStale();
-    rebuilt.snapshotDue = true;
-  }
-
   /** An ack came for a topic that is live already, or for a one-shot of it. */
-  private bookAcked({ topic, epoch, seq }: Result): void {
-    if (epoch !== undefined && seq === 0 && this.isLive(topic)) this.beginBook(topic, epoch);
+  private bookAcked(result: Result): void {
+    if (this.isLive(result.topic)) this.books?.acked(result);
   }
 
-  /** An ack came for a topic without earlier messages. `snapshot`: whether one comes if the topic has a message. */
-  private bookSubscribed(result: Result, since: Position | undefined, snapshot: boolean): void {
-    const { topic, epoch, seq, recovered } = result;
-    if (epoch === undefined || seq === undefined) return;
-    if (since && recovered) this.bookGoesOn(topic, since);
-    // A refused resume brings a snapshot even if the request wanted none.
-    else if (seq !== 0 && (snapshot || recovered === false)) this.bookAwaitsSnapshot(topic);
-    else this.bookGoesOn(topic, { epoch, seq });
+  /** Tells of a book that does not fit. */
+  private report(topic: string, known: BookFault | undefined): void {
+    if (known) throw new Fault("book", topic, known);
   }
-
-  private bookJoined(topic: string, epoch: string, seq: Seq): void {
-    if (seq === 0) this.beginBook(topic, epoch);
-    else this.bookGoesOn(topic, { epoch, seq });
-  }
-
-  /** The topic has no message yet: if it is a book, the book begins empty. */
-  private beginBook(topic: string, epoch: string): void {
-    const rebuilt = this.book(topic);
-    if (!rebuilt || rebuilt.book.position?.epoch === epoch) return;
-    rebuilt.book.begin(epoch);
-    rebuilt.snapshotDue = false;
-  }
-
-  private bookSnapshot(topic: string, epoch: string, seq: Seq, data: unknown): void {
-    const rebuilt = this.book(topic);
-    if (!rebuilt) return;
-    rebuilt.snapshotDue = false;
-    reportBook(topic, rebuilt.book.snapshot(epoch, seq, data));
-  }
-
-  private bookUpdate(topic: string, seq: Seq, data: unknown): void {
-    const rebuilt = this.book(topic);
-    if (!rebuilt) return;
-    // A fault is told once: after it the book is unknown until the next snapshot.
-    const isDue = rebuilt.snapshotDue;
-    rebuilt.snapshotDue = false;
-    if (!rebuilt.book.isStale || isDue) reportBook(topic, rebuilt.book.update(seq, data));
-  }
-}
-
-function reportBook(topic: string, fault: BookFault | undefined): void {
-  if (fault) throw new Fault("book", topic, fault);
 }
 
 /** Checks that `results` has one result per topic of the request, in order. */

@@ -7,12 +7,12 @@ import { ClosedError, RequestError, TickwireError, UnansweredError } from "./err
 import type { ClientEvent, Clocks } from "./events.js";
 import type { Wanted } from "./ledger.js";
 import { Listeners } from "./listeners.js";
-import { LiveBook } from "./livebook.js";
+import type { LiveBook } from "./livebook.js";
+import { booksPart, loadStreams } from "./parts.js";
 import type { Event } from "./queue.js";
 import type { Seq } from "./seq.js";
 import { type Asking, type Moment, type Reply, sinceOf } from "./session.js";
 import { type Hearing, httpBase, type Link, openSocket, type WebSocketConstructor } from "./socket.js";
-import { loadStreams } from "./streams.js";
 import { Subscription } from "./subscription.js";
 import { isPattern } from "./topic.js";
 import type { Mode, Positions, Request, Result } from "./types.js";
@@ -246,6 +246,7 @@ export class Client {
 
   /** An order book that is kept and verified, and asks for a fresh one if it does not fit. */
   book(topic: string): LiveBook {
+    const { LiveBook } = booksPart();
     return new LiveBook(topic, this.core.session.checker.watchBook(topic), this.subscribe(topic));
   }
 
@@ -480,8 +481,9 @@ function endpoint(text: string): string {
     throw new RequestError(`${JSON.stringify(text)} is no URL`);
   }
   url.protocol = url.protocol.replace("http", "ws");
-  if (!/^wss?:$/.test(url.protocol)) throw new RequestError(`${url.protocol} is not supported: write wss://HOST/v1/ws`);
-  if (url.username || url.password) throw new RequestError("credentials in a URL are not supported");
+  if (!/^wss?:$/.test(url.protocol) || url.username || url.password) {
+    throw new RequestError("this URL is not supported: write wss://HOST/v1/ws, without credentials");
+  }
   if (url.pathname === "/") url.pathname = "/v1/ws";
   url.hash = "";
   return url.href;

@@ -64,7 +64,7 @@ export const json: Codec = {
   subprotocol: "tickwire.v1.json",
   encode: (request) => toJson(request),
   decode(payload) {
-    if (typeof payload !== "string") throw new ProtocolError("a binary message came in place of a text");
+    if (typeof payload !== "string") throw new ProtocolError("a binary message came");
     try {
       return parseJson(payload);
     } catch (error) {

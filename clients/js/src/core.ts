@@ -77,12 +77,12 @@ export interface Failure {
   isFinal?: boolean;
 }
 
-type State = "idle" | "waiting" | "dialing" | "open" | "stopped";
+type Phase = "idle" | "waiting" | "dialing" | "open" | "stopped";
 
 export class Core {
   readonly actions: Action[] = [];
   readonly session: Session;
-  private state: State = "idle";
+  private phase: Phase = "idle";
   private attempt = 0;
   private url = 0;
   private transport: Transport = "websocket";
@@ -133,7 +133,7 @@ export class Core {
   }
 
   get isStopped(): boolean {
-    return this.state === "stopped";
+    return this.phase === "stopped";
   }
 
   /** The best reading of the last few, if there is one. */
@@ -167,10 +167,10 @@ export class Core {
   /** A stream of server-sent events has its topics from the beginning: what changes them begins another stream. */
   private reopenIfFixed(op: string, at: Moment): void {
     if (this.transport !== "sse" || op === "publish" || op === "ping") return;
-    if (this.state !== "open" && this.state !== "dialing") return;
+    if (this.phase !== "open" && this.phase !== "dialing") return;
     this.session.endStream();
-    if (this.state === "open") this.isReopening = true;
-    this.state = "waiting";
+    if (this.phase === "open") this.isReopening = true;
+    this.phase = "waiting";
     this.dialAt = at.now;
     this.hangUp();
   }
@@ -183,12 +183,12 @@ export class Core {
 
   /** The network may be back: connects at once, if it only waits. */
   hurry(at: Moment): void {
-    if (this.state === "waiting" && this.reconnectAt === undefined) this.dialAt = at.now;
+    if (this.phase === "waiting" && this.reconnectAt === undefined) this.dialAt = at.now;
   }
 
   /** Stops for good. */
   close(): void {
-    if (this.state !== "stopped") this.stop(undefined, this.state === "open" || this.state === "dialing");
+    if (this.phase !== "stopped") this.stop(undefined, this.phase === "open" || this.phase === "dialing");
   }
 
   /** A message of `attempt` came. */
@@ -210,7 +210,7 @@ export class Core {
   heard(attempt: number, message: ServerMessage | undefined, at: Moment): void {
     if (!this.isOf(attempt)) return;
     this.heardAt = at.now;
-    if (this.state === "dialing") {
+    if (this.phase === "dialing") {
       if (message?.op === "welcome") this.welcomed(message, at);
       else this.failed(attempt, { reason: "its first message is no welcome", isFinal: true }, at);
       return;
@@ -220,7 +220,7 @@ export class Core {
   }
 
   private isOf(attempt: number): boolean {
-    return attempt === this.attempt && (this.state === "dialing" || this.state === "open");
+    return attempt === this.attempt && (this.phase === "dialing" || this.phase === "open");
   }
 
   /** The connection of `attempt` ended, whether or not it was welcomed. Code 1006: without a close. */
@@ -282,7 +282,7 @@ export class Core {
   private lost(loss: Loss, at: Moment): void {
     this.unreadable = loss.type === "protocol" ? this.unreadable + 1 : 0;
     const mayRetry = isRetryable(loss) && this.unreadable < UNREADABLE_MAX;
-    if (this.state === "dialing") {
+    if (this.phase === "dialing") {
       const isCut = loss.type === "closed" && loss.code === 1006;
       if (isCut && this.fallsBack({ reason: "the connection broke" }, at)) return;
       this.endSession();
@@ -317,7 +317,7 @@ export class Core {
     if (retryInMs === undefined) {
       this.stop(explain(loss, url), false);
     } else {
-      this.state = "waiting";
+      this.phase = "waiting";
       this.dialAt = at.now + retryInMs;
       if (retryInMs <= 0) this.dialFirst(at);
     }
@@ -366,7 +366,7 @@ export class Core {
 
   private dial(transport: Transport, at: Moment): void {
     this.attempt += 1;
-    this.state = "dialing";
+    this.phase = "dialing";
     this.transport = transport;
     this.reconnectAt = undefined;
     this.retryAt = undefined;
@@ -379,7 +379,7 @@ export class Core {
 
   private welcomed(welcome: ServerMessage & { op: "welcome" }, at: Moment): void {
     const isSse = this.transport === "sse";
-    this.state = "open";
+    this.phase = "open";
     this.openedAt = at.now;
     this.unauthorized = 0;
     this.readings = [];
@@ -392,7 +392,15 @@ export class Core {
     if (!this.isReopening) {
       const url = this.settings.urls[this.url] as string;
       this.connections += 1;
-      this.tell({ type: "connected", url, transport: isSse ? "sse" : "websocket", session, server, limits, reconnects });
+      this.tell({
+        type: "connected",
+        url,
+        transport: isSse ? "sse" : "websocket",
+        session,
+        server,
+        limits,
+        reconnects,
+      });
     }
     this.isReopening = false;
     if (!isSse) {
@@ -449,7 +457,7 @@ export class Core {
   /** Sends what waits, as fast as the broker takes requests. */
   private flush(at: Moment): void {
     this.sendAt = undefined;
-    if (this.state !== "open" || this.isLeaving(at.now)) return;
+    if (this.phase !== "open" || this.isLeaving(at.now)) return;
     if (this.transport === "websocket") this.resyncBooks(at.now);
     for (let op = this.session.nextOp(at.now); op !== undefined; op = this.session.nextOp(at.now)) {
       const wait = this.pace.take(op, at.now);
@@ -468,7 +476,7 @@ export class Core {
 
   /** Leaves a broker that drains, at the time that it gave: requests under way may delay that a little. */
   private leaves(at: Moment): boolean {
-    if (this.state !== "open" || this.reconnectAt === undefined || at.now < this.reconnectAt) return false;
+    if (this.phase !== "open" || this.reconnectAt === undefined || at.now < this.reconnectAt) return false;
     const last = this.reconnectAt + SETTLE_MAX_MS;
     if (!this.session.isSettled && at.now < last) {
       this.leaveAt = last;
@@ -482,12 +490,12 @@ export class Core {
   /** Time has passed. */
   tick(at: Moment): void {
     if (at.now >= this.expireAt) this.expireAt = this.session.expire(at.now);
-    if (this.state === "waiting" && at.now >= this.dialAt) {
+    if (this.phase === "waiting" && at.now >= this.dialAt) {
       this.dialFirst(at);
-    } else if (this.state === "dialing" && at.now >= this.connectBy) {
+    } else if (this.phase === "dialing" && at.now >= this.connectBy) {
       const after = this.settings.connectTimeoutMs;
       this.failed(this.attempt, { reason: `no welcome within ${after} ms` }, at);
-    } else if (this.state === "open") {
+    } else if (this.phase === "open") {
       this.tickOpen(at);
     }
   }
@@ -541,9 +549,9 @@ export class Core {
     const due = (time: number | undefined): void => {
       if (time !== undefined && time < at) at = time;
     };
-    if (this.state === "waiting") due(this.dialAt);
-    if (this.state === "dialing") due(this.connectBy);
-    if (this.state === "open") {
+    if (this.phase === "waiting") due(this.dialAt);
+    if (this.phase === "dialing") due(this.connectBy);
+    if (this.phase === "open") {
       due(this.heardAt + this.quietMs);
       due(this.retryAt);
       due(this.pingAt);
@@ -555,7 +563,7 @@ export class Core {
   }
 
   private stop(error: TickwireError | undefined, isOpen: boolean): void {
-    this.state = "stopped";
+    this.phase = "stopped";
     this.expireAt = Number.POSITIVE_INFINITY;
     if (isOpen) this.hangUp();
     this.session.stop(error);

@@ -8,7 +8,15 @@
 
 import { Checker, nameOf } from "./checker.js";
 import type { Codec } from "./codec.js";
-import { BrokenPromiseError, ClosedError, Fault, isRetryable, RefusedError, RequestError, UnansweredError } from "./errors.js";
+import {
+  BrokenPromiseError,
+  ClosedError,
+  Fault,
+  isRetryable,
+  RefusedError,
+  RequestError,
+  UnansweredError,
+} from "./errors.js";
 import type { ClientEvent, Clocks } from "./events.js";
 import { byLineage, Ledger, type Start, sendAhead, type Wanted } from "./ledger.js";
 import { GAP_SWALLOWED, RESUME_FROM_WRONG_SEQ } from "./planted.js";
@@ -90,7 +98,7 @@ export class Session {
   token: string | undefined;
   private lastId = 0;
   private outgoing: Waiting[] = [];
-  private pending = new Map<number, Waiting>();
+  private unanswered = new Map<number, Waiting>();
   /** Positions that this connection has sent ahead of a user's `subscribe` that is still to be sent. */
   private ahead: Lineage[][] = [];
   /** Requests that were granted and whose `synced` has not come: the granted names, and whom to tell. */
@@ -162,9 +170,9 @@ export class Session {
   /** Takes back what {@link beginStream} counted as sent: the stream was not made, or has to be made anew. */
   endStream(): void {
     const again: Waiting[] = [];
-    for (const [id, waiting] of this.pending) {
+    for (const [id, waiting] of this.unanswered) {
       if (waiting.request.op === "publish") continue; // it is on a connection of its own
-      this.pending.delete(id);
+      this.unanswered.delete(id);
       if (!waiting.restores) again.push(waiting);
     }
     this.outgoing.unshift(...again);
@@ -173,11 +181,11 @@ export class Session {
 
   /** Ends the connection. Requests that were sent and not answered fail; the others wait for the next connection. */
   end(): void {
-    for (const { request, reply } of this.pending.values()) {
+    for (const { request, reply } of this.unanswered.values()) {
       if (request.op === "unsubscribe") this.forget(request.topics);
       fail(reply, new UnansweredError(`the connection was lost; ${UNKNOWN}`));
     }
-    this.pending.clear();
+    this.unanswered.clear();
     this.endSyncing();
     const waiting = this.outgoing.filter(
       ({ restores, reply, request }) => !restores && (reply || request.op !== "ping"),
@@ -198,9 +206,9 @@ export class Session {
 
   /** Fails every request: the client has stopped. */
   stop(cause: Error | undefined): void {
-    const all = [...this.outgoing, ...this.pending.values(), ...this.syncing.values()];
+    const all = [...this.outgoing, ...this.unanswered.values(), ...this.syncing.values()];
     this.outgoing = [];
-    this.pending.clear();
+    this.unanswered.clear();
     this.syncing.clear();
     for (const { reply } of all) {
       fail(reply, new ClosedError("the client is closed", { cause }));
@@ -209,7 +217,7 @@ export class Session {
 
   /** Whether no request waits for its answer. */
   get isSettled(): boolean {
-    return this.pending.size === 0;
+    return this.unanswered.size === 0;
   }
 
   /** Whether subscriptions wait for another attempt to restore them. */
@@ -262,7 +270,7 @@ export class Session {
 
   /** The op of the next request, if one may be sent. Drops requests that cannot be sent or that nobody waits for. */
   nextOp(now: number): string | undefined {
-    while (this.pending.size < PENDING_MAX) {
+    while (this.unanswered.size < PENDING_MAX) {
       const first = this.outgoing[0];
       if (!first) return undefined;
       // A `subscribe` whose positions the broker already has is kept: they would apply to the next one.
@@ -299,23 +307,21 @@ export class Session {
     if (request.op === "unsubscribe") this.forget(request.topics);
     else if (request.op === "subscribe") this.ahead = [];
     else if (request.op === "positions" && !waiting.restores) this.ahead.push(request.since);
-    this.pending.set(request.id, waiting);
+    this.unanswered.set(request.id, waiting);
     return { request, payload };
   }
 
   /** Rejects what nobody should wait for any longer. Returns the next deadline. */
   expire(now: number): number {
     let earliest = Number.POSITIVE_INFINITY;
-    for (const waiting of [...this.outgoing, ...this.pending.values()]) {
+    for (const waiting of [...this.outgoing, ...this.unanswered.values()]) {
       const deadline = waiting.reply?.deadline ?? Number.POSITIVE_INFINITY;
       if (deadline > now) {
         earliest = Math.min(earliest, deadline);
         continue;
       }
       const wasSent = waiting.sent !== undefined;
-      waiting.reply?.reject(
-        new UnansweredError(`no answer in time; ${wasSent ? UNKNOWN : "it was not sent"}`),
-      );
+      waiting.reply?.reject(new UnansweredError(`no answer in time; ${wasSent ? UNKNOWN : "it was not sent"}`));
     }
     // A `subscribe` stays: positions may have been sent ahead of it. `nextOp` decides.
     this.outgoing = this.outgoing.filter((waiting) => waiting.request.op === "subscribe" || !isGivenUp(waiting, now));
@@ -390,14 +396,18 @@ export class Session {
       if (!(error instanceof Fault)) throw error;
       const { promise, topic, known } = error;
       const { data: _, results: __, ...shown } = message as Record<string, unknown>;
-      this.events.push({ type: "broken", topic, error: new BrokenPromiseError(promise, topic, { ...known, ...shown }) });
+      this.events.push({
+        type: "broken",
+        topic,
+        error: new BrokenPromiseError(promise, topic, { ...known, ...shown }),
+      });
     }
     if (this.unresumed.size > 0) this.reportUnresumed(message);
     this.tell(message);
     if ((message.op === "ack" || message.op === "pong" || message.op === "error") && message.id !== undefined) {
-      const waiting = this.pending.get(message.id);
+      const waiting = this.unanswered.get(message.id);
       if (waiting) {
-        this.pending.delete(message.id);
+        this.unanswered.delete(message.id);
         this.answered(waiting, message, at);
       }
     } else if (message.op === "synced") {
@@ -444,8 +454,8 @@ export class Session {
 
   /** Handles the answer to a request that did not go over the connection. `undefined`: there was none. */
   settle(id: number, message: ServerMessage | undefined, at: Moment): void {
-    const waiting = this.pending.get(id);
-    this.pending.delete(id);
+    const waiting = this.unanswered.get(id);
+    this.unanswered.delete(id);
     if (!waiting) return;
     if (message?.op === "ack" || message?.op === "error") this.answered(waiting, message, at);
     else waiting.reply?.reject(new UnansweredError(`no answer came; ${UNKNOWN}`));
@@ -489,9 +499,7 @@ export class Session {
     else reply?.synced?.();
     const oldest = this.syncing.keys().next().value;
     if (this.syncing.size <= PENDING_MAX || oldest === undefined) return;
-    this.syncing
-      .get(oldest)
-      ?.reply?.synced?.(new UnansweredError("too many requests wait to be synced"));
+    this.syncing.get(oldest)?.reply?.synced?.(new UnansweredError("too many requests wait to be synced"));
     this.syncing.delete(oldest);
   }
 
@@ -527,7 +535,8 @@ export class Session {
   private positionsRefused(since: readonly Lineage[]): void {
     for (const { epoch, seqs } of since) {
       for (const [topic, seq] of Object.entries(seqs)) {
-        if (this.checker.known(topic)?.isConflated === false) this.unresumed.set(topic, { last: { epoch, seq }, asked: false });
+        if (this.checker.known(topic)?.isConflated === false)
+          this.unresumed.set(topic, { last: { epoch, seq }, asked: false });
       }
     }
   }

@@ -21,6 +21,8 @@ const EVENT_MAX = 16 * 1024 * 1024;
 
 type Subscribe = Request & { op: "subscribe" };
 type Fetch = typeof fetch;
+/** A pair and not a member of an object: the minifier shortens names of members. */
+type Header = [name: string, value: string];
 /** A message as the broker gives it over HTTP. */
 type Snapshot = ServerMessage & { op: "snapshot" };
 
@@ -125,7 +127,8 @@ class Stream implements Link {
   }
 
   private async publish({ id, topic, data, key }: Request & { op: "publish" }): Promise<ServerMessage> {
-    const headers = { "Content-Type": "application/json", ...(key !== undefined && { "Idempotency-Key": key }) };
+    const headers: Header[] = [["Content-Type", "application/json"]];
+    if (key !== undefined) headers.push(["Idempotency-Key", key]);
     try {
       const path = `/topics/${encodeURIComponent(topic)}`;
       const response = await this.get(path, headers, { method: "POST", body: toJson(data) }, false);
@@ -137,13 +140,13 @@ class Stream implements Link {
   }
 
   /** Makes a request. `ends`: whether it ends with the stream. */
-  private async get(path: string, headers: Record<string, string> = {}, init: RequestInit = {}, ends = true) {
-    const { fetch } = this;
+  private async get(path: string, headers: Header[] = [], init: RequestInit = {}, ends = true) {
+    const { fetch, token } = this;
     const response = await fetch(this.base + path, {
       cache: "no-store",
       ...(ends && { signal: this.end.signal }),
       ...init,
-      headers: { ...headers, ...(this.token !== undefined && { Authorization: `Bearer ${this.token}` }) },
+      headers: token === undefined ? headers : [...headers, ["Authorization", `Bearer ${token}`]],
     });
     if (response.ok) return response;
     const after = Number(response.headers.get("Retry-After"));
@@ -198,7 +201,7 @@ class Stream implements Link {
   private takeOnce(requests: readonly Subscribe[]): void {
     for (const request of requests) {
       const names = [...new Set(request.topics.map(nameOf))];
-      this.follow(names, { mode: "snapshot" }, {}, (message) => {
+      this.follow(names, { mode: "snapshot" }, [], (message) => {
         if (message.op === "ack") this.hearing.heard({ ...message, id: request.id });
         else if (message.op === "snapshot") this.hearing.heard(message);
         else if (message.op === "synced") {
@@ -219,13 +222,13 @@ class Stream implements Link {
   private async follow(
     names: readonly string[],
     { mode, conflateMs }: { mode?: Mode; conflateMs?: number },
-    headers: Record<string, string>,
+    headers: Header[],
     take: (message: ServerMessage) => boolean,
   ): Promise<boolean> {
     const query = new URLSearchParams(names.map((name) => ["topic", name]));
     if (mode) query.set("mode", mode);
     if (conflateMs) query.set("conflate_ms", String(conflateMs));
-    const response = await this.get(`/sse?${query}`, { ...headers, Accept: "text/event-stream" });
+    const response = await this.get(`/sse?${query}`, [...headers, ["Accept", "text/event-stream"]]);
     if (!response.body) throw new TickwireError("this platform cannot read a stream");
     for await (const { name, data } of events(response.body)) {
       const value = parseJson(data);
@@ -251,7 +254,9 @@ class Stream implements Link {
             since,
           )
         : undefined;
-    const headers = fresh ? { "Last-Event-ID": eventId(names.map((name) => since.get(name) as Position)) } : undefined;
+    const headers: Header[] = fresh
+      ? [["Last-Event-ID", eventId(names.map((name) => since.get(name) as Position))]]
+      : [];
     let isWelcome = false;
     const take = (message: ServerMessage): boolean => {
       if (message.op === "welcome") {
@@ -268,7 +273,7 @@ class Stream implements Link {
       return !this.end.signal.aborted;
     };
     try {
-      const isOver = await this.follow(names, most(requests), headers ?? {}, take);
+      const isOver = await this.follow(names, most(requests), headers, take);
       if (isOver) this.hearing.closed(1006, "");
     } catch (error) {
       if (this.end.signal.aborted) return;

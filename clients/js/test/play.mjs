@@ -122,7 +122,7 @@ class Play {
     this.client = connect(
       this.brokers.map((broker) => broker.url),
       {
-        WebSocket,
+        WebSocket: this.lib.WebSocket ?? WebSocket,
         ...(this.codec === "msgpack" && { codec: msgpack }),
         ...(client.token !== undefined && { token: client.token }),
         ...(client.token_function !== undefined && { token: () => this.token }),
@@ -452,9 +452,18 @@ export async function load(planted = "") {
   return { ...index, msgpack, normalDecimal };
 }
 
+/** A WebSocket that does not tell why it failed, as in a browser. */
+class Silent extends WebSocket {
+  constructor(...given) {
+    super(...given);
+    this.on("error", () => {});
+  }
+}
+
 /** The browser bundle, whose names are shortened, as far as a case can see it. */
 export async function loadBundle() {
   await import("../dist/tickwire.min.js");
+  await import("../dist/tickwire-books.min.js");
   const { normalDecimal } = await built("book");
-  return { ...globalThis.tickwire, normalDecimal };
+  return { ...globalThis.tickwire, normalDecimal, WebSocket: Silent };
 }
