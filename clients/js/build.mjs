@@ -2,7 +2,7 @@
 //
 // dist/esm and dist/cjs have one file for each source file, so that both entries share their classes. dist/tickwire.min.js is the
 // browser bundle, which defines the global `tickwire`. It loads dist/tickwire-sse.min.js where WebSocket is blocked, and
-// dist/tickwire-books.min.js adds order books.
+// dist/tickwire-books.min.js adds order books to it.
 
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -11,6 +11,7 @@ import { build } from "esbuild";
 import { minify } from "terser";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
+const { version } = JSON.parse(readFileSync(`${here}package.json`, "utf8"));
 /** Each module; one of the name `x.page.ts` takes the place of `x.ts` in the browser bundle. */
 const sources = readdirSync(`${here}src`)
   .filter((file) => !file.endsWith(".page.ts"))
@@ -36,16 +37,42 @@ function publicNames() {
   return [...new Set(declared.join("\n").match(/[A-Za-z]\w*/g))];
 }
 
+/**
+ * Marks the private members of a module's classes. Many have the name of something public, such as `topics`; marked, they have
+ * not, and the minifier shortens them.
+ */
+function markPrivate(source) {
+  const before = "^  private (?:readonly |async |get )*";
+  const names = [...source.matchAll(new RegExp(`${before}(\\w+)`, "gm"))].map(([, name]) => name);
+  return names.reduce((text, name) => {
+    const isPublic = new RegExp(`^  (?:readonly |async |get )*${name}\\b *[(:=!?;].*[^,]$`, "m").test(text);
+    if (isPublic) throw new Error(`a class has a private member ${name}, and another class of its module a public one`);
+    return text.replace(new RegExp(`(?<=\\bthis\\.|${before})${name}\\b`, "gm"), `$$$$${name}`);
+  }, source);
+}
+
 const forPages = {
   name: "modules for pages",
-  setup: (plugin) => plugin.onResolve({ filter: /\/parts\.js$/ }, () => ({ path: `${here}src/parts.page.ts` })),
+  setup(plugin) {
+    plugin.onResolve({ filter: /\/parts\.js$/ }, () => ({ path: `${here}src/parts.page.ts` }));
+    plugin.onLoad({ filter: /\/src\/\w+\.ts$/ }, ({ path }) => ({
+      contents: markPrivate(readFileSync(path, "utf8")),
+      loader: "ts",
+    }));
+  },
 };
 
-/** Makes `entry` a minified file for pages. Both files are made with the same `names`, so they share their short ones. */
+/** Makes `entry` a minified file for pages. All are made with the same `names`, so they share their short ones. */
 async function bundle(format, entry, file, names) {
   const { outputFiles } = await build({
     ...common,
-    define: { PLANTED: '""', PAGE: "true", "Number.POSITIVE_INFINITY": "Infinity" },
+    define: {
+      PLANTED: '""',
+      PAGE: "true",
+      VERSION: JSON.stringify(version),
+      // This is as exact, and shorter.
+      "Number.POSITIVE_INFINITY": "Infinity",
+    },
     stdin: { contents: entry, resolveDir: `${here}src`, sourcefile: "page.js" },
     outfile: `${dist}/${file}`,
     bundle: true,
@@ -65,7 +92,7 @@ async function bundle(format, entry, file, names) {
     toplevel: true,
     nameCache: names,
     compress: { passes: 3, ecma: 2022, unsafe_arrows: true, pure_getters: true },
-    mangle: { properties: { reserved: publicNames() } },
+    mangle: { properties: { reserved: ["tickwire", ...publicNames()] } },
     format: { wrap_func_args: false },
     sourceMap: { content: map, filename: file, url: `${file}.map`, includeSources: true },
   });
@@ -94,7 +121,9 @@ await bundle(
 );
 await bundle(
   "iife",
-  `import * as books from "./books.js"; tickwire.Book = books.Book; tickwire.booksPart = { Books: books.Books, LiveBook: books.LiveBook };`,
+  `import { Book, Books, LiveBook } from "./books.js";
+   tickwire.Book = Book;
+   tickwire["books ${version}"] = { Books, LiveBook };`,
   "tickwire-books.min.js",
   names,
 );

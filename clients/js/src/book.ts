@@ -161,7 +161,7 @@ export class Book {
 
   /** Applies the data of an update. Returns what is wrong with it, if anything: the book is stale then. */
   update(seq: Seq, data: unknown): BookFault | undefined {
-    const { at } = this;
+    const at = this.at;
     if (!at) return { fault: "no_snapshot", seq };
     const expected = next(at.seq);
     if (expected !== seq) {

@@ -110,7 +110,7 @@ export class Client {
     urls: readonly string[],
     private readonly options: ClientOptions = {},
   ) {
-    if (!urls[0]) throw new RequestError("no URL is given");
+    if (urls.length === 0) throw new RequestError("no URL is given");
     this.urls = urls.map(endpoint);
     const {
       codec = json,
@@ -478,11 +478,11 @@ function endpoint(text: string): string {
   try {
     url = new URL(text, globalThis.location?.href);
   } catch {
-    throw new RequestError(`${JSON.stringify(text)} is no URL`);
+    throw new RequestError(`${JSON.stringify(text)} is no URL: write ws://HOST:PORT/v1/ws`);
   }
   url.protocol = url.protocol.replace("http", "ws");
   if (!/^wss?:$/.test(url.protocol) || url.username || url.password) {
-    throw new RequestError("this URL is not supported: write wss://HOST/v1/ws, without credentials");
+    throw new RequestError("this URL is not supported: write ws://HOST:PORT/v1/ws, without credentials");
   }
   if (url.pathname === "/") url.pathname = "/v1/ws";
   url.hash = "";

@@ -68,8 +68,9 @@ export class Fault {
 }
 
 /**
- * The broker did not keep a promise of the protocol. `evidence` is the message that shows it without its data, and what was
- * known before; `message` has all of it, which is enough for a bug report. The client goes on from what the broker claimed, so a fault is told once.
+ * The broker did not keep a promise of the protocol. `evidence` is the message that shows it, without its data, and what was
+ * known before; `message` has all of it, which is enough for a bug report. The client goes on from what the broker claimed, so
+ * a fault is told once.
  */
 export class BrokenPromiseError extends TickwireError {
   override name = "BrokenPromiseError";

@@ -22,44 +22,40 @@ const count: Read = (value) => (Number.isSafeInteger(value) && (value as number)
 const seq: Read = (value, what) =>
   typeof value === "bigint" ? (value > 0n && value < 2n ** 64n ? value : undefined) : count(value, what);
 const flag: Read = (value) => (typeof value === "boolean" ? value : undefined);
-const any: Read = (value) => value;
 const parts =
   (list: string): Read =>
   (value, what) =>
     isRecord(value) ? fieldsOf(value, list, what) : undefined;
-const refusal = parts("code reason retryable?");
 const result = parts(
   "topic matched? epoch? seq? mode? modes? conflate_ms? recovered? resumed? not_resumed? duplicate? error?",
 );
+const limits = parts("subscriptions message_bytes ops_per_s ops_burst? publishes_per_s? publishes_burst?");
 
 const READ: Record<string, Read> = {
-  data: any,
-  duplicate: flag,
-  error: refusal,
-  from: seq,
+  data: (value) => value,
+  error: parts("code reason retryable?"),
   limits: (value, what) => {
-    const limits = parts("subscriptions message_bytes ops_per_s ops_burst? publishes_per_s? publishes_burst?")(
-      value,
-      what,
-    );
-    return limits && { ops_burst: 0, publishes_per_s: 0, publishes_burst: 0, ...(limits as Fields) };
+    const read = limits(value, what);
+    return read && { ops_burst: 0, publishes_per_s: 0, publishes_burst: 0, ...read };
   },
   modes: (value) => (isRecord(value) ? value : undefined),
-  recovered: flag,
   results: (value, what) =>
     Array.isArray(value)
       ? value.map((item, index) => {
-          const read = result(item, `${what}.results[${index}]`);
-          if (!read) throw new ProtocolError(`${what}.results[${index}] is no object`);
+          const name = `${what}.results[${index}]`;
+          const read = result(item, name);
+          if (!read) throw new ProtocolError(`${name} is no object`);
           return read;
         })
       : undefined,
-  retryable: flag,
-  seq,
-  to: seq,
 };
-for (const name of ["code", "epoch", "mode", "node", "reason", "server", "session", "state", "topic"])
-  READ[name] = text;
+for (const [read, names] of [
+  [text, "code epoch mode node reason server session state topic"],
+  [flag, "duplicate recovered retryable"],
+  [seq, "from seq to"],
+] as const) {
+  for (const name of names.split(" ")) READ[name] = read;
+}
 
 const OPS: Record<string, string> = {
   update: "topic seq ts data",

@@ -78,7 +78,8 @@ export const NO_LIMITS: Limits = {
   publishes_burst: 0,
 };
 
-const UNKNOWN = "whether the request took effect is unknown";
+/** Of a request that was sent and not answered. */
+const UNKNOWN = "it may have taken effect";
 
 const utf8 = new TextEncoder();
 
@@ -255,7 +256,7 @@ export class Session {
 
   private hasRoom(reply: Reply | undefined): boolean {
     if (this.outgoing.length < OUTGOING_MAX) return true;
-    reply?.reject(new RequestError(`${OUTGOING_MAX} requests wait to be sent`));
+    reply?.reject(new RequestError("too many requests wait to be sent"));
     return false;
   }
 
@@ -296,8 +297,7 @@ export class Session {
       payload = this.codec.encode(request);
       const max = this.limits.message_bytes;
       const bytes = byteLength(payload, max);
-      if (bytes > max && reply)
-        throw new RequestError(`the request has ${bytes} bytes, the broker takes ${max}: split it`);
+      if (bytes > max && reply) throw new RequestError(`the request has ${bytes} bytes of at most ${max}`);
     } catch (error) {
       reply?.reject(error instanceof RequestError ? error : new RequestError(String(error)));
       return undefined;

@@ -102,6 +102,6 @@ export function openSocket(construct: WebSocketConstructor, url: string, protoco
 
 /** The address of the broker's HTTP interface, for the URL of its WebSocket; `undefined` if it has another path. */
 export function httpBase(url: string): string | undefined {
-  const found = /^ws(s?):\/\/([^?#]*)\/ws(?:[?#]|$)/.exec(url);
-  return found ? `http${found[1]}://${found[2]}` : undefined;
+  const found = /^ws([^?#]+)\/ws([?#]|$)/.exec(url);
+  return found ? `http${found[1]}` : undefined;
 }
