@@ -21,7 +21,18 @@ export type Level = readonly [price: string, size: string];
 export interface BookFault {
   fault: "malformed" | "bad_level" | "too_many_levels" | "no_snapshot" | "hole" | "wrong_checksum";
   seq: Seq;
-  [evidence: string]: unknown;
+  /** What is malformed. */
+  what?: string;
+  /** The number that was due. */
+  expected?: Seq;
+  /** A level that no book has. */
+  price?: string;
+  size?: string;
+  /** How many levels a side has. */
+  levels?: number;
+  /** The checksum of the message, and that of the book. */
+  announced?: unknown;
+  computed?: number;
 }
 
 /** A price for ordering: prices whose doubles are equal are told apart by their digits. */

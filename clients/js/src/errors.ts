@@ -1,6 +1,7 @@
 /** The errors of the client. Each has a `name`, which stays the same in the minified bundle. */
 
-import type { Refusal } from "./types.js";
+import type { Seq } from "./seq.js";
+import type { Position, Refusal } from "./types.js";
 
 /** The base of all errors of this package. */
 export class TickwireError extends Error {
@@ -58,12 +59,33 @@ export type PromiseName =
   /** A message of a topic came after its end. */
   | "after_end";
 
-/** A broken promise, as a check finds it: `known` is what was known before the message that shows it. */
+/** What was known before the message that shows a broken promise. */
+export interface Known {
+  /** What is wrong, where a promise can be broken in several ways. */
+  fault?: string;
+  /** The last number of the topic. */
+  last?: Seq;
+  /** The last number that the broker told of when a resume failed. */
+  head?: Seq;
+  /** The epoch of the topic. */
+  known?: string | undefined;
+  /** The position to resume from. */
+  since?: Position;
+  /** The place in an ack where another topic was due, and that topic. */
+  index?: number;
+  expected?: unknown;
+  /** Whether topics that are resumed were counted, or the others; their number by the ack, and by the messages. */
+  resumed?: boolean;
+  said?: number;
+  shown?: number;
+}
+
+/** A broken promise, as a check finds it. */
 export class Fault {
   constructor(
     readonly promise: PromiseName,
     readonly topic?: string | undefined,
-    readonly known?: object,
+    readonly known?: Known,
   ) {}
 }
 

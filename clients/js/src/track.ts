@@ -5,7 +5,7 @@
  * exception is a number that goes backward: the highest one stays.
  */
 
-import { Fault, type PromiseName } from "./errors.js";
+import { Fault, type Known, type PromiseName } from "./errors.js";
 import { highest, next, type Seq } from "./seq.js";
 import { matches } from "./topic.js";
 import type { GapReason, Mode, Position, Result } from "./types.js";
@@ -411,7 +411,7 @@ export class Track {
   }
 
   /** `known`: what was known before the message that breaks the promise. */
-  private broken(promise: PromiseName, known?: object): Fault {
+  private broken(promise: PromiseName, known?: Known): Fault {
     return new Fault(promise, this.topic, known);
   }
 

@@ -5,9 +5,10 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { after, afterEach, before, describe, it } from "node:test";
+import { FakeBroker, welcome } from "./broker.mjs";
 import { Browser, hasBrowser } from "./browser.mjs";
 import { loadBundle, play } from "./play.mjs";
-import { CuttableProxy, Tickwire, tellSkipped } from "./tickwire.mjs";
+import { CuttableProxy, happens, Tickwire, tellSkipped } from "./tickwire.mjs";
 
 const cases = JSON.parse(readFileSync(new URL("../../conformance/cases.json", import.meta.url), "utf8"));
 const lib = await loadBundle();
@@ -23,6 +24,41 @@ describe("conformance of the browser bundle", { concurrency: 8 }, () => {
 
 it("all classes and functions of the package are there", async () => {
   for (const name of Object.keys(await import("../dist/esm/index.js"))) assert.ok(lib[name], name);
+});
+
+describe("the evidence of a broken promise", () => {
+  let broker;
+  let client;
+  before(async () => {
+    broker = await FakeBroker.start();
+  });
+  after(async () => {
+    client?.close();
+    await broker.stop();
+  });
+
+  it("has the names that the package gives it", async () => {
+    client = lib.connect(broker.url, { WebSocket: lib.WebSocket, sse: false, clockMs: 0 });
+    const peer = await broker.accept();
+    peer.say(welcome());
+    const names = client.subscribe(["a", "b"]);
+    const { id } = await peer.heard.next("a subscribe");
+    const mismatch = happens(client, "broken");
+    peer.say({ op: "ack", id, results: [{ topic: "a", epoch: "k", seq: 0 }] });
+    assert.deepEqual((await mismatch).error.evidence, { op: "ack", id, index: 1, expected: "b" });
+    await names.granted;
+    const book = client.book("book.A");
+    const { id: second } = await peer.heard.next("another subscribe");
+    peer.say({ op: "ack", id: second, results: [{ topic: "book.A", epoch: "k", seq: 1 }] });
+    await book.subscription.granted;
+    const misfit = happens(client, "broken");
+    const data = { symbol: "A", bids: [["9.9", "1"]], asks: [], checksum: 1, time: 1 };
+    peer.say({ op: "snapshot", topic: "book.A", epoch: "k", seq: 1, ts: 1, data });
+    const { computed, ...evidence } = (await misfit).error.evidence;
+    assert.equal(typeof computed, "number");
+    const shown = { op: "snapshot", topic: "book.A", epoch: "k", seq: 1, ts: 1 };
+    assert.deepEqual(evidence, { ...shown, fault: "wrong_checksum", announced: 1 });
+  });
 });
 
 const missing = hasBrowser() ? false : "the machine has no Chromium";
