@@ -16,31 +16,23 @@ Some faults cannot be seen, and the checker does not report them:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from .. import wire
-from ..topics import Pattern, TopicError
+from ..topics import Pattern
 from ..wire import Mode, Position, Result, ServerMessage, Subscribe, TopicRequest
+from .asked import Requests, Resuming, Syncing, each_of, parse, same_topics
 from .books import Books
 from .broken import (
-    AckMismatch,
     AfterUnsubscribe,
     BeforeAck,
     BrokenPromise,
     NeverSubscribed,
     PongTimes,
-    ResumeCount,
-    SyncedEarly,
-    UnknownAnswer,
-    UnknownSynced,
     WelcomeAgain,
 )
 from .track import Track
-
-Seqs: TypeAlias = Mapping[str, Mapping[str, int]]
-"""Numbers by topic, by epoch."""
 
 
 @dataclass(slots=True)
@@ -51,42 +43,6 @@ class _Wildcard:
     mode: Mode | None
     snapshots_since: int
     """The number of its ack among all wildcard acks that brought snapshots; 0 if this one brought none."""
-
-
-@dataclass(slots=True)
-class _Ahead:
-    """Positions that were sent ahead of a subscribe."""
-
-    id: int
-    sent: int
-    seqs: Seqs
-
-
-@dataclass(slots=True)
-class _Asked:
-    """A request that waits for its answer."""
-
-    request: wire.ClientMessage
-    sent: int
-    """The number of this request among those that were sent."""
-
-
-@dataclass(slots=True)
-class _Resuming:
-    """A pattern that was to resume topics."""
-
-    pattern: str
-    topics: list[str]
-    resumed: int
-    not_resumed: int
-
-
-@dataclass(slots=True)
-class _Syncing:
-    """A request that was acked and whose synced has not come."""
-
-    topics: list[str]
-    resuming: list[_Resuming] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,20 +60,6 @@ class LeftOff:
     """The position to resume from."""
 
 
-def each_of(seqs: Seqs) -> Iterator[tuple[str, Position]]:
-    """The topics of `seqs` with their positions."""
-    for epoch, numbers in seqs.items():
-        for topic, seq in numbers.items():
-            yield topic, Position(epoch, seq)
-
-
-def _parse(text: str) -> Pattern | None:
-    try:
-        return Pattern(text)
-    except TopicError:
-        return None
-
-
 class Checker:
     """Checks one client's traffic against the protocol's promises."""
 
@@ -128,10 +70,7 @@ class Checker:
         self._wildcards: list[_Wildcard] = []
         self._one_shots: list[Pattern] = []
         """Patterns in mode `snapshot`: one snapshot of each matching topic may come."""
-        self._asked: dict[int, _Asked] = {}
-        self._ahead: list[_Ahead] = []
-        self._sent = 0
-        self._syncing: dict[int, _Syncing] = {}
+        self._requests = Requests()
         self._welcomed = False
         self._wildcard_acks = 0
         """How many wildcard acks brought snapshots."""
@@ -145,9 +84,7 @@ class Checker:
         self._wildcards.clear()
         self._one_shots.clear()
         self._ended.clear()
-        self._asked.clear()
-        self._ahead.clear()
-        self._syncing.clear()
+        self._requests.clear()
         for track in self._topics.values():
             track.reconnected()
 
@@ -192,12 +129,7 @@ class Checker:
 
     def sent(self, request: wire.ClientMessage) -> None:
         """Takes note of `request`. Call this before the request is sent."""
-        self._sent += 1
-        if request.id is None:
-            return
-        if isinstance(request, wire.Positions):
-            self._ahead.append(_Ahead(request.id, self._sent, request.seqs))
-        self._asked[request.id] = _Asked(request, self._sent)
+        self._requests.sent(request)
 
     def received(self, message: ServerMessage) -> None:
         """Checks `message`, which was received. Raises `BrokenPromise`."""
@@ -238,15 +170,13 @@ class Checker:
             case wire.Ack():
                 self._ack(message)
             case wire.SyncedMessage(id=request):
-                self._synced(request)
+                self._requests.synced(request, self._topics)
             case wire.Pong(id=int(request), ts=ts, received=received):
-                self._answered(request)
+                self._requests.answered(request)
                 if received is not None and received > ts:
                     raise PongTimes(request, received, ts)
             case wire.ErrorMessage(id=int(request)):
-                # Positions that the broker refused do not apply.
-                self._ahead = [ahead for ahead in self._ahead if ahead.id != request]
-                self._answered(request)
+                self._requests.refused(request)
             case wire.Welcome():
                 raise WelcomeAgain("welcome", "any other message")
             case _:
@@ -273,21 +203,15 @@ class Checker:
         )
         track.snapshot(topic, epoch, seq, solicited)
 
-    def _answered(self, request: int) -> _Asked:
-        asked = self._asked.pop(request, None)
-        if asked is None:
-            raise UnknownAnswer(request)
-        return asked
-
     # Subscriptions: what an ack changes, and which subscriptions cover a topic.
 
     def _ack(self, ack: wire.Ack) -> None:
-        asked = self._answered(ack.id)
+        asked = self._requests.answered(ack.id)
         match asked.request:
             case Subscribe() as request:
                 self._subscribe_acked(request, asked.sent, ack)
             case wire.Unsubscribe(topics=topics):
-                _same_topics(ack, topics)
+                same_topics(ack, topics)
                 for result in ack.results:
                     if result.error is None:
                         self._unsubscribed(result.topic)
@@ -297,10 +221,10 @@ class Checker:
                 pass
 
     def _subscribe_acked(self, request: Subscribe, sent: int, ack: wire.Ack) -> None:
-        ahead = self._sent_ahead(sent)
-        _same_topics(ack, [entry.topic for entry in request.topics])
+        ahead = self._requests.positions_before(sent)
+        same_topics(ack, [entry.topic for entry in request.topics])
         wanted = request.wanted
-        syncing = _Syncing([entry.topic for entry in request.topics])
+        syncing = Syncing([entry.topic for entry in request.topics])
         fault: BrokenPromise | None = None
         for entry, result in zip(request.topics, ack.results, strict=True):
             if result.error is not None:
@@ -318,7 +242,7 @@ class Checker:
             else:
                 # A pattern that covers the topic may have brought the snapshot already.
                 self.books.subscribed(result, entry.since, wanted.snapshot and not covered)
-        self._syncing[request.id] = syncing
+        self._requests.await_synced(request.id, syncing)
         if fault is not None:
             raise fault
 
@@ -326,7 +250,7 @@ class Checker:
         mode = result.mode or request.wanted.mode
         snapshot = request.wanted.snapshot
         # The broker acked it, so it should be a pattern. If it does not parse as one, nothing can be checked of it.
-        pattern = _parse(entry.topic)
+        pattern = parse(entry.topic)
         if pattern is None:
             return
         if pattern.is_wildcard:
@@ -432,12 +356,8 @@ class Checker:
 
     def _not_covered(self, topic: str) -> BrokenPromise:
         """The fault when a message of `topic` came without a subscription."""
-        for asked in self._asked.values():
-            if isinstance(asked.request, Subscribe):
-                for entry in asked.request.topics:
-                    pattern = _parse(entry.topic)
-                    if entry.topic == topic or (pattern and pattern.matches(topic)):
-                        return BeforeAck(topic)
+        if self._requests.ask_for(topic):
+            return BeforeAck(topic)
         return AfterUnsubscribe(topic) if topic in self._topics else NeverSubscribed(topic)
 
     def _take_one_shot(self, topic: str) -> bool:
@@ -452,22 +372,16 @@ class Checker:
 
     # Patterns that resume their topics, and the synced that ends what a request brings.
 
-    def _sent_ahead(self, sent: int) -> dict[str, Position]:
-        """Takes the positions that were sent before the answered subscribe, which was request number `sent`."""
-        taken = [ahead for ahead in self._ahead if ahead.sent < sent]
-        self._ahead = [ahead for ahead in self._ahead if ahead.sent >= sent]
-        return {topic: at for ahead in taken for topic, at in each_of(ahead.seqs)}
-
     def _resume_pattern(
         self, request: int, entry: TopicRequest, result: Result, ahead: Mapping[str, Position]
-    ) -> _Resuming | None:
+    ) -> Resuming | None:
         """An ack came for a pattern. The topics whose positions it was given go on from there, or a message says that
         they do not."""
         # A pattern that the connection has already, and one in mode `snapshot`, resume nothing. Their results have no
         # counts.
         if result.resumed is None or result.not_resumed is None:
             return None
-        pattern = _parse(entry.topic)
+        pattern = parse(entry.topic)
         if pattern is None or not pattern.is_wildcard or all(w.pattern != pattern for w in self._wildcards):
             return None
         given = {**ahead, **dict(each_of(entry.seqs or {}))}
@@ -488,39 +402,4 @@ class Checker:
             track.cover(topic, self._wildcards)
             self.books.goes_on(topic, since)
             topics.append(topic)
-        return _Resuming(result.topic, topics, result.resumed, result.not_resumed) if topics else None
-
-    def _synced(self, request: int) -> None:
-        syncing = self._syncing.pop(request, None)
-        if syncing is None:
-            raise UnknownSynced(request)
-        for topic in syncing.topics:
-            track = self._topics.get(topic)
-            if track is not None and track.owes(request):
-                raise SyncedEarly(topic, request)
-        for resuming in syncing.resuming:
-            self._resumed_as_said(request, resuming)
-
-    def _resumed_as_said(self, request: int, resuming: _Resuming) -> None:
-        """Checks the counts in the ack of a pattern against the messages of its topics."""
-        tracks = [track for topic in resuming.topics if (track := self._topics.get(topic))]
-
-        def shown(resumed: bool) -> int:
-            return sum(track.resumed_by == request and track.was_resumed is resumed for track in tracks)
-
-        for what, said, seen in (
-            ("resumed", resuming.resumed, shown(True)),
-            ("not resumed", resuming.not_resumed, shown(False)),
-        ):
-            if seen > said:
-                raise ResumeCount(resuming.pattern, what, said, seen)
-
-
-def _same_topics(ack: wire.Ack, topics: Iterable[str]) -> None:
-    """Checks that `ack` has one result per topic of the request, in order."""
-    names = list(topics)
-    for index in range(max(len(names), len(ack.results))):
-        expected = names[index] if index < len(names) else "nothing"
-        got = ack.results[index].topic if index < len(ack.results) else "nothing"
-        if expected != got:
-            raise AckMismatch(ack.id, index, expected, got)
+        return Resuming(result.topic, topics, result.resumed, result.not_resumed) if topics else None
