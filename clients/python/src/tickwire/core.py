@@ -6,7 +6,6 @@ It outlives connections. It is bounded: `has_room` says whether it takes another
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -14,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 from . import wire
 from .clocks import Moment, reading
 from .codec import Codec
-from .errors import BadAnswer, Closed, Disconnected, Refused, RequestError, TooLarge, TooManyRequests
+from .errors import BadAnswer, Closed, Disconnected, Refused, RequestError, TooManyRequests
 from .events import (
     BrokerError,
     CaughtUp,
@@ -36,11 +35,11 @@ from .events import (
 )
 from .ledger import Ahead, Ledger, Request, Seqs, Start, send_ahead
 from .losses import Losses
+from .outgoing import Outgoing
 from .promise import BrokenBook, BrokenPromise, Checker
-from .promise.checker import each_of
+from .promise.asked import each_of
 from .requests import (
     Answer,
-    Asked,
     Authenticating,
     Healing,
     Pinging,
@@ -53,17 +52,12 @@ from .requests import (
     Subscribing,
     Syncing,
     Unsubscribing,
-    Waiting,
     published,
     ticket_of,
 )
 from .topics import Pattern, TopicError
 from .wire import ClientMessage, Limits, Position, Refusal, Result, ServerMessage, TopicRequest, Wanted
 
-OUTGOING_MAX = 1_024
-"""Most requests that wait to be sent, without those that restore subscriptions."""
-PENDING_MAX = 1_024
-"""Most requests that wait for answers."""
 SYNCING_MAX = 1_024
 """Most requests that wait for their synced. One more makes the client give up the oldest."""
 SSE_TOPICS_MAX = 64
@@ -104,17 +98,11 @@ class Core:
         self.limits = Limits(subscriptions=0, message_bytes=2**62, ops_per_s=0)
         self.output: list[Output] = []
         """What has come out and was not taken yet."""
-        self._codec = codec
         self._sse = False
         self._ledger = Ledger()
         self._token: str | None = None
-        self._last_id = 0
         self._connections = 0
-        self._outgoing: deque[Waiting] = deque()
-        self._sent_ahead: list[tuple[Seqs, int | None]] = []
-        """Positions that this connection has sent ahead of a user's subscribe that is still to be sent."""
-        self._pending: dict[int, Waiting] = {}
-        self._given_up: set[int] = set()
+        self._outgoing = Outgoing(codec)
         self._syncing: dict[int, Syncing] = {}
         self._unrestored: set[str] = set()
         """Subscriptions that the broker refused to restore for the time being."""
@@ -134,12 +122,11 @@ class Core:
             self._losses.watch(left, resumes=not sse)
         self._unrestored.clear()
         # The requests that restore go before those that the user made meanwhile.
-        meanwhile = list(self._outgoing)
-        self._outgoing.clear()
+        meanwhile = self._outgoing.set_aside()
         if self._token is not None:
-            self._queue(wire.Auth(self._next_id(), self._token), RestoringRights())
+            self._queue(wire.Auth(self._outgoing.next_id(), self._token), RestoringRights())
         self._restore(None)
-        self._outgoing.extend(meanwhile)
+        self._outgoing.put_back(meanwhile)
         self.received(welcome, None)
 
     def take_token(self) -> str | None:
@@ -150,54 +137,40 @@ class Core:
     def disconnected(self) -> None:
         """Ends the connection. Requests that were sent and not answered fail, except publications with a key: those
         can be sent again. Those that were not sent wait for the next connection."""
-        again: list[Waiting] = []
-        for waiting in self._pending.values():
-            match waiting.purpose:
-                case Publishing(keyed=True, ticket=ticket) if ticket not in self._given_up:
-                    again.append(waiting)
-                    continue
-                case Unsubscribing(topics=topics):
-                    self._forget(topics)
-                case _:
-                    pass
+        failed, again, ahead = self._outgoing.disconnected()
+        for waiting in failed:
+            if isinstance(waiting.purpose, Unsubscribing):
+                self._forget(waiting.purpose.topics)
             self._answer(waiting.purpose, Disconnected())
-        self._pending.clear()
         for syncing in self._syncing.values():
             self._end_syncing(syncing, Disconnected())
         self._syncing.clear()
-        waiting_still = [waiting for waiting in self._outgoing if not waiting.is_of_connection]
-        self._outgoing.clear()
-        # The broker has forgotten the positions that were sent ahead. The next broker needs them before the subscribe.
-        ahead, self._sent_ahead = self._sent_ahead, []
         for seqs, follower in ahead:
             self._send_positions(seqs, restores=False, ticket=follower)
-        self._outgoing.extend(again)
-        self._outgoing.extend(waiting_still)
+        self._outgoing.put_back(again)
 
     def stop(self, reason: str) -> None:
         """Ends the client: every request that waits fails."""
-        for waiting in (*self._pending.values(), *self._outgoing):
+        for waiting in self._outgoing.stop():
             self._answer(waiting.purpose, Closed(reason))
         for syncing in self._syncing.values():
             self._end_syncing(syncing, Closed(reason))
-        self._pending.clear()
-        self._outgoing.clear()
         self._syncing.clear()
 
     @property
     def has_room(self) -> bool:
         """Whether another request may be made."""
-        return len(self._outgoing) < OUTGOING_MAX and len(self._pending) < PENDING_MAX
+        return self._outgoing.has_room
 
     @property
     def has_outgoing(self) -> bool:
         """Whether requests wait to be sent."""
-        return bool(self._outgoing)
+        return len(self._outgoing) > 0
 
     @property
     def is_settled(self) -> bool:
         """Whether no request waits for its answer."""
-        return not self._pending
+        return self._outgoing.is_settled
 
     @property
     def has_unrestored(self) -> bool:
@@ -217,14 +190,14 @@ class Core:
         if self._sse:
             entries = [self._without_seqs(entry) for entry in entries]
         entries, ahead = send_ahead(entries, self.limits)
-        ticket = self._next_id()
+        ticket = self._outgoing.next_id()
         for seqs in ahead:
             self._send_positions(seqs, restores=False, ticket=ticket)
         return self._queue(wire.Subscribe(ticket, entries, wanted), Subscribing(ticket, wanted))
 
     def unsubscribe(self, topics: Iterable[str]) -> int:
         """Ends subscriptions. The answer is one `Result` for each name."""
-        ticket, names = self._next_id(), list(topics)
+        ticket, names = self._outgoing.next_id(), list(topics)
         return self._queue(wire.Unsubscribe(ticket, names), Unsubscribing(ticket, names))
 
     def drop(self, topics: Iterable[str]) -> None:
@@ -233,77 +206,50 @@ class Core:
 
     def publish(self, topic: str, data: Any, key: str | None = None, ts: int | None = None) -> int:
         """Publishes. The answer is the `Result` with the message's position."""
-        ticket = self._next_id()
+        ticket = self._outgoing.next_id()
         return self._queue(wire.Publish(ticket, topic, data, key, ts), Publishing(ticket, key is not None))
 
     def resync(self, topic: str) -> int:
         """Asks for a fresh snapshot of a subscribed topic."""
-        ticket = self._next_id()
+        ticket = self._outgoing.next_id()
         return self._queue(wire.Resync(ticket, topic), Resyncing(ticket))
 
     def auth(self, token: str) -> int:
         """Replaces the connection's rights with those of `token`."""
-        ticket = self._next_id()
+        ticket = self._outgoing.next_id()
         return self._queue(wire.Auth(ticket, token), Authenticating(ticket, token))
 
     def ping(self) -> int:
         """Pings the broker. The answer is the `Clocks`."""
-        ticket = self._next_id()
+        ticket = self._outgoing.next_id()
         return self._queue(wire.Ping(ticket), Pinging(ticket))
 
     def give_up(self, ticket: int) -> None:
         """Nobody waits for the answer to `ticket` any more. If the request was not sent, it will not be."""
-        waiting = any(ticket_of(waiting.purpose) == ticket for waiting in (*self._outgoing, *self._pending.values()))
-        if waiting:
-            self._given_up.add(ticket)
-
-    def _next_id(self) -> int:
-        self._last_id += 1
-        return self._last_id
+        self._outgoing.give_up(ticket)
 
     def _queue(self, message: ClientMessage, purpose: Purpose) -> int:
-        frame = self._codec.encode(message)
-        size = len(frame.encode()) if isinstance(frame, str) else len(frame)
-        ticket = ticket_of(purpose)
-        if size > self.limits.message_bytes and isinstance(purpose, Asked):
-            self._answer(purpose, TooLarge(size, self.limits.message_bytes))
-        else:
-            self._outgoing.append(Waiting(message, frame, purpose))
-        return ticket or 0
+        too_large = self._outgoing.add(message, purpose, self.limits)
+        if too_large is not None:
+            self._answer(purpose, too_large)
+        return ticket_of(purpose) or 0
 
     # Sending.
 
     def next_to_send(self) -> bool | None:
         """Whether the next request is a publication; `None` if none waits to be sent. Drops requests that were given
-        up. It keeps a subscribe whose positions the broker already has: otherwise they would apply to the next one."""
-        while self._outgoing:
-            first = self._outgoing[0]
-            ticket = ticket_of(first.purpose)
-            if self._sent_ahead or ticket is None or ticket not in self._given_up:
-                return isinstance(first.message, wire.Publish)
-            self._outgoing.popleft()
-            self._answer(first.purpose, Disconnected())
-        return None
+        up."""
+        for waiting in self._outgoing.take_given_up():
+            self._answer(waiting.purpose, Disconnected())
+        return self._outgoing.next_is_publication
 
     def send(self, now: Moment) -> tuple[ClientMessage, str | bytes]:
         """Takes the next request and its frame. It counts as sent from then on."""
-        waiting = self._outgoing.popleft()
-        message = waiting.message
-        self.checker.sent(message)
-        match waiting.purpose:
-            case Pinging() as pinging:
-                pinging.sent = now
-            case Unsubscribing(topics=topics):
-                self._forget(topics)
-            case Subscribing():
-                self._sent_ahead.clear()
-            case SendingAhead(restores=False, seqs=seqs, ticket=ticket):
-                self._sent_ahead.append((seqs, ticket))
-            case _:
-                pass
-        assert message.id is not None
-        self._pending[message.id] = waiting
-        return message, waiting.frame
+        waiting = self._outgoing.take(now)
+        self.checker.sent(waiting.message)
+        if isinstance(waiting.purpose, Unsubscribing):
+            self._forget(waiting.purpose.topics)
+        return waiting.message, waiting.frame
 
     def _forget(self, topics: Iterable[str]) -> None:
         """Ends the wish to restore `topics`. It is called when an unsubscribe is sent and again when it ends, since the
@@ -347,7 +293,7 @@ class Core:
             case wire.ErrorMessage(id=None, refusal=refusal):
                 self._report(BrokerError(refusal))
             case wire.Ack(id=request) | wire.ErrorMessage(id=int(request)) | wire.Pong(id=int(request)):
-                waiting = self._pending.pop(request, None)
+                waiting = self._outgoing.answered(request)
                 if waiting is not None:
                     self._answered(request, waiting.purpose, message, heard)
             case wire.SyncedMessage(id=request):
@@ -360,7 +306,7 @@ class Core:
 
     def _resync_by_itself(self, topic: str) -> None:
         """Asks for the whole book in place of one that does not fit."""
-        self._queue(wire.Resync(self._next_id(), topic), Healing())
+        self._queue(wire.Resync(self._outgoing.next_id(), topic), Healing())
 
     def _report(self, event: Event) -> None:
         self.output.append(Report(event))
@@ -409,7 +355,7 @@ class Core:
         ticket = ticket_of(purpose)
         if ticket is None or isinstance(purpose, SendingAhead):
             return
-        self._given_up.discard(ticket)
+        self._outgoing.ended(ticket)
         self.output.append(Answered(ticket, outcome))
         if isinstance(purpose, Subscribing) and isinstance(outcome, RequestError):
             self.output.append(SyncedFor(ticket, outcome))
@@ -455,11 +401,11 @@ class Core:
                 # The ack of this topic tells whether it was resumed.
                 self._losses.forget(entry.topic)
         names = [entry.topic for entry in request.topics]
-        self._queue(wire.Subscribe(self._next_id(), request.topics, request.wanted), Restoring(names))
+        self._queue(wire.Subscribe(self._outgoing.next_id(), request.topics, request.wanted), Restoring(names))
 
     def _send_positions(self, seqs: Seqs, restores: bool, ticket: int | None = None) -> None:
         """Queues positions. They apply to the patterns of the subscribe that is queued next."""
-        self._queue(wire.Positions(self._next_id(), seqs), SendingAhead(seqs, restores, ticket))
+        self._queue(wire.Positions(self._outgoing.next_id(), seqs), SendingAhead(seqs, restores, ticket))
 
     def _positions_refused(self, seqs: Mapping[str, Mapping[str, int]]) -> None:
         """Handles the broker's refusal of positions: their topics begin anew."""
