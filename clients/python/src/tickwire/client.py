@@ -7,15 +7,16 @@ import logging
 import random
 import time
 import uuid
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, cast
 
 from .book import Book
-from .clocks import Clocks, Moment
+from .clocks import Clocks
 from .codec import Codec, Numbers
+from .connection import Connection, now
 from .core import Answered, Core, Report, SyncedFor
 from .dialler import Dialler
 from .errors import BadAnswer, Closed, ConfigError, ConnectError, Disconnected, NoAnswer, RequestError
@@ -23,32 +24,19 @@ from .events import (
     ClientStopped,
     Connected,
     Event,
-    Loss,
-    LostSubscription,
-    Recovered,
     Snapshot,
-    Synced,
     TopicEvent,
-    Violation,
 )
-from .link import Link, LinkEnded
 from .livebook import LiveBook
 from .machine import Action, Dial, HangUp, Machine, Send, Settings, Stopped
 from .requests import Answer
+from .routes import Routes
 from .subscription import Overflow, Subscription
+from .tasks import Tasks, retrieved
 from .topics import Pattern, TopicError
 from .wire import Mode, Position, Result, Wanted
 
 log = logging.getLogger("tickwire")
-
-TOPICLESS = (Synced, Recovered, LostSubscription, Violation)
-"""Events that are about a request or a pattern, or about nothing that is subscribed."""
-YIELD_EVERY = 64
-"""Most messages that are taken before other tasks have a turn."""
-
-
-def _now() -> Moment:
-    return Moment(time.time_ns() // 1_000, time.monotonic())
 
 
 class Client:
@@ -64,23 +52,16 @@ class Client:
     ) -> None:
         self._core = Core(codec)
         self._machine = Machine(settings, codec, numbers, random.random, self._core)
-        self._dialler = dialler
+        self._tasks = Tasks(_log_failure)
+        self._connection = Connection(self._machine, dialler, self._tasks, self._do, self._is_blocked)
+        self._routes = Routes()
         self._request_timeout_s = request_timeout_s
         self._listeners: list[Callable[[Event], None]] = []
         self._subscriptions: dict[int, Subscription] = {}
         """Subscriptions by the tickets of their requests."""
-        self._active: list[Subscription] = []
-        self._names: Counter[str] = Counter()
-        self._routes: dict[str, tuple[Subscription, ...]] = {}
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
-        self._link: Link | None = None
-        self._outbox: deque[Send] = deque()
-        self._outbox_filled = asyncio.Event()
-        self._dialling: asyncio.Task[None] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
-        self._unblocked = asyncio.Event()
         self._room = asyncio.Event()
         self._first: asyncio.Future[None] | None = None
         self._stopped: asyncio.Future[Stopped] | None = None
@@ -95,7 +76,7 @@ class Client:
             loop = asyncio.get_running_loop()
             self._first = loop.create_future()
             self._stopped = loop.create_future()
-            self._machine.start(_now().at_s)
+            self._machine.start(now().at_s)
             self._do()
 
     async def _connected(self) -> Client:
@@ -129,8 +110,7 @@ class Client:
         self._closed_by_program = True
         self._machine.stop()
         self._do()
-        while self._tasks:
-            await asyncio.wait(list(self._tasks))
+        await self._tasks.all_done()
 
     async def wait_stopped(self) -> str:
         """Waits until the client has stopped for good. Returns why it did."""
@@ -306,7 +286,7 @@ class Client:
     async def _subscribe(self, subscription: Subscription) -> None:
         deadline = time.monotonic() + self._request_timeout_s
         subscription._synced = asyncio.get_running_loop().create_future()
-        subscription._synced.add_done_callback(_retrieved)
+        subscription._synced.add_done_callback(retrieved)
         make = lambda: self._core.subscribe(subscription._requests(), subscription.wanted)  # noqa: E731
         request = await self._begin_request(make, deadline, subscription)
         subscription._ticket = request[0]
@@ -320,16 +300,8 @@ class Client:
         subscription._check()
 
     async def _unsubscribe(self, subscription: Subscription) -> None:
-        if subscription not in self._active:
-            return
-        self._active.remove(subscription)
-        self._routes.clear()
-        self._unblocked.set()
-        if subscription.wanted.mode == "snapshot":
-            return
-        self._names.subtract(subscription._granted)
-        gone = [name for name in subscription.names if name in subscription._granted and self._names[name] <= 0]
-        self._names = +self._names
+        gone = self._routes.remove(subscription)
+        self._connection.unblock()
         if not gone:
             return
         if not self._machine.is_open:
@@ -345,8 +317,11 @@ class Client:
 
     def _taken(self, subscription: Subscription) -> None:
         """The program has taken an event."""
-        if subscription.overflow == "wait" and not self._unblocked.is_set() and not subscription._blocks:
-            self._unblocked.set()
+        if subscription.overflow == "wait" and not subscription._blocks:
+            self._connection.unblock()
+
+    def _is_blocked(self) -> bool:
+        return self._routes.are_blocked
 
     # Doing what the machine says.
 
@@ -356,11 +331,11 @@ class Client:
             return  # an event's listener has made a request: the loop below goes on with it
         self._flushing = True
         try:
-            self._machine.flush(_now())
+            self._machine.flush(now())
             while actions := self._machine.take():
                 for action in actions:
                     self._act(action)
-                self._machine.flush(_now())
+                self._machine.flush(now())
         finally:
             self._flushing = False
         if not self._room.is_set() and (self._core.has_room or self._machine.is_stopped):
@@ -372,8 +347,7 @@ class Client:
             case Report(event=event):
                 self._report(event)
             case Send():
-                self._outbox.append(action)
-                self._outbox_filled.set()
+                self._connection.send(action)
             case Answered(ticket=ticket, outcome=outcome):
                 self._answered(ticket, outcome)
             case SyncedFor(ticket=ticket, error=error):
@@ -381,9 +355,9 @@ class Client:
                 if subscription is not None:
                     self._synced(subscription, error)
             case Dial():
-                self._dialling = self._spawn(self._dial(action))
+                self._connection.dial(action)
             case HangUp(code=code):
-                self._hang_up(code)
+                self._connection.hang_up(code)
             case Stopped():
                 self._stop(action)
 
@@ -392,13 +366,10 @@ class Client:
         future = self._waiting.pop(ticket, None)
         if subscription is not None and isinstance(outcome, list):
             subscription._acked(outcome)
-            self._active.append(subscription)
-            self._routes.clear()
-            if subscription.wanted.mode != "snapshot":
-                self._names.update(subscription._granted)
+            self._routes.add(subscription)
             if future is None:
                 # The program gave up before the answer came: nobody will read what the broker sends.
-                self._spawn(subscription.unsubscribe())
+                self._tasks.spawn(subscription.unsubscribe())
         if future is None or future.done():
             return
         if isinstance(outcome, RequestError):
@@ -414,29 +385,15 @@ class Client:
                 subscription._synced.set_exception(error)
         if subscription.wanted.mode == "snapshot":  # a look at the values is over now
             subscription._complete()
-            if subscription in self._active:
-                self._active.remove(subscription)
-                self._routes.clear()
+            self._routes.remove(subscription)
 
     def _report(self, event: Event) -> None:
         if self._first is not None and not self._first.done() and isinstance(event, Connected):
             self._first.set_result(None)
         if isinstance(event, Connected):
-            self._dialler.connected()
+            self._connection.welcomed()
         self._tell(event)
-        topic = getattr(event, "topic", None)
-        if topic is None or isinstance(event, TOPICLESS):
-            if isinstance(event, TOPICLESS):
-                for subscription in tuple(self._active):
-                    if subscription._concerns(event):
-                        subscription._put(event, False)
-            return
-        route = self._routes.get(topic)
-        if route is None:
-            route = self._routes[topic] = tuple(sub for sub in self._active if sub._covers(topic))
-        for subscription in route:
-            conflated = subscription._is_behind and self._core.checker.is_conflated(topic)
-            subscription._put(cast("TopicEvent", event), conflated)
+        self._routes.deliver(event, self._core.checker.is_conflated)
 
     def _tell(self, event: Event) -> None:
         for listener in tuple(self._listeners):
@@ -445,36 +402,24 @@ class Client:
             except Exception:
                 log.exception("a listener failed on %r", event)
 
-    def _hang_up(self, code: int) -> None:
-        link, self._link = self._link, None
-        self._outbox.clear()
-        self._outbox_filled.set()
-        if self._dialling is not None:
-            self._dialler.given_up()
-            self._dialling.cancel()
-            self._dialling = None
-        if link is not None:
-            self._spawn(_close(link, code))
-
     def _stop(self, stopped: Stopped) -> None:
         if self._timer is not None:
             self._timer.cancel()
         error = stopped.error or ConnectError(", ".join(self._machine.urls), stopped.reason, retryable=False)
         if self._first is not None and not self._first.done():
             self._first.set_exception(error)
-            self._first.add_done_callback(_retrieved)
-        for subscription in tuple(self._active):
+            self._first.add_done_callback(retrieved)
+        for subscription in self._routes:
             subscription._stopped(stopped.reason, self._closed_by_program)
-        self._active.clear()
         self._routes.clear()
-        self._unblocked.set()
+        self._connection.unblock()
         if self._stopped is not None and not self._stopped.done():
             self._stopped.set_result(stopped)
         self._tell(ClientStopped(stopped.reason))
 
     def _set_timer(self) -> None:
-        now = _now().at_s
-        wake_at = self._machine.wake_at(now)
+        at = now().at_s
+        wake_at = self._machine.wake_at(at)
         if self._timer is not None:
             # A timer that fires early finds nothing to do and is set again: cheaper than moving it at each message.
             if wake_at is not None and not self._timer.cancelled() and self._timer_at <= wake_at:
@@ -483,102 +428,13 @@ class Client:
             self._timer = None
         if wake_at is not None:
             self._timer_at = wake_at
-            self._timer = asyncio.get_running_loop().call_later(max(wake_at - now, 0.0), self._tick)
+            self._timer = asyncio.get_running_loop().call_later(max(wake_at - at, 0.0), self._tick)
 
     def _tick(self) -> None:
         self._timer = None
-        self._machine.tick(_now())
+        self._machine.tick(now())
         self._do()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-        return task
 
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("a task of the client failed", exc_info=task.exception())
-
-    # Connections.
-
-    async def _dial(self, dial: Dial) -> None:
-        try:
-            link = await self._dialler.link_to(dial)
-        except Exception as error:
-            if not isinstance(error, ConnectError):
-                log.exception("an attempt to connect failed in a way that nobody foresaw")
-                error = ConnectError(dial.url, f"the attempt failed: {error!r}")
-            self._dialling = None
-            self._machine.dial_failed(error, _now().at_s)
-            self._do()
-            return
-        self._dialling = None
-        self._link = link
-        self._outbox.clear()
-        self._outbox_filled = asyncio.Event()
-        self._machine.opened(_now().at_s, link.sse)
-        writer = self._spawn(self._write(link))
-        try:
-            loss = await self._read(link)
-        finally:
-            writer.cancel()
-        if self._link is link:
-            self._link = None
-            self._machine.lost(loss.loss, _now().at_s)
-            self._do()
-        await _close(link, 1000)
-
-    async def _read(self, link: Link) -> LinkEnded:
-        taken = 0
-        while True:
-            try:
-                frame = await link.receive()
-            except LinkEnded as ended:
-                return ended
-            except Exception as error:
-                log.exception("a connection failed in a way that nobody foresaw")
-                return LinkEnded(Loss("broke", reason=repr(error)))
-            if self._link is not link:
-                return LinkEnded(Loss("left"))
-            self._machine.received(frame, _now())
-            self._do()
-            if self._link is not link:
-                return LinkEnded(Loss("left"))
-            if any(subscription._blocks for subscription in self._active):
-                await self._wait_for_program()
-            taken += 1
-            if taken % YIELD_EVERY == 0:
-                await asyncio.sleep(0)  # a burst must not keep the program from taking its events
-
-    async def _wait_for_program(self) -> None:
-        """Takes no messages until the program has taken the events of each subscription that wants that."""
-        self._machine.pause(True, _now().at_s)
-        self._set_timer()
-        while any(subscription._blocks for subscription in self._active):
-            self._unblocked.clear()
-            await self._unblocked.wait()
-        self._machine.pause(False, _now().at_s)
-        self._set_timer()
-
-    async def _write(self, link: Link) -> None:
-        filled = self._outbox_filled
-        while self._link is link:
-            while self._outbox:
-                await link.send(self._outbox.popleft())
-            filled.clear()
-            await filled.wait()
-
-
-def _retrieved(future: asyncio.Future[Any]) -> None:
-    """Marks a future's exception as seen: whether anybody waits for it is the program's choice."""
-    if not future.cancelled():
-        future.exception()
-
-
-async def _close(link: Link, code: int) -> None:
-    try:
-        await link.close(code)
-    except (OSError, TimeoutError) as error:
-        log.debug("closing a connection failed: %s", error)
+def _log_failure(error: BaseException) -> None:
+    log.error("a task of the client failed", exc_info=error)

@@ -1,0 +1,39 @@
+"""The tasks of a client: none of them fails without being noticed, and the client waits for them when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+
+class Tasks:
+    """A set of tasks."""
+
+    def __init__(self, on_failure: Callable[[BaseException], None]) -> None:
+        self._on_failure = on_failure
+        """Called with the exception of a task that failed."""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Begins a task."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_failure(error)
+
+    async def all_done(self) -> None:
+        """Waits until no task is left."""
+        while self._tasks:
+            await asyncio.wait(list(self._tasks))
+
+
+def retrieved(future: asyncio.Future[Any]) -> None:
+    """Marks a future's exception as seen: whether anybody waits for it is the program's choice."""
+    if not future.cancelled():
+        future.exception()
