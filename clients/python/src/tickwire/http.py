@@ -81,8 +81,8 @@ class Answer:
         return bytes(body)
 
     async def close(self) -> None:
-        """Ends the connection."""
-        self._writer.close()
+        """Ends the connection. Nothing more is expected of it, so this waits for no farewell of TLS."""
+        self._writer.transport.abort()
         with suppress(OSError, tls.SSLError):
             await self._writer.wait_closed()
 

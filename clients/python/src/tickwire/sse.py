@@ -19,7 +19,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from . import http, wire
 from .codec import plain
-from .errors import ConnectError
+from .errors import ConfigError, ConnectError
 from .events import Loss
 from .link import USER_AGENT, LinkEnded, headers_of, refused
 from .machine import Send
@@ -31,6 +31,10 @@ STREAM_TOPICS_MAX = 64
 QUIET_MARGIN_S = 5.0
 DEFAULT_HEARTBEAT_MS = 15_000
 SNAPSHOT_TRIES = 5
+REQUESTS_MAX = 2_048
+"""Most requests that wait for those before them."""
+REQUEST_TIMEOUT_S = 30.0
+"""The longest time that a request may take. The connection counts as broken then."""
 
 log = logging.getLogger("tickwire")
 
@@ -66,9 +70,9 @@ class SseLink:
         """The stream from which a topic is taken. Another one that covers it, too, would bring each message twice."""
         self._last: dict[str, int] = {}
         """The numbers of the last messages."""
-        self._fresh: dict[str, tuple[int, str]] = {}
-        """Snapshots that were asked for and are ahead of their streams."""
-        self._requests: asyncio.Queue[wire.ClientMessage] = asyncio.Queue()
+        self._fresh: dict[str, tuple[int, str, asyncio.Event]] = {}
+        """Snapshots that were asked for and are ahead of their streams, and what is set when they have come."""
+        self._requests: asyncio.Queue[wire.ClientMessage] = asyncio.Queue(REQUESTS_MAX)
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -127,10 +131,17 @@ class SseLink:
         while True:
             message = await self._requests.get()
             try:
-                await self._serve(message)
+                await asyncio.wait_for(self._serve(message), REQUEST_TIMEOUT_S)
+                continue
+            except (TimeoutError, asyncio.TimeoutError):
+                loss = Loss("silent", reason=f"no answer over HTTP within {REQUEST_TIMEOUT_S:g} s")
             except (OSError, http.HttpError) as error:
-                await self._incoming.put(LinkEnded(Loss("broke", reason=str(error))))
-                return
+                loss = Loss("broke", reason=str(error))
+            except Exception as error:
+                log.exception("a request over HTTP failed in a way that nobody foresaw")
+                loss = Loss("broke", reason=repr(error))
+            await self._incoming.put(LinkEnded(loss))
+            return
 
     async def _serve(self, message: wire.ClientMessage) -> None:
         match message:
@@ -138,15 +149,25 @@ class SseLink:
                 await self._subscribe(message)
             case wire.Unsubscribe(id=request, topics=topics):
                 await self._unsubscribe(request, topics)
-            case wire.Publish(id=request, topic=topic):
-                headers = {} if message.key is None else {"Idempotency-Key": message.key}
+            case wire.Publish(id=request, topic=topic, key=key):
+                if message.ts is not None:
+                    await self._refuse(request, "bad_request", "over HTTP a publication has the broker's time")
+                    return
+                if key is not None and not all("!" <= character <= "~" for character in key):
+                    await self._refuse(request, "bad_request", "over HTTP a key has visible ASCII characters only")
+                    return
+                headers = {} if key is None else {"Idempotency-Key": key}
                 body = json.dumps(plain(message.data), ensure_ascii=False).encode()
-                await self._answer(request, await self._ask("POST", f"/topics/{quote(topic)}", headers, body))
+                await self._answer(request, await self._ask("POST", _path_of(topic), headers, body))
             case wire.Resync(id=request, topic=topic):
                 await self._resync(request, topic)
             case wire.Auth(id=request, token=token):
                 # The streams that are open keep their rights. The token is shown with each further request.
-                self._headers = headers_of(self._headers, token)
+                try:
+                    self._headers = headers_of(self._headers, token)
+                except ConfigError as error:
+                    await self._refuse(request, "unauthenticated", str(error))
+                    return
                 await self._put({"op": "ack", "id": request, "results": []})
             case wire.Positions(id=request):
                 await self._put({"op": "ack", "id": request, "results": []})
@@ -181,22 +202,34 @@ class SseLink:
 
     async def _resync(self, request: int, topic: str) -> None:
         for _ in range(SNAPSHOT_TRIES):
-            status, fields, body = await self._ask("GET", f"/topics/{quote(topic)}")
+            status, fields, body = await self._ask("GET", _path_of(topic))
             snapshot = _object(body)
             if status != 200 or snapshot is None:
                 await self._answer(request, (status, fields, body))
                 return
-            seq, last = snapshot.get("seq"), self._last.get(topic)
-            if not isinstance(seq, int) or (last is not None and last > seq):
-                continue  # the stream was faster
+            if self._is_behind(topic, snapshot):
+                continue
             await self._put({"op": "ack", "id": request, "results": [{"topic": topic}]})
-            text = body.decode("utf-8", "replace")
-            if last is None or last == seq:
-                await self._incoming.put(text)
-            else:
-                self._fresh[topic] = seq, text
+            await self._in_its_place(topic, snapshot, body)
             return
         await self._refuse(request, "internal", "the topic changes faster than its value can be fetched")
+
+    def _is_behind(self, topic: str, snapshot: Mapping[str, Any]) -> bool:
+        """Whether the stream of `topic` was faster than the snapshot that was fetched."""
+        seq, last = snapshot.get("seq"), self._last.get(topic)
+        return not isinstance(seq, int) or (last is not None and last > seq)
+
+    async def _in_its_place(self, topic: str, snapshot: Mapping[str, Any], body: bytes) -> asyncio.Event | None:
+        """Passes on a snapshot that was fetched, if the stream of its topic is there already. Otherwise returns what
+        is set when the stream has come there."""
+        text = body.decode("utf-8", "replace")
+        seq, last = snapshot["seq"], self._last.get(topic)
+        if last is None or last == seq:
+            await self._incoming.put(text)
+            return None
+        come = asyncio.Event()
+        self._fresh[topic] = seq, text, come
+        return come
 
     async def _unsubscribe(self, request: int, topics: Any) -> None:
         results: list[dict[str, Any]] = []
@@ -243,9 +276,48 @@ class SseLink:
             finally:
                 await answer.close()
             return
+        if request.wanted.mode == "snapshot":
+            await self._look(request, answer)
+            return
         stream = _Stream(request)
         self._streams.append(stream)
         stream.task = self._spawn(self._read(stream, answer))
+
+    async def _look(self, request: wire.Subscribe, answer: http.Answer) -> None:
+        """Passes on the values that a subscribe in mode `snapshot` asks for. It has ended then."""
+        flowing: list[str] = []
+        try:
+            async for name, data in _events(answer.chunks(), self._message_bytes_max):
+                message = _object(data)
+                if message is None or name == "close":
+                    raise http.HttpError("a stream of values broke off")
+                topic = message.get("topic")
+                if name == "ack":
+                    await self._put({**message, "id": request.id})
+                elif name == "synced":
+                    break
+                elif name == "snapshot" and topic in self._last:
+                    flowing.append(topic)  # its stream may be before the snapshot, or behind it
+                elif name in ("snapshot", "status"):
+                    await self._incoming.put(data)
+        finally:
+            await answer.close()
+        for topic in flowing:
+            await self._look_at_flowing(topic)
+        await self._put({"op": "synced", "id": request.id})
+
+    async def _look_at_flowing(self, topic: str) -> None:
+        for _ in range(SNAPSHOT_TRIES):
+            status, _, body = await self._ask("GET", _path_of(topic))
+            snapshot = _object(body)
+            if status != 200 or snapshot is None:
+                return  # it has ended meanwhile
+            if not self._is_behind(topic, snapshot):
+                come = await self._in_its_place(topic, snapshot, body)
+                if come is not None:
+                    await come.wait()
+                return
+        log.debug("%s changes faster than its value can be fetched", topic)
 
     async def _read(self, stream: _Stream, answer: http.Answer) -> None:
         loss = Loss("broke", reason="a stream of events ended")
@@ -265,6 +337,9 @@ class SseLink:
             loss = Loss("silent", reason="on a stream of events")
         except (OSError, http.HttpError, ValueError) as error:
             loss = Loss("broke", reason=str(error))
+        except Exception as error:
+            log.exception("a stream of events failed in a way that nobody foresaw")
+            loss = Loss("broke", reason=repr(error))
         finally:
             with contextlib.suppress(asyncio.CancelledError):
                 await answer.close()
@@ -295,12 +370,14 @@ class SseLink:
             return None
         self._last[topic] = seq
         fresh = self._fresh.get(topic)
+        if fresh is not None and seq >= fresh[0]:
+            del self._fresh[topic]
         # The stream's own messages up to the snapshot go before it.
         order = [data] if fresh is None or seq < fresh[0] else [data, fresh[1]] if seq == fresh[0] else [fresh[1], data]
-        if len(order) > 1:
-            del self._fresh[topic]
         for text in order:
             await self._incoming.put(text)
+        if fresh is not None and len(order) > 1:
+            fresh[2].set()
         return None
 
     def _wanted(self, stream: _Stream, topic: str) -> bool:
@@ -308,6 +385,10 @@ class SseLink:
             return False
         owner = self._owners.setdefault(topic, stream)
         return owner is stream
+
+
+def _path_of(topic: str) -> str:
+    return f"/topics/{quote(topic, safe='')}"
 
 
 def _pattern(name: str) -> Pattern | None:
