@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from tickwire import Gap, Joined, Snapshot, TopicEvent, Update
-from tickwire.inbox import Inbox
+from tickwire import End, Gap, Joined, Live, Snapshot, Stale, TopicEvent, Update
+from tickwire.inbox import EVENTS_MAX, Inbox
 
 
 def update(topic: str, seq: int, epoch: str = "k") -> Update:
@@ -88,6 +88,34 @@ def test_an_older_snapshot_is_named_when_a_newer_one_comes() -> None:
         Snapshot("a", "k", 20, 0, 20),
         update("a", 21),
     ]
+
+
+def test_a_newer_value_does_not_overtake_what_was_said_of_its_topic() -> None:
+    inbox = Inbox(10)
+    inbox.put(update("b", 1), True)
+    events: list[TopicEvent] = [
+        update("a", 1),
+        Stale("a"),
+        Live("a"),
+        update("a", 2),
+        End("a", "k", 2, "expired"),
+        Joined("a", "z", 0),
+        update("a", 1, "z"),
+    ]
+    for event in events:
+        inbox.put(event, isinstance(event, Update))
+    inbox.put(update("b", 2), True)
+    assert drained(inbox) == [update("b", 2), *events]
+
+
+def test_a_queue_of_which_events_are_not_taken_says_so() -> None:
+    inbox = Inbox(1)
+    for number in range(EVENTS_MAX + 1):
+        assert not inbox.has_overrun
+        inbox.put(Stale(f"a.{number % 7}"), False)
+    assert inbox.has_overrun
+    inbox.get()
+    assert not inbox.has_overrun
 
 
 def test_memory_is_bounded_however_much_comes() -> None:

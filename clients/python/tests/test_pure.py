@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import zlib
 from decimal import Decimal
@@ -24,7 +25,7 @@ from tickwire.market import Bbo, Candle, Ticker, Trade
 from tickwire.pace import Pace
 from tickwire.topics import Pattern, TopicError
 from tickwire.wire import Positions as PositionsRequest
-from tickwire.wire import Publish, TopicRequest, UpdateMessage, Wanted
+from tickwire.wire import Publish, Resync, TopicRequest, UpdateMessage, Wanted
 
 LIMITS = Limits(subscriptions=1_024, message_bytes=65_536, ops_per_s=50, ops_burst=200)
 WELCOME = (
@@ -62,6 +63,9 @@ def test_patterns_match_as_the_protocol_says(pattern: str, topic: str, does: boo
 def test_a_publication_keeps_every_digit(codec: Codec) -> None:
     data = {"a": Decimal("0.1"), "b": Decimal("0.123456789012345678"), "c": Decimal(3), "d": [1, True, None, 2.5]}
     assert plain(data) == {"a": 0.1, "b": "0.123456789012345678", "c": 3, "d": [1, True, None, 2.5]}
+    large = [2**64 - 1, 2**64, -(2**63) - 1, Decimal(2**64)]
+    assert plain(large) == [2**64 - 1, "18446744073709551616", "-9223372036854775809", "18446744073709551616"]
+    codec.encode(Publish(1, "chat.a", large))
     for wrong in (float("nan"), Decimal("Infinity"), {1: 2}, b"bytes"):
         with pytest.raises((TypeError, ValueError)):
             codec.encode(Publish(1, "chat.a", wrong))
@@ -360,6 +364,54 @@ def test_a_publication_with_a_key_is_sent_again_and_one_without_is_not() -> None
     assert outcome.duplicate
 
 
+def test_a_token_that_expired_on_the_way_is_asked_for_again() -> None:
+    refusal = tickwire.ConnectError("ws://a", "401", retryable=False, status=401)
+    client = machine("ws://a", asks_token=True, backoff=Backoff(0.0, 0.0))
+    client.start(0.0)
+    client.opened(0.0)
+    client.received(WELCOME, moment(0.0))
+    for _ in range(2):  # tokens that are accepted forgive those before them
+        client.lost(tickwire.Loss("closed", 4003), 0.0)
+        for _ in range(2):
+            client.tick(moment(0.0))
+            client.dial_failed(refusal, 0.0)
+            assert not client.is_stopped
+        client.tick(moment(0.0))
+        client.opened(0.0)
+        client.received(WELCOME, moment(0.0))
+    client.lost(tickwire.Loss("closed", 4003), 0.0)
+    for _ in range(3):
+        client.tick(moment(0.0))
+        client.dial_failed(refusal, 0.0)
+    assert client.is_stopped
+
+
+def test_a_broker_whose_books_never_fit_does_not_fill_the_queue() -> None:
+    client = machine("ws://a")
+    client.core.checker.books.verify(Pattern("book.>"))
+    client.start(0.0)
+    client.opened(0.0)
+    client.received(WELCOME.replace('"ops_per_s":50', '"ops_per_s":1'), moment(0.0))
+    client.core.subscribe([TopicRequest("book.A")], Wanted())
+    client.flush(moment(0.0))
+    client.received('{"op":"ack","id":1,"results":[{"topic":"book.A","epoch":"k","seq":9}]}', moment(0.0))
+    wrong = data("1x1", "2x1", 7)
+    for seq in range(9, 500):
+        snapshot = {"op": "snapshot", "topic": "book.A", "epoch": "k", "seq": seq, "ts": 1, "data": wrong}
+        client.received(json.dumps(snapshot), moment(0.0))
+    resyncs = [action for action in client.take() if isinstance(action, Send) and isinstance(action.message, Resync)]
+    assert len(resyncs) + len(client.core._outgoing) == 1
+
+
+def test_positions_do_not_go_backward() -> None:
+    positions = Positions()
+    for seq in (5, 6, 4):
+        positions.note(Update("a", "k", seq, 0, None))
+    assert positions["a"] == Position("k", 6)
+    positions.note(Update("a", "z", 1, 0, None))
+    assert positions["a"] == Position("z", 1)
+
+
 TRADE = {"symbol": "A", "id": 7, "price": "61837.63", "size": "0.5", "side": "buy", "time": 1_723_118_400_000_000}
 
 
@@ -401,7 +453,7 @@ def test_data_of_other_shapes_keeps_a_column() -> None:
     ]
     rows = Batch(events).to_arrow().to_pylist()
     assert rows[0]["data"] == "hello"
-    assert (rows[1]["text"], rows[1]["data.seq"], rows[1]["tags"]) == ("x", 9, "[1, 0.1]")
+    assert (rows[1]["text"], rows[1]["data.seq"], rows[1]["tags"]) == ("x", 9, "[1,0.1]")
     assert Batch([]).to_arrow().num_rows == 0
 
 

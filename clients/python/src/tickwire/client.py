@@ -8,10 +8,10 @@ import random
 import time
 import uuid
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from .book import Book
 from .clocks import Clocks
@@ -19,7 +19,7 @@ from .codec import Codec, Numbers
 from .connection import Connection, now
 from .core import Answered, Core, Report, SyncedFor
 from .dialler import Dialler
-from .errors import BadAnswer, Closed, ConfigError, ConnectError, Disconnected, NoAnswer, RequestError
+from .errors import BadAnswer, Closed, ConfigError, ConnectError, Disconnected, NoAnswer, RequestError, TickwireError
 from .events import (
     ClientStopped,
     Connected,
@@ -32,11 +32,15 @@ from .machine import Action, Dial, HangUp, Machine, Send, Settings, Stopped
 from .requests import Answer
 from .routes import Routes
 from .subscription import Overflow, Subscription
-from .tasks import Tasks, retrieved
+from .tasks import Tasks, plain_function, retrieved
 from .topics import Pattern, TopicError
 from .wire import Mode, Position, Result, Wanted
 
 log = logging.getLogger("tickwire")
+
+KEY_BYTES_MAX = 64
+"""Longest key of a publication."""
+T = TypeVar("T")
 
 
 class Client:
@@ -52,7 +56,7 @@ class Client:
     ) -> None:
         self._core = Core(codec)
         self._machine = Machine(settings, codec, numbers, random.random, self._core)
-        self._tasks = Tasks(_log_failure)
+        self._tasks = Tasks(self._failed)
         self._connection = Connection(self._machine, dialler, self._tasks, self._do, self._is_blocked)
         self._routes = Routes()
         self._request_timeout_s = request_timeout_s
@@ -62,7 +66,10 @@ class Client:
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
-        self._room = asyncio.Event()
+        self._room: asyncio.Future[None] | None = None
+        self._reading_on = 0
+        """How many callers wait for something that the broker sends, whatever waits for the program."""
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._first: asyncio.Future[None] | None = None
         self._stopped: asyncio.Future[Stopped] | None = None
         self._closed_by_program = False
@@ -71,25 +78,24 @@ class Client:
 
     # Beginning and ending.
 
-    def _start(self) -> None:
-        if self._first is None:
-            loop = asyncio.get_running_loop()
-            self._first = loop.create_future()
-            self._stopped = loop.create_future()
+    def _start(self) -> tuple[asyncio.Future[None], asyncio.Future[Stopped]]:
+        """Makes the first connection. Returns what tells that it was made, and that the client has stopped."""
+        loop = asyncio.get_running_loop()
+        if self._first is None or self._stopped is None:
+            self._loop = loop
+            self._first, self._stopped = loop.create_future(), loop.create_future()
             self._machine.start(now().at_s)
             self._do()
-
-    async def _connected(self) -> Client:
-        """Waits for the first connection."""
-        self._start()
-        assert self._first is not None
-        await asyncio.shield(self._first)
-        return self
+        elif loop is not self._loop:
+            raise ConfigError("the client belongs to another event loop: make one in the loop that uses it")
+        return self._first, self._stopped
 
     async def _connect(self) -> Client:
         """Makes the first connection, or none if the caller gives up."""
+        first, _ = self._start()
         try:
-            return await self._connected()
+            await asyncio.shield(first)
+            return self
         except asyncio.CancelledError:
             await self.close()
             raise
@@ -109,14 +115,14 @@ class Client:
         """Closes the connection and waits until it is closed. Events that the program has not taken are dropped."""
         self._closed_by_program = True
         self._machine.stop()
+        self._start()
         self._do()
         await self._tasks.all_done()
 
     async def wait_stopped(self) -> str:
         """Waits until the client has stopped for good. Returns why it did."""
-        self._start()
-        assert self._stopped is not None
-        return (await asyncio.shield(self._stopped)).reason
+        _, stopped = self._start()
+        return (await asyncio.shield(stopped)).reason
 
     @property
     def is_connected(self) -> bool:
@@ -130,6 +136,7 @@ class Client:
 
         Returns a function that ends this.
         """
+        plain_function(on_event)
         self._listeners.append(on_event)
 
         def unlisten() -> None:
@@ -204,9 +211,9 @@ class Client:
 
         Raises `RequestError` when the message was refused, or was not answered in time or at all.
         """
-        made = uuid.uuid4().hex if key is True else key or None
-        if made is not None and len(made.encode()) > 64:
-            raise ConfigError("the key of a publication has at most 64 bytes")
+        made = uuid.uuid4().hex if key is True else None if key is False else key
+        if made is not None and not 1 <= len(made.encode()) <= KEY_BYTES_MAX:
+            raise ConfigError(f"the key of a publication has 1 to {KEY_BYTES_MAX} bytes")
         answer = await self._ask(lambda: self._core.publish(topic, data, made, ts))
         if isinstance(answer, Result):
             return answer
@@ -250,13 +257,14 @@ class Client:
     async def _begin_request(
         self, make: Callable[[], int], deadline: float, subscription: Subscription | None = None
     ) -> tuple[int, asyncio.Future[Answer]]:
-        await self._within(self._connected(), deadline)
+        first, stopped = self._start()
+        await self._within(first, deadline)
         while not self._core.has_room and not self._machine.is_stopped:
-            self._room.clear()
-            await self._within(self._room.wait(), deadline)
+            if self._room is None or self._room.done():
+                self._room = asyncio.get_running_loop().create_future()
+            await self._within(self._room, deadline)
         if self._machine.is_stopped:
-            assert self._stopped is not None
-            raise Closed((await self._stopped).reason)
+            raise Closed(stopped.result().reason)
         ticket = make()
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting[ticket] = future
@@ -268,18 +276,31 @@ class Client:
     async def _answer_of(self, request: tuple[int, asyncio.Future[Answer]], deadline: float) -> Answer:
         ticket, future = request
         try:
-            answer: Answer = await self._within(future, deadline)
-            return answer
+            with self._reads_on():
+                return await self._within(future, deadline)
         except (NoAnswer, asyncio.CancelledError):
             self._waiting.pop(ticket, None)
             self._core.give_up(ticket)
             raise
 
-    async def _within(self, waited: Awaitable[Any], deadline: float) -> Any:
+    async def _within(self, waited: asyncio.Future[T], deadline: float) -> T:
+        # `wait_for` would lose a cancellation that comes together with the answer, before Python 3.12.
+        if not waited.done():
+            await asyncio.wait([waited], timeout=max(deadline - time.monotonic(), 0.0))
+        if not waited.done():
+            raise NoAnswer(self._request_timeout_s)
+        return waited.result()
+
+    @contextmanager
+    def _reads_on(self) -> Iterator[None]:
+        """Reads on, although a subscription with ``overflow="wait"`` is full: what the caller waits for may come
+        behind its messages."""
+        self._reading_on += 1
+        self._connection.unblock()
         try:
-            return await asyncio.wait_for(waited, max(deadline - time.monotonic(), 0.0))
-        except (TimeoutError, asyncio.TimeoutError):
-            raise NoAnswer(self._request_timeout_s) from None
+            yield
+        finally:
+            self._reading_on -= 1
 
     # What subscriptions ask for.
 
@@ -293,27 +314,54 @@ class Client:
         try:
             await self._answer_of(request, deadline)
         except (RequestError, asyncio.CancelledError) as error:
-            subscription._ticket = None
+            if subscription._ticket == request[0]:
+                subscription._ticket = None
             if not isinstance(error, (NoAnswer, asyncio.CancelledError)):
                 self._subscriptions.pop(request[0], None)
+            if subscription in self._routes:
+                self._abandon(subscription)  # the answer came together with the cancellation
             raise
         subscription._check()
 
     async def _unsubscribe(self, subscription: Subscription) -> None:
         gone = self._routes.remove(subscription)
         self._connection.unblock()
-        if not gone:
+        await asyncio.shield(self._end_names(gone))
+
+    def _end_names(self, names: list[str]) -> asyncio.Future[None]:
+        """Ends subscriptions that nobody wants any more, whether or not somebody waits for what this returns."""
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        ended.add_done_callback(retrieved)
+        if names and self._machine.is_open:
+            self._tasks.spawn(self._unsubscribe_names(names, ended))
+        else:
+            # Without a connection the broker has no subscription, and it is not restored.
+            self._core.drop(names)
+            ended.set_result(None)
+        return ended
+
+    async def _unsubscribe_names(self, names: list[str], ended: asyncio.Future[None]) -> None:
+        try:
+            await self._ask(lambda: self._core.unsubscribe(names))
+        except (Disconnected, Closed):
+            pass  # the broker has no subscription then
+        except TickwireError as error:
+            log.debug("%s could not be unsubscribed: %s", names, error)
+            ended.set_exception(error)
             return
-        if not self._machine.is_open:
-            self._core.drop(gone)
-            return
-        # Without a connection the broker has no subscription, and it is not restored.
-        with suppress(Disconnected, Closed):
-            await self._ask(lambda: self._core.unsubscribe(gone))
+        ended.set_result(None)
 
     async def unsubscribe(self, *topics: str) -> list[Result]:
         """Ends subscriptions by name, whatever `Subscription` they belong to. There is one result for each name."""
-        return cast("list[Result]", await self._ask(lambda: self._core.unsubscribe(topics)))
+        results = cast("list[Result]", await self._ask(lambda: self._core.unsubscribe(topics)))
+        for result in results:
+            if result.error is None:
+                self._routes.lose(result.topic)
+        return results
+
+    def _abandon(self, subscription: Subscription) -> None:
+        """Ends a subscription that the broker has granted and that nobody will read."""
+        self._end_names(self._routes.remove(subscription))
 
     def _taken(self, subscription: Subscription) -> None:
         """The program has taken an event."""
@@ -321,7 +369,7 @@ class Client:
             self._connection.unblock()
 
     def _is_blocked(self) -> bool:
-        return self._routes.are_blocked
+        return self._reading_on == 0 and self._routes.are_blocked
 
     # Doing what the machine says.
 
@@ -338,8 +386,8 @@ class Client:
                 self._machine.flush(now())
         finally:
             self._flushing = False
-        if not self._room.is_set() and (self._core.has_room or self._machine.is_stopped):
-            self._room.set()
+        if self._room is not None and not self._room.done() and (self._core.has_room or self._machine.is_stopped):
+            self._room.set_result(None)
         self._set_timer()
 
     def _act(self, action: Action) -> None:
@@ -365,17 +413,24 @@ class Client:
         subscription = self._subscriptions.get(ticket)
         future = self._waiting.pop(ticket, None)
         if subscription is not None and isinstance(outcome, list):
-            subscription._acked(outcome)
-            self._routes.add(subscription)
-            if future is None:
-                # The program gave up before the answer came: nobody will read what the broker sends.
-                self._tasks.spawn(subscription.unsubscribe())
+            self._granted(ticket, subscription, outcome)
         if future is None or future.done():
             return
         if isinstance(outcome, RequestError):
             future.set_exception(outcome)
         else:
             future.set_result(outcome)
+
+    def _granted(self, ticket: int, subscription: Subscription, results: list[Result]) -> None:
+        if ticket == subscription._ticket and not subscription._has_ended:
+            subscription._acked(results)
+            self._routes.add(subscription)
+            return
+        # The program gave up before the answer came. Unless it has asked again, nobody will read what the broker sends.
+        if subscription._ticket is None or subscription._has_ended:
+            names = [result.topic for result in results if result.error is None]
+            if subscription.wanted.mode != "snapshot":
+                self._end_names([name for name in names if not self._routes.want(name)])
 
     def _synced(self, subscription: Subscription, error: RequestError | None) -> None:
         if subscription._synced is not None and not subscription._synced.done():
@@ -432,9 +487,15 @@ class Client:
 
     def _tick(self) -> None:
         self._timer = None
-        self._machine.tick(now())
-        self._do()
+        try:
+            self._machine.tick(now())
+            self._do()
+        except Exception as error:
+            self._failed(error)
 
-
-def _log_failure(error: BaseException) -> None:
-    log.error("a task of the client failed", exc_info=error)
+    def _failed(self, error: BaseException) -> None:
+        """The client itself has failed. It stops, so that the program is told and waits for nothing in vain."""
+        log.error("the client failed and stops", exc_info=error)
+        if not self._machine.is_stopped:
+            self._machine.stop(f"the client failed: {error!r}")
+            self._do()

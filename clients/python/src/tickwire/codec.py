@@ -361,12 +361,14 @@ def _lineages(seqs: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:
 
 def plain(value: Any) -> Any:
     """`value` with each `Decimal` as the protocol writes numbers: a float where the float has the same digits,
-    otherwise a string. So no digit is lost, and both codecs say the same.
+    otherwise a string. So is an integer of more than 64 bits. No digit is lost, and both codecs say the same.
 
     Raises `TypeError` or `ValueError` for what a message cannot hold.
     """
-    if value is None or isinstance(value, (str, bool, int)):
+    if value is None or isinstance(value, (str, bool)):
         return value
+    if isinstance(value, int):
+        return value if -(2**63) <= value <= _U64_MAX else str(value)
     if isinstance(value, Decimal):
         return _plain_decimal(value)
     if isinstance(value, float):

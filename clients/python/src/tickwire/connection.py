@@ -145,15 +145,19 @@ class Connection:
 
     async def _write(self, link: Link) -> None:
         filled = self._outbox_filled
-        while self._link is link:
-            while self._outbox:
-                await link.send(self._outbox.popleft())
-            filled.clear()
-            await filled.wait()
+        try:
+            while self._link is link:
+                while self._outbox:
+                    await link.send(self._outbox.popleft())
+                filled.clear()
+                await filled.wait()
+        except Exception:
+            log.exception("a request could not be sent in a way that nobody foresaw")
+            await _close(link, 1011)
 
 
 async def _close(link: Link, code: int) -> None:
     try:
         await link.close(code)
-    except (OSError, TimeoutError) as error:
-        log.debug("closing a connection failed: %s", error)
+    except Exception as error:
+        log.debug("closing a connection failed: %r", error)

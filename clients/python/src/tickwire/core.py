@@ -104,6 +104,8 @@ class Core:
         self._connections = 0
         self._outgoing = Outgoing(codec)
         self._syncing: dict[int, Syncing] = {}
+        self._healing: set[str] = set()
+        """Topics whose book the client has asked for again."""
         self._unrestored: set[str] = set()
         """Subscriptions that the broker refused to restore for the time being."""
         self._losses = Losses()
@@ -138,6 +140,7 @@ class Core:
         """Ends the connection. Requests that were sent and not answered fail, except publications with a key: those
         can be sent again. Those that were not sent wait for the next connection."""
         failed, again, ahead = self._outgoing.disconnected()
+        self._healing.clear()
         for waiting in failed:
             if isinstance(waiting.purpose, Unsubscribing):
                 self._forget(waiting.purpose.topics)
@@ -225,7 +228,8 @@ class Core:
         return self._queue(wire.Ping(ticket), Pinging(ticket))
 
     def give_up(self, ticket: int) -> None:
-        """Nobody waits for the answer to `ticket` any more. If the request was not sent, it will not be."""
+        """Nobody waits for the answer to `ticket` any more. If the request was not sent, it will not be, unless it is
+        an unsubscribe."""
         self._outgoing.give_up(ticket)
 
     def _queue(self, message: ClientMessage, purpose: Purpose) -> int:
@@ -305,8 +309,11 @@ class Core:
                 pass
 
     def _resync_by_itself(self, topic: str) -> None:
-        """Asks for the whole book in place of one that does not fit."""
-        self._queue(wire.Resync(self._outgoing.next_id(), topic), Healing())
+        """Asks for the whole book in place of one that does not fit, unless it has asked already."""
+        if topic in self._healing:
+            return
+        self._healing.add(topic)
+        self._queue(wire.Resync(self._outgoing.next_id(), topic), Healing(topic))
 
     def _report(self, event: Event) -> None:
         self.output.append(Report(event))
@@ -320,8 +327,10 @@ class Core:
                     self._positions_refused(seqs)
             case Restoring(names=names):
                 self._restored(request, names, results, refusal)
-            case RestoringRights() | Healing():
-                pass  # what rights do not cover is refused and reported; a snapshot is an event
+            case RestoringRights():
+                pass  # what rights do not cover is refused and reported
+            case Healing(topic=topic):
+                self._healing.discard(topic)
             case Subscribing(ticket=ticket, wanted=wanted):
                 granted = [result for result in results if result.error is None]
                 for result in granted:

@@ -122,5 +122,12 @@ class SubscriptionLost(TickwireError):
         """The broker's answer."""
 
 
+class Overrun(TickwireError):
+    """The program has not taken the events of a subscription for so long that the client ended it."""
+
+    def __init__(self, events: int) -> None:
+        super().__init__(f"more than {events} events waited for the program: the client has ended the subscription")
+
+
 class BadMessage(TickwireError):
     """The broker sent something that is not a message of the protocol."""

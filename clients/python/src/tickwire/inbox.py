@@ -1,9 +1,10 @@
 """The queue between the connection and the program: bounded, and never silent about what it drops.
 
-Pure. A value of a conflated topic replaces the older value of the topic that still waits. Of the other updates at most
-`limit` wait; beyond that the oldest is dropped, and a `Gap` with reason `consumer` takes its place. A topic has one
-waiting snapshot, since a subscription to many topics begins with as many. So snapshots and values of conflated topics
-are bounded by the number of topics; gaps and the other events are few, and never dropped.
+Pure. A value of a conflated topic replaces the older value of the topic that still waits, unless an event about the
+topic came in between. Of the other updates at most `limit` wait, and `spare` more if the client had to read on; beyond
+that the oldest is dropped, and a `Gap` with reason `consumer` takes its place. A topic has one waiting snapshot, since
+a subscription to many topics begins with as many. So snapshots and values of conflated topics are bounded by the number
+of topics. Gaps and the other events are few, and none is dropped: `has_overrun` says when there are too many of them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from __future__ import annotations
 from collections import deque
 
 from .events import Gap, Snapshot, TopicEvent, Update
+
+EVENTS_MAX = 262_144
+"""Most events that wait besides messages."""
 
 
 class _Cell:
@@ -32,18 +36,21 @@ class Inbox:
     __slots__ = (
         "_cells",
         "_dead",
+        "_events",
         "_gaps",
         "_limit",
         "_messages",
         "_newest",
         "_snapshots",
+        "_spare",
         "_stretches",
         "dropped",
         "superseded",
     )
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, spare: int = 0) -> None:
         self._limit = max(limit, 1)
+        self._spare = spare
         self._cells: deque[_Cell] = deque()
         self._messages: deque[_Cell] = deque()
         """The updates that may be dropped, in their order."""
@@ -55,6 +62,8 @@ class Inbox:
         """The waiting gaps of what was dropped: by topic, epoch and stretch."""
         self._stretches: dict[str, int] = {}
         """The stretch of each topic's next update."""
+        self._events = 0
+        """How many events wait besides messages."""
         self._dead = 0
         self.dropped = 0
         """How many messages were dropped since the program did not take them in time."""
@@ -66,8 +75,13 @@ class Inbox:
 
     @property
     def is_full(self) -> bool:
-        """Whether the next message would make the oldest be dropped."""
+        """Whether as many updates wait as should."""
         return len(self._messages) >= self._limit
+
+    @property
+    def has_overrun(self) -> bool:
+        """Whether more events wait than a queue may hold."""
+        return self._events > EVENTS_MAX
 
     def put(self, event: TopicEvent, conflated: bool) -> None:
         """Adds `event`. `conflated` says that newer values of its topic replace it."""
@@ -90,11 +104,14 @@ class Inbox:
                 self._stretches[topic] = cell.stretch + 1
                 self._snapshots[topic] = cell
             else:
-                if self.is_full:
+                if len(self._messages) >= self._limit + self._spare:
                     self._drop(self._messages.popleft())
                 self._messages.append(cell)
         else:
             cell = _Cell(event, 0)
+            self._events += 1
+            # What comes after this event must not take a place before it.
+            self._newest.pop(getattr(event, "topic", ""), None)
             if isinstance(event, Gap):
                 self._stretches[event.topic] = self._stretches.get(event.topic, 0) + 1
         self._cells.append(cell)
@@ -114,7 +131,9 @@ class Inbox:
                     del self._newest[event.topic]
                 elif self._snapshots.get(event.topic) is cell:
                     del self._snapshots[event.topic]
-            elif isinstance(event, Gap) and event.reason == "consumer":
+                return event
+            self._events -= 1
+            if isinstance(event, Gap) and event.reason == "consumer":
                 self._gaps.pop((event.topic, event.epoch, cell.stretch), None)
             return event
         return None
@@ -128,12 +147,13 @@ class Inbox:
         waiting = self._gaps.setdefault((topic, epoch, cell.stretch), cell)
         if waiting is cell:
             cell.event = Gap(topic, epoch, seq, seq, "consumer")
+            self._events += 1
             return
         gap = waiting.event
         assert isinstance(gap, Gap)
         waiting.event = Gap(topic, epoch, min(gap.from_seq, seq), max(gap.to_seq, seq), "consumer")
         cell.event = None
         self._dead += 1
-        if self._dead > self._limit:
+        if self._dead > max(self._limit, len(self._cells) // 2):
             self._cells = deque(cell for cell in self._cells if cell.event is not None)
             self._dead = 0

@@ -33,6 +33,8 @@ SETTLE_MAX_S = 2.0
 """How long requests under way may delay the reconnect that a drain asked for."""
 RESTORE_AGAIN_S = 1.0
 """When to try again to restore subscriptions that the broker refused for the time being."""
+UNAUTHORIZED_MAX = 3
+"""Most tokens of a function in a row that the broker does not accept. The client shows no other after them."""
 DRAIN_MAX_S = 3_600.0
 """Latest time for the reconnect of a drain, whatever the broker says."""
 QUIET_MAX_S = 86_400.0
@@ -151,6 +153,8 @@ class Machine:
         """How many URLs have failed in a row."""
         self._may_retry = False
         """Whether one of them may succeed later."""
+        self._unauthorized = 0
+        """How many tokens in a row the broker has not accepted."""
         self._ever_open = False
         self._sse = False
         self._due: float | None = None
@@ -205,7 +209,8 @@ class Machine:
 
     def start(self, now: float) -> None:
         """Makes the first connection."""
-        self._dial(now)
+        if self._state is _State.IDLE:
+            self._dial(now)
 
     def opened(self, now: float, sse: bool = False) -> None:
         """The connection is made. Its first message is still to come. `sse` says that it is a stream of server-sent
@@ -216,8 +221,13 @@ class Machine:
 
     def dial_failed(self, error: ConnectError, now: float) -> None:
         """The attempt to connect failed."""
-        if self._state in (_State.DIALLING, _State.WELCOMING):
-            self._connect_failed(error, error.retryable, now)
+        if self._state not in (_State.DIALLING, _State.WELCOMING):
+            return
+        # A function that gives tokens may have given one that expired on the way.
+        is_unauthorized = error.status == 401 and self._settings.asks_token
+        self._unauthorized = self._unauthorized + 1 if is_unauthorized else 0
+        may_renew = is_unauthorized and self._unauthorized < UNAUTHORIZED_MAX
+        self._connect_failed(error, error.retryable or may_renew, now)
 
     def received(self, frame: str | bytes, now: Moment) -> None:
         """A message came."""
@@ -267,14 +277,14 @@ class Machine:
             case _:
                 pass
 
-    def stop(self) -> None:
-        """The program closes the client."""
+    def stop(self, reason: str = "the client is closed") -> None:
+        """Ends the client for good: the program closes it, or `reason` says why it cannot go on."""
         if self._state is _State.STOPPED:
             return
         if self._state in (_State.DIALLING, _State.WELCOMING, _State.OPEN):
             self._actions.append(HangUp(1000))
         self._collect()
-        self._end("the client is closed")
+        self._end(reason)
 
     def flush(self, now: Moment) -> None:
         """Sends requests that were made, as far as the broker's rates allow."""
@@ -303,6 +313,7 @@ class Machine:
         self._due = None
         self._failed = 0
         self._may_retry = False
+        self._unauthorized = 0
         self._opened_at = now
         self._ever_open = True
         self._reconnect_at = None

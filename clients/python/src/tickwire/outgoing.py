@@ -13,7 +13,7 @@ from .clocks import Moment
 from .codec import Codec
 from .errors import TooLarge
 from .ledger import Seqs
-from .requests import Asked, Pinging, Publishing, Purpose, SendingAhead, Subscribing, Waiting, ticket_of
+from .requests import Asked, Pinging, Publishing, Purpose, SendingAhead, Subscribing, Unsubscribing, Waiting, ticket_of
 from .wire import ClientMessage, Limits
 
 OUTGOING_MAX = 1_024
@@ -76,9 +76,11 @@ class Outgoing:
         self._queue.extend(aside)
 
     def give_up(self, ticket: int) -> None:
-        """Nobody waits for the answer to `ticket` any more. If the request was not sent, it will not be."""
-        if any(ticket_of(waiting.purpose) == ticket for waiting in (*self._queue, *self._pending.values())):
-            self._given_up.add(ticket)
+        """Nobody waits for the answer to `ticket` any more. If the request was not sent, it will not be, unless it is
+        an unsubscribe: the subscription has ended for the program."""
+        for waiting in (*self._queue, *self._pending.values()):
+            if ticket_of(waiting.purpose) == ticket and not isinstance(waiting.purpose, Unsubscribing):
+                self._given_up.add(ticket)
 
     def ended(self, ticket: int) -> None:
         """The request `ticket` has its answer, or failed."""

@@ -22,9 +22,11 @@ class Positions(dict[str, Position]):
     def note(self, event: TopicEvent) -> None:
         """Takes the position that `event` tells, if it tells one."""
         match event:
-            case Update(topic=topic, epoch=str(epoch), seq=seq):
-                self[topic] = Position(epoch, seq)
-            case Snapshot(topic=topic, epoch=epoch, seq=seq) | Joined(topic=topic, epoch=epoch, seq=seq):
+            case (
+                Update(topic=topic, epoch=str(epoch), seq=seq)
+                | Snapshot(topic=topic, epoch=str(epoch), seq=seq)
+                | Joined(topic=topic, epoch=epoch, seq=seq)
+            ):
                 self._reach(topic, epoch, seq)
             case Gap(topic=topic, epoch=epoch, to_seq=seq):
                 self._reach(topic, epoch, seq)

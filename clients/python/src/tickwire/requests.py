@@ -88,6 +88,8 @@ class RestoringRights:
 class Healing:
     """A resync of a book that does not fit, which the client asks for by itself."""
 
+    topic: str
+
 
 Purpose: TypeAlias = (
     Subscribing

@@ -53,6 +53,18 @@ class Routes:
         self._names = +self._names
         return gone
 
+    def want(self, name: str) -> bool:
+        """Whether a subscription wants `name`."""
+        return self._names[name] > 0
+
+    def lose(self, name: str) -> None:
+        """The broker has no subscription of `name` any more. Subscriptions that have no other name end."""
+        for subscription in self:
+            if subscription.wanted.mode != "snapshot" and subscription._lose(name) and not subscription._granted:
+                self._active.remove(subscription)
+        self._names.pop(name, None)
+        self._by_topic.clear()
+
     def clear(self) -> None:
         """Removes all."""
         self._active.clear()
@@ -65,6 +77,8 @@ class Routes:
             for subscription in self:
                 if subscription._concerns(event):
                     subscription._put(event, False)
+            if isinstance(event, LostSubscription):
+                self.lose(event.topic)
             return
         topic = getattr(event, "topic", None)
         if topic is None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from .batch import Batch
-from .errors import Closed, ConfigError, Refused, SubscriptionLost, TickwireError
+from .errors import Closed, ConfigError, Overrun, Refused, SubscriptionLost, TickwireError
 from .events import LostSubscription, Recovered, Synced, TopicEvent, Violation
-from .inbox import Inbox
+from .inbox import EVENTS_MAX, Inbox
 from .positions import Positions
+from .tasks import plain_function
 from .topics import Pattern, TopicError
 from .wire import Position, Refusal, Result, TopicRequest, Wanted
 
@@ -25,6 +27,13 @@ log = logging.getLogger("tickwire")
 Overflow: TypeAlias = Literal["gap", "wait"]
 """What happens when a program does not take events in time: the oldest are dropped and named by a `Gap`, or the client
 stops reading, so that the broker serves it from the topic's history."""
+
+SPARE = 65_536
+"""How many further updates may wait with ``overflow="wait"``, if the client has to read on for an answer."""
+
+
+RAISED = (Violation, LostSubscription)
+"""Events that are raised as exceptions."""
 
 
 class Subscription:
@@ -48,6 +57,8 @@ class Subscription:
     ) -> None:
         if not names:
             raise ConfigError("a subscription needs a topic or a pattern")
+        if on_event is not None:
+            plain_function(on_event)
         if overflow not in ("gap", "wait"):
             raise ConfigError(f"overflow={overflow!r}: it must be 'gap' or 'wait'")
         self.names = tuple(names)
@@ -62,7 +73,9 @@ class Subscription:
         self._client = client
         self._patterns = [_pattern(name) for name in names]
         self._since = dict(since)
-        self._inbox = Inbox(queue_max)
+        self._inbox = Inbox(queue_max, SPARE if overflow == "wait" else 0)
+        self._back: deque[TopicEvent] = deque()
+        """Events that were taken for a batch that nobody got. They come first."""
         self._on_event = on_event
         self._came = asyncio.Event()
         self._beginning = asyncio.Lock()
@@ -111,7 +124,8 @@ class Subscription:
         """
         await self._begin()
         assert self._synced is not None
-        await asyncio.shield(self._synced)
+        with self._client._reads_on():
+            await asyncio.shield(self._synced)
 
     # Iterating.
 
@@ -124,8 +138,7 @@ class Subscription:
         Raises a `BrokenPromise` where the broker broke one, and `SubscriptionLost` where it refused to restore the
         subscription. Iteration may go on after both. Raises `Closed` when the client has stopped by itself.
         """
-        if self._on_event is not None:
-            raise ConfigError("the events of this subscription go to its on_event: it cannot be iterated")
+        self._check_iterable()
         await self._begin()
         while True:
             event = self._take()
@@ -157,12 +170,12 @@ class Subscription:
     @property
     def waiting(self) -> int:
         """How many events wait for the program."""
-        return len(self._inbox)
+        return len(self._back) + len(self._inbox)
 
     @property
     def is_ended(self) -> bool:
         """Whether nothing comes any more."""
-        return self._ended is not False and not self._inbox
+        return self._ended is not False and not self._back and not self._inbox
 
     @property
     def dropped(self) -> int:
@@ -179,34 +192,57 @@ class Subscription:
         """The next events: waits for the first, then takes what comes until there are `max_events` or `within_s`
         seconds have passed. Without `within_s` it takes only what waits already.
 
-        It is empty if nothing came in time, or the subscription has ended.
+        It is empty if nothing came in time, or the subscription has ended. What iteration raises is raised here, too,
+        after a batch with the events before it. If the wait is cancelled, the next call takes the events.
         """
+        self._check_iterable()
         await self._begin()
         events: list[TopicEvent] = []
         now = asyncio.get_running_loop().time
         due = None if within_s is None else now() + within_s
-        while len(events) < max_events:
-            event = self._take()
-            if event is not None:
-                events.append(event)
-                continue
-            left_s = None if due is None else due - now()
-            if self._ended is not False or (events if left_s is None else left_s <= 0):
-                break
-            await self._changed(left_s)
-        return Batch(events)
+        try:
+            while len(events) < max_events:
+                event = self._get()
+                if event is not None:
+                    events.append(event)
+                    if isinstance(event, RAISED):
+                        break
+                    continue
+                left_s = None if due is None else due - now()
+                if self._ended is not False or (events if left_s is None else left_s <= 0):
+                    break
+                await self._changed(left_s)
+        except BaseException:
+            self._back.extendleft(reversed(events))
+            raise
+        if events and isinstance(events[-1], RAISED) and len(events) > 1:
+            self._back.appendleft(events.pop())
+        return Batch([self._given(event) for event in events])
 
     def _take(self) -> TopicEvent | None:
+        event = self._get()
+        return None if event is None else self._given(event)
+
+    def _get(self) -> TopicEvent | None:
+        if self._back:
+            return self._back.popleft()
         event = self._inbox.get()
-        if event is None:
-            return None
-        self._client._taken(self)
+        if event is not None:
+            self._client._taken(self)
+        return event
+
+    def _given(self, event: TopicEvent) -> TopicEvent:
+        """The program gets `event`, or the exception that it holds."""
         self.positions.note(event)
         if isinstance(event, Violation):
             raise event.broken
         if isinstance(event, LostSubscription):
             raise SubscriptionLost(event.topic, event.refusal)
         return event
+
+    def _check_iterable(self) -> None:
+        if self._on_event is not None:
+            raise ConfigError("the events of this subscription go to its on_event: it cannot be iterated")
 
     # What the client tells.
 
@@ -242,6 +278,19 @@ class Subscription:
         if not self._granted:
             self._end(True)
 
+    def _lose(self, name: str) -> bool:
+        """The broker has ended the subscription of `name`. Returns whether this one had it."""
+        if name not in self._granted:
+            return False
+        self._granted.discard(name)
+        if not self._granted:
+            self._complete()
+        return True
+
+    @property
+    def _has_ended(self) -> bool:
+        return self._ended is not False
+
     def _check(self) -> None:
         """Raises `Refused` if the broker granted nothing."""
         refusal = next(iter(self.refused.values()), None)
@@ -267,13 +316,18 @@ class Subscription:
             case Recovered(topic=name) | LostSubscription(topic=name):
                 return name in self._granted
             case Violation(broken=broken):
-                return broken.about is None or broken.about in self._granted or self._covers(broken.about)
+                # A message that comes after the end of a subscription breaks a promise to it.
+                about = broken.about
+                return about is None or about in self.names or any(p and p.matches(about) for p in self._patterns)
             case _:
                 return self._covers(event.topic)
 
     def _put(self, event: TopicEvent, conflated: bool) -> None:
         if self._on_event is None:
             self._inbox.put(event, conflated)
+            if self._inbox.has_overrun:
+                self._end(Overrun(EVENTS_MAX))
+                self._client._abandon(self)
         else:
             self.positions.note(event)
             try:
@@ -294,6 +348,7 @@ class Subscription:
 
     def _end(self, why: TickwireError | bool) -> None:
         if why is True:
+            self._back.clear()
             while self._inbox.get() is not None:
                 pass
         if self._ended is not False:
@@ -302,7 +357,7 @@ class Subscription:
         self._came.set()
 
     def _complete(self) -> None:
-        """A look at the values is over: events that wait can still be taken."""
+        """Nothing more comes. Events that wait can still be taken."""
         if self._ended is False:
             self._ended = True
             self._came.set()

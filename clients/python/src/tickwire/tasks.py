@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any
+
+from .errors import ConfigError
 
 
 class Tasks:
@@ -37,3 +40,9 @@ def retrieved(future: asyncio.Future[Any]) -> None:
     """Marks a future's exception as seen: whether anybody waits for it is the program's choice."""
     if not future.cancelled():
         future.exception()
+
+
+def plain_function(on_event: Callable[..., object]) -> None:
+    """Raises `ConfigError` for an asynchronous function: nobody would await what it returns."""
+    if inspect.iscoroutinefunction(on_event):
+        raise ConfigError("the function that is called with events must not be asynchronous: start a task in it")
