@@ -67,7 +67,7 @@ from .market import Bbo, Candle, Ticker, Trade
 from .pace import Backoff
 from .positions import Positions
 from .promise import BrokenPromise
-from .recording import read_recording, record
+from .recording import read_recording, record, recover_recording
 from .subscription import Subscription
 from .wire import Limits, Position, Refusal, Result
 
@@ -133,5 +133,6 @@ __all__ = [
     "connect",
     "read_recording",
     "record",
+    "recover_recording",
     "sync",
 ]

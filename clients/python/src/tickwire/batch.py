@@ -1,19 +1,21 @@
 """Several events as one table, for Arrow, Polars and pandas.
 
 The columns are `topic`, `op`, `epoch`, `seq`, `ts`, `to_seq` and `reason`, then one for each field of the data. The
-fields of the market data that are decimal strings on the wire become exact decimals, or floats if that is asked for.
+fields of the market data that are decimal strings on the wire become exact decimals, or floats if that is asked for. A
+column whose values have no type in common holds their text, and so does one that needs more than 76 digits.
 """
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, overload
 
-from .codec import Numbers, plain
+from .codec import Numbers
 from .errors import ConfigError
-from .events import End, Gap, Joined, Snapshot, TopicEvent, Update
+from .events import TopicEvent
+from .rows import exact_json, row_of
 
 if TYPE_CHECKING:
     import pandas
@@ -26,7 +28,11 @@ DECIMAL_FIELDS = frozenset(
 """The fields of the market data that are decimal strings on the wire."""
 TIME_FIELDS = frozenset({"time", "start"})
 """The fields of the market data that are times in microseconds."""
-_DIGITS_MAX = 38
+DIGITS_MAX = 38
+"""Most digits of a decimal column everywhere."""
+WIDE_DIGITS_MAX = 76
+"""Most digits of a decimal column of Arrow."""
+_DECIMAL = re.compile(r"-?[0-9]{1,100}(?:\.[0-9]{1,100})?")
 
 
 class Batch(Sequence[TopicEvent]):
@@ -53,39 +59,46 @@ class Batch(Sequence[TopicEvent]):
         return f"Batch({self.events!r})"
 
     def to_arrow(self, numbers: Numbers = "decimal", decimals: Iterable[str] = ()) -> pyarrow.Table:
-        """The messages and gaps as an Arrow table. Needs the extra ``tickwire[arrow]``.
+        """The messages, the gaps and the other events about topics as an Arrow table. Needs the extra
+        ``tickwire[arrow]``.
 
         :param numbers: what the decimals become: ``"decimal"`` (exact) or ``"float"``.
         :param decimals: further fields of the data that are decimal strings on the wire.
         """
+        return self._table(numbers, decimals, WIDE_DIGITS_MAX)
+
+    def _table(self, numbers: Numbers, decimals: Iterable[str], digits_max: int) -> pyarrow.Table:
         try:
             import pyarrow as pa
         except ImportError:
             raise ConfigError("to_arrow needs the extra: pip install 'tickwire[arrow]'") from None
-        rows = [row for event in self.events if (row := _row(event)) is not None]
+        rows = [row for event in self.events if (row := row_of(event)) is not None]
         micros = pa.timestamp("us", "UTC")
         columns: dict[str, Any] = {
             "topic": pa.array([row["topic"] for row in rows], pa.string()),
             "op": pa.array([row["op"] for row in rows], pa.string()),
-            "epoch": pa.array([row["epoch"] for row in rows], pa.string()),
-            "seq": pa.array([row["seq"] for row in rows], pa.uint64()),
+            "epoch": pa.array([row.get("epoch") for row in rows], pa.string()),
+            "seq": pa.array([row.get("seq") for row in rows], pa.uint64()),
             "ts": pa.array([row.get("ts") for row in rows], micros),
             "to_seq": pa.array([row.get("to_seq") for row in rows], pa.uint64()),
             "reason": pa.array([row.get("reason") for row in rows], pa.string()),
         }
         exact = DECIMAL_FIELDS.union(decimals)
         for name, values in _fields(rows).items():
-            column = f"data.{name}" if name in columns else name
-            columns[column] = _column(pa, name, values, numbers, exact)
+            column = name
+            while column in columns:
+                column = f"data.{column}"
+            columns[column] = _column(pa, name, values, numbers, exact, digits_max)
         return pa.table(columns)
 
     def to_polars(self, numbers: Numbers = "decimal", decimals: Iterable[str] = ()) -> polars.DataFrame:
-        """The same as a Polars frame. Needs the extra ``tickwire[polars]``."""
+        """The same as a Polars frame, where a column that needs more than 38 digits holds text. Needs the extra
+        ``tickwire[polars]``."""
         try:
             import polars as pl
         except ImportError:
             raise ConfigError("to_polars needs the extra: pip install 'tickwire[polars]'") from None
-        return pl.DataFrame(self.to_arrow(numbers, decimals))
+        return pl.DataFrame(self._table(numbers, decimals, DIGITS_MAX))
 
     def to_pandas(self, numbers: Numbers = "decimal", decimals: Iterable[str] = ()) -> pandas.DataFrame:
         """The same as a pandas frame. Needs the extra ``tickwire[pandas]``."""
@@ -94,30 +107,6 @@ class Batch(Sequence[TopicEvent]):
         except ImportError:
             raise ConfigError("to_pandas needs the extra: pip install 'tickwire[pandas]'") from None
         return self.to_arrow(numbers, decimals).to_pandas()
-
-
-def _row(event: TopicEvent) -> dict[str, Any] | None:
-    match event:
-        case Update() | Snapshot():
-            op = "update" if isinstance(event, Update) else "snapshot"
-            head = {"topic": event.topic, "op": op, "epoch": event.epoch, "seq": event.seq, "ts": event.ts}
-            return {**head, "data": event.data}
-        case Gap():
-            return {
-                "topic": event.topic,
-                "op": "gap",
-                "epoch": event.epoch,
-                "seq": event.from_seq,
-                "to_seq": event.to_seq,
-                "reason": event.reason,
-            }
-        case Joined():
-            return {"topic": event.topic, "op": "joined", "epoch": event.epoch, "seq": event.seq}
-        case End():
-            reason = event.reason
-            return {"topic": event.topic, "op": "end", "epoch": event.epoch, "seq": event.seq, "reason": reason}
-        case _:
-            return None
 
 
 def _fields(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
@@ -135,31 +124,54 @@ def _fields(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
     return columns
 
 
-def _column(pa: Any, name: str, values: list[Any], numbers: Numbers, exact: frozenset[str]) -> Any:
+def _column(pa: Any, name: str, values: list[Any], numbers: Numbers, exact: frozenset[str], digits_max: int) -> Any:
     present = [value for value in values if value is not None]
-    if name in exact and all(isinstance(value, (str, Decimal)) for value in present):
-        return _decimals(pa, values, numbers)
-    if present and all(isinstance(value, Decimal) for value in present):
-        return _decimals(pa, values, numbers)
-    if name in TIME_FIELDS and all(type(value) is int for value in present):
-        return pa.array(values, pa.timestamp("us", "UTC"))
-    for kind in (bool, int, str):
-        if all(type(value) is kind for value in present):
-            return pa.array(values, {bool: pa.bool_(), int: None, str: pa.string()}[kind] if present else pa.null())
-    if all(isinstance(value, (int, float, Decimal)) and not isinstance(value, bool) for value in present):
+    kinds = {type(value) for value in present}
+    if (name in exact and kinds <= {str, Decimal}) or (Decimal in kinds and kinds <= {int, Decimal}):
+        decimals = _decimals(pa, values, numbers, digits_max)
+        if decimals is not None:
+            return decimals
+    if not kinds:
+        return pa.nulls(len(values))
+    if kinds == {int}:
+        return _integers(pa, name, values, numbers, digits_max)
+    for kind, column in ((bool, pa.bool_()), (str, pa.string())):
+        if kinds == {kind}:
+            return pa.array(values, column)
+    if kinds <= {int, float, Decimal} and float in kinds:
         return pa.array([None if value is None else float(value) for value in values], pa.float64())
     # Values of several kinds, and nested ones, stay what they were on the wire.
-    texts = [None if value is None else json.dumps(plain(value), ensure_ascii=False) for value in values]
-    return pa.array(texts, pa.string())
+    return pa.array([None if value is None else exact_json(value) for value in values], pa.string())
 
 
-def _decimals(pa: Any, values: list[Any], numbers: Numbers) -> Any:
-    exact = [None if value is None else Decimal(value) for value in values]
+def _integers(pa: Any, name: str, values: list[Any], numbers: Numbers, digits_max: int) -> Any:
+    present = [value for value in values if value is not None]
+    least, most = min(present), max(present)
+    if least >= -(2**63) and most < 2**63:
+        return pa.array(values, pa.timestamp("us", "UTC") if name in TIME_FIELDS else pa.int64())
+    if least >= 0 and most < 2**64:
+        return pa.array(values, pa.uint64())
+    decimals = _decimals(pa, values, numbers, digits_max)
+    return pa.array([None if value is None else str(value) for value in values]) if decimals is None else decimals
+
+
+def _decimals(pa: Any, values: list[Any], numbers: Numbers, digits_max: int) -> Any:
+    """The values as exact decimals, or as floats if that is asked for; `None` if they are no decimals, or need more
+    digits than a column can have."""
+    exact: list[Decimal | None] = []
+    for value in values:
+        if isinstance(value, str) and not _DECIMAL.fullmatch(value):
+            return None
+        exact.append(None if value is None else Decimal(value))
+    if numbers == "float":
+        return pa.array([None if value is None else float(value) for value in exact], pa.float64())
     scale = max((_scale(value) for value in exact if value is not None), default=0)
     whole = max((value.adjusted() + 1 for value in exact if value), default=1)
-    if numbers == "float" or scale + max(whole, 1) > _DIGITS_MAX:
-        return pa.array([None if value is None else float(value) for value in exact], pa.float64())
-    return pa.array(exact, pa.decimal128(_DIGITS_MAX, scale))
+    digits = scale + max(whole, 1)
+    if digits > digits_max:
+        return None
+    column = pa.decimal128(DIGITS_MAX, scale) if digits <= DIGITS_MAX else pa.decimal256(WIDE_DIGITS_MAX, scale)
+    return pa.array(exact, column)
 
 
 def _scale(value: Decimal) -> int:
