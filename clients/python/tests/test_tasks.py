@@ -280,3 +280,32 @@ async def test_a_gap_is_not_dropped_while_the_program_waits() -> None:
         await far.say(gap, update("trade.A", 5), update("trade.A", 6))
         got = [await soon(anext(events)) for _ in range(2)]
         assert got[0] == Gap("trade.A", "k", 1, 4, "slow")
+
+
+@pytest.mark.parametrize("overflow", ["gap", "wait"])
+async def test_a_loop_that_is_left_early_leaves_no_subscription(overflow: Any) -> None:
+    async with peer() as far, connected(far) as client:
+
+        async def first() -> tickwire.TopicEvent | None:
+            async for event in client.subscribe("trade.A", queue_max=1, overflow=overflow):
+                return event
+            return None
+
+        task = asyncio.ensure_future(first())
+        await far.ack(TRADE)
+        await far.say(*(update("trade.A", seq) for seq in range(1, 9)))
+        assert await soon(task) is not None
+        del task
+        assert (await far.ack({"topic": "trade.A"}))["op"] == "unsubscribe"
+        assert not list(client._routes)
+
+
+async def test_a_subscription_with_a_listener_needs_no_variable() -> None:
+    async with peer() as far, connected(far) as client:
+        came: asyncio.Queue[tickwire.TopicEvent] = asyncio.Queue()
+        task = asyncio.ensure_future(_begin(client.subscribe("trade.A", on_event=came.put_nowait)))
+        await far.ack(TRADE)
+        await soon(task)
+        del task
+        await far.say(update("trade.A", 1))
+        assert await soon(came.get()) == Update("trade.A", "k", 1, 1, 1)

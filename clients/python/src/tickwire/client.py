@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
+from .asking import Asking
 from .book import Book
 from .clocks import Clocks
 from .codec import Codec, Numbers
@@ -27,11 +27,12 @@ from .events import (
     Snapshot,
     TopicEvent,
 )
+from .feed import Feed, Overflow
 from .livebook import LiveBook
 from .machine import Action, Dial, HangUp, Machine, Send, Settings, Stopped
 from .requests import Answer
 from .routes import Routes
-from .subscription import Overflow, Subscription
+from .subscription import Subscription
 from .tasks import Tasks, plain_function, retrieved
 from .topics import Pattern, TopicError
 from .wire import Mode, Position, Result, Wanted
@@ -40,7 +41,6 @@ log = logging.getLogger("tickwire")
 
 KEY_BYTES_MAX = 64
 """Longest key of a publication."""
-T = TypeVar("T")
 
 
 class Client:
@@ -59,14 +59,12 @@ class Client:
         self._tasks = Tasks(self._failed)
         self._connection = Connection(self._machine, dialler, self._tasks, self._do, self._is_blocked)
         self._routes = Routes()
-        self._request_timeout_s = request_timeout_s
+        self._asking = Asking(self._core, request_timeout_s)
         self._listeners: list[Callable[[Event], None]] = []
-        self._subscriptions: dict[int, Subscription] = {}
+        self._feeds: dict[int, Feed] = {}
         """Subscriptions by the tickets of their requests."""
-        self._waiting: dict[int, asyncio.Future[Answer]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
-        self._room: asyncio.Future[None] | None = None
         self._reading_on = 0
         """How many callers wait for something that the broker sends, whatever waits for the program."""
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -171,7 +169,7 @@ class Client:
         A client has each name once: a second subscription of the same name changes its options for both.
         """
         wanted = Wanted(mode, conflate_ms, snapshot)
-        return Subscription(self, topics, wanted, since or {}, queue_max, overflow, on_event)
+        return Subscription(self, Feed(topics, wanted, since or {}, queue_max, overflow, on_event))
 
     async def value(self, topic: str) -> Snapshot | None:
         """The value of `topic` now, as its snapshot; `None` if nothing was published to it yet."""
@@ -250,51 +248,32 @@ class Client:
 
     async def _ask(self, make: Callable[[], int]) -> Answer:
         """Makes a request and waits for its answer."""
-        deadline = time.monotonic() + self._request_timeout_s
-        future = await self._begin_request(make, deadline)
-        return await self._answer_of(future, deadline)
+        deadline = self._asking.deadline()
+        request = await self._begin_request(make, deadline)
+        with self._reads_on():
+            return await self._asking.answer(*request, deadline)
 
     async def _begin_request(
-        self, make: Callable[[], int], deadline: float, subscription: Subscription | None = None
+        self, make: Callable[[], int], deadline: float, feed: Feed | None = None
     ) -> tuple[int, asyncio.Future[Answer]]:
         first, stopped = self._start()
-        await self._within(first, deadline)
+        await self._asking.within(first, deadline)
         while not self._core.has_room and not self._machine.is_stopped:
-            if self._room is None or self._room.done():
-                self._room = asyncio.get_running_loop().create_future()
-            await self._within(self._room, deadline)
+            await self._asking.room(deadline)
         if self._machine.is_stopped:
             raise Closed(stopped.result().reason)
         ticket = make()
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting[ticket] = future
-        if subscription is not None:
-            self._subscriptions[ticket] = subscription
+        future = self._asking.expect(ticket)
+        if feed is not None:
+            self._feeds[ticket] = feed
+            feed.ticket = ticket
         self._do()
         return ticket, future
 
-    async def _answer_of(self, request: tuple[int, asyncio.Future[Answer]], deadline: float) -> Answer:
-        ticket, future = request
-        try:
-            with self._reads_on():
-                return await self._within(future, deadline)
-        except (NoAnswer, asyncio.CancelledError):
-            self._waiting.pop(ticket, None)
-            self._core.give_up(ticket)
-            raise
-
-    async def _within(self, waited: asyncio.Future[T], deadline: float) -> T:
-        # `wait_for` would lose a cancellation that comes together with the answer, before Python 3.12.
-        if not waited.done():
-            await asyncio.wait([waited], timeout=max(deadline - time.monotonic(), 0.0))
-        if not waited.done():
-            raise NoAnswer(self._request_timeout_s)
-        return waited.result()
-
     @contextmanager
     def _reads_on(self) -> Iterator[None]:
-        """Reads on, although a subscription with ``overflow="wait"`` is full: what the caller waits for may come
-        behind its messages."""
+        """Reads on, although a subscription with ``overflow="wait"`` is full: what the caller waits for may come behind
+        its messages."""
         self._reading_on += 1
         self._connection.unblock()
         try:
@@ -304,27 +283,27 @@ class Client:
 
     # What subscriptions ask for.
 
-    async def _subscribe(self, subscription: Subscription) -> None:
-        deadline = time.monotonic() + self._request_timeout_s
-        subscription._synced = asyncio.get_running_loop().create_future()
-        subscription._synced.add_done_callback(retrieved)
-        make = lambda: self._core.subscribe(subscription._requests(), subscription.wanted)  # noqa: E731
-        request = await self._begin_request(make, deadline, subscription)
-        subscription._ticket = request[0]
+    async def _subscribe(self, feed: Feed) -> None:
+        deadline = self._asking.deadline()
+        feed.synced = asyncio.get_running_loop().create_future()
+        feed.synced.add_done_callback(retrieved)
+        make = lambda: self._core.subscribe(feed.requests(), feed.wanted)  # noqa: E731
+        request = await self._begin_request(make, deadline, feed)
         try:
-            await self._answer_of(request, deadline)
+            with self._reads_on():
+                await self._asking.answer(*request, deadline)
         except (RequestError, asyncio.CancelledError) as error:
-            if subscription._ticket == request[0]:
-                subscription._ticket = None
+            if feed.ticket == request[0]:
+                feed.ticket = None
             if not isinstance(error, (NoAnswer, asyncio.CancelledError)):
-                self._subscriptions.pop(request[0], None)
-            if subscription in self._routes:
-                self._abandon(subscription)  # the answer came together with the cancellation
+                self._feeds.pop(request[0], None)
+            if feed in self._routes:
+                self._abandon(feed)  # the answer came together with the cancellation
             raise
-        subscription._check()
+        feed.check()
 
-    async def _unsubscribe(self, subscription: Subscription) -> None:
-        gone = self._routes.remove(subscription)
+    async def _unsubscribe(self, feed: Feed) -> None:
+        gone = self._routes.remove(feed)
         self._connection.unblock()
         await asyncio.shield(self._end_names(gone))
 
@@ -359,13 +338,24 @@ class Client:
                 self._routes.lose(result.topic)
         return results
 
-    def _abandon(self, subscription: Subscription) -> None:
+    def _abandon(self, feed: Feed) -> None:
         """Ends a subscription that the broker has granted and that nobody will read."""
-        self._end_names(self._routes.remove(subscription))
+        self._end_names(self._routes.remove(feed))
 
-    def _taken(self, subscription: Subscription) -> None:
+    def _left(self, feed: Feed) -> None:
+        """No variable of the program holds the subscription any more. It may be any thread that says so."""
+        if self._loop is not None and not self._loop.is_closed() and feed.ended is False:
+            with suppress(RuntimeError):  # the loop is closed meanwhile
+                self._loop.call_soon_threadsafe(self._end_left, feed)
+
+    def _end_left(self, feed: Feed) -> None:
+        feed.end(True)
+        self._abandon(feed)
+        self._connection.unblock()
+
+    def _taken(self, feed: Feed) -> None:
         """The program has taken an event."""
-        if subscription.overflow == "wait" and not subscription._blocks:
+        if feed.overflow == "wait" and not feed.blocks:
             self._connection.unblock()
 
     def _is_blocked(self) -> bool:
@@ -386,8 +376,8 @@ class Client:
                 self._machine.flush(now())
         finally:
             self._flushing = False
-        if self._room is not None and not self._room.done() and (self._core.has_room or self._machine.is_stopped):
-            self._room.set_result(None)
+        if self._core.has_room or self._machine.is_stopped:
+            self._asking.made_room()
         self._set_timer()
 
     def _act(self, action: Action) -> None:
@@ -399,9 +389,9 @@ class Client:
             case Answered(ticket=ticket, outcome=outcome):
                 self._answered(ticket, outcome)
             case SyncedFor(ticket=ticket, error=error):
-                subscription = self._subscriptions.pop(ticket, None)
-                if subscription is not None:
-                    self._synced(subscription, error)
+                feed = self._feeds.pop(ticket, None)
+                if feed is not None:
+                    self._synced(feed, error)
             case Dial():
                 self._connection.dial(action)
             case HangUp(code=code):
@@ -410,37 +400,31 @@ class Client:
                 self._stop(action)
 
     def _answered(self, ticket: int, outcome: Answer | RequestError) -> None:
-        subscription = self._subscriptions.get(ticket)
-        future = self._waiting.pop(ticket, None)
-        if subscription is not None and isinstance(outcome, list):
-            self._granted(ticket, subscription, outcome)
-        if future is None or future.done():
-            return
-        if isinstance(outcome, RequestError):
-            future.set_exception(outcome)
-        else:
-            future.set_result(outcome)
+        feed = self._feeds.get(ticket)
+        if feed is not None and isinstance(outcome, list):
+            self._granted(ticket, feed, outcome)
+        self._asking.answered(ticket, outcome)
 
-    def _granted(self, ticket: int, subscription: Subscription, results: list[Result]) -> None:
-        if ticket == subscription._ticket and not subscription._has_ended:
-            subscription._acked(results)
-            self._routes.add(subscription)
+    def _granted(self, ticket: int, feed: Feed, results: list[Result]) -> None:
+        if ticket == feed.ticket and feed.ended is False:
+            feed.acked(results)
+            self._routes.add(feed)
             return
         # The program gave up before the answer came. Unless it has asked again, nobody will read what the broker sends.
-        if subscription._ticket is None or subscription._has_ended:
+        if feed.ticket is None or feed.ended is not False:
             names = [result.topic for result in results if result.error is None]
-            if subscription.wanted.mode != "snapshot":
+            if feed.wanted.mode != "snapshot":
                 self._end_names([name for name in names if not self._routes.want(name)])
 
-    def _synced(self, subscription: Subscription, error: RequestError | None) -> None:
-        if subscription._synced is not None and not subscription._synced.done():
+    def _synced(self, feed: Feed, error: RequestError | None) -> None:
+        if feed.synced is not None and not feed.synced.done():
             if error is None:
-                subscription._synced.set_result(None)
+                feed.synced.set_result(None)
             else:
-                subscription._synced.set_exception(error)
-        if subscription.wanted.mode == "snapshot":  # a look at the values is over now
-            subscription._complete()
-            self._routes.remove(subscription)
+                feed.synced.set_exception(error)
+        if feed.wanted.mode == "snapshot":  # a look at the values is over now
+            feed.complete()
+            self._routes.remove(feed)
 
     def _report(self, event: Event) -> None:
         if self._first is not None and not self._first.done() and isinstance(event, Connected):
@@ -448,7 +432,8 @@ class Client:
         if isinstance(event, Connected):
             self._connection.welcomed()
         self._tell(event)
-        self._routes.deliver(event, self._core.checker.is_conflated)
+        for feed in self._routes.deliver(event, self._core.checker.is_conflated):
+            self._abandon(feed)
 
     def _tell(self, event: Event) -> None:
         for listener in tuple(self._listeners):
@@ -464,8 +449,8 @@ class Client:
         if self._first is not None and not self._first.done():
             self._first.set_exception(error)
             self._first.add_done_callback(retrieved)
-        for subscription in self._routes:
-            subscription._stopped(stopped.reason, self._closed_by_program)
+        for feed in self._routes:
+            feed.stopped(stopped.reason, self._closed_by_program)
         self._routes.clear()
         self._connection.unblock()
         if self._stopped is not None and not self._stopped.done():

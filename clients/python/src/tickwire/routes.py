@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import cast
 
 from .events import Event, LostSubscription, Recovered, Synced, TopicEvent, Violation
-from .subscription import Subscription
+from .feed import Feed
 
 TOPICLESS = (Synced, Recovered, LostSubscription, Violation)
 """Events that are about a request or a pattern, or about nothing that is subscribed."""
@@ -17,39 +17,39 @@ class Routes:
     """The subscriptions that the broker has granted and that have not ended."""
 
     def __init__(self) -> None:
-        self._active: list[Subscription] = []
+        self._active: list[Feed] = []
         self._names: Counter[str] = Counter()
         """How many subscriptions want a name. The broker has each name once."""
-        self._by_topic: dict[str, tuple[Subscription, ...]] = {}
+        self._by_topic: dict[str, tuple[Feed, ...]] = {}
 
-    def __contains__(self, subscription: Subscription) -> bool:
-        return subscription in self._active
+    def __contains__(self, feed: Feed) -> bool:
+        return feed in self._active
 
-    def __iter__(self) -> Iterator[Subscription]:
+    def __iter__(self) -> Iterator[Feed]:
         return iter(tuple(self._active))
 
     @property
     def are_blocked(self) -> bool:
         """Whether a subscription wants that nothing more is read."""
-        return any(subscription._blocks for subscription in self._active)
+        return any(feed.blocks for feed in self._active)
 
-    def add(self, subscription: Subscription) -> None:
+    def add(self, feed: Feed) -> None:
         """Adds a subscription that was granted."""
-        self._active.append(subscription)
+        self._active.append(feed)
         self._by_topic.clear()
-        if subscription.wanted.mode != "snapshot":
-            self._names.update(subscription._granted)
+        if feed.wanted.mode != "snapshot":
+            self._names.update(feed.granted)
 
-    def remove(self, subscription: Subscription) -> list[str]:
+    def remove(self, feed: Feed) -> list[str]:
         """Removes a subscription. Returns the names that no other one wants."""
-        if subscription not in self._active:
+        if feed not in self._active:
             return []
-        self._active.remove(subscription)
+        self._active.remove(feed)
         self._by_topic.clear()
-        if subscription.wanted.mode == "snapshot":
+        if feed.wanted.mode == "snapshot":
             return []  # it has ended for the broker by itself
-        self._names.subtract(subscription._granted)
-        gone = [name for name in subscription.names if name in subscription._granted and self._names[name] <= 0]
+        self._names.subtract(feed.granted)
+        gone = [name for name in feed.names if name in feed.granted and self._names[name] <= 0]
         self._names = +self._names
         return gone
 
@@ -59,9 +59,9 @@ class Routes:
 
     def lose(self, name: str) -> None:
         """The broker has no subscription of `name` any more. Subscriptions that have no other name end."""
-        for subscription in self:
-            if subscription.wanted.mode != "snapshot" and subscription._lose(name) and not subscription._granted:
-                self._active.remove(subscription)
+        for feed in self:
+            if feed.wanted.mode != "snapshot" and feed.lose(name) and not feed.granted:
+                self._active.remove(feed)
         self._names.pop(name, None)
         self._by_topic.clear()
 
@@ -71,12 +71,15 @@ class Routes:
         self._names.clear()
         self._by_topic.clear()
 
-    def deliver(self, event: Event, is_conflated: Callable[[str], bool]) -> None:
-        """Gives an event to the subscriptions that it is for."""
+    def deliver(self, event: Event, is_conflated: Callable[[str], bool]) -> Iterator[Feed]:
+        """Gives an event to the subscriptions that it is for. Gives those whose programs are too far behind: they have
+        ended, and are to be removed."""
         if isinstance(event, TOPICLESS):
-            for subscription in self:
-                if subscription._concerns(event):
-                    subscription._put(event, False)
+            for feed in self:
+                if feed.concerns(event):
+                    feed.put(event, False)
+                    if feed.has_overrun:
+                        yield feed
             if isinstance(event, LostSubscription):
                 self.lose(event.topic)
             return
@@ -85,7 +88,8 @@ class Routes:
             return
         route = self._by_topic.get(topic)
         if route is None:
-            route = self._by_topic[topic] = tuple(sub for sub in self._active if sub._covers(topic))
-        for subscription in route:
-            conflated = subscription._is_behind and is_conflated(topic)
-            subscription._put(cast("TopicEvent", event), conflated)
+            route = self._by_topic[topic] = tuple(feed for feed in self._active if feed.covers(topic))
+        for feed in route:
+            feed.put(cast("TopicEvent", event), feed.is_behind and is_conflated(topic))
+            if feed.has_overrun:
+                yield feed

@@ -30,6 +30,7 @@ from .connecting import Connecting
 from .connecting import connect as connect_aio
 from .errors import Closed, ConfigError
 from .events import Event, Snapshot, TopicEvent
+from .feed import Overflow
 from .positions import Positions
 from .recording import record
 from .wire import Mode, Position, Refusal, Result
@@ -179,7 +180,7 @@ class Client:
         snapshot: bool = True,
         since: Mapping[str, Position] | None = None,
         queue_max: int = 100_000,
-        overflow: subscription.Overflow = "gap",
+        overflow: Overflow = "gap",
     ) -> Subscription:
         """Subscribes to topics and patterns. The parameters are those of the asynchronous `Client.subscribe`."""
 
