@@ -80,3 +80,23 @@ def test_the_notebook_makes_candles(market: Broker, monkeypatch: pytest.MonkeyPa
     shown = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert any("0 trades missing" in output.get("text", "") for output in shown)
     assert any("high" in output.get("data", {}).get("text/plain", "") for output in shown)
+
+
+UNCLOSED = """
+import asyncio, sys
+import tickwire
+
+
+async def main() -> None:
+    client = await tickwire.connect(sys.argv[1], transport=sys.argv[2])
+    await anext(client.subscribe("trade.*"))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("transport", ["websocket", "sse"])
+def test_a_program_that_forgets_to_close_leaves_nothing_open(market: Broker, transport: str) -> None:
+    command = [sys.executable, "-X", "dev", "-c", UNCLOSED, market.url, transport]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=True)
+    assert not done.stderr

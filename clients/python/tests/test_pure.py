@@ -403,6 +403,25 @@ def test_a_broker_whose_books_never_fit_does_not_fill_the_queue() -> None:
     assert len(resyncs) + len(client.core._outgoing) == 1
 
 
+def test_a_publication_that_the_next_broker_does_not_take_does_not_end_the_client() -> None:
+    client = machine("ws://a")
+    client.start(0.0)
+    client.opened(0.0)
+    client.received(WELCOME, moment(0.0))
+    ticket = client.core.publish("chat.a", "x" * 2_000, key="x")
+    client.flush(moment(0.0))
+    client.take()
+    client.lost(tickwire.Loss("broke"), 1.0)
+    client.tick(moment(20.0))
+    client.opened(20.0)
+    client.received(WELCOME.replace("65536", "1024"), moment(20.0))
+    actions = client.take()
+    assert not [action for action in actions if isinstance(action, Send)]
+    answered = next(action for action in actions if isinstance(action, Answered))
+    assert answered.ticket == ticket
+    assert isinstance(answered.outcome, tickwire.TooLarge)
+
+
 def test_positions_do_not_go_backward() -> None:
     positions = Positions()
     for seq in (5, 6, 4):

@@ -309,3 +309,20 @@ async def test_a_subscription_with_a_listener_needs_no_variable() -> None:
         del task
         await far.say(update("trade.A", 1))
         assert await soon(came.get()) == Update("trade.A", "k", 1, 1, 1)
+
+
+async def test_a_book_that_was_stale_before_a_reconnect_is_not_stale_for_ever() -> None:
+    async with peer() as far, connected(far) as client:
+        book = client.book("book.A")
+        begun = asyncio.ensure_future(book.__aenter__())
+        result = {"topic": "book.A", "epoch": "k", "seq": 0, "mode": "every"}
+        await far.ack(result)
+        await soon(begun)
+        await far.say({"op": "status", "topic": "book.A", "state": "stale", "reason": "hole"})
+        await soon(anext(book))
+        assert book.is_stale
+        await far.cut()
+        await far.accept()
+        await far.ack({**result, "recovered": True})
+        await soon(anext(book))
+        assert not book.is_stale

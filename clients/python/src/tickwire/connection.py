@@ -103,6 +103,9 @@ class Connection:
         writer = self._tasks.spawn(self._write(link))
         try:
             loss = await self._read(link)
+        except asyncio.CancelledError:
+            link.abort()  # the event loop ends, and the program has not closed the client
+            raise
         finally:
             writer.cancel()
         if self._link is link:

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 from . import wire
 from .clocks import Moment, reading
 from .codec import Codec
-from .errors import BadAnswer, Closed, Disconnected, Refused, RequestError, TooManyRequests
+from .errors import BadAnswer, Closed, Disconnected, Refused, RequestError, TooLarge, TooManyRequests
 from .events import (
     BrokerError,
     CaughtUp,
@@ -52,6 +52,7 @@ from .requests import (
     Subscribing,
     Syncing,
     Unsubscribing,
+    Waiting,
     published,
     ticket_of,
 )
@@ -124,7 +125,12 @@ class Core:
             self._losses.watch(left, resumes=not sse)
         self._unrestored.clear()
         # The requests that restore go before those that the user made meanwhile.
-        meanwhile = self._outgoing.set_aside()
+        meanwhile: list[Waiting] = []
+        for waiting in self._outgoing.set_aside():
+            if waiting.size <= self.limits.message_bytes:
+                meanwhile.append(waiting)
+            else:  # this broker takes less than the one before
+                self._answer(waiting.purpose, TooLarge(waiting.size, self.limits.message_bytes))
         if self._token is not None:
             self._queue(wire.Auth(self._outgoing.next_id(), self._token), RestoringRights())
         self._restore(None)

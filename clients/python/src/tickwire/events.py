@@ -111,7 +111,8 @@ class End:
 @dataclass(frozen=True, slots=True)
 class Stale:
     """A topic's source fell silent. With a reason (`partial`, `hole`, `crossed`) it is about a book: its messages still
-    come, but it cannot be relied on."""
+    come, but it cannot be relied on. On a new connection the broker says it again if it is still so: after a
+    `Recovered` a topic counts as live."""
 
     topic: str
     reason: str | None = None

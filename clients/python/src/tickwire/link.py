@@ -63,6 +63,10 @@ class Link(Protocol):
         """Ends the connection."""
         ...
 
+    def abort(self) -> None:
+        """Ends the connection at once, without a word."""
+        ...
+
 
 def endpoint(url: str) -> str:
     """Checks a broker's URL and completes it: without a path it means `/v1/ws`. Raises `ConfigError`."""
@@ -188,6 +192,9 @@ class WebSocketLink:
 
     async def close(self, code: int) -> None:
         await self._socket.close(code)
+
+    def abort(self) -> None:
+        self._socket.transport.abort()
 
 
 def _loss_of(closed: ConnectionClosed) -> Loss:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .book import Book, Level, Top
 from .errors import ConfigError, SubscriptionLost, TickwireError
-from .events import Live, LostSubscription, Stale, TopicEvent, Violation
+from .events import Live, LostSubscription, Recovered, Stale, TopicEvent, Violation
 from .wire import Position
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ class LiveBook:
                 self._fault = SubscriptionLost(topic, refusal)
             case Stale():
                 self.is_stale = True
-            case Live():
-                self.is_stale = False
+            case Live() | Recovered():
+                self.is_stale = False  # on a new connection the broker says again what is stale
             case _:
                 pass
 

@@ -58,11 +58,10 @@ class Outgoing:
 
         Raises `TypeError` or `ValueError` if its data has no form in the codec.
         """
-        frame = self._codec.encode(message)
-        size = len(frame.encode()) if isinstance(frame, str) else len(frame)
-        if size > limits.message_bytes and isinstance(purpose, Asked):
-            return TooLarge(size, limits.message_bytes)
-        self._queue.append(Waiting(message, frame, purpose))
+        waiting = Waiting(message, self._codec.encode(message), purpose)
+        if waiting.size > limits.message_bytes and isinstance(purpose, Asked):
+            return TooLarge(waiting.size, limits.message_bytes)
+        self._queue.append(waiting)
         return None
 
     def set_aside(self) -> list[Waiting]:

@@ -114,6 +114,11 @@ class Waiting:
     purpose: Purpose
 
     @property
+    def size(self) -> int:
+        """The length of the frame in bytes."""
+        return len(self.frame.encode()) if isinstance(self.frame, str) else len(self.frame)
+
+    @property
     def is_of_connection(self) -> bool:
         """Whether the request is for this connection only. The next connection restores everything anew."""
         match self.purpose:

@@ -116,6 +116,10 @@ class SseLink:
             self._incoming.get_nowait()
         self._incoming.put_nowait(LinkEnded(Loss("left")))
 
+    def abort(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
     async def _put(self, message: Mapping[str, Any]) -> None:
         await self._incoming.put(json.dumps(message))
 
