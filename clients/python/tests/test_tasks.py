@@ -13,6 +13,7 @@ import tickwire
 from peer import Peer, peer, update
 from test_subscription import QUICK, TRADE, _begin, _connect, soon, subscribed
 from tickwire import Client, Gap, Subscribed, Synced, Update, connect
+from tickwire.codec import codec_of
 from tickwire.core import Core
 
 
@@ -59,7 +60,7 @@ async def test_an_unsubscribe_that_nobody_waits_for_is_sent_all_the_same() -> No
 
 
 async def test_an_unsubscribe_that_was_given_up_before_it_was_sent_is_sent() -> None:
-    core = Core(tickwire.codec.codec_of("json", "decimal"))
+    core = Core(codec_of("json", "decimal"))
     ticket = core.unsubscribe(["trade.A"])
     core.give_up(ticket)
     assert core.next_to_send() is False
@@ -300,15 +301,26 @@ async def test_a_loop_that_is_left_early_leaves_no_subscription(overflow: Any) -
         assert not list(client._routes)
 
 
-async def test_a_subscription_with_a_listener_needs_no_variable() -> None:
+@pytest.mark.parametrize("by", ["the client", "the subscription"])
+async def test_a_subscription_with_a_listener_needs_no_variable(by: str) -> None:
     async with peer() as far, connected(far) as client:
-        came: asyncio.Queue[tickwire.TopicEvent] = asyncio.Queue()
-        task = asyncio.ensure_future(_begin(client.subscribe("trade.A", on_event=came.put_nowait)))
+        came: asyncio.Queue[tickwire.Event] = asyncio.Queue()
+        options: dict[str, Any] = {"queue_max": 1, "overflow": "wait"}
+        if by == "the client":
+            client.listen(came.put_nowait)
+        else:
+            options["on_event"] = came.put_nowait
+        task = asyncio.ensure_future(_begin(client.subscribe("trade.A", **options)))
         await far.ack(TRADE)
         await soon(task)
         del task
-        await far.say(update("trade.A", 1))
-        assert await soon(came.get()) == Update("trade.A", "k", 1, 1, 1)
+        await far.say(*(update("trade.A", seq) for seq in range(1, 6)))
+        seqs: list[int] = []
+        while len(seqs) < 5:
+            event = await soon(came.get())
+            if isinstance(event, Update):
+                seqs.append(event.seq)
+        assert seqs == [1, 2, 3, 4, 5]
 
 
 async def test_a_book_that_was_stale_before_a_reconnect_is_not_stale_for_ever() -> None:

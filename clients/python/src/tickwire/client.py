@@ -349,8 +349,11 @@ class Client:
                 self._loop.call_soon_threadsafe(self._end_left, feed)
 
     def _end_left(self, feed: Feed) -> None:
-        feed.end(True)
-        self._abandon(feed)
+        if feed.was_read:
+            feed.end(True)
+            self._abandon(feed)
+        else:
+            feed.keep_nothing()  # its events go to the client's listeners
         self._connection.unblock()
 
     def _taken(self, feed: Feed) -> None:

@@ -64,6 +64,8 @@ class Feed:
         """Whether nothing more comes, and if the program must be told, why."""
         self.came = asyncio.Event()
         """Set when an event comes or the subscription ends."""
+        self.was_read = False
+        """Whether the program has asked for its events."""
         self._patterns = [_pattern(name) for name in names]
         self._since = dict(since)
         self._back: deque[TopicEvent] = deque()
@@ -78,11 +80,22 @@ class Feed:
 
     def get(self) -> TopicEvent | None:
         """Takes the next event, if one waits."""
+        self.was_read = True
         return self._back.popleft() if self._back else self.inbox.get()
 
     def put_back(self, events: Sequence[TopicEvent]) -> None:
         """Events that were taken, and that the program did not get."""
         self._back.extendleft(reversed(events))
+
+    def keep_nothing(self) -> None:
+        """Nobody will ask for its events: none is kept."""
+        self.on_event = _ignore
+        self._clear()
+
+    def _clear(self) -> None:
+        self._back.clear()
+        while self.inbox.get() is not None:
+            pass
 
     def put(self, event: TopicEvent, conflated: bool) -> None:
         """Adds an event."""
@@ -195,9 +208,7 @@ class Feed:
     def end(self, why: TickwireError | bool) -> None:
         """Nothing more comes. The program is told `why`, behind the events that wait; with `True` these are dropped."""
         if why is True:
-            self._back.clear()
-            while self.inbox.get() is not None:
-                pass
+            self._clear()
         self._end(why)
 
     def complete(self) -> None:
@@ -212,6 +223,10 @@ class Feed:
         if self.ended is False:
             self.ended = why
             self.came.set()
+
+
+def _ignore(event: TopicEvent) -> None:
+    pass
 
 
 def _pattern(name: str) -> Pattern | None:

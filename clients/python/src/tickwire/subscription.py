@@ -27,7 +27,8 @@ class Subscription:
     """Topics and patterns that the client is subscribed to. Get one from `Client.subscribe`.
 
     ``async with`` subscribes, and unsubscribes at the end. ``await`` subscribes only. ``async for`` gives the events.
-    A subscription that no variable holds any more ends, unless its events go to an `on_event`.
+    A subscription that was iterated ends when no variable holds it any more. One whose events were never asked for goes
+    on, for the client's listeners or its `on_event`.
 
     After each reconnect the client restores the subscription: a topic from its last position, a pattern from the last
     position of each of its topics.
