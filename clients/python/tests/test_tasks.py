@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 import tickwire
-from peer import Peer, peer, update
+from peer import DEADLINE_S, Peer, peer, update
 from test_subscription import QUICK, TRADE, _begin, _connect, soon, subscribed
 from tickwire import Client, Gap, Subscribed, Synced, Update, connect
 from tickwire.codec import codec_of
 from tickwire.core import Core
+from tickwire.tasks import TooLate, timely
 
 
 @asynccontextmanager
@@ -338,3 +339,41 @@ async def test_a_book_that_was_stale_before_a_reconnect_is_not_stale_for_ever() 
         await far.ack({**result, "recovered": True})
         await soon(anext(book))
         assert not book.is_stale
+
+
+@pytest.mark.parametrize("later", range(6))
+async def test_a_batch_that_is_cancelled_while_an_event_comes_is_cancelled(later: int) -> None:
+    async with peer() as far, subscribed(far, "trade.A", results=[TRADE]) as events:
+        task = asyncio.ensure_future(events.batch(10, within_s=3_600))
+        await asyncio.sleep(0)
+        events._feed.put(Update("trade.A", "k", 1, 1, 1), False)
+        for _ in range(later):
+            await asyncio.sleep(0)
+        assert task.cancel()
+        await asyncio.wait([task], timeout=DEADLINE_S)
+        assert task.cancelled()
+        assert [event.seq for event in await soon(events.batch(10))] == [1]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("later", range(8))
+async def test_what_is_cancelled_while_its_result_comes_is_cancelled(later: int) -> None:
+    undone: list[int] = []
+    come = asyncio.Event()
+
+    async def work() -> int:
+        await come.wait()
+        return 7
+
+    task = asyncio.ensure_future(timely(work(), 3_600, undone.append))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    come.set()
+    for _ in range(later):
+        await asyncio.sleep(0)
+    if task.cancel():
+        await asyncio.wait([task])
+        assert task.cancelled()
+    else:
+        assert task.result() == 7
+    with pytest.raises(TooLate):
+        await timely(asyncio.Event().wait(), 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 import ssl as tls
@@ -13,6 +12,7 @@ from .errors import ConfigError, ConnectError
 from .link import Link, WebSocketLink, headers_of
 from .machine import Dial
 from .sse import SseLink
+from .tasks import TooLate, timely
 
 log = logging.getLogger("tickwire")
 
@@ -93,8 +93,8 @@ class Dialler:
         # Something on the way may swallow the handshake. Then there must be time left for server-sent events.
         share_s = dial.timeout_s * WEBSOCKET_SHARE
         try:
-            return await asyncio.wait_for(link, share_s)
-        except (TimeoutError, asyncio.TimeoutError):
+            return await timely(link, share_s, WebSocketLink.abort)
+        except TooLate:
             raise ConnectError(dial.url, f"no handshake within {share_s:g} s", blocked="perhaps") from None
 
     async def _sse_link(self, dial: Dial, headers: Mapping[str, str]) -> Link:

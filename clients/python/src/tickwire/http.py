@@ -80,9 +80,13 @@ class Answer:
                 raise HttpError(f"the body is longer than {limit} bytes")
         return bytes(body)
 
+    def abort(self) -> None:
+        """Ends the connection at once."""
+        self._writer.transport.abort()
+
     async def close(self) -> None:
         """Ends the connection. Nothing more is expected of it, so this waits for no farewell of TLS."""
-        self._writer.transport.abort()
+        self.abort()
         with suppress(OSError, tls.SSLError):
             await self._writer.wait_closed()
 

@@ -23,6 +23,7 @@ from .errors import ConfigError, ConnectError
 from .events import Loss
 from .link import USER_AGENT, LinkEnded, headers_of, refused
 from .machine import Send
+from .tasks import TooLate, timely
 from .topics import Pattern, TopicError
 
 QUEUE_MAX = 64
@@ -135,9 +136,9 @@ class SseLink:
         while True:
             message = await self._requests.get()
             try:
-                await asyncio.wait_for(self._serve(message), REQUEST_TIMEOUT_S)
+                await self._serve(message)
                 continue
-            except (TimeoutError, asyncio.TimeoutError):
+            except TooLate:
                 loss = Loss("silent", reason=f"no answer over HTTP within {REQUEST_TIMEOUT_S:g} s")
             except (OSError, http.HttpError) as error:
                 loss = Loss("broke", reason=str(error))
@@ -182,11 +183,15 @@ class SseLink:
         self, method: str, target: str, headers: Mapping[str, str] | None = None, body: bytes | None = None
     ) -> tuple[int, HTTPMessage, bytes]:
         fields = {**self._headers, **(headers or {})}
-        answer = await http.request(self._url, method, self._path + target, fields, body, self._ssl)
-        try:
-            return answer.status, answer.headers, await answer.body(self._message_bytes_max)
-        finally:
-            await answer.close()
+
+        async def exchange() -> tuple[int, HTTPMessage, bytes]:
+            answer = await http.request(self._url, method, self._path + target, fields, body, self._ssl)
+            try:
+                return answer.status, answer.headers, await answer.body(self._message_bytes_max)
+            finally:
+                await answer.close()
+
+        return await timely(exchange(), REQUEST_TIMEOUT_S)
 
     async def _answer(self, request: int | None, answer: tuple[int, HTTPMessage, bytes]) -> None:
         status, _, body = answer
@@ -272,10 +277,11 @@ class SseLink:
         if since is not None:
             headers["Last-Event-ID"] = since
         target = f"{self._path}/sse?{urlencode(query)}"
-        answer = await http.request(self._url, "GET", target, headers, None, self._ssl)
+        asking = http.request(self._url, "GET", target, headers, None, self._ssl)
+        answer = await timely(asking, REQUEST_TIMEOUT_S, http.Answer.abort)
         if answer.status != 200:
             try:
-                body = await answer.body(self._message_bytes_max)
+                body = await timely(answer.body(self._message_bytes_max), REQUEST_TIMEOUT_S)
                 await self._answer(request.id, (answer.status, answer.headers, body))
             finally:
                 await answer.close()
@@ -291,7 +297,9 @@ class SseLink:
         """Passes on the values that a subscribe in mode `snapshot` asks for. It has ended then."""
         flowing: list[str] = []
         try:
-            async for name, data in _events(answer.chunks(), self._message_bytes_max):
+            events = _events(answer.chunks(), self._message_bytes_max)
+            while True:
+                name, data = await timely(_next(events), REQUEST_TIMEOUT_S)
                 message = _object(data)
                 if message is None or name == "close":
                     raise http.HttpError("a stream of values broke off")
@@ -319,7 +327,7 @@ class SseLink:
             if not self._is_behind(topic, snapshot):
                 come = await self._in_its_place(topic, snapshot, body)
                 if come is not None:
-                    await come.wait()
+                    await timely(come.wait(), REQUEST_TIMEOUT_S)
                 return
         log.debug("%s changes faster than its value can be fetched", topic)
 
@@ -330,14 +338,12 @@ class SseLink:
             while True:
                 # Each stream is watched by itself: another one may live while this one is dead.
                 quiet_s = stream.heartbeat_ms * 2 / 1e3 + QUIET_MARGIN_S
-                name, data = await asyncio.wait_for(events.__anext__(), quiet_s)
+                name, data = await timely(_next(events), quiet_s)
                 ended = await self._event(stream, name, data)
                 if ended is not None:
                     loss = ended
                     break
-        except StopAsyncIteration:
-            pass
-        except (TimeoutError, asyncio.TimeoutError):
+        except TooLate:
             loss = Loss("silent", reason="on a stream of events")
         except (OSError, http.HttpError, ValueError) as error:
             loss = Loss("broke", reason=str(error))
@@ -389,6 +395,14 @@ class SseLink:
             return False
         owner = self._owners.setdefault(topic, stream)
         return owner is stream
+
+
+async def _next(events: AsyncIterator[tuple[str, str]]) -> tuple[str, str]:
+    """The next event. Raises `HttpError` at the end of the stream."""
+    event = await anext(events, None)
+    if event is None:
+        raise http.HttpError("a stream of events ended")
+    return event
 
 
 def _path_of(topic: str) -> str:

@@ -14,6 +14,7 @@ from .errors import ConfigError, SubscriptionLost
 from .events import LostSubscription, TopicEvent, Violation
 from .feed import Feed
 from .positions import Positions
+from .tasks import TooLate, timely
 from .wire import Refusal, Result
 
 if TYPE_CHECKING:
@@ -140,8 +141,8 @@ class Subscription:
         if within_s is None:
             await came.wait()
             return
-        with suppress(TimeoutError, asyncio.TimeoutError):
-            await asyncio.wait_for(came.wait(), max(within_s, 0.0))
+        with suppress(TooLate):
+            await timely(came.wait(), within_s)
 
     def get_nowait(self) -> TopicEvent | None:
         """The next event, if one waits. Raises as iteration does."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from .errors import ConfigError
+
+T = TypeVar("T")
 
 
 class Tasks:
@@ -34,6 +36,31 @@ class Tasks:
         """Waits until no task is left."""
         while self._tasks:
             await asyncio.wait(list(self._tasks))
+
+
+class TooLate(Exception):
+    """What was waited for did not come in time."""
+
+
+async def timely(work: Coroutine[Any, Any, T], within_s: float, undo: Callable[[T], None] | None = None) -> T:
+    """Does `work`, or ends it and raises `TooLate`. `undo` is called with a result that nobody gets.
+
+    `asyncio.wait_for` would lose a cancellation that comes together with the result, before Python 3.12.
+    """
+    task = asyncio.ensure_future(work)
+    is_given = False
+    try:
+        await asyncio.wait([task], timeout=max(within_s, 0.0))
+        if task.done():
+            is_given = True
+            return task.result()
+        raise TooLate
+    finally:
+        if not is_given:
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled() and task.exception() is None and undo is not None:
+                undo(task.result())
 
 
 def retrieved(future: asyncio.Future[Any]) -> None:
