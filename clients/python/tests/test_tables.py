@@ -55,6 +55,8 @@ def test_fields_whose_names_collide_all_have_columns() -> None:
     table = batch({"seq": 1, "data.seq": 2, "data.data.seq": 3}).to_arrow()
     assert table.column_names[-3:] == ["data.seq", "data.data.seq", "data.data.data.seq"]
     assert [table.column(name).to_pylist() for name in table.column_names[-3:]] == [[1], [2], [3]]
+    table = batch({"data.seq": 2, "seq": 1}).to_arrow()
+    assert [table.column(name).to_pylist() for name in table.column_names[-2:]] == [[2], [1]]
 
 
 def test_values_of_several_kinds_are_text() -> None:
