@@ -8,11 +8,15 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+import pytest
+
 from conformance import WELCOME, load
 from tickwire import Backoff, ConnectionLost, Position, Violation
 from tickwire.clocks import Moment
-from tickwire.codec import codec_of
+from tickwire.codec import CodecName, codec_of
 from tickwire.core import Core, Report
+from tickwire.errors import BadMessage
 from tickwire.machine import Dial, HangUp, Machine, Send, Settings
 from tickwire.topics import Pattern
 from tickwire.wire import ClientMessage, Ping, Subscribe, TopicRequest, Unsubscribe, Wanted
@@ -163,6 +167,25 @@ def test_a_mad_broker_does_no_harm() -> None:
         play(seed, kinds)
     # The plays are worth something only if they lead into the checks.
     assert len(kinds) >= 15, kinds
+
+
+@pytest.mark.parametrize("name", ["json", "msgpack"])
+def test_bytes_that_were_changed_on_the_way_are_a_message_or_none(name: CodecName) -> None:
+    choose = random.Random(5)
+    codec = codec_of(name, "decimal")
+    says = [step["say"] for case in load() for step in case["steps"] if "say" in step]
+    unread = 0
+    for _ in range(20_000):
+        frame = bytearray(json.dumps(says[choose.randrange(len(says))]).encode())
+        if name == "msgpack":
+            frame = bytearray(msgspec.msgpack.encode(json.loads(frame)))
+        for _ in range(choose.randint(1, 3)):
+            frame[choose.randrange(len(frame))] = choose.randrange(256)
+        try:
+            codec.decode(frame.decode("utf-8", "replace") if name == "json" else bytes(frame))
+        except BadMessage:
+            unread += 1
+    assert 1_000 < unread < 20_000
 
 
 def test_what_cannot_be_read_ends_the_connection_and_is_said() -> None:

@@ -176,3 +176,14 @@ async def test_times_that_no_datetime_holds_are_read_again(tmp_path: Path) -> No
     await part.write(tickwire.Batch(events))
     part.finish()
     assert list(read_recording(path)) == events
+
+
+async def test_a_recording_says_why_the_client_stopped(tmp_path: Path) -> None:
+    path = tmp_path / "trades.parquet"
+    async with peer() as far, subscribed(far, "trade.A", results=[TRADE]) as events:
+        task = asyncio.ensure_future(record(events, path))
+        await far.say(update("trade.A", 1))
+        await far.close(4501)
+        with pytest.raises(tickwire.Closed, match="4501"):
+            await soon(task)
+        assert [event.seq for event in read_recording(path)] == [1]  # type: ignore[union-attr]

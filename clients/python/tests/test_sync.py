@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -137,3 +140,28 @@ def test_it_records(quiet: Broker, tmp_path: Path) -> None:
             client.publish("chat.recorded", {"n": number})
         assert events.record(tmp_path / "chat.parquet", max_rows=3, within_s=DEADLINE_S) == 3
     assert [event.data["n"] for event in tickwire.read_recording(tmp_path / "chat.parquet")] == [0, 1, 2]  # type: ignore[union-attr]
+
+
+INTERRUPTED = """
+import sys
+from tickwire import sync
+
+with sync.connect(sys.argv[1]) as client, client.subscribe("chat.silent") as events:
+    events.synced()
+    events.batch(10)
+    try:
+        print("waits", flush=True)
+        next(events)
+    except KeyboardInterrupt:
+        print("interrupted", client.publish("chat.silent", 1).seq, next(events).seq, flush=True)
+"""
+
+
+def test_an_interrupt_ends_the_wait_and_not_the_client(quiet: Broker) -> None:
+    command = [sys.executable, "-X", "dev", "-c", INTERRUPTED, quiet.url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waits\n"
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=DEADLINE_S)
+        assert (output, errors, process.returncode) == ("interrupted 1 1\n", "", 0)

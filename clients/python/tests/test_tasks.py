@@ -377,3 +377,21 @@ async def test_what_is_cancelled_while_its_result_comes_is_cancelled(later: int)
         assert task.result() == 7
     with pytest.raises(TooLate):
         await timely(asyncio.Event().wait(), 0)
+
+
+async def test_a_look_that_the_connection_did_not_survive_is_not_an_empty_one() -> None:
+    async with peer() as far, connected(far) as client:
+        looking = asyncio.ensure_future(client.value("trade.A"))
+        await far.ack({**TRADE, "seq": 7, "mode": "snapshot"})
+        await far.cut()
+        with pytest.raises(tickwire.Disconnected):
+            await soon(looking)
+
+
+async def test_a_program_that_takes_batches_is_told_why_the_client_stopped() -> None:
+    async with peer() as far, subscribed(far, "trade.A", results=[TRADE]) as events:
+        await far.say(update("trade.A", 1))
+        await far.close(4501)
+        assert len(await soon(events.batch(1, within_s=DEADLINE_S))) == 1
+        with pytest.raises(tickwire.Closed, match="4501"):
+            await soon(events.batch(10, within_s=DEADLINE_S))

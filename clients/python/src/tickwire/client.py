@@ -426,7 +426,10 @@ class Client:
             else:
                 feed.synced.set_exception(error)
         if feed.wanted.mode == "snapshot":  # a look at the values is over now
-            feed.complete()
+            if error is None:
+                feed.complete()
+            else:
+                feed.end(error)  # that no value came says nothing then
             self._routes.remove(feed)
 
     def _report(self, event: Event) -> None:

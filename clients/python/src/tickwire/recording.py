@@ -70,8 +70,8 @@ async def record(
     If the program is killed, `recover_recording` makes the file of all groups that were written. Needs the extra
     ``tickwire[arrow]``.
 
-    Raises a `BrokenPromise` as iteration does, after what came before it is in the file, and `ConfigError` if another
-    recording writes to this path or was killed.
+    Raises what iteration raises, such as a `BrokenPromise` or `Closed`, after what came before it is in the file, and
+    `ConfigError` if another recording writes to this path or was killed.
     """
     _pyarrow()
     now = asyncio.get_running_loop().time
@@ -91,7 +91,7 @@ async def record(
                     raise cancelled from error
                 raise
             await part.write(batch)
-            if subscription.is_ended or (due is not None and now() >= due):
+            if (subscription.is_ended and not batch) or (due is not None and now() >= due):
                 break
     finally:
         await _in_thread(part.finish)

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from .batch import Batch
-from .errors import ConfigError, SubscriptionLost
+from .errors import ConfigError, SubscriptionLost, TickwireError
 from .events import LostSubscription, TopicEvent, Violation
 from .feed import Feed
 from .positions import Positions
@@ -196,6 +196,8 @@ class Subscription:
         except BaseException:
             self._feed.put_back(events)
             raise
+        if not events and isinstance(self._feed.ended, TickwireError):
+            raise self._feed.ended
         if len(events) > 1 and isinstance(events[-1], RAISED):
             self._feed.put_back([events.pop()])
         return Batch([self._given(event) for event in events])
