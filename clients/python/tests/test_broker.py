@@ -426,6 +426,9 @@ def test_the_synchronous_client(market: Broker) -> None:
             while not book.usable:
                 book.wait()
             assert book.top_of(2).mid is not None
+            assert book.bids()[0].price < book.asks()[0].price
+            assert (book.position is not None, book.is_stale) == (True, False)
+        assert client.is_connected
         assert client.ping().round_trip_us >= 0
         with pytest.raises(tickwire.Refused):
             client.publish("trade.mine", 1)

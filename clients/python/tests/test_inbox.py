@@ -18,7 +18,7 @@ def drained(inbox: Inbox) -> list[TopicEvent]:
     events: list[TopicEvent] = []
     while (event := inbox.get()) is not None:
         events.append(event)
-    assert len(inbox) == 0
+    assert len(inbox) == inbox._events == 0
     return events
 
 

@@ -15,6 +15,7 @@ from test_subscription import QUICK, TRADE, _begin, _connect, soon, subscribed
 from tickwire import Client, Gap, Subscribed, Synced, Update, connect
 from tickwire.codec import codec_of
 from tickwire.core import Core
+from tickwire.link import WebSocketLink
 from tickwire.tasks import TooLate, timely
 
 
@@ -395,3 +396,25 @@ async def test_a_program_that_takes_batches_is_told_why_the_client_stopped() -> 
         assert len(await soon(events.batch(1, within_s=DEADLINE_S))) == 1
         with pytest.raises(tickwire.Closed, match="4501"):
             await soon(events.batch(10, within_s=DEADLINE_S))
+
+
+async def test_a_request_that_cannot_be_sent_ends_the_connection(caplog: pytest.LogCaptureFixture) -> None:
+    async with peer() as far, connected(far) as client:
+        lost: asyncio.Queue[tickwire.ConnectionLost] = asyncio.Queue()
+
+        def listen(event: tickwire.Event) -> None:
+            if isinstance(event, tickwire.ConnectionLost):
+                lost.put_nowait(event)
+
+        async def fail(*_: Any) -> None:
+            raise RuntimeError("a bug of the client")
+
+        client.listen(listen)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(WebSocketLink, "send", fail)
+            publishing = asyncio.ensure_future(client.publish("chat.a", 1, key="once"))
+            assert (await soon(lost.get())).loss.cause == "broke"
+        await far.accept()
+        assert (await far.ack({"topic": "chat.a", "epoch": "k", "seq": 1}))["key"] == "once"
+        assert (await soon(publishing)).seq == 1
+        assert "a bug of the client" in caplog.text

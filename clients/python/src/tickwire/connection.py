@@ -156,7 +156,7 @@ class Connection:
                 await filled.wait()
         except Exception:
             log.exception("a request could not be sent in a way that nobody foresaw")
-            await _close(link, 1011)
+            link.abort()
 
 
 async def _close(link: Link, code: int) -> None:
