@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import zlib
@@ -322,6 +323,18 @@ def test_one_url_that_may_succeed_later_keeps_the_client_trying() -> None:
     client.tick(moment(0.0))
     client.dial_failed(refused, 0.0)
     assert client.is_stopped
+
+
+def test_clients_that_were_refused_together_do_not_come_back_together() -> None:
+    busy = tickwire.ConnectError("ws://a", "503", status=503, retry_after_s=10.0)
+    dues: list[float | None] = []
+    for fraction in (0.0, 0.5, 1.0):
+        client = machine("ws://a", keep_trying=True, backoff=Backoff(4.0, 4.0))
+        client._random = itertools.repeat(fraction).__next__
+        client.start(0.0)
+        client.dial_failed(busy, 0.0)
+        dues.append(client.wake_at(0.0))
+    assert dues == [10.0, 12.0, 14.0]
 
 
 def test_a_client_that_reads_nothing_for_a_while_does_not_blame_the_broker() -> None:

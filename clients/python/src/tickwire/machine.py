@@ -413,7 +413,7 @@ class Machine:
             self._failed = 0
             self._may_retry = False
             asked = min(error.retry_after_s or 0.0, RETRY_AFTER_MAX_S)
-            retry_in = max(self._backoff(), asked)
+            retry_in = asked + self._backoff()  # clients that were refused together come back one by one
         self._actions.append(Report(ConnectFailed(error, retry_in)))
         self._after(retry_in, str(error), now, error)
 
