@@ -418,3 +418,11 @@ async def test_a_request_that_cannot_be_sent_ends_the_connection(caplog: pytest.
         assert (await far.ack({"topic": "chat.a", "epoch": "k", "seq": 1}))["key"] == "once"
         assert (await soon(publishing)).seq == 1
         assert "a bug of the client" in caplog.text
+
+
+async def test_rights_that_end_do_so_for_all_to_see(caplog: pytest.LogCaptureFixture) -> None:
+    async with peer() as far, subscribed(far, "trade.A", results=[TRADE]) as events:
+        refusal = {"code": "forbidden", "reason": "this connection may not subscribe to trade.A"}
+        await far.say({"op": "error", **refusal}, {"op": "status", "topic": "trade.A", "state": "stale"})
+        await soon(anext(events))
+        assert "may not subscribe to trade.A" in caplog.text

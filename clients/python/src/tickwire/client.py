@@ -21,6 +21,7 @@ from .core import Answered, Core, Report, SyncedFor
 from .dialler import Dialler
 from .errors import BadAnswer, Closed, ConfigError, ConnectError, Disconnected, NoAnswer, RequestError, TickwireError
 from .events import (
+    BrokerError,
     ClientStopped,
     Connected,
     Event,
@@ -435,6 +436,9 @@ class Client:
     def _report(self, event: Event) -> None:
         if self._first is not None and not self._first.done() and isinstance(event, Connected):
             self._first.set_result(None)
+        if isinstance(event, BrokerError):
+            # It names a subscription that ended for people only, so nobody who iterates is told.
+            log.warning("the broker reports: %s", event.refusal)
         if isinstance(event, Connected):
             self._connection.welcomed()
         self._tell(event)
