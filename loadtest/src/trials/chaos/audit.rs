@@ -32,10 +32,6 @@ macro_rules! sums {
                 $(self.$name += other.$name;)+
             }
 
-            pub(super) fn broken(&self) -> u64 {
-                self.undeclared + self.duplicates + self.false_recovered + self.wrong_content
-            }
-
             pub(super) fn rows(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$(($label, self.$name)),+].into_iter()
             }
@@ -110,11 +106,6 @@ impl Audit {
     /// The last message that came or was accounted for in another way.
     pub(super) fn last(&self) -> u64 {
         self.last.unwrap_or(0)
-    }
-
-    /// Goes on after `seq`, whatever came before.
-    pub(super) fn goes_on_after(&mut self, seq: u64) {
-        (self.last, self.due) = (Some(seq), Due::MaybeSnapshot);
     }
 
     pub(super) fn lost(&mut self) {
