@@ -57,11 +57,15 @@ impl Tally {
     /// 1 failed, 0 skipped`, pytest `17 passed, 1 failed in 1.23s`, and Node.js a line `ℹ pass 17` for each count.
     pub(super) fn read(output: &str, succeeded: bool) -> Self {
         let mut tally = Self::default();
+        let is_summary = |line: &str| line.trim_start().starts_with("Summary [");
+        // Nextest also prints what a test that failed printed, which is a result of `cargo test` again.
+        let by_nextest = output.lines().any(is_summary);
         for line in output.lines() {
             // If a test wrote text without a line end, that text comes before the words of `cargo test`.
             let counts = match line.split_once("test result: ") {
+                Some(_) if by_nextest => None,
                 Some((_, result)) => result.split_once(". "),
-                None if line.trim_start().starts_with("Summary [") => line.split_once(" run: "),
+                None if is_summary(line) => line.split_once(" run: "),
                 None => line
                     .rsplit_once(" in ")
                     .filter(|(counts, _)| are_of_pytest(counts))
@@ -150,9 +154,19 @@ mod tests {
             let tally = Tally::read(&output, true);
             let counts = [tally.passed, tally.failed, tally.skipped].map(|count| count.to_string());
             assert_eq!(counts.join(" "), expected, "{line}");
-            all += &output;
+            all += if line.contains("Summary") { "" } else { &output };
         }
-        assert_eq!(Tally::read(&all, false).passed, 80, "of all programs");
+        assert_eq!(Tally::read(&all, false).passed, 40, "of all programs");
+    }
+
+    #[test]
+    fn a_test_that_failed_under_nextest_was_counted_twice() {
+        let output = "\
+        FAIL [   0.182s] (  2/18) it row
+    test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 235 filtered out; finished in 0.16s
+     Summary [ 9.0s] 18 tests run: 17 passed, 1 failed, 0 skipped";
+        let tally = Tally::read(output, false);
+        assert_eq!((tally.passed, tally.failed), (17, 1));
     }
 
     #[test]
