@@ -79,6 +79,7 @@ describe("examples", { skip: missing }, () => {
     await hears(bob, "ann: are you there?");
     await say(bob, "bob", "again");
     await hears(ann, "bob: again");
+    await hears(bob, "bob: again");
     const lines = await bob.evaluate("[...document.querySelectorAll('li:not(.note)')].map((li) => li.textContent)");
     assert.deepEqual(lines, ["ann: hello", "ann: are you there?", "bob: again"]);
     await proxy.stop();
