@@ -67,8 +67,9 @@ anonymous_subscribe = ["trade.>", "ticker.>", "chat.>", "short.>", "sse.>", "old
     });
   }
 
-  it("a cut connection resumes topics and patterns with nothing missing", async () => {
+  it("a cut connection resumes topics and patterns with nothing missing", async (t) => {
     const proxy = await CuttableProxy.start(broker.port);
+    t.after(() => proxy.stop());
     const client = open(proxy.url);
     const all = client.subscribe(["trade.cut.*", "trade.cut-own"]);
     await within(all.granted, "the ack");
@@ -100,11 +101,11 @@ anonymous_subscribe = ["trade.>", "ticker.>", "chat.>", "short.>", "sse.>", "old
       "trade.cut-own": [1, 2, 3],
       "trade.cut.C": [1],
     });
-    await proxy.stop();
   });
 
-  it("what the history lost is named by a gap", async () => {
+  it("what the history lost is named by a gap", async (t) => {
     const proxy = await CuttableProxy.start(broker.port);
+    t.after(() => proxy.stop());
     const client = open(proxy.url);
     const short = client.subscribe("short.A");
     await within(short.granted, "the ack");
@@ -122,7 +123,6 @@ anonymous_subscribe = ["trade.>", "ticker.>", "chat.>", "short.>", "sse.>", "old
     const events = await readUntil(short, ({ seq }) => seq === 10, "the last message");
     const gap = events.find(({ type }) => type === "gap");
     assert.deepEqual([gap.from, gap.to, gap.reason], [2, 9, "history"]);
-    await proxy.stop();
   });
 
   it("another program goes on from stored positions", async () => {
@@ -251,8 +251,9 @@ anonymous_subscribe = ["trade.>", "ticker.>", "chat.>", "short.>", "sse.>", "old
     assert.deepEqual(values, [{ last: "1" }]);
   });
 
-  it("where WebSocket is blocked, server-sent events take its place", async () => {
+  it("where WebSocket is blocked, server-sent events take its place", async (t) => {
     const proxy = await CuttableProxy.start(broker.port);
+    t.after(() => proxy.stop());
     proxy.blocksWebSocket = true;
     await broker.publish("sse.A", "old");
     const client = open(proxy.url);
@@ -285,11 +286,11 @@ anonymous_subscribe = ["trade.>", "ticker.>", "chat.>", "short.>", "sse.>", "old
     assert.equal(result.error.code, "forbidden");
     assert.ok(proxy.refused > 0);
     client.close();
-    await proxy.stop();
   });
 
-  it("a client without a connection takes requests, and a closed one fails them", async () => {
+  it("a client without a connection takes requests, and a closed one fails them", async (t) => {
     const proxy = await CuttableProxy.start(broker.port);
+    t.after(() => proxy.stop());
     proxy.cut();
     const client = open(proxy.url, { sse: false });
     const failed = happens(client, "failed");
@@ -301,7 +302,6 @@ anonymous_subscribe = ["trade.>", "ticker.>", "chat.>", "short.>", "sse.>", "old
     await assert.rejects(client.publish("chat.later", 2), { name: "ClosedError" });
     const over = client.subscribe("chat.later");
     assert.ok(over.isOver);
-    await proxy.stop();
   });
 });
 

@@ -54,8 +54,9 @@ describe("examples", { skip: missing }, () => {
     await book.until(`document.querySelector('p').textContent !== ${JSON.stringify(text)}`);
   });
 
-  it("two guests of a chat room read each other, also after one's connection was cut", async () => {
+  it("two guests of a chat room read each other, also after one's connection was cut", async (t) => {
     const proxy = await CuttableProxy.start(broker.port);
+    t.after(() => proxy.stop());
     const [ann, bob] = [
       await page("chat-room", { url: broker.url, room: "test" }),
       await page("chat-room", { url: proxy.url, room: "test" }),
@@ -82,16 +83,15 @@ describe("examples", { skip: missing }, () => {
     await hears(bob, "bob: again");
     const lines = await bob.evaluate("[...document.querySelectorAll('li:not(.note)')].map((li) => li.textContent)");
     assert.deepEqual(lines, ["ann: hello", "ann: are you there?", "bob: again"]);
-    await proxy.stop();
   });
 
-  it("a page whose network blocks WebSocket goes on with server-sent events", async () => {
+  it("a page whose network blocks WebSocket goes on with server-sent events", async (t) => {
     const proxy = await CuttableProxy.start(broker.port);
+    t.after(() => proxy.stop());
     proxy.blocksWebSocket = true;
     const wall = await page("ticker-wall", { url: proxy.url });
     await wall.until("document.querySelectorAll('div').length === 4");
     assert.ok(proxy.refused >= 2);
-    await proxy.stop();
   });
 
   it("the bundle works in a worker", async () => {
