@@ -77,15 +77,16 @@ const BUSY_PART = 0.05;
 
 /**
  * Calls `work` about every `everyMs` while the page is visible: less often if the broker takes long to answer, so that
- * looking at a large broker costs it little. Returns what ends that.
+ * looking at a large broker costs it little. `work` says whether the broker answered: one that cannot be reached is not
+ * busy. Returns what ends that.
  */
-export function repeat(everyMs: number, work: () => Promise<void>): () => void {
+export function repeat(everyMs: number, work: () => Promise<boolean>): () => void {
   let timer = 0;
   let ended = false;
   const turn = async (): Promise<void> => {
     const began = performance.now();
-    if (!document.hidden) await work();
-    const took = performance.now() - began;
+    const answered = !document.hidden && (await work());
+    const took = answered ? performance.now() - began : 0;
     if (!ended) timer = window.setTimeout(turn, Math.max(everyMs, took / BUSY_PART));
   };
   void turn();

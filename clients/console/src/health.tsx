@@ -21,12 +21,14 @@ export class HealthStore extends Store {
   rows: number[][] = [];
   reason = "";
 
-  async look(token: string): Promise<void> {
+  /** Asks for the newest rows. Returns whether the broker answered. */
+  async look(token: string): Promise<boolean> {
     const after = this.rows.at(-1)?.[0] ?? 0;
     const { value, reason } = await ask<HealthPage>(`/console/health?after=${after}`, token);
     this.reason = reason;
     if (value) this.take(value);
     this.touch();
+    return value !== undefined;
   }
 
   take(page: HealthPage): void {

@@ -36,6 +36,7 @@ export function Sessions({ token, mayClose }: { token: string; mayClose: boolean
         const answer = await ask<SessionsPage>(`/debug/sessions?top=${MOST}&all=${all}`, token);
         setReason(answer.reason);
         if (answer.value) setPage(answer.value);
+        return answer.value !== undefined;
       }),
     [all, token],
   );

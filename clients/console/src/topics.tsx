@@ -134,6 +134,7 @@ export function Topics({ token }: { token: string }) {
         list.reason = reason;
         if (value) list.take(value);
         else list.touch();
+        return value !== undefined;
       }),
     [pattern, token],
   );

@@ -36,6 +36,7 @@ async function load(file) {
 }
 
 const { isFinal, matcher } = await load("feed.ts");
+const { repeat } = await load("broker.ts");
 const { Book } = await load("book.ts");
 const { Candles } = await load("candles.ts");
 const { HealthStore } = await load("health.tsx");
@@ -138,5 +139,22 @@ test("a session is slow for a reason", () => {
     [{ gapped: 3 }, "it has missed messages"],
   ]) {
     assert.equal(why({ ...session, ...facts }, 5e6), text);
+  }
+});
+
+test("a broker that could not be reached for a minute was asked again after twenty", async (t) => {
+  let now = 0;
+  t.mock.method(performance, "now", () => now);
+  for (const [answered, expected] of [[true, 1_200_000], [false, 2_000]]) {
+    const asked = new Promise((resolve) => {
+      globalThis.document = { hidden: false };
+      globalThis.window = { setTimeout: (_, ms) => resolve(ms) };
+    });
+    const end = repeat(2_000, async () => {
+      now += 60_000;
+      return answered;
+    });
+    assert.equal(await asked, expected);
+    end();
   }
 });
