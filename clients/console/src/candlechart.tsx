@@ -22,10 +22,13 @@ interface Shown {
   volumes: ISeriesApi<"Histogram">;
 }
 
+/** The largest value that the chart can show. */
+const VOLUME_MAX = 9e13;
+
 const candleBar = ({ time, open, high, low, close }: Candle) => ({ time: time as UTCTimestamp, open, high, low, close });
 const volumeBar = ({ time, open, close, volume }: Candle) => ({
   time: time as UTCTimestamp,
-  value: volume,
+  value: Math.min(volume, VOLUME_MAX),
   color: colour(close < open ? "down-soft" : "up-soft"),
 });
 

@@ -1,5 +1,7 @@
 // Candles from trades, which come in their order.
 
+import type { Trade } from "./marketdata.ts";
+
 export interface Candle {
   /** Its beginning in seconds since 1970. */
   time: number;
@@ -8,13 +10,6 @@ export interface Candle {
   low: number;
   close: number;
   volume: number;
-}
-
-export interface Trade {
-  price: string;
-  size: string;
-  side: "buy" | "sell";
-  time: number;
 }
 
 /** Candles that are kept: older ones are dropped. */

@@ -16,7 +16,8 @@ type Screen = (typeof SCREENS)[number];
 
 /** The screen that the address names, and the rest of the address. */
 function place(): [Screen, string] {
-  const [name = "", rest = ""] = decodeURIComponent(location.hash.slice(1)).split("/", 2);
+  // Nothing in it is ever encoded: a screen is a word, and a symbol is a token of a topic.
+  const [name = "", rest = ""] = location.hash.slice(1).split("/", 2);
   return [SCREENS.find((screen) => screen === name) ?? "market", rest];
 }
 

@@ -4,10 +4,11 @@ import { useEffect, useMemo, useState } from "preact/hooks";
 import type uPlot from "uplot";
 import { Book, type BookData, type Level } from "./book.ts";
 import { CandleChart } from "./candlechart.tsx";
-import { Candles, type Trade } from "./candles.ts";
-import { type Feed, type Subscription, WebSocketFeed } from "./feed.ts";
-import { clock, compact } from "./format.ts";
+import { Candles } from "./candles.ts";
+import { type Data, type Feed, type Subscription, WebSocketFeed } from "./feed.ts";
+import { clock, compact, count } from "./format.ts";
 import { Store, useStore } from "./frame.ts";
+import { type Ticker, type Trade, tickerOf, tradeOf } from "./marketdata.ts";
 import { Plot } from "./plot.tsx";
 import { Rows } from "./rows.tsx";
 
@@ -20,30 +21,57 @@ const LEVELS_SHOWN = 14;
 /** Levels of each side in the chart of depth. */
 const DEPTH_LEVELS = 60;
 const DEPTH_EVERY_MS = 250;
+/** Digits behind the point that the chart of candles can tell apart. */
+const DECIMALS_MAX = 12;
 const ROW = 28;
-
-interface Ticker {
-  symbol: string;
-  last: string;
-  bid: string;
-  ask: string;
-  change_pct: string;
-  volume: string;
-}
 
 interface Watched extends Ticker {
   /** Whether the last change was up, down or neither. */
   moved: "up" | "down" | "";
 }
 
+/** How many messages were left out since they are not what their topics are for, in words. */
+function leftOut(number: number, kind: string, topic: string): string {
+  return number === 1
+    ? `Left out: 1 message that is no ${kind}, in ${topic}`
+    : `Left out: ${count(number)} messages that are no ${kind}s, the last one in ${topic}`;
+}
+
 /** The prices of all symbols. */
-class WatchStore extends Store {
+export class WatchStore extends Store {
   symbols = new Map<string, Watched>();
   /** The symbols by name. */
   order: string[] = [];
   reason = "";
+  /** Whether all prices have come that there are. */
+  isWhole = false;
+  #leftOut = 0;
 
-  take(ticker: Ticker): void {
+  /** Begins anew: another broker may have other symbols. */
+  clear(): void {
+    this.symbols.clear();
+    this.order = [];
+    this.reason = "";
+    this.isWhole = false;
+    this.#leftOut = 0;
+    this.touch();
+  }
+
+  /** What an empty list says. */
+  get empty(): string {
+    if (this.reason) return "";
+    if (!this.isWhole) return "Waiting for prices…";
+    return "No topic of ticker.* has a message yet. The screen of topics lists all others.";
+  }
+
+  take({ topic, data }: Data): void {
+    const ticker = tickerOf(topic, data);
+    if (!ticker) {
+      this.#leftOut += 1;
+      this.reason = leftOut(this.#leftOut, "ticker", topic);
+      this.touch();
+      return;
+    }
     const before = this.symbols.get(ticker.symbol);
     const by = before ? Number(ticker.last) - Number(before.last) : 0;
     const moved = by > 0 ? "up" : by < 0 ? "down" : (before?.moved ?? "");
@@ -70,6 +98,9 @@ export class SymbolStore extends Store {
   readonly book = new Book();
   candles = new Candles(5);
   trades: Trade[] = [];
+  /** Why there are no trades, or fewer than messages. */
+  tradesProblem = "";
+  #leftOut = 0;
   /** The trades that candles of another length are made from. */
   #past: Trade[] = [];
   problem = "";
@@ -96,6 +127,10 @@ export class SymbolStore extends Store {
             this.touch();
           },
           gap: () => this.book.reset(),
+          refused: (reason) => {
+            this.problem = reason;
+            this.touch();
+          },
         },
       ),
       feed.subscribe(
@@ -105,21 +140,34 @@ export class SymbolStore extends Store {
           reset: () => {
             this.#past = [];
             this.trades = [];
+            this.tradesProblem = "";
+            this.#leftOut = 0;
             this.candles = new Candles(this.candles.seconds);
             this.touch();
           },
-          data: (message) => {
-            const trade = message.data as Trade;
-            this.decimals = Math.max(this.decimals, trade.price.split(".")[1]?.length ?? 0);
-            this.#past.push(trade);
-            if (this.#past.length > 20 * HISTORY) this.#past.splice(0, HISTORY);
-            this.trades = this.#past.slice(-TRADES_SHOWN);
-            this.candles.add(trade);
+          data: (message) => this.#take(message),
+          refused: (reason) => {
+            this.tradesProblem = reason;
             this.touch();
           },
         },
       ),
     ];
+  }
+
+  #take({ topic, data }: Data): void {
+    this.touch();
+    const trade = tradeOf(data);
+    if (!trade) {
+      this.#leftOut += 1;
+      this.tradesProblem = leftOut(this.#leftOut, "trade", topic);
+      return;
+    }
+    this.decimals = Math.min(DECIMALS_MAX, Math.max(this.decimals, trade.price.split(".")[1]?.length ?? 0));
+    this.#past.push(trade);
+    if (this.#past.length > 20 * HISTORY) this.#past.splice(0, HISTORY);
+    this.trades = this.#past.slice(-TRADES_SHOWN);
+    this.candles.add(trade);
   }
 
   /** Makes candles of this length from the trades. */
@@ -147,10 +195,14 @@ export function Market({ token, symbol }: { token: string; symbol: string }) {
       "ticker.*",
       { conflateMs: WATCH_MS },
       {
-        reset: () => undefined,
-        data: (message) => watch.take(message.data as Ticker),
+        reset: () => watch.clear(),
+        data: (message) => watch.take(message),
         // The symbol with the largest turnover is shown until another one is chosen.
-        synced: () => setChosen((old) => old || watch.busiest()),
+        synced: () => {
+          watch.isWhole = true;
+          watch.touch();
+          setChosen((old) => old || watch.busiest());
+        },
         refused: (reason) => {
           watch.reason = reason;
           watch.touch();
@@ -229,7 +281,7 @@ function WatchList({ store, chosen }: { store: WatchStore; chosen: string }) {
             ],
           };
         }}
-        empty="No topic of ticker.* has a message yet."
+        empty={all.length > 0 ? "No symbol has that in its name." : store.empty}
       />
     </section>
   );
@@ -381,6 +433,7 @@ function Tape({ store }: { store: SymbolStore }) {
   return (
     <section class="tape" aria-labelledby="tape-title">
       <h2 id="tape-title">Trades</h2>
+      {store.tradesProblem && <p class="notice">{store.tradesProblem}</p>}
       <div class="scroll" tabIndex={0} role="region" aria-label={`Trades of ${store.symbol}`}>
         <table>
           <thead>

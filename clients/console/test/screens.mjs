@@ -46,6 +46,15 @@ async function market(page) {
   });
   await until(page, () => document.querySelector(".candles h2")?.textContent.startsWith("BTC-USD"));
   await until(page, () => document.querySelectorAll(".tape tbody tr").length > 5);
+  // An address that names no topic is answered by the broker.
+  await page.evaluate(() => {
+    location.hash = "#market/%";
+  });
+  await until(page, () => document.querySelector(".ladder .notice") && document.querySelector(".tape .notice"));
+  await page.evaluate(() => {
+    location.hash = "#market/BTC-USD";
+  });
+  await until(page, () => document.querySelectorAll(".tape tbody tr").length > 5);
   const ladder = await page.$$eval(".ladder tbody tr:not(.spread)", (rows) =>
     rows.map((row) => [row.className, Number(row.cells[0].textContent)]),
   );

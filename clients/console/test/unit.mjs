@@ -12,8 +12,8 @@ const here = dirname(fileURLToPath(import.meta.url));
 const noDrawing = {
   name: "no-drawing",
   setup(made) {
-    const contents = "export const Plot = null, Rows = null, WHOLE = [], BYTES = [];";
-    made.onResolve({ filter: /(plot|rows)\.tsx$/ }, ({ path }) => ({ path, namespace: "nothing" }));
+    const contents = "export const Plot = null, Rows = null, CandleChart = null, WHOLE = [], BYTES = [];";
+    made.onResolve({ filter: /(plot|rows|candlechart)\.tsx$/ }, ({ path }) => ({ path, namespace: "nothing" }));
     made.onLoad({ filter: /.*/, namespace: "nothing" }, () => ({ contents }));
   },
 };
@@ -35,8 +35,13 @@ async function load(file) {
   return import(`data:text/javascript,${encodeURIComponent(outputFiles[0].text)}`);
 }
 
+/** Stores ask for the next frame, which never comes here. */
+globalThis.requestAnimationFrame = () => 0;
+
 const { isFinal, matcher } = await load("feed.ts");
 const { repeat } = await load("broker.ts");
+const { tickerOf, tradeOf } = await load("marketdata.ts");
+const { WatchStore } = await load("market.tsx");
 const { Book } = await load("book.ts");
 const { Candles } = await load("candles.ts");
 const { HealthStore } = await load("health.tsx");
@@ -140,6 +145,32 @@ test("a session is slow for a reason", () => {
   ]) {
     assert.equal(why({ ...session, ...facts }, 5e6), text);
   }
+});
+
+const TICKER = { symbol: "A-USD", last: "1.5", bid: "1", ask: "2", change_pct: "-0.1", volume: "10" };
+const TRADE = { symbol: "A-USD", price: "1.5", size: "2", side: "buy", time: 1 };
+
+test("data that is no ticker or no trade was taken for one", () => {
+  assert.deepEqual(tickerOf("ticker.A-USD", TICKER), TICKER);
+  assert.equal(tickerOf("ticker.A-USD", { ...TICKER, symbol: "<b>" }).symbol, "A-USD", "the topic names the symbol");
+  for (const data of [null, 5, "text", [], {}, { ...TICKER, last: 1.5 }, { ...TICKER, bid: null }, { ...TICKER, volume: "1e9" }, { ...TICKER, change_pct: "9".repeat(200) }]) {
+    assert.equal(tickerOf("ticker.A-USD", data), undefined, JSON.stringify(data));
+  }
+  assert.equal(tradeOf(TRADE).price, "1.5");
+  for (const data of [null, 5, [], { ...TRADE, price: 1.5 }, { ...TRADE, price: "abc" }, { ...TRADE, price: "9".repeat(20) }, { ...TRADE, size: "-1" }, { ...TRADE, side: "hold" }, { ...TRADE, time: "now" }, { ...TRADE, time: -1 }, { ...TRADE, time: 1.5 }]) {
+    assert.equal(tradeOf(data), undefined, JSON.stringify(data));
+  }
+});
+
+test("a message that is no ticker left the watch list without a symbol, and nobody knew why", () => {
+  const watch = new WatchStore();
+  assert.equal(watch.empty, "Waiting for prices…");
+  for (const [topic, data] of [["ticker.X", null], ["ticker.A-USD", TICKER], ["ticker.Y", {}]]) watch.take({ topic, data });
+  assert.deepEqual(watch.sorted(), ["A-USD"]);
+  assert.equal(watch.busiest(), "A-USD");
+  assert.equal(watch.reason, "Left out: 2 messages that are no tickers, the last one in ticker.Y");
+  watch.clear();
+  assert.deepEqual([watch.sorted(), watch.reason], [[], ""], "another broker has other symbols");
 });
 
 test("a broker that could not be reached for a minute was asked again after twenty", async (t) => {
