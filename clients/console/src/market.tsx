@@ -262,7 +262,7 @@ function WatchList({ store, chosen }: { store: WatchStore; chosen: string }) {
           { name: "Last", width: "6.2rem", number: true },
           { name: "Change", width: "5.4rem", number: true },
         ]}
-        row={(at) => {
+        row={(at, tabIndex) => {
           const symbol = store.symbols.get(symbols[at] ?? "");
           if (!symbol) return undefined;
           const change = Number(symbol.change_pct);
@@ -270,7 +270,11 @@ function WatchList({ store, chosen }: { store: WatchStore; chosen: string }) {
             key: symbol.symbol,
             selected: symbol.symbol === chosen,
             cells: [
-              <a href={`#market/${symbol.symbol}`} aria-current={symbol.symbol === chosen ? "true" : undefined}>
+              <a
+                href={`#market/${symbol.symbol}`}
+                tabIndex={tabIndex}
+                aria-current={symbol.symbol === chosen ? "true" : undefined}
+              >
                 {symbol.symbol}
               </a>,
               <span class={symbol.moved}>{symbol.last}</span>,

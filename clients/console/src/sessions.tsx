@@ -75,7 +75,7 @@ export function Sessions({ token, mayClose }: { token: string; mayClose: boolean
           { name: "Topics", width: "4rem", number: true },
           ...(mayClose ? [{ name: "Close", width: "4.8rem" }] : []),
         ]}
-        row={(at) => {
+        row={(at, tabIndex) => {
           const session = sessions[at];
           if (!session) return undefined;
           return {
@@ -95,7 +95,7 @@ export function Sessions({ token, mayClose }: { token: string; mayClose: boolean
               count(session.subscriptions),
               ...(mayClose
                 ? [
-                    <button type="button" onClick={() => setClosing(session)}>
+                    <button type="button" tabIndex={tabIndex} onClick={() => setClosing(session)}>
                       Close<span class="hidden"> {session.session}</span>
                     </button>,
                   ]

@@ -224,7 +224,7 @@ function Listed({ list, pattern, setPattern, tap, tapped, live }: ListedProps) {
           { name: "Per second", width: "6.5rem", number: true, ...sorted("rate") },
           { name: "Readers", width: "5.5rem", number: true, ...sorted("subscribers") },
         ]}
-        row={(at) => {
+        row={(at, tabIndex) => {
           const row = rows[at];
           if (!row) return undefined;
           const seq = Math.max(row.seq, live?.seqs.get(row.topic) ?? 0);
@@ -232,7 +232,7 @@ function Listed({ list, pattern, setPattern, tap, tapped, live }: ListedProps) {
             key: row.topic,
             selected: row.topic === tapped,
             cells: [
-              <button type="button" class="link" onClick={() => tap(row.topic)}>
+              <button type="button" class="link" tabIndex={tabIndex} onClick={() => tap(row.topic)}>
                 {row.topic}
               </button>,
               row.kind,
@@ -283,15 +283,16 @@ function TapView({ tap, stop }: { tap: Tap; stop(): void }) {
       <Rows
         label="Messages"
         minWidth="36rem"
+        minWidthPhone="20rem"
         rowHeight={ROW}
         total={shown.length}
         columns={[
-          { name: "Time", width: "7.5rem" },
+          { name: "Time", width: "7.5rem", notOnPhone: true },
           { name: "Topic", width: "11rem" },
-          { name: "Seq", width: "5rem", number: true },
+          { name: "Seq", width: "5rem", number: true, notOnPhone: true },
           { name: "Message" },
         ]}
-        row={(at) => {
+        row={(at, tabIndex) => {
           // The newest is on top.
           const message = shown[shown.length - 1 - at];
           if (!message) return undefined;
@@ -303,7 +304,7 @@ function TapView({ tap, stop }: { tap: Tap; stop(): void }) {
               clock(message.ts),
               message.topic,
               count(message.seq),
-              <button type="button" class="link message" onClick={() => setOpen(message)}>
+              <button type="button" class="link message" tabIndex={tabIndex} onClick={() => setOpen(message)}>
                 {textOf(message).slice(0, 200)}
               </button>,
             ],

@@ -79,6 +79,22 @@ async function market(page) {
 async function topics(page) {
   await until(page, () => /^[1-9]/.test(document.querySelector("#topics-title")?.textContent ?? ""));
   const listed = number((await textOf(page, "#topics-title")).split(" ")[0]);
+  // The arrow keys go from row to row, and the tab key leaves the rows.
+  await page.focus(".topics section:first-child tbody button");
+  const focused = () => page.evaluate(() => document.activeElement.closest("tr")?.getAttribute("aria-rowindex"));
+  for (const key of ["ArrowDown", "ArrowDown", "ArrowDown", "ArrowUp"]) await page.keyboard.press(key);
+  const arrows = await focused();
+  await page.keyboard.press("Tab");
+  const left = (await focused()) === undefined;
+  // Keys that scroll go on working when the row that has the focus leaves the view.
+  await page.focus(".topics section:first-child tbody button");
+  const rows = await page.$(".topics section:first-child .rows");
+  for (const beyond of [0, 500, 1_000, 1_500]) {
+    await page.keyboard.press("PageDown");
+    await until(page, (element, least) => element.scrollTop > least, rows, beyond);
+  }
+  await page.keyboard.press("Home");
+  await until(page, (element) => element.scrollTop === 0, rows);
   const field = await page.$(".topics form input");
   await field.click({ count: 3 });
   await page.keyboard.type("trade.*");
@@ -104,7 +120,7 @@ async function topics(page) {
   const readers = await page.$$eval(".topics section:first-child tbody tr:not(.space)", (rows) =>
     rows.map((row) => row.cells[5].textContent),
   );
-  return { listed, pausedSame, message, rows: await countOf(page, tapped), readers };
+  return { listed, arrows, left, pausedSame, message, rows: await countOf(page, tapped), readers };
 }
 
 async function sessions(page) {

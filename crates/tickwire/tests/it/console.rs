@@ -378,6 +378,12 @@ fn check(report: &Value, slow: &str) {
                 (&TOPICS.into(), &true.into()),
                 "{facts}"
             );
+            // The fourth row of the table is the third topic.
+            assert_eq!(
+                (&facts["arrows"], &facts["left"]),
+                (&"4".into(), &true.into()),
+                "{facts}"
+            );
             assert!(
                 facts["message"]["topic"]
                     .as_str()
