@@ -40,6 +40,10 @@ function App() {
   }, []);
 
   useEffect(() => {
+    document.title = `${screen} – Tickwire`.replace(/^./, (first) => first.toUpperCase());
+  }, [screen]);
+
+  useEffect(() => {
     let timer = 0;
     const look = async (): Promise<void> => {
       const { value, reason } = await ask<About>("/console/about", token);

@@ -223,9 +223,9 @@ export function Market({ token, symbol }: { token: string; symbol: string }) {
 
   return (
     <>
-      {feed.status.state !== "open" && (
+      {feed.status.state === "lost" && (
         <p class="notice" role="status">
-          {feed.status.state === "lost" ? `Disconnected: ${feed.status.reason}.` : "Connecting…"}
+          Disconnected: {feed.status.reason}.
         </p>
       )}
       <div class="market">
@@ -239,7 +239,8 @@ export function Market({ token, symbol }: { token: string; symbol: string }) {
 function WatchList({ store, chosen }: { store: WatchStore; chosen: string }) {
   useStore(store);
   const [filter, setFilter] = useState("");
-  const all = store.sorted();
+  // Prices that come one after the other would move the rows of those before them.
+  const all = store.isWhole ? store.sorted() : [];
   const wanted = filter.toUpperCase();
   const symbols = wanted ? all.filter((name) => name.includes(wanted)) : all;
   return (
@@ -278,7 +279,7 @@ function WatchList({ store, chosen }: { store: WatchStore; chosen: string }) {
                 {symbol.symbol}
               </a>,
               <span class={symbol.moved}>{symbol.last}</span>,
-              <span class={change < 0 ? "down" : "up"}>
+              <span class={change < 0 ? "down" : change > 0 ? "up" : ""}>
                 {change > 0 ? "+" : ""}
                 {symbol.change_pct} %
               </span>,

@@ -34,6 +34,9 @@ export const BYTES = Array.from({ length: 48 }, (_, power) => 2 ** power);
 const powers = (_: uPlot, values: number[]): (number | null)[] =>
   values.map((value) => (Math.abs(Math.log10(value) % 1) < 1e-9 ? value : null));
 
+/** The height of a legend. */
+const LEGEND = 28;
+
 export function Plot({ label, lines, data, time = true, logarithmic = false, value, steps, height }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot>(undefined);
@@ -57,7 +60,7 @@ export function Plot({ label, lines, data, time = true, logarithmic = false, val
           cursor: { y: false },
           scales: { x: { time }, y: { distr: logarithmic ? 3 : 1 } },
           axes: [
-            { ...axis(), space: 70, values: (_, values) => values.map(time ? (at) => clock(at * 1e6).slice(0, 8) : String) },
+            { ...axis(), size: 28, space: 70, values: (_, values) => values.map(time ? (at) => clock(at * 1e6).slice(0, 8) : String) },
             {
               ...axis(),
               size: 64,
@@ -99,5 +102,7 @@ export function Plot({ label, lines, data, time = true, logarithmic = false, val
     const newest = data[at + 1]?.at(-1);
     return `${line.label} ${newest === null || newest === undefined ? "unknown" : value(newest)}`;
   });
-  return <div class="plot" ref={box} role="img" aria-label={`${label}: ${last.join(", ")}`} />;
+  // The plot is made after the first drawing, and must not move what is below it.
+  const minHeight = `${height + LEGEND}px`;
+  return <div class="plot" ref={box} style={{ minHeight }} role="img" aria-label={`${label}: ${last.join(", ")}`} />;
 }

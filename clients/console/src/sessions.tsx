@@ -59,14 +59,14 @@ export function Sessions({ token, mayClose }: { token: string; mayClose: boolean
       <Rows
         label="Sessions, the slowest first"
         rowHeight={ROW}
-        minWidth="82rem"
+        minWidth="76rem"
         total={sessions.length}
         columns={[
           { name: "Session", width: "4.5rem" },
-          { name: "Address", width: "10rem" },
-          { name: "Key", width: "7rem" },
           { name: "State", width: "6rem" },
           { name: "Why" },
+          { name: "Key", width: "7rem" },
+          { name: "Address", width: "10rem" },
           { name: "Owed", width: "5rem", number: true },
           { name: "Waiting", width: "5rem", number: true },
           { name: "Oldest", width: "4.5rem", number: true },
@@ -83,10 +83,10 @@ export function Sessions({ token, mayClose }: { token: string; mayClose: boolean
             class: session.lagging_since === null ? "" : "slow",
             cells: [
               session.session,
-              session.peer ?? "–",
-              session.holder ?? "–",
               <span class={`state ${session.state.replace(" ", "-")}`}>{session.state}</span>,
               <span title={why(session, now)}>{why(session, now)}</span>,
+              session.holder ?? "–",
+              session.peer ?? "–",
               count(session.owed_messages),
               bytes(session.waiting_bytes),
               session.oldest_owed_us > 0 ? duration(session.oldest_owed_us) : "–",

@@ -18,8 +18,8 @@ const DRAW_EVERY_MS = 100;
 const ROW = 26;
 
 interface Row extends TopicEntry {
-  /** Messages a second between the last two lists. */
-  rate: number;
+  /** Messages a second between the last two lists that it was in. */
+  rate: number | undefined;
 }
 
 type Order = "topic" | "rate" | "subscribers";
@@ -37,9 +37,8 @@ class List extends Store {
     const seconds = (now - this.#at) / 1_000;
     this.rows = page.topics.map((entry) => {
       const before = this.#known.get(entry.topic);
-      const row = Object.assign(entry, { rate: 0 });
-      if (before?.epoch === entry.epoch) row.rate = Math.max(0, entry.seq - before.seq) / seconds;
-      return row;
+      const known = before?.epoch === entry.epoch ? Math.max(0, entry.seq - before.seq) / seconds : undefined;
+      return Object.assign(entry, { rate: known });
     });
     this.#known = new Map(this.rows.map((row) => [row.topic, row]));
     this.more = page.next !== undefined;
@@ -180,7 +179,7 @@ function Listed({ list, pattern, setPattern, tap, tapped, live }: ListedProps) {
   const rows = useMemo(() => {
     const wanted = filter ? list.rows.filter((row) => row.topic.includes(filter)) : list.rows;
     if (order === "topic") return wanted;
-    return [...wanted].sort((a, b) => b[order] - a[order]);
+    return [...wanted].sort((a, b) => (b[order] ?? 0) - (a[order] ?? 0));
   }, [list.rows, filter, order]);
 
   const sorted = (name: Order) => ({
@@ -213,16 +212,16 @@ function Listed({ list, pattern, setPattern, tap, tapped, live }: ListedProps) {
       {list.reason && <p class="notice">{list.reason}</p>}
       <Rows
         label="Topics"
-        minWidth="40rem"
+        minWidth="37rem"
         rowHeight={ROW}
         total={rows.length}
         columns={[
           { name: "Topic", ...sorted("topic") },
-          { name: "Kind", width: "4rem" },
-          { name: "Seq", width: "6rem", number: true },
-          { name: "Epoch", width: "7rem" },
-          { name: "Per second", width: "6.5rem", number: true, ...sorted("rate") },
-          { name: "Readers", width: "5.5rem", number: true, ...sorted("subscribers") },
+          { name: "Kind", width: "3.6rem" },
+          { name: "Seq", width: "5.6rem", number: true },
+          { name: "Epoch", width: "6.6rem" },
+          { name: "Per second", width: "6.2rem", number: true, ...sorted("rate") },
+          { name: "Readers", width: "5rem", number: true, ...sorted("subscribers") },
         ]}
         row={(at, tabIndex) => {
           const row = rows[at];
@@ -238,7 +237,7 @@ function Listed({ list, pattern, setPattern, tap, tapped, live }: ListedProps) {
               row.kind,
               count(seq),
               row.epoch,
-              rate(row.rate),
+              row.rate === undefined ? "–" : rate(row.rate),
               count(row.subscribers),
             ],
           };

@@ -146,7 +146,7 @@ async function closeSlow(page) {
     (name) => {
       const rows = [...document.querySelectorAll("tbody tr")];
       const left = rows.find((found) => found.cells[0].textContent === name);
-      return !left || left.cells[3].textContent === "closing";
+      return !left || left.cells[1].textContent === "closing";
     },
     options.slow,
   );
@@ -165,6 +165,29 @@ async function health(page) {
   for (const name of Object.keys(ledger)) ledger[name] = number(ledger[name]);
   return { figures, ledger };
 }
+
+/** On a phone: how far the messages of a tap reach beyond its edge. */
+async function tapOnPhone(page) {
+  await page.waitForSelector(".topics form button[type=button]", { timeout });
+  await page.click(".topics form button[type=button]");
+  const message = await page.waitForSelector(".topics section:last-child tbody tr:not(.space) button", { timeout });
+  return message.evaluate((button) => button.getBoundingClientRect().right - innerWidth);
+}
+
+/** How much of the page moved by itself since it was opened: the largest of its shifts. */
+const shift = (page) =>
+  page.evaluate(
+    () =>
+      new Promise((resolve) => {
+        const seen = new PerformanceObserver((list) => {
+          const own = list.getEntries().filter((entry) => !entry.hadRecentInput);
+          resolve(Math.max(0, ...own.map((entry) => entry.value)));
+        });
+        seen.observe({ type: "layout-shift", buffered: true });
+        // Without any shift there is no report.
+        requestAnimationFrame(() => requestAnimationFrame(() => resolve(0)));
+      }),
+  );
 
 const SCREENS = { market, topics, sessions, health };
 
@@ -194,10 +217,13 @@ await withBrowser(options.chromium, async (browser) => {
   for (const screen of Object.keys(SCREENS)) {
     const { page, complaints } = await openPage(browser, `${options.url}#${screen}`, PHONE);
     await page.waitForSelector("main section", { timeout });
+    if (screen === "health") await until(page, () => document.querySelectorAll(".plot canvas").length === 4);
+    const moved = await shift(page);
+    const beyond = screen === "topics" ? await tapOnPhone(page) : 0;
     const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
     await picture(page, `${screen}-phone`);
-    const narrow = await page.$$eval("th", (heads) => heads.filter((head) => head.clientWidth < 24).map((head) => head.textContent));
-    report({ screen: `${screen} on a phone`, overflow, narrow, violations: await axe(page), complaints });
+    const narrow = await page.$$eval("th", (heads) => heads.filter((head) => head.checkVisibility() && head.clientWidth < 24).map((head) => head.textContent));
+    report({ screen: `${screen} on a phone`, overflow, beyond, moved, narrow, violations: await axe(page), complaints });
     await page.close();
   }
 });
