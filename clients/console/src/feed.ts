@@ -11,6 +11,8 @@ export interface Data {
   seq: number;
   ts: number;
   data: unknown;
+  /** The whole message as it came. */
+  text: string;
 }
 
 export interface Gap {
@@ -149,7 +151,7 @@ export class WebSocketFeed implements Feed {
     const url = location.origin.replace(/^http/, "ws") + "/v1/ws";
     const socket = new WebSocket(url, protocols);
     this.#socket = socket;
-    socket.onmessage = (event) => this.#message(JSON.parse(event.data as string));
+    socket.onmessage = (event) => this.#message(event.data as string);
     socket.onclose = (event) => this.#lost(event);
   }
 
@@ -198,11 +200,12 @@ export class WebSocketFeed implements Feed {
     });
   }
 
-  #message(message: Record<string, unknown> & { op: string }): void {
+  #message(text: string): void {
+    const message = JSON.parse(text) as Record<string, unknown> & { op: string };
     switch (message.op) {
       case "update":
       case "snapshot": {
-        const data = message as unknown as Data;
+        const data = Object.assign(message, { text }) as unknown as Data;
         for (const entry of this.#entries) {
           if (entry.begun && entry.matches(data.topic)) entry.handler.data(data);
         }

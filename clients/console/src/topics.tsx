@@ -9,9 +9,13 @@ import { type Data, type Feed, type Subscription, WebSocketFeed } from "./feed.t
 import { clock, count, rate } from "./format.ts";
 import { Store, useStore } from "./frame.ts";
 import { Rows } from "./rows.tsx";
+import { holds, indented, summary, visible } from "./text.ts";
 
-/** Messages that the tap keeps. */
+/** Messages that the tap keeps, and their characters: whichever is fewer. For a while it keeps twice as many. */
 const KEPT = 1_000;
+const KEPT_CHARACTERS = 8_000_000;
+/** The characters of a message that a row shows. */
+const SHOWN = 200;
 const LIST_EVERY_MS = 4_000;
 /** Messages come faster than anyone can read: they are drawn ten times a second. */
 const DRAW_EVERY_MS = 100;
@@ -47,15 +51,11 @@ class List extends Store {
   }
 }
 
-/** A message, with its data as text once it was shown. */
-interface Tapped extends Data {
-  text?: string;
-}
-
-const textOf = (message: Tapped): string => (message.text ??= JSON.stringify(message.data));
+/** A message, of which the text is kept only. */
+type Tapped = Pick<Data, "topic" | "seq" | "ts" | "text">;
 
 /** The last messages of a pattern. */
-class Tap extends Store {
+export class Tap extends Store {
   messages: Tapped[] = [];
   /** The newest number of each topic. */
   seqs = new Map<string, number>();
@@ -64,21 +64,27 @@ class Tap extends Store {
   missed = 0;
   reason = "";
   paused = false;
-  /** Messages of the current second and of the last one. */
+  /** Messages of the last second, and of the current one. */
   perSecond = 0;
   #counted = 0;
-  #second = 0;
+  #characters = 0;
+  #timer: ReturnType<typeof setInterval>;
   #feed: Feed;
   #subscription: Subscription;
 
-  constructor(token: string, pattern: string) {
+  constructor(token: string, pattern: string, feed?: Feed) {
     super(DRAW_EVERY_MS);
-    this.#feed = new WebSocketFeed(token, () => this.touch());
+    this.#feed = feed ?? new WebSocketFeed(token, () => this.touch());
+    this.#timer = setInterval(() => this.second(), 1_000);
     this.#subscription = this.#feed.subscribe(
       pattern,
       {},
       {
-        reset: () => this.touch(),
+        reset: () => {
+          // After a restart of the broker the numbers are those of other epochs.
+          this.seqs.clear();
+          this.touch();
+        },
         data: (message) => this.#take(message),
         gap: (gap) => {
           this.missed += gap.to - gap.from + 1;
@@ -97,6 +103,7 @@ class Tap extends Store {
   }
 
   close(): void {
+    clearInterval(this.#timer);
     this.#subscription.close();
     this.#feed.close();
   }
@@ -104,17 +111,30 @@ class Tap extends Store {
   #take(message: Data): void {
     this.seen += 1;
     this.#counted += 1;
-    const second = Math.floor(performance.now() / 1_000);
-    if (second !== this.#second) {
-      this.perSecond = this.#counted;
-      this.#counted = 0;
-      this.#second = second;
-    }
-    this.seqs.set(message.topic, message.seq);
+    const { topic, seq, ts, text } = message;
+    this.seqs.set(topic, seq);
     if (!this.paused) {
-      this.messages.push(message);
-      if (this.messages.length >= 2 * KEPT) this.messages.splice(0, KEPT);
+      this.messages.push({ topic, seq, ts, text });
+      this.#characters += text.length;
+      if (this.messages.length >= 2 * KEPT || this.#characters >= 2 * KEPT_CHARACTERS) this.#shorten();
     }
+    this.touch();
+  }
+
+  #shorten(): void {
+    let dropped = 0;
+    while (this.messages.length - dropped > KEPT || this.#characters > KEPT_CHARACTERS) {
+      this.#characters -= this.messages[dropped]?.text.length ?? 0;
+      dropped += 1;
+    }
+    this.messages.splice(0, dropped);
+  }
+
+  /** Ends a second of the count. */
+  second(): void {
+    if (this.perSecond === 0 && this.#counted === 0) return;
+    this.perSecond = this.#counted;
+    this.#counted = 0;
     this.touch();
   }
 }
@@ -253,9 +273,7 @@ function TapView({ tap, stop }: { tap: Tap; stop(): void }) {
   const [filter, setFilter] = useState("");
   const [open, setOpen] = useState<Tapped>();
   const last = tap.messages.slice(-KEPT);
-  const shown = filter
-    ? last.filter((message) => message.topic.includes(filter) || textOf(message).includes(filter))
-    : last;
+  const shown = filter ? last.filter(({ topic, text }) => topic.includes(filter) || holds(text, filter)) : last;
   const pause = (): void => {
     tap.paused = !tap.paused;
     tap.touch();
@@ -304,18 +322,39 @@ function TapView({ tap, stop }: { tap: Tap; stop(): void }) {
               message.topic,
               count(message.seq),
               <button type="button" class="link message" tabIndex={tabIndex} onClick={() => setOpen(message)}>
-                {textOf(message).slice(0, 200)}
+                {summary(message.text, SHOWN)}
               </button>,
             ],
           };
         }}
         empty="Nothing yet."
       />
-      {open && (
-        <pre class="message" tabIndex={0} role="region" aria-label={`${open.topic}, message ${open.seq}`}>
-          {JSON.stringify({ ...open, text: undefined }, undefined, 2)}
-        </pre>
-      )}
+      {open && <Opened message={open} close={() => setOpen(undefined)} />}
     </>
+  );
+}
+
+function Opened({ message, close }: { message: Tapped; close(): void }) {
+  const text = useMemo(() => indented(visible(message.text)), [message]);
+  const box = useRef<HTMLDivElement>(null);
+  const done = (): void => {
+    // Not on the button, which is gone then.
+    box.current?.parentElement?.querySelector<HTMLElement>(".rows")?.focus();
+    close();
+  };
+  return (
+    <div class="opened" ref={box}>
+      <div class="bar">
+        <span class="facts">
+          {message.topic} · {count(message.seq)}
+        </span>
+        <button type="button" onClick={done}>
+          Close<span class="hidden"> the message</span>
+        </button>
+      </div>
+      <pre class="message" tabIndex={0} role="region" aria-label={`${message.topic}, message ${message.seq}`}>
+        {text}
+      </pre>
+    </div>
   );
 }

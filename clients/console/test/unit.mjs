@@ -42,6 +42,8 @@ const { isFinal, matcher } = await load("feed.ts");
 const { repeat } = await load("broker.ts");
 const { tickerOf, tradeOf } = await load("marketdata.ts");
 const { WatchStore } = await load("market.tsx");
+const { Tap } = await load("topics.tsx");
+const { holds, indented, summary, visible } = await load("text.ts");
 const { Book } = await load("book.ts");
 const { Candles } = await load("candles.ts");
 const { HealthStore } = await load("health.tsx");
@@ -171,6 +173,72 @@ test("a message that is no ticker left the watch list without a symbol, and nobo
   assert.equal(watch.reason, "Left out: 2 messages that are no tickers, the last one in ticker.Y");
   watch.clear();
   assert.deepEqual([watch.sorted(), watch.reason], [[], ""], "another broker has other symbols");
+});
+
+const framed = (data) => `{"op":"update","topic":"a.b","seq":1,"ts":2,"data":${data}}`;
+
+test("a number of many digits was shown as another number", () => {
+  for (const number of ["12345678901234567890", "0.10", "1e308", "1.0000000000000000001"]) {
+    assert.equal(summary(framed(number), 200), number);
+    assert.ok(indented(framed(`{"n":${number}}`)).includes(`"n": ${number}\n`), number);
+  }
+  assert.equal(summary(framed('"0123456789"'), 5), '"0123');
+  assert.ok(holds(framed('"seq"'), "seq") && !holds(framed('"a"'), "seq"), "only the data is searched");
+});
+
+test("text that hides or turns around what follows it was shown as it was", () => {
+  const hidden = "\u202eexe.txt\u2066\u200b\ufeff\u0085\u2028\u{e0041}";
+  assert.equal(visible(hidden), "\\u202eexe.txt\\u2066\\u200b\\ufeff\\u0085\\u2028\\udb40\\udc41");
+  assert.equal(JSON.parse(visible(JSON.stringify(hidden))), hidden);
+  for (const text of ["\u05e9\u05dc\u05d5\u05dd", "می\u200cخواهم", "👩\u200d💻", "{\n\t}"]) assert.equal(visible(text), text);
+});
+
+test("JSON gets a line for each member", () => {
+  const long = "x".repeat(3_000_000);
+  for (const value of [null, 1, "a", [], {}, [[]], { a: {} }, [1, [2, { b: [3] }], "}],{["], { 'q"\\': "\\\"" }, { __proto__x: { y: 1 } }, [long]]) {
+    assert.equal(indented(JSON.stringify(value)), JSON.stringify(value, undefined, 2));
+  }
+});
+
+/** A tap, and the handler by which its messages come. */
+function tapped(t) {
+  let handler;
+  const subscribe = (pattern, options, given) => {
+    handler = given;
+    return { close: () => undefined };
+  };
+  const tap = new Tap("", ">", { status: {}, subscribe, close: () => undefined });
+  t.after(() => tap.close());
+  const come = (seq, text, topic = "a") => handler.data({ op: "update", topic, seq, ts: 1, data: 0, text });
+  return { tap, come, reset: () => handler.reset() };
+}
+
+test("a tap of large messages kept a thousand of them", (t) => {
+  const { tap, come } = tapped(t);
+  const large = "x".repeat(60_000);
+  for (let seq = 1; seq <= 1_500; seq += 1) come(seq, large);
+  const characters = () => tap.messages.reduce((sum, { text }) => sum + text.length, 0);
+  assert.ok(characters() >= 8_000_000 - 60_000 && characters() < 16_000_000, `${characters()}`);
+  for (let seq = 1_501; seq <= 9_000; seq += 1) come(seq, "small");
+  assert.ok(tap.messages.length >= 1_000 && tap.messages.length < 2_000, `${tap.messages.length}`);
+  assert.deepEqual([tap.messages.at(-1).seq, tap.seen], [9_000, 9_000]);
+});
+
+test("the rate of a tap stayed when its messages stopped", (t) => {
+  const { tap, come } = tapped(t);
+  for (let seq = 1; seq <= 7; seq += 1) come(seq, "text");
+  tap.second();
+  assert.equal(tap.perSecond, 7);
+  tap.second();
+  assert.equal(tap.perSecond, 0);
+});
+
+test("after a restart of the broker the numbers of before were shown", (t) => {
+  const { tap, come, reset } = tapped(t);
+  come(900, "text");
+  reset();
+  come(3, "text", "b");
+  assert.deepEqual([...tap.seqs], [["b", 3]]);
 });
 
 test("a broker that could not be reached for a minute was asked again after twenty", async (t) => {

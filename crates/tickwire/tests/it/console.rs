@@ -349,6 +349,43 @@ fn every_screen_shows_the_broker_and_a_slow_session_is_closed_from_it() {
     broker.stop();
 }
 
+#[test]
+fn a_hostile_message_broke_a_screen_or_was_shown_as_another() {
+    const NAME: &str = "a_hostile_message_broke_a_screen_or_was_shown_as_another";
+    let tools = Tool::find_all([Tool::Node, Tool::Chromium], NAME);
+    let (Some([node, chromium]), Some(folder)) = (tools, checkout(NAME)) else {
+        return;
+    };
+    let broker = Broker::start(&["--feed", "none", "--anonymous-publish", ">"]);
+    let args = [
+        folder.path().join("test/hostile.mjs").display().to_string(),
+        format!("--chromium={}", chromium.display()),
+        format!("--url=http://{}/", broker.ops),
+        format!("--publish=http://{}", broker.listen),
+    ];
+    let mut script = Script::start(&node, &args);
+    let line = script.line().expect("a report");
+    let report: Value = serde_json::from_str(&line).expect("JSON");
+    script.finish();
+    for fault in ["wrong", "violations", "complaints"] {
+        assert_eq!(report[fault], serde_json::json!([]), "{line}");
+    }
+    assert_eq!(
+        (&report["overflow"], &report["foreign"]),
+        (&0.into(), &0.into()),
+        "{line}"
+    );
+    assert_eq!(report["symbols"], serde_json::json!(["GOOD-USD"]));
+    assert_eq!(
+        report["notices"],
+        serde_json::json!([
+            "Left out: 3 messages that are no tickers, the last one in ticker.B3",
+            "Left out: 2 messages that are no trades, the last one in trade.GOOD-USD"
+        ])
+    );
+    broker.stop();
+}
+
 /// Checks what the script saw of a screen. `slow` is the session that lags.
 fn check(report: &Value, slow: &str) {
     let facts = &report["facts"];
