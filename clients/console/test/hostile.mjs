@@ -1,4 +1,5 @@
-// Publishes messages that a page could stumble over, looks at them in the console, and prints what it saw as JSON.
+// Publishes messages that a page could stumble over, looks at them in the console, and prints what it saw: one line of
+// JSON for each screen.
 //
 //   node test/hostile.mjs --chromium PROGRAM --url http://127.0.0.1:7401/ --publish http://127.0.0.1:7400
 //
@@ -42,6 +43,10 @@ async function open(page, topic) {
   return shown.evaluate((element) => element.textContent);
 }
 
+function report(facts) {
+  process.stdout.write(`${JSON.stringify(facts)}\n`);
+}
+
 const body = MESSAGES.map(([topic, data]) => `{"topic":"${topic}","data":${data}}`).join("\n");
 const answer = await fetch(`${options.publish}/v1/publish`, { method: "POST", body });
 if (!answer.ok) throw new Error(`publishing: ${answer.status} ${await answer.text()}`);
@@ -60,6 +65,7 @@ await withBrowser(options.chromium, async (browser) => {
   }
   const violations = await axe(page);
   const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  report({ screen: "topics", wrong, violations, overflow, complaints });
   await page.click("button::-p-text(Close)");
   await page.waitForFunction(() => !document.querySelector("pre.message"), { timeout });
 
@@ -71,5 +77,5 @@ await withBrowser(options.chromium, async (browser) => {
   const symbols = await page.$$eval(".watch tbody a", (links) => links.map((link) => link.textContent));
   const notices = await page.$$eval(".notice", (all) => all.map((one) => one.textContent));
   const foreign = await page.$$eval("#app script, #app img", (all) => all.length);
-  process.stdout.write(`${JSON.stringify({ screen: "hostile", wrong, violations, overflow, symbols, notices, foreign, complaints })}\n`);
+  report({ screen: "market", symbols, notices, foreign, complaints });
 });

@@ -201,6 +201,7 @@ function report(facts) {
 
 if (options.pictures) await mkdir(options.pictures, { recursive: true });
 await withBrowser(options.chromium, async (browser) => {
+  report({ screen: "start" });
   for (const [screen, look] of Object.entries(SCREENS)) {
     const { page, complaints } = await openPage(browser, `${options.url}#${screen}`, DESK);
     const facts = await look(page);
