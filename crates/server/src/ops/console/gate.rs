@@ -18,7 +18,7 @@ use crate::http::ErrorResponse;
 use crate::ops::Ops;
 
 /// Why the console has no data.
-pub(super) const NO_DATA: &str = "the console shows no topics here: ops is no loopback address, or clients need a certificate; console.data = \"on\" shows them";
+pub(super) const NO_DATA: &str = "the console shows no topics here: console.data is \"off\"; or it is \"auto\", and ops is no loopback address or clients need a certificate. With \"on\" it shows them";
 
 impl Ops {
     /// The rights of the user of the console whose request has these `headers`: those that its token, or none, has at
