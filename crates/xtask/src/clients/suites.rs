@@ -21,15 +21,18 @@ pub(crate) struct Suite {
     pub(crate) commands: Result<Vec<Command>>,
 }
 
-/// The suites of both clients. Their tests start the broker `program`.
+/// The suites of both clients. Their tests start the broker `program`. What browsers and tools keep for their user goes below
+/// the target folder.
 pub(crate) fn suites(workspace: &Workspace, program: &Path) -> [Suite; 2] {
     [("clients/js", js as Commands), ("clients/python", python)].map(|(name, commands)| Suite {
         name,
-        commands: commands(workspace).map(|mut commands| {
+        commands: commands(workspace).and_then(|mut commands| {
+            let home = workspace.below_target("client-home")?;
             for command in &mut commands {
                 command.env("TICKWIRE_BIN", program);
+                command.env("XDG_CONFIG_HOME", &home).env("XDG_CACHE_HOME", &home);
             }
-            commands
+            Ok(commands)
         }),
     })
 }
