@@ -96,7 +96,7 @@ pub trait Connections {
     /// Any ends the connection.
     fn offer(&mut self, shard: &mut Shard, id: SessionId, now: Micros) -> io::Result<Offer>;
 
-    /// Writes what waits for each session of a batch that has a connection, and appends what became of it.
+    /// Writes to the sessions of a batch, and appends the outcome for each. A session without a connection is left out.
     fn write(&mut self, shard: &Shard, batch: &[SessionId], results: &mut Vec<Written>);
 
     /// A round of writing is over.

@@ -128,8 +128,8 @@ impl EventStream {
         }
     }
 
-    /// Puts at most `bytes_max` bytes of what waits in `outbox` together, unless its own bytes come first. Only the
-    /// first message may be cut, because the rest of it needs no id.
+    /// Makes the next piece, of at most `bytes_max` bytes, from the first messages in `outbox`. Makes none while the
+    /// stream's own bytes wait. Only the first message may be cut, because the rest of it needs no id.
     pub(super) fn put_together(
         &mut self,
         outbox: &Outbox,

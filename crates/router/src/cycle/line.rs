@@ -96,8 +96,8 @@ impl Line {
         }
     }
 
-    /// Puts at most `bytes_max` bytes of what waits for a stream with positions together, so that they are
-    /// [offered](Self::offered). Does nothing for another connection.
+    /// Makes the next piece of a stream with positions, of at most `bytes_max` bytes. Its socket is then
+    /// [offered](Self::offered) that piece. Does nothing for another connection.
     pub fn put_together(&mut self, shard: &Shard, id: SessionId, bytes_max: usize, pieces: &mut Pieces) {
         if let (Some(stream), Some(outbox)) = (self.stream_mut(), shard.outbox(id)) {
             stream.put_together(outbox, shard.directory(), bytes_max, pieces);

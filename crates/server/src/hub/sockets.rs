@@ -28,8 +28,8 @@ use crate::run::lifecycle::Lifecycle;
 
 /// Bytes that the pieces of a batch may have before the last one.
 const PIECES_BYTES: usize = 1024 * 1024;
-/// Time for which the kernel keeps what a session that was dropped has yet to get, beyond that after which it gives up a peer
-/// that takes nothing.
+/// After a session is dropped, the kernel still sends it what waits. It does so for this time longer than it allows a peer to
+/// take nothing.
 const LAST_WORDS_KEPT: Duration = Duration::from_secs(30);
 /// Bytes by which the send buffer of a session grows that is about to be dropped: a frame begun and the close frame.
 const LAST_BYTES: usize = BYTES_PER_WRITE;

@@ -118,7 +118,7 @@ impl Hub {
 }
 
 impl Sockets {
-    /// Puts what waits for a stream with positions together, at most `bytes_max` bytes of it.
+    /// Makes the next piece of a stream with positions, of at most `bytes_max` bytes.
     pub(super) fn put_together(&mut self, shard: &Shard, id: SessionId, bytes_max: usize) {
         if let Some(socket) = open_of(&mut self.links, id) {
             socket.line.put_together(shard, id, bytes_max, &mut self.pieces);

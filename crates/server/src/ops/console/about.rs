@@ -16,7 +16,7 @@ struct About<'a> {
     version: &'a str,
     /// Whether topics are shown to this user.
     data: bool,
-    /// Why not.
+    /// The reason if no topics are shown.
     reason: Option<String>,
     /// Whether another token may help.
     token: bool,
