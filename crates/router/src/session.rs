@@ -5,6 +5,7 @@
 //! topics that its patterns match.
 
 mod allowance;
+mod beginnings;
 mod patterns;
 mod reader;
 mod subscriptions;

@@ -6,9 +6,10 @@
 use rustc_hash::FxHashMap;
 use tickwire_wire::Pattern;
 
+use super::beginnings::Beginnings;
 use super::patterns::{PatternSub, Patterns};
 use crate::pace::{ClassCounts, Pace, RateClass};
-use crate::positions::{Missed, Places};
+use crate::positions::Places;
 use crate::publication::TopicId;
 use crate::pulls::Pulls;
 use crate::replays::Replays;
@@ -74,8 +75,8 @@ pub(crate) struct Subscriptions {
     pub(crate) one_shot_waits: bool,
     /// The messages of promised replays.
     pub(crate) replays: Replays,
-    /// The topics whose resume by a pattern was refused, as long as the client was not told.
-    missed: Option<Box<FxHashMap<TopicId, Missed>>>,
+    /// What the beginnings of subscriptions are still to say or to reach.
+    pub(crate) beginnings: Beginnings,
     /// The requests that will get a `synced` when everything that they brought is on its way.
     pub(crate) syncs: Syncs,
     /// The number of acks that were sent for requests about topics.
@@ -173,9 +174,7 @@ impl Subscriptions {
     pub(crate) fn end(&mut self, topic: TopicId) -> Option<(Place, usize)> {
         let mut subscription = self.topics.remove(&topic)?;
         self.syncs.arrived(&mut subscription.awaited);
-        if let Some(missed) = &mut self.missed {
-            missed.remove(&topic);
-        }
+        self.beginnings.forget(topic);
         Some((subscription.place, self.replays.cancel(topic)))
     }
 
@@ -244,22 +243,9 @@ impl Subscriptions {
         std::mem::replace(&mut self.acks, sent)
     }
 
-    /// Whether the client is still to be told that the topic was not resumed.
-    pub(crate) fn misses(&self, topic: TopicId) -> bool {
-        self.missed
-            .as_ref()
-            .is_some_and(|missed| missed.contains_key(&topic))
-    }
-
-    /// Records what the client has missed of a topic, until it is told.
-    pub(crate) fn miss(&mut self, topic: TopicId, missed: Missed) {
-        self.missed.get_or_insert_default().insert(topic, missed);
-    }
-
-    /// Takes the record of what the client has missed of a topic.
-    pub(crate) fn take_missed(&mut self, topic: TopicId) -> Option<Missed> {
-        let missed = self.missed.as_mut()?.remove(&topic);
-        self.missed.take_if(|missed| missed.is_empty());
-        missed
+    /// Whether a request waits for the beginning of the subscription to a topic.
+    pub(crate) fn is_awaited(&self, topic: TopicId) -> bool {
+        let subscription = self.topics.get(&topic);
+        subscription.is_some_and(|it| !it.awaited.is_nothing())
     }
 }

@@ -138,6 +138,14 @@ impl SessionMut<'_> {
             let subscriber = slot.at_mut(subscription.place);
             if begins(&item) {
                 session.subscriptions.syncs.bring_again(&mut subscription.awaited);
+                if let Item::Delivery(delivery) = &item
+                    && subscriber.every
+                    && delivery.sort == Sort::Pulled
+                    && !subscription.awaited.is_nothing()
+                {
+                    let newest = delivery.publication().seq;
+                    session.subscriptions.beginnings.end_with(topic, newest);
+                }
             }
             match item {
                 Item::Answer(_) | Item::Synced(_) => {}
@@ -147,7 +155,10 @@ impl SessionMut<'_> {
                     subscriber.after = gap.to;
                     subscriber.prelude.take_back(gap.introduces);
                     let (from, reason) = (gap.from, gap.reason);
-                    session.subscriptions.miss(topic, Missed { from, reason });
+                    session
+                        .subscriptions
+                        .beginnings
+                        .miss(topic, Missed { from, reason });
                 }
                 Item::Gap(gap) => {
                     subscriber.after = Seq(gap.from.0 - 1);

@@ -204,7 +204,7 @@ impl SessionMut<'_> {
             && !is_planted(Fault::MissedNotTold)
         {
             self.counts.unresumed += at.seq.0 - missed.from.0 + 1;
-            self.session.subscriptions.miss(cell.id(), missed);
+            self.session.subscriptions.beginnings.miss(cell.id(), missed);
             self.bring(cell.id());
         }
         Begun {
@@ -224,7 +224,7 @@ impl SessionMut<'_> {
 
     /// Tells a subscription what its client has missed, if it is still to be told. Returns whether it was told.
     pub(super) fn tell_missed(&mut self, cell: &TopicCell, subscriber: &mut Subscriber) -> bool {
-        let missed = self.session.subscriptions.take_missed(cell.id());
+        let missed = self.session.subscriptions.beginnings.take_missed(cell.id());
         let Some(Missed { from, reason }) = missed else {
             return false;
         };

@@ -112,7 +112,18 @@ impl Shard {
                 it.catch_up(topic);
             }
         }
-        self.slots[topic.index()].at_mut(place).every = pace.is_every();
+        let slot = &mut self.slots[topic.index()];
+        let (newest, subscriber) = (slot.head, slot.at_mut(place));
+        let changes = std::mem::replace(&mut subscriber.every, pace.is_every()) != pace.is_every();
+        if changes
+            && subscriber.every
+            && subscriber.behind
+            && let Some(session) = self.sessions.get_mut(id)
+            && session.subscriptions.is_awaited(topic)
+        {
+            // A request waits for the newest message, which every message up to it now comes before.
+            session.subscriptions.beginnings.end_with(topic, newest);
+        }
     }
 
     /// Changes what a pattern of a session asks for. Returns what it asked for before, if that was different. Then the

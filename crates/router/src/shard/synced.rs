@@ -19,9 +19,10 @@ impl Subscriptions {
     /// Whether the beginning of a subscription is still to be sent.
     fn begins_yet(&self, topic: TopicId, subscriber: &Subscriber) -> bool {
         subscriber.prelude.first() != First::Nothing
-            || (subscriber.behind && !subscriber.every)
+            || (subscriber.behind
+                && (!subscriber.every || self.beginnings.end_behind(topic, subscriber.after)))
             || (self.replays.has(topic) && !is_planted(Fault::SyncedEarly))
-            || self.misses(topic)
+            || self.beginnings.misses(topic)
     }
 }
 
@@ -29,12 +30,12 @@ impl SessionMut<'_> {
     /// Records that a subscription had a turn: its beginning may be sent now.
     pub(super) fn arrived(&mut self, topic: TopicId, subscriber: &Subscriber) {
         let subscriptions = &mut self.session.subscriptions;
-        let waits = subscriptions.topics.get(&topic);
-        if waits.is_some_and(|subscription| !subscription.awaited.is_nothing())
+        if subscriptions.is_awaited(topic)
             && !subscriptions.begins_yet(topic, subscriber)
             && let Some(subscription) = subscriptions.topics.get_mut(&topic)
         {
             subscriptions.syncs.arrived(&mut subscription.awaited);
+            subscriptions.beginnings.ended(topic);
             self.send_synced();
         }
     }

@@ -195,6 +195,41 @@ fn a_request_is_not_synced_before_the_newest_that_a_change_of_mode_made_one_of_a
     );
 }
 
+/// A request waits for the message that was the newest, even if it comes as one of all because the mode has changed.
+#[test]
+fn a_request_is_not_synced_before_the_newest_if_a_later_request_asks_for_all_before_it() {
+    check(
+        "rule ticker.> state 4; outbox 150; synced; open a; pub ticker.A 1..3; stall a; sub a ticker.A@0; sub a ticker.> mode=every nosnapshot; resume a; go",
+        expect![[r#"
+            a: ack 1 ticker.A@3 conflate recovered=true
+            a: ack 2 ticker.> matched=1 every
+            a: synced 2
+            a: update ticker.A 1 1
+            a: update ticker.A 2 2
+            a: update ticker.A 3 3
+            a: synced 1"#]],
+    );
+    check(
+        "rule ticker.> state 4; outbox 150; synced; open a; pub ticker.A 1..3; stall a; sub a ticker.B; sub a ticker.A@0; write a 10; sub a ticker.> mode=every nosnapshot; pub ticker.B 1..9; drain; show count lagged; resume a; go",
+        expect![[r#"
+            count lagged: 1
+            a: ack 1 ticker.B@0 conflate
+            a: synced 1
+            a: ack 2 ticker.A@3 conflate recovered=true
+            a: ack 3 ticker.> matched=1 every
+            a: synced 3
+            a: update ticker.A 1 1
+            a: gap ticker.B 1..5 slow
+            a: update ticker.B 6 6
+            a: update ticker.B 7 7
+            a: update ticker.A 2 2
+            a: update ticker.A 3 3
+            a: synced 2
+            a: update ticker.B 8 8
+            a: update ticker.B 9 9"#]],
+    );
+}
+
 #[test]
 fn a_replay_that_was_promised_is_kept_when_it_is_taken_back() {
     check(
