@@ -174,7 +174,8 @@ impl Run<'_> {
         self.fault("honest", served, &mut found)?;
         self.fault("newcomer not served", arrive(1).map(drop), &mut found)?;
         self.judge_honest(honest.leave(), &mut found);
-        if found.growth_bytes() >= GROWTH_BYTES_MAX {
+        let growth_max = self.row.growth_each_bytes * u64::from(self.args.attackers);
+        if found.growth_bytes() >= growth_max.max(GROWTH_BYTES_MAX) {
             let grown = byte_change(found.rss_before_bytes, found.rss_most_bytes);
             found.faults.add("broker grew", grown);
         }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::row::Tally;
 use crate::swarm::{Faults, Latency, Outcome, byte_change, grouped, micros};
 
-/// Most bytes by which the broker may grow during an attack.
+/// Most bytes by which the broker may grow during an attack, unless the row allows more.
 pub(super) const GROWTH_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Most by which the honest clients' 99th percentile may rise, as a factor.
 pub(super) const RATIO_MAX: f64 = 2.0;

@@ -120,6 +120,8 @@ pub(super) struct Row {
     pub(super) files: Vec<(&'static str, Vec<u8>)>,
     /// The broker's configuration, if it has one. `{folder}` stands for the folder with the files.
     pub(super) config: Option<String>,
+    /// Bytes by which the broker may grow for each attacker, if that is more than all rows allow.
+    pub(super) growth_each_bytes: u64,
     /// The address of all attackers; without it, each has its own.
     pub(super) one_address: Option<Ipv4Addr>,
 }
@@ -138,6 +140,7 @@ impl Row {
             settings: Vec::new(),
             files: Vec::new(),
             config: None,
+            growth_each_bytes: 0,
             one_address: None,
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tickwire_wire::frame::Opcode;
-use tickwire_wire::limits::{PING_AFTER_MS, PONG_TIMEOUT_MS, SUBSCRIPTIONS_MAX};
+use tickwire_wire::limits::{OUTBOX_BYTES_MAX, PING_AFTER_MS, PONG_TIMEOUT_MS, SUBSCRIPTIONS_MAX};
 
 use super::{asks, closes, frame, head, offering, refused, repeat, seconds, send, then};
 use crate::trials::attack::row::{Ending, Judge, Row, Step, Variant};
@@ -33,6 +33,8 @@ pub(super) fn rows() -> Vec<Row> {
     let closed_window = Row {
         judge: Judge::Closes(4002),
         within: seconds(50),
+        // All outboxes are full at the same time. The messages in them are shared, their entries are not.
+        growth_each_bytes: OUTBOX_BYTES_MAX as u64 / 2,
         ..Row::new(22, "reader with a closed window", closed_window())
     };
     let half_open = Row {
