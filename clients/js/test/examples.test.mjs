@@ -85,6 +85,21 @@ describe("examples", { skip: missing }, () => {
     assert.deepEqual(lines, ["ann: hello", "ann: are you there?", "bob: again"]);
   });
 
+  it("each page that the README names opens by the name there", async () => {
+    const readme = readFileSync(new URL("../../../README.md", import.meta.url), "utf8");
+    const named = [...readme.matchAll(/^# +examples\/([a-z-]+)\.html(?:\?(\S+))? /gm)];
+    const works = {
+      "ticker-wall": "document.querySelectorAll('div').length === 4",
+      "order-book": "/verified/.test(document.querySelector('p').textContent)",
+      "chat-room": "document.querySelector('form') !== null",
+    };
+    assert.deepEqual(named.map(([, name]) => name).toSorted(), Object.keys(works).toSorted());
+    for (const [, name, query = ""] of named) {
+      const shown = await page(name, { url: broker.url, ...Object.fromEntries(new URLSearchParams(query)) });
+      await shown.until(works[name]);
+    }
+  });
+
   it("a page whose network blocks WebSocket goes on with server-sent events", async (t) => {
     const proxy = await CuttableProxy.start(broker.port);
     t.after(() => proxy.stop());

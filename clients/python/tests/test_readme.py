@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,12 @@ import pytest
 import tickwire
 from broker import Broker, broker
 
-README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+CLIENT = Path(__file__).parents[1]
+README = (CLIENT / "README.md").read_text("utf-8")
+PROJECT = (CLIENT.parents[1] / "README.md").read_text("utf-8")
+COMMANDS = re.findall(r"python examples/(\w+\.py)((?: '[^']*'| [\w.-]+)*)", README + PROJECT)
+# Ends the example after it has shown something.
+ENDS = {"order_book.py": ["--changes", "1"], "bot.py": ["--trades", "1"]}
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 URL = re.compile(r"wss?://[a-z0-9.]+(?::[0-9]+)?")
 DEADLINE_S = 120
@@ -78,6 +84,22 @@ def test_the_quick_start_prints_trades(market: Broker) -> None:
             assert process.stdout.readline().startswith("trade.")
         finally:
             process.kill()
+
+
+def test_the_commands_run_the_examples(market: Broker, tmp_path: Path) -> None:
+    assert {name for name, _ in COMMANDS} == ENDS.keys()
+    for name, words in COMMANDS:
+        command = [
+            sys.executable,
+            str(CLIENT / "examples" / name),
+            *shlex.split(words),
+            "--url",
+            market.url,
+            *ENDS[name],
+        ]
+        done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True, timeout=DEADLINE_S)
+        assert done.stdout
+        assert not done.stderr
 
 
 def test_the_notebook_lines_make_a_frame(market: Broker) -> None:
