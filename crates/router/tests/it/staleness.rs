@@ -184,3 +184,44 @@ fn a_rate_does_not_hold_back_a_status() {
             150 ms a: update ticker.A 4 4"#]],
     );
 }
+
+/// New rules are looked up in pieces. Each topic is checked by them, and once: those of every piece, and one that is made
+/// while others are looked up.
+#[test]
+fn new_rules_hold_for_each_of_very_many_topics() {
+    use std::sync::Arc;
+
+    use tickwire_router::{Directory, DirectoryLimits, Ingress, Kinds, Origin, StaleRule};
+    use tickwire_wire::{Epoch, Micros, Payload, Topic};
+
+    const TOPICS: u64 = 5_000;
+    let limits = DirectoryLimits::default();
+    let directory = Arc::new(Directory::new(
+        Epoch::from("e"),
+        Kinds::default(),
+        limits,
+        Vec::new(),
+    ));
+    let ingress = Ingress::new(directory.clone());
+    let publish = |name: String| {
+        let topic: Topic = name.parse().expect("a topic");
+        let payload = Payload::from_json(b"1").expect("JSON");
+        let published = ingress.submit(Origin::Feed, &topic, payload, Micros(1_000));
+        published.expect("room for it");
+    };
+    for n in 0..TOPICS {
+        publish(format!("old.{n}"));
+    }
+    let rules = ["old.*", "new.*"].map(|pattern| StaleRule {
+        pattern: pattern.parse().expect("a pattern"),
+        after_ms: 100,
+    });
+    std::thread::scope(|scope| {
+        scope.spawn(|| directory.reconfigure(limits, Kinds::default(), rules.to_vec()));
+        scope.spawn(|| (0..TOPICS).for_each(|n| publish(format!("new.{n}"))));
+    });
+    let now = Micros(1_000).plus_ms(100);
+    while directory.look_for_stale(now).is_some_and(|at| at <= now) {}
+    assert_eq!(directory.stale_topics(), 2 * TOPICS, "each is checked");
+    assert_eq!(directory.stale_changes(), 2 * TOPICS, "and falls silent once");
+}
