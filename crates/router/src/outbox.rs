@@ -380,6 +380,17 @@ impl Outbox {
         self.count();
     }
 
+    /// Appends a live update, which is done once per delivery.
+    #[inline]
+    pub(crate) fn push_live(&mut self, update: Delivery) {
+        debug_assert_eq!(update.sort, Sort::Live);
+        let len = update.len as usize;
+        self.data.push_back(Item::Delivery(update));
+        self.bytes.live += len;
+        self.counted += len;
+        self.all.set(self.all.get() + len);
+    }
+
     /// The oldest waiting publication.
     pub(crate) fn oldest(&self) -> Option<&Publication> {
         self.data

@@ -8,7 +8,7 @@ use tickwire_wire::{Dialect, Micros};
 use super::Shard;
 use super::joined::joined_bytes;
 use super::status::StatusBytes;
-use crate::outbox::{Delivery, Item, Joined, Sort};
+use crate::outbox::{Delivery, Item, Joined, Sort, SourceState};
 use crate::planted::{Fault, is_planted};
 use crate::publication::{Publication, TopicId};
 
@@ -94,6 +94,7 @@ impl Shard {
         // The lengths of its frames by dialect; 0 where not known yet.
         let mut lengths = [0; Dialect::COUNT];
         let (mut statuses, mut handed) = (StatusBytes::default(), 0);
+        let in_doubt = publication.doubt.is_some();
         for subscriber in subscribers {
             if subscriber.behind || publication.seq <= subscriber.after {
                 continue;
@@ -128,7 +129,9 @@ impl Shard {
                 subscriber.prelude.introduce();
             }
             subscriber.after = publication.seq;
-            if subscriber.last_status.doubt() != publication.doubt {
+            // Hardly ever is a book in doubt.
+            let may_differ = in_doubt || subscriber.last_status != SourceState::Live;
+            if may_differ && subscriber.last_status.doubt() != publication.doubt {
                 statuses.push(session, subscriber, publication);
             }
             let length = &mut lengths[session.dialect.index()];
@@ -137,9 +140,9 @@ impl Shard {
                 *length = publication.encode(dialect, op, &mut self.deflater, &mut self.counts);
             }
             let delivery = |skips| Delivery::new(shared.clone(), *length, Sort::Live, skips);
-            session.outbox.push(Item::Delivery(delivery(skips)));
+            session.outbox.push_live(delivery(skips));
             if is_planted(Fault::QueuedTwice) && publication.seq.0 % 16 == 7 {
-                session.outbox.push(Item::Delivery(delivery(0)));
+                session.outbox.push_live(delivery(0));
             }
             self.pressed |= session.reader.presses(session.outbox.live_bytes());
             handed += 1;
