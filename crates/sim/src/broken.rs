@@ -104,7 +104,9 @@ impl From<BrokenPromise> for Broken {
             | BrokenPromise::NoPosition { .. }
             | BrokenPromise::ResumeCount { .. }
             | BrokenPromise::SilentEpoch { .. } => Rule::Resume,
-            BrokenPromise::UnknownLineage { .. } | BrokenPromise::JoinedAgain { .. } => Rule::Lineage,
+            BrokenPromise::UnknownLineage { .. }
+            | BrokenPromise::JoinedAgain { .. }
+            | BrokenPromise::AfterEnd { .. } => Rule::Lineage,
             BrokenPromise::UnknownSynced { .. } | BrokenPromise::SyncedEarly { .. } => Rule::Synced,
             BrokenPromise::BeforeAck { .. }
             | BrokenPromise::AfterUnsubscribe { .. }

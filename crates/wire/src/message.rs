@@ -328,6 +328,16 @@ pub enum GapReason {
     Epoch,
 }
 
+/// Why a topic has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EndReason {
+    /// No message came for as long as a rule of the broker allows.
+    Expired,
+    /// Somebody who may publish the topic has deleted it.
+    Deleted,
+}
+
 /// The state of a topic's source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -402,6 +412,18 @@ pub enum Control {
         /// Why they will not come.
         #[serde(deserialize_with = "later::gap_reason")]
         reason: GapReason,
+    },
+    /// A topic has ended: no message of this lineage follows. Should it be made again, a `joined` tells its new epoch.
+    End {
+        /// The topic.
+        topic: String,
+        /// The epoch of the numbers.
+        epoch: Epoch,
+        /// The last message.
+        seq: Seq,
+        /// Why it has ended.
+        #[serde(deserialize_with = "later::end_reason")]
+        reason: EndReason,
     },
     /// The state of a topic's source changed.
     Status {

@@ -129,6 +129,7 @@ pub fn write_control(message: &Control, out: &mut Vec<u8>) {
         Control::Synced { .. } => "synced",
         Control::Joined { .. } => "joined",
         Control::Gap { .. } => "gap",
+        Control::End { .. } => "end",
         Control::Status { .. } => "status",
         Control::Heartbeat { .. } => "heartbeat",
         Control::Pong { .. } => "pong",

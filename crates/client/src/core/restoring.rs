@@ -152,6 +152,9 @@ impl Core {
                     self.goes_on(topic, Some(epoch), *from, 1);
                 }
             }
+            ServerMessage::Control(Control::End { topic, .. }) => {
+                self.unresumed.remove(topic);
+            }
             _ => {}
         }
     }

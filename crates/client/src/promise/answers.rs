@@ -56,6 +56,7 @@ pub(super) fn op_of(message: &ServerMessage) -> &str {
             Control::Synced { .. } => "synced",
             Control::Joined { .. } => "joined",
             Control::Gap { .. } => "gap",
+            Control::End { .. } => "end",
             Control::Status { .. } => "status",
             Control::Heartbeat { .. } => "heartbeat",
             Control::Pong { .. } => "pong",

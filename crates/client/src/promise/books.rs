@@ -119,6 +119,13 @@ impl Checker {
         self.book_goes_on(topic, &Position { epoch, seq });
     }
 
+    /// Handles an `end` of `topic`.
+    pub(super) fn book_ended(&mut self, topic: &str) {
+        if let Some(rebuilt) = self.book_mut(topic) {
+            rebuilt.book.make_stale();
+        }
+    }
+
     /// The topic has no message yet: if it is a book, the book begins empty.
     fn begin_book(&mut self, topic: &str, epoch: &Epoch) {
         if let Some(rebuilt) = self.book_mut(topic)

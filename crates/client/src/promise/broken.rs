@@ -122,6 +122,12 @@ pub enum BrokenPromise {
         /// The topic.
         topic: String,
     },
+    /// A message of a topic came after its `end`, and no `joined` had said that it was made again.
+    #[error("{topic}: a message came after the end of the topic")]
+    AfterEnd {
+        /// The topic.
+        topic: String,
+    },
     /// A `synced` came for a request that does not wait for one: it brought nothing, was not acked yet, or was synced
     /// before.
     #[error("a synced came to request {}, which waits for none", id.0)]

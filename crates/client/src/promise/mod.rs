@@ -265,6 +265,15 @@ impl Checker {
         }
     }
 
+    /// Checks an `end`.
+    fn ended(&mut self, topic: &str) -> Result<(), BrokenPromise> {
+        self.book_ended(topic);
+        match self.topics.get_mut(topic) {
+            Some(track) if track.live => track.ended(topic),
+            _ => self.admit(topic)?.ended(topic),
+        }
+    }
+
     fn control(&mut self, control: &Control) -> Result<(), BrokenPromise> {
         match control {
             Control::Welcome { .. } => Err(BrokenPromise::Welcome {
@@ -304,6 +313,7 @@ impl Checker {
                 self.answered(*id).map(drop)
             }
             Control::Joined { topic, epoch, seq } => self.joined(topic, epoch, *seq),
+            Control::End { topic, .. } => self.ended(topic),
             Control::Synced { id } => self.synced(*id),
             Control::Pong { id: None, .. }
             | Control::Error { id: None, .. }

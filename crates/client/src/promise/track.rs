@@ -48,6 +48,8 @@ pub(super) struct Track {
     pub(super) own_mode: Option<Mode>,
     /// How many one-shots are still to come.
     pub(super) one_shots: u32,
+    /// Whether the topic has ended, and nothing has said since that it was made again.
+    is_ended: bool,
 }
 
 impl Track {
@@ -108,12 +110,14 @@ impl Track {
         self.begun_by = None;
         self.resumed_by = None;
         self.promised = Seq::ZERO;
+        self.is_ended = false;
     }
 
     /// Checks a `joined`, which tells the topic's lineage and where its subscription begins.
     pub(super) fn joined(&mut self, topic: &str, epoch: &Epoch, seq: Seq) -> Result<(), BrokenPromise> {
         let same_lineage = self.epoch.as_ref() == Some(epoch);
         let is_first = std::mem::replace(&mut self.quiet, false);
+        self.is_ended = false;
         if same_lineage && !is_first {
             return Err(BrokenPromise::JoinedAgain {
                 topic: topic.to_owned(),
@@ -128,6 +132,29 @@ impl Track {
         }
         self.alternative = None;
         Ok(())
+    }
+
+    /// Checks an `end`. Should the topic be made again, a `joined` tells its lineage.
+    pub(super) fn ended(&mut self, topic: &str) -> Result<(), BrokenPromise> {
+        let verdict = self.goes_on(topic);
+        self.epoch = None;
+        self.seq = Seq::ZERO;
+        self.standing = Standing::Unknown;
+        self.awaiting = Awaiting::Nothing;
+        self.alternative = None;
+        self.promised = Seq::ZERO;
+        self.is_ended = true;
+        verdict
+    }
+
+    /// Checks that the topic has not ended: nothing comes of it until a `joined`. The fault is reported once.
+    fn goes_on(&mut self, topic: &str) -> Result<(), BrokenPromise> {
+        match std::mem::replace(&mut self.is_ended, false) {
+            true => Err(BrokenPromise::AfterEnd {
+                topic: topic.to_owned(),
+            }),
+            false => Ok(()),
+        }
     }
 
     /// A snapshot was asked for.
@@ -148,6 +175,7 @@ impl Track {
         if !was_live {
             self.begins();
         }
+        self.is_ended = false;
         let brought_by = self.begun_by.replace(id);
         let verdict = match (since, result.recovered == Some(true)) {
             (Some(since), true) => self.resumed(since, result),
@@ -291,6 +319,7 @@ impl Track {
         let standing = std::mem::replace(&mut self.standing, Standing::At);
         if standing == Standing::Unknown && self.epoch.is_none() {
             self.seq = seq;
+            self.goes_on(topic)?;
             return Err(BrokenPromise::UnknownLineage {
                 topic: topic.to_owned(),
                 seq,
@@ -361,7 +390,7 @@ impl Track {
         }
         if !same_lineage || standing == Standing::Unknown {
             self.seq = seq;
-            return Ok(());
+            return self.goes_on(topic);
         }
         self.seq = last.max(seq);
         if seq < last {
@@ -417,6 +446,7 @@ impl Track {
         }
         let counts = silent.is_none() && standing != Standing::Unknown && !anew;
         self.seq = if counts { last.max(to) } else { to };
+        self.goes_on(topic)?;
         if anew {
             return Ok(());
         }

@@ -95,7 +95,11 @@ impl Output {
                 data,
             } => (DataOp::Snapshot, topic, epoch, seq, ts, data),
             ServerMessage::Control(control) => {
-                if self.all || matches!(control, Control::Gap { .. } | Control::Status { .. }) {
+                let is_news = matches!(
+                    control,
+                    Control::Gap { .. } | Control::Status { .. } | Control::End { .. }
+                );
+                if self.all || is_news {
                     Codec::Json.encode_control(&control, &mut self.buffer);
                 }
                 return;

@@ -1,7 +1,8 @@
 //! Values in the broker's messages that only a later version of the protocol knows. A client reads the message all the
 //! same, since both sides can be upgraded at different times.
 //!
-//! An error with an unknown code is an `internal` one, a gap with an unknown reason a `slow` one. An entry of `modes` with an
+//! An error with an unknown code is an `internal` one, a gap with an unknown reason a `slow` one, a topic that has ended
+//! for an unknown reason a `deleted` one. An entry of `modes` with an
 //! unknown kind or mode is left out, and so is an unknown reason of a status. A status with an unknown state is a message that
 //! the client ignores.
 
@@ -12,7 +13,7 @@ use serde::de::value::Error;
 use serde::{Deserialize, Deserializer};
 
 use crate::error::ErrorCode;
-use crate::message::{Control, GapReason, Kind, Mode, ServerMessage};
+use crate::message::{Control, EndReason, GapReason, Kind, Mode, ServerMessage};
 
 /// The value with the name `text`, if this version knows it.
 fn known<T: for<'de> Deserialize<'de>>(text: &str) -> Option<T> {
@@ -29,6 +30,12 @@ pub(crate) fn code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ErrorCo
 pub(crate) fn gap_reason<'de, D: Deserializer<'de>>(deserializer: D) -> Result<GapReason, D::Error> {
     let text = String::deserialize(deserializer)?;
     Ok(known(&text).unwrap_or(GapReason::Slow))
+}
+
+/// Reads the reason of the end of a topic.
+pub(crate) fn end_reason<'de, D: Deserializer<'de>>(deserializer: D) -> Result<EndReason, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Ok(known(&text).unwrap_or(EndReason::Deleted))
 }
 
 /// Reads the modes that were granted by kind.

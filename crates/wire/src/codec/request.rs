@@ -170,6 +170,16 @@ pub(super) fn encode(codec: Codec, message: &ClientMessage, out: &mut Vec<u8>) {
 pub(super) fn is_control_op(op: &str) -> bool {
     matches!(
         op,
-        "welcome" | "ack" | "synced" | "joined" | "gap" | "status" | "heartbeat" | "pong" | "drain" | "error"
+        "welcome"
+            | "ack"
+            | "synced"
+            | "joined"
+            | "gap"
+            | "end"
+            | "status"
+            | "heartbeat"
+            | "pong"
+            | "drain"
+            | "error"
     )
 }

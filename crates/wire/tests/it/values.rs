@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 use tickwire_wire::limits::BOOK_CHECKSUM_LEVELS;
 use tickwire_wire::market::{Bbo, Book, Candle, Level, Side, Ticker, Trade};
 use tickwire_wire::message::{
-    AckResult, AnnouncedLimits, GapReason, Position, Positions, Since, StaleReason, Subscribe, TopicRequest,
-    TopicState,
+    AckResult, AnnouncedLimits, EndReason, GapReason, Position, Positions, Since, StaleReason, Subscribe,
+    TopicRequest, TopicState,
 };
 use tickwire_wire::{
     ClientMessage, Control, Decimal, Epoch, ErrorCode, Kind, Micros, Mode, Payload, Refusal, RequestId, Seq,
@@ -343,6 +343,18 @@ pub(crate) fn control() -> impl Strategy<Value = Control> {
         }),
         id().prop_map(|id| Control::Synced { id }),
         (text(), epoch(), seq()).prop_map(|(topic, epoch, seq)| Control::Joined { topic, epoch, seq }),
+        (
+            text(),
+            epoch(),
+            seq(),
+            prop_oneof![Just(EndReason::Expired), Just(EndReason::Deleted)]
+        )
+            .prop_map(|(topic, epoch, seq, reason)| Control::End {
+                topic,
+                epoch,
+                seq,
+                reason
+            }),
         any::<(u64, u64)>().prop_map(|(reconnect_after_ms, deadline_ms)| Control::Drain {
             reconnect_after_ms,
             deadline_ms,

@@ -143,7 +143,7 @@ fn of_control(control: Control, message: &[u8]) -> Inbound {
         Control::Error { reason, .. } => Inbound::fault(format!("a request was refused: {reason}")),
         Control::Welcome { .. } => Inbound::greeted(),
         Control::Heartbeat { .. } | Control::Joined { .. } | Control::Synced { .. } => Inbound::default(),
-        Control::Status { .. } | Control::Pong { .. } | Control::Drain { .. } => {
+        Control::End { .. } | Control::Status { .. } | Control::Pong { .. } | Control::Drain { .. } => {
             Inbound::not_understood(message)
         }
     }

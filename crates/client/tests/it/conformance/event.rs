@@ -117,6 +117,12 @@ fn of_control(control: &Control) -> Option<Value> {
             reason,
         } => json!({"event": "gap", "topic": topic, "epoch": epoch, "from": number(*from), "to": number(*to),
             "reason": reason}),
+        Control::End {
+            topic,
+            epoch,
+            seq,
+            reason,
+        } => json!({"event": "end", "topic": topic, "epoch": epoch, "seq": number(*seq), "reason": reason}),
         Control::Joined { topic, epoch, seq } => {
             json!({"event": "joined", "topic": topic, "epoch": epoch, "seq": number(*seq)})
         }
@@ -169,6 +175,7 @@ fn violation(broken: &BrokenPromise) -> Value {
         B::SilentEpoch { topic, .. } => ("silent_epoch", Some(topic)),
         B::UnknownLineage { topic, .. } => ("unknown_lineage", Some(topic)),
         B::JoinedAgain { topic } => ("joined_again", Some(topic)),
+        B::AfterEnd { topic } => ("after_end", Some(topic)),
         B::UnknownSynced { .. } => ("unknown_synced", None),
         B::SyncedEarly { topic, .. } => ("synced_early", Some(topic)),
         B::ResumeCount { pattern, .. } => ("resume_count", Some(pattern)),

@@ -20,7 +20,7 @@ use tickwire_wire::Codec;
 use tokio::task::JoinSet;
 
 /// The abilities that this client does not have, as in the table of README.md.
-const LACKS: [&str; 2] = ["sse", "end"];
+const LACKS: [&str; 1] = ["sse"];
 
 /// How many cases are played at a time. Most of the time of a case is waiting.
 const AT_A_TIME: usize = 8;

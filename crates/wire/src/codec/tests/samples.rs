@@ -7,8 +7,8 @@ use crate::error::{ErrorCode, Refusal};
 use crate::ids::{Epoch, Micros, Seq};
 use crate::market::{Bbo, Book, Candle, Level, Side, Ticker, Trade};
 use crate::message::{
-    AckResult, AnnouncedLimits, ClientMessage, Control, GapReason, Kind, Mode, Payload, Position, Positions,
-    RequestId, Since, StaleReason, Subscribe, TopicRequest, TopicState,
+    AckResult, AnnouncedLimits, ClientMessage, Control, EndReason, GapReason, Kind, Mode, Payload, Position,
+    Positions, RequestId, Since, StaleReason, Subscribe, TopicRequest, TopicState,
 };
 use crate::secret::Secret;
 use crate::{Decimal, Symbol};
@@ -177,6 +177,14 @@ pub(super) fn controls() -> Vec<Control> {
             epoch: epoch(),
             from: Seq(62),
             to: Seq(70),
+            reason,
+        });
+    }
+    for reason in [EndReason::Expired, EndReason::Deleted] {
+        controls.push(Control::End {
+            topic: topic(),
+            epoch: epoch(),
+            seq: Seq(912),
             reason,
         });
     }

@@ -7,7 +7,7 @@ use expect_test::{Expect, expect};
 use super::*;
 use crate::error::ErrorCode;
 use crate::market::{Bbo, Book, Candle, Level, Side, Ticker, Trade};
-use crate::message::{AckResult, AnnouncedLimits, GapReason, Mode, RequestId, TopicState};
+use crate::message::{AckResult, AnnouncedLimits, EndReason, GapReason, Mode, RequestId, TopicState};
 use crate::{Decimal, Symbol};
 
 const TS: Micros = Micros(1_723_075_200_000_000);
@@ -98,6 +98,15 @@ fn control_messages() {
             reason: GapReason::Slow,
         },
         expect![[r#"{"op":"gap","topic":"trade.BTC-USD","epoch":"k3v9","from":62,"to":70,"reason":"slow"}"#]],
+    );
+    control(
+        &Control::End {
+            topic: "option.X".to_owned(),
+            epoch: Epoch::from("k3v9"),
+            seq: Seq(912),
+            reason: EndReason::Expired,
+        },
+        expect![[r#"{"op":"end","topic":"option.X","epoch":"k3v9","seq":912,"reason":"expired"}"#]],
     );
     let result = AckResult {
         topic: "trade.*".to_owned(),
@@ -464,6 +473,8 @@ fn values_of_a_later_version_do_not_make_a_message_unreadable() {
         ));
     let gap = read(r#"{"op":"gap","topic":"a","epoch":"k","from":1,"to":2,"reason":"expired"}"#);
     assert!(gap.contains("reason: Slow"), "{gap}");
+    let end = read(r#"{"op":"end","topic":"a","epoch":"k","seq":2,"reason":"moved"}"#);
+    assert!(end.contains("reason: Deleted"), "{end}");
     let ack = r#"{"op":"ack","id":1,"results":[{"topic":">","modes":{"log":"every","state":"conflate","book":"latest"}}]}"#;
     let ack = read(ack);
     assert!(ack.contains("modes: Some({State: Conflate})"), "{ack}");

@@ -266,11 +266,12 @@ fn ops_and_values_are_those_that_the_readers_know() {
     }
     let specification = Specification::read();
     let schema = |name: &str| texts(specification.at(&format!("/components/schemas/{name}")));
-    use crate::message::{GapReason, Kind, Mode, StaleReason, TopicState};
+    use crate::message::{EndReason, GapReason, Kind, Mode, StaleReason, TopicState};
     for (path, known) in [
         ("Kind/enum", known::<Kind>("\"?\"")),
         ("Mode/enum", known::<Mode>("\"?\"")),
         ("Gap/properties/reason/enum", known::<GapReason>("\"?\"")),
+        ("End/properties/reason/enum", known::<EndReason>("\"?\"")),
         ("Status/properties/state/enum", known::<TopicState>("\"?\"")),
         ("Status/properties/reason/enum", known::<StaleReason>("\"?\"")),
         ("ErrorCode/enum", known::<crate::ErrorCode>("\"?\"")),
