@@ -3,6 +3,8 @@
 //! Requests hold topics as text: each topic is validated by itself, so that a bad one does not fail the others. Names
 //! of fields are those of the wire. The codecs in [`crate::codec`] convert the messages to bytes and back.
 
+mod reasons;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +16,7 @@ use crate::ids::{Epoch, Micros, Seq, whole_number};
 use crate::json_text::JsonText;
 use crate::market::{Bbo, Book, Candle, Ticker, Trade};
 use crate::secret::Secret;
+pub use reasons::{EndReason, GapReason, StaleReason, TopicState};
 
 /// The id of a request, an integer that the client chooses. The answer has the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -314,50 +317,6 @@ pub struct AckResult {
     /// Why this topic was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Refusal>,
-}
-
-/// Why messages are missing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum GapReason {
-    /// The reader fell behind.
-    Slow,
-    /// The history no longer reaches back to the position.
-    History,
-    /// The position is of another epoch.
-    Epoch,
-}
-
-/// Why a topic has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EndReason {
-    /// No message came for as long as a rule of the broker allows.
-    Expired,
-    /// Somebody who may publish the topic has deleted it.
-    Deleted,
-}
-
-/// The state of a topic's source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TopicState {
-    /// No message came for longer than expected.
-    Stale,
-    /// Messages come again.
-    Live,
-}
-
-/// Why a book is stale although its messages come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum StaleReason {
-    /// The source has sent changes only, and no whole book yet.
-    Partial,
-    /// The source lost changes.
-    Hole,
-    /// The best bid is not below the best ask.
-    Crossed,
 }
 
 /// A message from the broker that is not market data. It is short and, except `joined`, made for one connection.

@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use tickwire_router::{
     Directory, DirectoryLimits, Ingress, Kinds, Origin, Rights, SessionId, Shard, ShardId, ShardQueue,
-    Transport,
+    StaleRule, Transport,
 };
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::message::{Subscribe, TopicRequest};
-use tickwire_wire::{ClientMessage, Codec, Epoch, Micros, Payload, RequestId, Seq};
+use tickwire_wire::{ClientMessage, Codec, Epoch, Micros, Payload, RequestId, Seq, Topic};
 
 use crate::world::{EPOCH, Setup};
 
@@ -181,4 +181,40 @@ fn every_shard_gets_everything_in_order() {
         }
     });
     assert_eq!(directory.topic_count(), TOPICS);
+}
+
+/// New rules are looked up in pieces. Each topic is checked by them, and once: those of every piece, and one that is made
+/// while others are looked up.
+#[test]
+fn new_rules_hold_for_each_of_very_many_topics() {
+    const TOPICS: u64 = 5_000;
+    let limits = DirectoryLimits::default();
+    let directory = Arc::new(Directory::new(
+        Epoch::from("e"),
+        Kinds::default(),
+        limits,
+        Vec::new(),
+    ));
+    let ingress = Ingress::new(directory.clone());
+    let publish = |name: String| {
+        let topic: Topic = name.parse().expect("a topic");
+        let payload = Payload::from_json(b"1").expect("JSON");
+        let published = ingress.submit(Origin::Feed, &topic, payload, Micros(1_000));
+        published.expect("room for it");
+    };
+    for n in 0..TOPICS {
+        publish(format!("old.{n}"));
+    }
+    let rules = ["old.*", "new.*"].map(|pattern| StaleRule {
+        pattern: pattern.parse().expect("a pattern"),
+        after_ms: 100,
+    });
+    std::thread::scope(|scope| {
+        scope.spawn(|| directory.reconfigure(limits, Kinds::default(), rules.to_vec()));
+        scope.spawn(|| (0..TOPICS).for_each(|n| publish(format!("new.{n}"))));
+    });
+    let now = Micros(1_000).plus_ms(100);
+    while directory.look_for_stale(now).is_some_and(|at| at <= now) {}
+    assert_eq!(directory.stale_topics(), 2 * TOPICS, "each is checked");
+    assert_eq!(directory.stale_changes(), 2 * TOPICS, "and falls silent once");
 }

@@ -1,0 +1,47 @@
+//! Why messages are missing, why topics end, and the states of their sources.
+
+use serde::{Deserialize, Serialize};
+
+/// Why messages are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GapReason {
+    /// The reader fell behind.
+    Slow,
+    /// The history no longer reaches back to the position.
+    History,
+    /// The position is of another epoch.
+    Epoch,
+}
+
+/// Why a topic has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EndReason {
+    /// No message came for as long as a rule of the broker allows.
+    Expired,
+    /// Somebody who may publish the topic has deleted it.
+    Deleted,
+}
+
+/// The state of a topic's source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TopicState {
+    /// No message came for longer than expected.
+    Stale,
+    /// Messages come again.
+    Live,
+}
+
+/// Why a book is stale although its messages come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StaleReason {
+    /// The source has sent changes only, and no whole book yet.
+    Partial,
+    /// The source lost changes.
+    Hole,
+    /// The best bid is not below the best ask.
+    Crossed,
+}
