@@ -1,7 +1,8 @@
 // uWebSockets as built into Bun, with its own publish and subscribe.
 //
 // Text messages: `sub a,b,c` subscribes and is answered with `ok 3`; `pub TOPIC PAYLOAD` publishes. A subscriber gets
-// only payloads. Backpressure has Bun's default: data that does not fit in a socket's 16 MiB is dropped. One line on
+// only payloads. A text message can also be JSON, `{"op":"publish","topic":TOPIC,"data":…}`: it is read and passed on as it
+// came. So is each line `{"topic":TOPIC,"data":…}` of the body of `POST /v1/publish`. Backpressure has Bun's default: data that does not fit in a socket's 16 MiB is dropped. One line on
 // standard output gives the port and the version when the server accepts connections.
 //
 // With PEER_DEFLATE in the environment, messages are compressed by one compressor that all connections share.
@@ -12,6 +13,7 @@ const server = Bun.serve({
   hostname: "127.0.0.1",
   port: 0,
   fetch(request, server) {
+    if (request.method === "POST") return publishLines(request);
     if (!server.upgrade(request)) return new Response("WebSocket only", { status: 426 });
   },
   websocket: {
@@ -19,7 +21,11 @@ const server = Bun.serve({
     idleTimeout: 0,
     message(socket, message) {
       const command = message.slice(0, 4);
-      if (command === "pub ") {
+      if (command === '{"op') {
+        const { op, topic } = JSON.parse(message);
+        if (op !== "publish") socket.close(1008, "not publish");
+        server.publish(topic, message, deflate);
+      } else if (command === "pub ") {
         const end = message.indexOf(" ", 4);
         server.publish(message.slice(4, end), message.slice(end + 1), deflate);
       } else if (command === "sub ") {
@@ -32,5 +38,11 @@ const server = Bun.serve({
     },
   },
 });
+
+async function publishLines(request) {
+  const lines = (await request.text()).trimEnd().split("\n");
+  for (const line of lines) server.publish(JSON.parse(line).topic, line, deflate);
+  return Response.json({ published: lines.length });
+}
 
 console.log(JSON.stringify({ port: server.port, version: `uWebSockets in Bun ${Bun.version}` }));

@@ -1,7 +1,8 @@
 // A server with ws on Node: a set of sockets for each topic.
 //
 // Text messages: `sub a,b,c` subscribes and is answered with `ok 3`; `pub TOPIC PAYLOAD` publishes. A subscriber gets
-// only payloads. A message's frame is made once and written to all sockets, as Socket.IO uses ws; send() would make the
+// only payloads. A text message can also be JSON, `{"op":"publish","topic":TOPIC,"data":…}`: it is read and passed on as it
+// came. A message's frame is made once and written to all sockets, as Socket.IO uses ws; send() would make the
 // frame again for each socket. ws has no limit for data that waits for a slow socket. One line on
 // standard output gives the port and the version when the server accepts connections.
 //
@@ -60,7 +61,11 @@ server.on("connection", (socket) => {
   socket.topics = [];
   socket.on("message", (message) => {
     const command = message.latin1Slice(0, 4);
-    if (command === "pub ") {
+    if (command === '{"op') {
+      const { op, topic } = JSON.parse(message);
+      if (op !== "publish") socket.close(1008, "not publish");
+      publish(topic, message);
+    } else if (command === "pub ") {
       const end = message.indexOf(32, 4);
       publish(message.latin1Slice(4, end), message.subarray(end + 1));
     } else if (command === "sub ") {

@@ -1,6 +1,6 @@
-//! All connections of a comparison: one publisher and very many subscribers, for any peer.
+//! All connections of a comparison: publishers and very many subscribers, for any peer.
 //!
-//! Connection 0 publishes. The others subscribe, and settle when the server has confirmed every topic. Every delivery
+//! The first connections publish; in most scenarios that is one. The others subscribe, and settle when the server has confirmed every topic. Every delivery
 //! is counted. Where the protocol numbers messages (Tickwire), every number must follow the one before; a `gap`
 //! accounts for exactly what it names.
 
@@ -12,10 +12,10 @@ use rustc_hash::FxHashMap;
 use tickwire_wire::message::{Position, Subscribe, TopicRequest};
 use tickwire_wire::{ClientMessage, Codec, Control, Epoch, Micros, RequestId, Seq};
 
-use crate::compare::{Message, Numbered, Protocol, Scenario, Script, Tally};
+use crate::compare::{Message, Numbered, Protocol, Scenario, Script, Tally, bulk};
 use crate::swarm::{Clock, ConnId, Ending, Faults, Handler, Reply};
 
-/// The connection that publishes.
+/// The connection that publishes, where only one does.
 pub(crate) const PUBLISHER: ConnId = ConnId(0);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,12 +58,14 @@ pub(crate) struct Crowd {
     epochs: FxHashMap<u32, Epoch>,
     /// How many of Tickwire's numbers did not follow the one before.
     pub(crate) misnumbered: u64,
+    /// How many messages the server says it has published of each publisher's bulk publications.
+    pub(crate) posted: Vec<u64>,
     /// Connections whose deliveries are not counted, since they do not read.
     pub(crate) uncounted: Range<usize>,
 }
 
 impl Crowd {
-    /// The publisher and the subscribers of `scenario`.
+    /// The publishers and the subscribers of `scenario`.
     pub(crate) fn new(
         protocol: &'static dyn Protocol,
         scenario: &Scenario,
@@ -76,8 +78,9 @@ impl Crowd {
             first_topic: scenario.first_topic(number),
         };
         let subscribers = scenario.subscribers as usize;
-        // The publisher comes first, whose topics do not matter, and then the subscribers.
-        let members = std::iter::once(0).chain(0..scenario.subscribers).map(member);
+        // The publishers come first, whose topics do not matter, and then the subscribers.
+        let publishers = std::iter::repeat_n(0, scenario.publishers as usize);
+        let members = publishers.chain(0..scenario.subscribers).map(member);
         Ok(Self {
             tally: Tally::new(script)?,
             faults: Faults::default(),
@@ -93,6 +96,7 @@ impl Crowd {
             seqs: vec![0; subscribers * scenario.topics_each as usize],
             epochs: FxHashMap::default(),
             misnumbered: 0,
+            posted: vec![0; scenario.publishers as usize],
             uncounted: 0..0,
         })
     }
@@ -103,19 +107,19 @@ impl Crowd {
 
     /// Prepares for the subscribers' return, since all have lost their connections.
     pub(crate) fn all_lost(&mut self) {
-        for member in &mut self.members[1..] {
+        for member in &mut self.members[self.scenario.publishers as usize..] {
             member.step = Step::Connecting;
         }
     }
 
     fn subscribe(&mut self, id: ConnId, reply: &mut Reply<'_>) {
         let member = &mut self.members[id.0];
-        if id == PUBLISHER {
+        let Some(number) = self.scenario.subscriber(id) else {
             member.step = Step::Ready;
             reply.settle();
             return;
-        }
-        let number = (id.0 - 1) as u32;
+        };
+        let number = number as u32;
         let wishes = self.scenario.wishes(number);
         member.step = Step::AwaitsConfirmation;
         member.unconfirmed = wishes.len() as u32;
@@ -174,8 +178,27 @@ impl Crowd {
         }
     }
 
+    /// Whether a connection publishes in bulk.
+    fn posts(&self, id: ConnId) -> bool {
+        self.scenario.bulk && self.scenario.subscriber(id).is_none()
+    }
+
+    /// Reads the answer to a bulk publication.
+    fn answered(&mut self, id: ConnId, answer: &[u8]) {
+        match bulk::published(answer) {
+            Some(count) => self.posted[id.0] += count,
+            None => {
+                let text = format_args!("connection {}: {:?}", id.0, String::from_utf8_lossy(answer));
+                self.faults.add("refused or not understood", text);
+            }
+        }
+    }
+
     /// Reads a message that is not just one delivery.
     fn read(&mut self, id: ConnId, message: &[u8], reply: &mut Reply<'_>) {
+        if self.posts(id) {
+            return self.answered(id, message);
+        }
         let protocol = self.protocol;
         let inbound = protocol.inbound(message, &mut |payload, number| {
             self.delivered(id, payload, number);
@@ -232,7 +255,7 @@ impl Crowd {
     /// The last number of a connection's topic; `None` if the connection has not subscribed to it.
     #[inline]
     fn last_seq(&mut self, id: ConnId, topic: u32) -> Option<&mut u64> {
-        let subscriber = id.0.checked_sub(1)?;
+        let subscriber = self.scenario.subscriber(id)?;
         let first = self.members.get(id.0)?.first_topic;
         let slot = self.scenario.slot(first, topic)?;
         let at = subscriber * self.scenario.topics_each as usize + slot as usize;
@@ -276,6 +299,9 @@ impl Handler for Crowd {
     }
 
     fn opened(&mut self, id: ConnId, reply: &mut Reply<'_>) {
+        if self.posts(id) {
+            return self.subscribe(id, reply);
+        }
         for message in self.protocol.greet() {
             reply.message(message.opcode, &message.payload);
         }

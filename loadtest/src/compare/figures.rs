@@ -31,6 +31,12 @@ figures! {
     /// CPU time of the load client. It must be less, or the client is what is measured.
     ClientCpuPerDelivery = ("client_cpu_us_per_delivery", "client CPU per delivery", MicrosFine, Neither),
     ClientToServer = ("client_cpu_to_server_cpu", "client CPU / server CPU", Times, Neither),
+    ServerCpuPerMessage = ("server_cpu_us_per_message", "server CPU per published message", MicrosFinest, Lower),
+    ClientCpuPerMessage = ("client_cpu_us_per_message", "client CPU per published message", MicrosFinest, Neither),
+    PerCpuSecond = ("messages_per_cpu_s", "messages per CPU second of the server", Count, Higher),
+    PublishedPerSecond = ("published_per_s", "published per second", Count, Neither),
+    /// The messages that the server has taken in the measured time, which are all that were sent.
+    Taken = ("messages_taken", "messages taken", Count, Neither),
     /// The time from when a message was due until all subscribers had it.
     FanoutP50 = ("fanout_p50_us", "all have it, p50", Micros, Lower),
     FanoutP99 = ("fanout_p99_us", "all have it, p99", Micros, Lower),
@@ -82,6 +88,7 @@ figures! {
 enum Unit {
     Micros,
     MicrosFine,
+    MicrosFinest,
     Count,
     Bytes,
     Percent,
@@ -114,6 +121,7 @@ impl Figure {
         match self.describe().2 {
             Unit::Micros => micros(value.round() as u64),
             Unit::MicrosFine => format!("{value:.2} µs"),
+            Unit::MicrosFinest => format!("{value:.3} µs"),
             Unit::Count => grouped(value.round() as u64),
             Unit::Bytes => bytes(value.round() as u64),
             Unit::Percent => format!("{value:.0} %"),
@@ -226,6 +234,7 @@ mod tests {
     fn values_have_units() {
         for (figure, value, text) in [
             (Figure::ServerCpuPerDelivery, 3.704, "3.70 µs"),
+            (Figure::ServerCpuPerMessage, 0.1904, "0.190 µs"),
             (Figure::LatencyP99, 1_234.4, "1.23 ms"),
             (Figure::Delivered, 3_999_999.7, "4,000,000"),
             (Figure::P99Growth, 1.25, "1.25×"),

@@ -84,6 +84,7 @@ impl Setup<'_> {
             Kind::Slow => self.slow(),
             Kind::Storm => self.storm(),
             Kind::Idle => self.idle(),
+            Kind::Publish => self.publish(),
         }
     }
 
@@ -95,7 +96,7 @@ impl Setup<'_> {
         fanouts.reset();
         let from = rig.clock.now();
         rig.measure(from, from.plus(self.seconds()));
-        let begin = Begin::now(&rig)?;
+        let begin = Begin::now(&rig, Per::Delivery)?;
         one_at_a_time(&mut rig, self.seconds(), &mut fanouts)?;
         let mut figures = begin.end(&rig)?;
         figures.set(Figure::FanoutP50, fanouts.value_at_quantile(0.5) as f64);
@@ -111,7 +112,7 @@ impl Setup<'_> {
         let to = from.plus(self.seconds());
         rig.measure(from, to);
         rig.run(&schedule, from, |_| false)?;
-        let begin = Begin::now(rig)?;
+        let begin = Begin::now(rig, Per::Delivery)?;
         rig.run(&schedule, to, |_| false)?;
         let mut figures = begin.end(rig)?;
         let missed = rig.drain(drain)?;
@@ -242,41 +243,72 @@ fn one_at_a_time(rig: &mut Rig, time: Duration, fanouts: &mut Histogram<u64>) ->
     Ok(())
 }
 
+/// What the cost is divided by.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Per {
+    Delivery,
+    Message,
+}
+
+impl Per {
+    fn count(self, rig: &Rig) -> u64 {
+        match self {
+            Self::Delivery => rig.delivered(),
+            Self::Message => rig.sent,
+        }
+    }
+
+    /// The figures of the server's cost, of the client's, and of the count per second.
+    fn figures(self) -> [Figure; 3] {
+        use Figure::{
+            ClientCpuPerDelivery, ClientCpuPerMessage, Delivered, PublishedPerSecond, ServerCpuPerDelivery,
+            ServerCpuPerMessage,
+        };
+        match self {
+            Self::Delivery => [ServerCpuPerDelivery, ClientCpuPerDelivery, Delivered],
+            Self::Message => [ServerCpuPerMessage, ClientCpuPerMessage, PublishedPerSecond],
+        }
+    }
+}
+
 /// The counters at the beginning of the measured time.
-struct Begin {
+pub(super) struct Begin {
+    per: Per,
     server: Sample,
     client: Sample,
-    delivered: u64,
+    count: u64,
     busy: Duration,
     at: Nanos,
 }
 
 impl Begin {
-    fn now(rig: &Rig) -> anyhow::Result<Self> {
+    pub(super) fn now(rig: &Rig, per: Per) -> anyhow::Result<Self> {
         Ok(Self {
+            per,
             server: rig.sample()?,
             client: Sample::take(std::process::id())?,
-            delivered: rig.delivered(),
+            count: per.count(rig),
             busy: rig.busy,
             at: rig.clock.now(),
         })
     }
 
     /// The figures of the time from the beginning until now.
-    fn end(&self, rig: &Rig) -> anyhow::Result<Figures> {
+    pub(super) fn end(&self, rig: &Rig) -> anyhow::Result<Figures> {
         let time = rig.clock.now().since(self.at);
         let client = Sample::take(std::process::id())?.since(&self.client);
         // The client never sleeps, so others had the rest of its core. Of its busy time by the clock, it had the core
         // only for its own share.
         let had = (client.cpu.as_secs_f64() / client.time.as_secs_f64()).min(1.0);
         let busy = rig.busy.saturating_sub(self.busy).mul_f64(had);
-        let delivered = (rig.delivered() - self.delivered) as f64;
+        let count = (self.per.count(rig) - self.count) as f64;
         let server = rig.sample()?;
         let used = server.since(&self.server);
         let mut figures = Figures::default();
-        figures.set(Figure::ServerCpuPerDelivery, micros(used.cpu) / delivered);
-        figures.set(Figure::Delivered, delivered / time.as_secs_f64());
-        figures.set(Figure::ClientCpuPerDelivery, micros(busy) / delivered);
+        let [of_server_each, of_client_each, per_second] = self.per.figures();
+        figures.set(of_server_each, micros(used.cpu) / count);
+        figures.set(of_client_each, micros(busy) / count);
+        figures.set(per_second, count / time.as_secs_f64());
         figures.set(Figure::ClientToServer, busy.div_duration_f64(used.cpu));
         figures.set(Figure::ClientBusy, busy.div_duration_f64(client.cpu) * 100.0);
         figures.set(Figure::ClientWaited, (1.0 - had) * 100.0);
@@ -321,10 +353,12 @@ pub(super) fn micros(time: Duration) -> f64 {
 
 /// Takes the rig apart and completes the figures.
 pub(super) fn measured(rig: Rig, mut figures: Figures) -> anyhow::Result<Measured> {
-    if let (Some(writes), 1..) = (rig.writes()?, rig.delivered()) {
+    // Hardly anything is delivered where publishing is measured.
+    let delivers = rig.scenario.kind != Kind::Publish;
+    if let (true, Some(writes), 1..) = (delivers, rig.writes()?, rig.delivered()) {
         figures.set(Figure::WritesPerDelivery, writes as f64 / rig.delivered() as f64);
     }
-    if let Some(rss) = figures.get(Figure::Rss) {
+    if let (true, Some(rss)) = (delivers, figures.get(Figure::Rss)) {
         let more = rss - rig.before.rss_bytes as f64;
         let connections = f64::from(rig.scenario.subscribers);
         figures.set(Figure::RssPerConnection, more.max(0.0) / connections);

@@ -6,6 +6,7 @@
 //! run.
 
 mod arrears;
+mod bulk;
 mod check;
 mod crowd;
 mod figures;
@@ -13,6 +14,7 @@ mod measure;
 mod outcome;
 mod pace;
 pub(crate) mod peers;
+mod publish;
 mod recording;
 mod rig;
 mod scenario;
@@ -20,6 +22,7 @@ mod script;
 mod slow;
 mod storm;
 mod tally;
+mod template;
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -96,7 +99,7 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool>
         .collect::<Result<Vec<_>, _>>()?;
     for scenario in &mut scenarios {
         scenario.seconds = args.seconds.unwrap_or(scenario.seconds);
-        allow_files(scenario.subscribers as usize + 1)?;
+        allow_files(scenario.connections())?;
     }
     let [server, client, ..] = own_cores()?[..] else {
         bail!("server and client need a core each");
@@ -148,6 +151,7 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool>
 fn script(scenario: &Scenario) -> anyhow::Result<Script> {
     Ok(match scenario.kind {
         Kind::Replay => Script::recorded(&Recording::load()?, scenario.topics, scenario.speed),
+        Kind::Publish => Script::objects(scenario.topics, scenario.data_bytes as usize),
         _ if scenario.deflate => Script::market(scenario.topics),
         _ => Script::plain(scenario.topics),
     })

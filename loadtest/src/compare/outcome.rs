@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::compare::{Better, Figure, Figures, Measured, Scenario, median};
 
-/// The reference of the ratios.
+/// The reference of the ratios, or the beginning of its name.
 const REFERENCE: &str = "uwebsockets";
 /// An explanation of the figures in a table.
 pub(crate) const HOW_COMPARED: &str = "Figures are medians of the rounds. In brackets: the median of the rounds' ratios to the reference, \
@@ -159,7 +159,10 @@ impl Round {
 /// The line about a round during the run.
 impl Display for Round {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const TOLD: [Figure; 7] = [
+        const TOLD: [Figure; 10] = [
+            Figure::ServerCpuPerMessage,
+            Figure::PublishedPerSecond,
+            Figure::ServerBusy,
             Figure::ServerCpuPerDelivery,
             Figure::MaxRate,
             Figure::Delivered,
@@ -251,7 +254,7 @@ impl Compared {
         let of = |peer| -> Vec<&Round> { rounds.iter().filter(|round| round.peer == peer).collect() };
         let reference = names
             .iter()
-            .find(|name| **name == REFERENCE)
+            .find(|name| name.starts_with(REFERENCE))
             .or(names.first())
             .copied();
         let medians = names

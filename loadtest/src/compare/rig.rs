@@ -13,6 +13,7 @@ use anyhow::bail;
 use hdrhistogram::Histogram;
 
 use crate::compare::{Crowd, PUBLISHER, Protocol, Scenario, Schedule, Script, Server, Setup, peers};
+use crate::swarm::bare;
 use crate::swarm::{Clock, ConnId, Metrics, Nanos, Sample, Swarm, latencies, proc, scrape};
 
 /// Most readiness events per turn. It is low, so that messages are sent in time.
@@ -46,10 +47,10 @@ pub(crate) struct Rig {
     /// How many deliveries the messages sent so far must make.
     pub(crate) expected: u64,
     server: Server,
-    protocol: &'static dyn Protocol,
+    pub(super) protocol: &'static dyn Protocol,
     writes_before: u64,
-    script: Rc<Script>,
-    topics: Vec<String>,
+    pub(super) script: Rc<Script>,
+    pub(super) topics: Vec<String>,
     audience: Vec<u64>,
     pub(crate) sent: u64,
     /// The number of messages that were sent before the schedule began.
@@ -70,9 +71,12 @@ impl Rig {
         let mut endpoint = server.endpoint(protocol);
         endpoint.handshake.deflate = scenario.deflate;
         endpoint.handshake.events = protocol.events(&scenario.wishes(0));
+        endpoint.handshake.publishers = scenario.publishers as usize;
+        endpoint.handshake.bare = protocol.bare();
+        endpoint.handshake.posts = scenario.bulk.then_some(bare::answer);
         let crowd = Crowd::new(protocol, scenario, script.clone(), clock)?;
-        let connections = scenario.subscribers as usize + 1;
-        let swarm = Swarm::new(&endpoint, connections, setup.interrupt, crowd)?.with_events_max(EVENTS_MAX);
+        let swarm = Swarm::new(&endpoint, scenario.connections(), setup.interrupt, crowd)?
+            .with_events_max(EVENTS_MAX);
         let before = Sample::take(server.pid())?;
         let writes_before = writes(&server)?;
         let mut rig = Self {
@@ -119,6 +123,17 @@ impl Rig {
         Ok(now.checked_sub(self.writes_before).filter(|writes| *writes > 0))
     }
 
+    /// How many messages the server says were published to it; `None` if it does not say.
+    ///
+    /// A busy server answers late, so do not call this in a measured time.
+    pub(super) fn counted(&self) -> anyhow::Result<Option<u64>> {
+        let Some(ops) = self.server.ops else {
+            return Ok(None);
+        };
+        let page = Metrics::parse(&scrape::get(ops, "/metrics")?);
+        Ok(Some(page.sum("tickwire_publications_total", "") as u64))
+    }
+
     pub(crate) fn delivered(&self) -> u64 {
         self.swarm.handler.tally.delivered
     }
@@ -146,12 +161,11 @@ impl Rig {
             u64::from(scenario.subscribers_of(topic)) - left_out.count() as u64
         };
         self.audience = (0..scenario.topics).map(readers).collect();
-        let connections = subscribers.start as usize + 1..subscribers.end as usize + 1;
-        self.swarm.handler.uncounted = connections;
+        self.swarm.handler.uncounted = self.scenario.connections_of(subscribers);
     }
 
     pub(crate) fn slow_down(&mut self, subscribers: Range<u32>, bytes_per_s: u32) {
-        let connections = subscribers.start as usize + 1..subscribers.end as usize + 1;
+        let connections = self.scenario.connections_of(subscribers.clone());
         self.leave_out(subscribers);
         self.swarm.stop_reading(connections);
         self.sips = (bytes_per_s > 0).then(|| Sips {
@@ -169,7 +183,7 @@ impl Rig {
     /// Drops the connections of all subscribers and starts new ones.
     pub(crate) fn lose_all(&mut self) {
         self.swarm.handler.all_lost();
-        self.swarm.reconnect(ConnId(PUBLISHER.0 + 1));
+        self.swarm.reconnect(ConnId(self.scenario.publishers as usize));
     }
 
     /// Starts counting again: messages due from `from` until before `to`.
@@ -224,7 +238,7 @@ impl Rig {
             .sum()
     }
 
-    fn readers(&self, number: u64) -> u64 {
+    pub(super) fn readers(&self, number: u64) -> u64 {
         self.audience[self.script.topic(number) as usize]
     }
 

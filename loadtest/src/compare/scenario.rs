@@ -4,13 +4,16 @@
 //! checked here, so a run that begins can be run. A file's `[quick]` table replaces values for a short run.
 
 use std::fs;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 use tickwire_wire::limits::SSE_TOPICS_MAX;
+
+use crate::swarm::ConnId;
+use crate::swarm::payload::OBJECT_BYTES_MIN;
 
 /// Each name with the text of its file.
 macro_rules! named {
@@ -42,6 +45,12 @@ pub(crate) const NAMED: &[(&str, &str)] = &named![
     "two-shards-market",
     "idle",
     "idle-19k",
+    "publish-128",
+    "publish-512",
+    "publish-128-of-100",
+    "publish-512-of-100",
+    "publish-bulk-128",
+    "publish-bulk-512",
 ];
 
 /// The beginning of every topic's name; a number follows.
@@ -65,6 +74,8 @@ pub(crate) enum Kind {
     Storm,
     /// Nobody publishes: the cost of open connections.
     Idle,
+    /// Publishers that never wait: the cost of a published message.
+    Publish,
 }
 
 /// The encoding of messages, where a server has several.
@@ -95,6 +106,15 @@ pub(crate) struct Scenario {
     pub(crate) topics: u32,
     #[serde(default = "one")]
     pub(crate) topics_each: u32,
+    /// How many connections publish.
+    #[serde(default = "one")]
+    pub(crate) publishers: u32,
+    /// Whether they publish in bulk over HTTP.
+    #[serde(default)]
+    pub(crate) bulk: bool,
+    /// The bytes of each payload, which is then a JSON object.
+    #[serde(default)]
+    pub(crate) data_bytes: u32,
     /// A pattern for all topics, which is used instead of their names.
     #[serde(default)]
     pub(crate) pattern: Option<String>,
@@ -206,6 +226,16 @@ impl Scenario {
         if self.kind == Kind::Replay {
             within("speed", self.speed, 1..=1_000)?;
         }
+        match self.kind {
+            Kind::Publish => {
+                within("publishers", self.publishers, 1..=1_000)?;
+                within("data_bytes", self.data_bytes, OBJECT_BYTES_MIN as u32..=32_768)?;
+            }
+            _ => {
+                within("publishers", self.publishers, 1..=1)?;
+                within("data_bytes", self.data_bytes, 0..=0)?;
+            }
+        }
         let is_possible = self.peers == ["tickwire"] && self.kind != Kind::Replay;
         ensure!(
             self.codec == Wording::Json || is_possible,
@@ -269,6 +299,23 @@ impl Scenario {
                 .map(|slot| Self::topic((number + slot) % self.topics))
                 .collect(),
         }
+    }
+
+    /// How many connections there are.
+    pub(crate) fn connections(&self) -> usize {
+        (self.publishers + self.subscribers) as usize
+    }
+
+    /// The connections of these subscribers. The publishers' connections come first.
+    pub(crate) fn connections_of(&self, subscribers: Range<u32>) -> Range<usize> {
+        let connection = |subscriber: u32| (self.publishers + subscriber) as usize;
+        connection(subscribers.start)..connection(subscribers.end)
+    }
+
+    /// The subscriber that has this connection; `None` if it is a publisher's.
+    #[inline]
+    pub(crate) fn subscriber(&self, id: ConnId) -> Option<usize> {
+        id.0.checked_sub(self.publishers as usize)
     }
 
     pub(crate) fn first_topic(&self, number: u32) -> u32 {
@@ -339,7 +386,9 @@ mod tests {
             kind = 'hot'; subscribers = 1; topics = 2; pattern = 'bench.*' | topics_each = 1 must be from 2 to 2
             kind = 'max'; subscribers = 1; rate = 1 | p99_ms_max = 0 must be from 1 to 60000
             kind = 'hot'; subscribers = 1; codec = 'msgpack' | peers = [] must be ["tickwire"], and the kind not replay, with codec = Msgpack
-            kind = 'replay'; subscribers = 1 | speed = 0 must be from 1 to 1000"#;
+            kind = 'replay'; subscribers = 1 | speed = 0 must be from 1 to 1000
+            kind = 'publish'; subscribers = 1 | data_bytes = 0 must be from 120 to 32768
+            kind = 'hot'; subscribers = 1; publishers = 2 | publishers = 2 must be from 1 to 1"#;
         for (change, fault) in TABLE.lines().filter_map(|line| line.split_once(" | ")) {
             let change = change.replace(';', "\n");
             let text = format!("about = 'x'\nseconds = 3\n{change}");

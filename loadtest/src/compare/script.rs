@@ -47,6 +47,15 @@ impl Script {
         Self::new((0..topics.max(1)).map(part).collect(), None)
     }
 
+    /// As [`Self::plain`], with payloads that are JSON objects of `bytes` bytes.
+    pub(crate) fn objects(topics: u32, bytes: usize) -> Self {
+        let part = |topic| Part {
+            topic,
+            payload: Payload::object(bytes),
+        };
+        Self::new((0..topics.max(1)).map(part).collect(), None)
+    }
+
     /// The messages of `recording`, `speed` times faster. Each stream has a topic; if there are more streams than
     /// `topics`, some share one.
     pub(crate) fn recorded(recording: &Recording, topics: u32, speed: u32) -> Self {
@@ -85,6 +94,11 @@ impl Script {
     /// When the messages are due, if that was recorded.
     pub(crate) fn tempo(&self) -> Option<Rc<Tempo>> {
         self.tempo.clone()
+    }
+
+    /// The payload of message `number`, without time and number.
+    pub(crate) fn payload(&self, number: u64) -> &Payload {
+        &self.part(number).payload
     }
 
     pub(crate) fn topic(&self, number: u64) -> u32 {
@@ -154,6 +168,7 @@ mod tests {
         for (script, messages) in [
             (Script::plain(3), &[(0, P), (1, P), (2, P), (0, P)][..]),
             (Script::market(3), &[(0, P), (1, P), (2, P), (0, P)]),
+            (Script::objects(3, 512), &[(0, 512), (1, 512), (2, 512), (0, 512)]),
             (
                 Script::recorded(&recording(), 2, 10),
                 &[(0, 50), (1, 60), (0, 50), (0, 50), (1, 60)],

@@ -1,5 +1,5 @@
 //! One non-blocking connection of the load test: connect, handshake, frames in, masked frames out; or a stream of server-sent
-//! events.
+//! events, or one without WebSocket.
 //!
 //! It knows WebSocket and events, and nothing of the protocol over them. It holds no buffer while nothing is incomplete: bytes are
 //! read into memory that all connections share. It answers pings. What waits to be written is not bounded here: callers
@@ -18,10 +18,11 @@ use tickwire_wire::deflate::BadDeflate;
 use tickwire_wire::frame::{Opcode, client_frame};
 use tickwire_wire::{CloseCode, Micros};
 
+use crate::swarm::bare::BareReader;
 use crate::swarm::connections::Endpoint;
 use crate::swarm::events::{EventFault, EventReader};
 use crate::swarm::frame::{Frame, FrameFault, FrameReader};
-use crate::swarm::handshake::{Handshake, HandshakeFault};
+use crate::swarm::handshake::{Handshake, HandshakeFault, Opening};
 use crate::swarm::inflated::Inflated;
 use crate::swarm::report::Faults;
 use crate::swarm::tls::Wire;
@@ -86,11 +87,18 @@ pub(crate) enum Ending {
 pub(crate) struct Reply<'c> {
     out: &'c mut Vec<u8>,
     settled: &'c mut bool,
+    bare: bool,
 }
 
 impl<'c> Reply<'c> {
     pub(crate) fn new(out: &'c mut Vec<u8>, settled: &'c mut bool) -> Self {
-        Self { out, settled }
+        let bare = false;
+        Self { out, settled, bare }
+    }
+
+    /// The same on a connection without WebSocket, whose messages have no frames, if it is `bare`.
+    fn of(bare: bool, out: &'c mut Vec<u8>, settled: &'c mut bool) -> Self {
+        Self { out, settled, bare }
     }
 
     pub(crate) fn text(&mut self, text: &[u8]) {
@@ -98,8 +106,17 @@ impl<'c> Reply<'c> {
     }
 
     pub(crate) fn message(&mut self, opcode: Opcode, payload: &[u8]) {
-        self.out
-            .extend_from_slice(&client_frame(true, opcode, MASK, payload));
+        match self.bare {
+            true => self.out.extend_from_slice(payload),
+            false => self
+                .out
+                .extend_from_slice(&client_frame(true, opcode, MASK, payload)),
+        }
+    }
+
+    /// Adds bytes as they are, which must be whole messages.
+    pub(crate) fn ready_made(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
     }
 
     /// Marks the connection as ready for its part. Another connection may then be started.
@@ -134,6 +151,8 @@ pub(crate) struct Connection {
     reader: FrameReader,
     /// What reads events, if it is a stream.
     events: Option<Box<EventReader>>,
+    /// What reads messages, if there is no WebSocket.
+    bare: Option<Box<BareReader>>,
     /// The part of the handshake's answer that has come.
     head: Vec<u8>,
     out: Vec<u8>,
@@ -160,6 +179,7 @@ impl Connection {
             settled: false,
             reader: FrameReader::default(),
             events: None,
+            bare: None,
             head: Vec::new(),
             out: Vec::new(),
         })
@@ -177,13 +197,19 @@ impl Connection {
 
     /// Lets `fill` add messages. Writes them after the waiting bytes, in one call if the kernel takes them.
     pub(crate) fn send_all(&mut self, fill: impl FnOnce(&mut Reply<'_>)) -> Result<(), Ending> {
-        fill(&mut Reply::new(&mut self.out, &mut self.settled));
+        fill(&mut Reply::of(
+            self.bare.is_some(),
+            &mut self.out,
+            &mut self.settled,
+        ));
         self.flush()
     }
 
     /// How many bytes of an incomplete message it holds.
     pub(crate) fn held(&self) -> usize {
-        self.reader.held() + self.events.as_ref().map_or(0, |events| events.held())
+        self.reader.held()
+            + self.events.as_ref().map_or(0, |events| events.held())
+            + self.bare.as_ref().map_or(0, |bare| bare.held())
     }
 
     /// Makes the connection end with a reset when it is dropped, so that its port is free at once.
@@ -202,7 +228,7 @@ impl Connection {
     /// # Errors
     /// When the connection broke, or was not open and so has ended.
     pub(crate) fn close(&mut self) -> Result<(), Ending> {
-        if self.phase != Phase::Open || self.events.is_some() {
+        if self.phase != Phase::Open || self.events.is_some() || self.bare.is_some() {
             return Err(Ending::Finished);
         }
         self.phase = Phase::Closing;
@@ -219,7 +245,7 @@ impl Connection {
         shared: &mut Shared,
         handler: &mut impl Handler,
     ) -> Result<bool, Ending> {
-        if self.phase == Phase::Connecting && !self.connected(&shared.handshake)? {
+        if self.phase == Phase::Connecting && !self.connected(&shared.handshake, handler)? {
             return Ok(false);
         }
         let room = bytes_max.min(shared.scratch.len());
@@ -243,8 +269,8 @@ impl Connection {
         Ok(more)
     }
 
-    /// Whether the connection is made. If it is, the handshake is on its way.
-    fn connected(&mut self, handshake: &Handshake) -> Result<bool, Ending> {
+    /// Whether the connection is made. If it is, the handshake is on its way, or it is open if it has none.
+    fn connected(&mut self, handshake: &Handshake, handler: &mut impl Handler) -> Result<bool, Ending> {
         if let Some(error) = self.stream.socket().take_error().map_err(Ending::NotConnected)? {
             return Err(Ending::NotConnected(error));
         }
@@ -254,14 +280,19 @@ impl Connection {
             Err(error) => return Err(Ending::NotConnected(error)),
         }
         self.phase = Phase::Handshaking;
-        let request = match &handshake.events {
-            Some(path) if self.id.0 > 0 => {
+        match handshake.opening(self.id.0) {
+            Opening::WebSocket => self.out.extend_from_slice(handshake.request().as_bytes()),
+            Opening::Events(path) => {
                 self.events = Some(Box::default());
-                handshake.events_request(path)
+                let request = handshake.events_request(path);
+                self.out.extend_from_slice(request.as_bytes());
             }
-            _ => handshake.request(),
-        };
-        self.out.extend_from_slice(request.as_bytes());
+            Opening::Bare(cut) => {
+                self.phase = Phase::Open;
+                self.bare = Some(Box::new(BareReader::new(cut)));
+                handler.opened(self.id, &mut Reply::of(true, &mut self.out, &mut self.settled));
+            }
+        }
         self.flush()?;
         Ok(true)
     }
@@ -302,6 +333,12 @@ impl Connection {
             events.feed(bytes, |data| {
                 handler.message(id, data, received, &mut Reply::new(out, settled));
             })?;
+            return Ok(());
+        }
+        if let Some(bare) = &mut self.bare {
+            bare.feed(bytes, |message| {
+                handler.message(id, message, received, &mut Reply::of(true, out, settled));
+            });
             return Ok(());
         }
         self.reader.feed(

@@ -5,6 +5,8 @@
 
 use thiserror::Error;
 
+use crate::swarm::bare::Cut;
+
 /// The key of RFC 6455 §1.3.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 /// The answer to that key, from the same section.
@@ -30,14 +32,41 @@ pub(crate) struct Handshake {
     pub(crate) path: String,
     /// The only subprotocol that is offered, if there is one. The server must choose it.
     pub(crate) subprotocol: Option<&'static str>,
-    /// The path, with query, of the server-sent events that every connection but the first asks for instead.
+    /// How many connections publish. They are the first ones.
+    pub(crate) publishers: usize,
+    /// The path, with query, of the server-sent events that every connection which does not publish asks for instead.
     pub(crate) events: Option<String>,
+    /// How the stream is cut into messages, if no connection has a handshake.
+    pub(crate) bare: Option<Cut>,
+    /// How the answers are cut, if the publishers send requests of HTTP instead.
+    pub(crate) posts: Option<Cut>,
     /// Whether permessage-deflate is offered and must be accepted, without context takeover by the server. What comes
     /// is then the same for all connections.
     pub(crate) deflate: bool,
 }
 
+/// How a connection begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Opening<'h> {
+    WebSocket,
+    /// By asking for the events at this path.
+    Events(&'h str),
+    /// At once.
+    Bare(Cut),
+}
+
 impl Handshake {
+    /// How connection `number` begins.
+    pub(crate) fn opening(&self, number: usize) -> Opening<'_> {
+        let publishes = number < self.publishers;
+        match (self.bare, self.posts, &self.events) {
+            (Some(cut), ..) => Opening::Bare(cut),
+            (_, Some(cut), _) if publishes => Opening::Bare(cut),
+            (.., Some(path)) if !publishes => Opening::Events(path),
+            _ => Opening::WebSocket,
+        }
+    }
+
     pub(crate) fn request(&self) -> String {
         let Self { host, path, .. } = self;
         let offer = self
@@ -181,7 +210,10 @@ mod tests {
             host: "example.com".to_owned(),
             path: "/v1/ws".to_owned(),
             subprotocol: Some("tickwire.v1.json"),
+            publishers: 1,
             events: None,
+            bare: None,
+            posts: None,
             deflate: false,
         }
     }

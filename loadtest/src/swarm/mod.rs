@@ -2,6 +2,7 @@
 //!
 //! It knows WebSocket and Tickwire's messages, but not what a run is for.
 
+pub(crate) mod bare;
 mod broker;
 mod certificates;
 pub(crate) mod conn;

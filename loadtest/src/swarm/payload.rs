@@ -1,7 +1,8 @@
 //! The payload of every message of a comparison: the same bytes for all servers.
 //!
 //! It is a JSON string literal without escapes: the time at which the message was due and its number, at fixed places,
-//! then padding or recorded text. A server must deliver exactly these bytes. Reading a payload only reads the digits;
+//! then padding or recorded text. Or it is a JSON object whose first value is such a string. A server must deliver exactly these
+//! bytes. Reading a payload only reads the digits;
 //! [`Payload::agrees`] checks every byte.
 
 use std::ops::Range;
@@ -13,7 +14,11 @@ pub(crate) const PAYLOAD_BYTES: usize = 128;
 const TIME: Range<usize> = 1..1 + DIGITS;
 /// The place of the digits of the number.
 const NUMBER: Range<usize> = TIME.end + 1..TIME.end + 1 + DIGITS;
-const DIGITS: usize = 16;
+pub(crate) const DIGITS: usize = 16;
+/// What is before the string with time and number in an object.
+const OBJECT: &[u8] = br#"{"at":"#;
+/// The fewest bytes of an object.
+pub(crate) const OBJECT_BYTES_MIN: usize = 120;
 /// The bytes before the padding or the recorded text.
 const HEAD_BYTES: usize = NUMBER.end + 1;
 
@@ -76,6 +81,36 @@ impl Payload {
         Self(bytes.into())
     }
 
+    /// An object of `bytes` bytes, at least [`OBJECT_BYTES_MIN`]: a quote, with as many levels of a book as there is room for.
+    pub(crate) fn object(bytes: usize) -> Self {
+        const LEVELS: [&str; 2] = [r#","levels":["#, "]"];
+        const ID: [&str; 2] = [r#","id":""#, r#""}"#];
+        let long = |parts: [&str; 2]| parts.concat().len();
+        let nothing = "0".repeat(DIGITS);
+        let mut text = format!(
+            r#"{{"at":"{nothing}.{nothing}.","symbol":"BTC-USD","bid":61837.61,"ask":61837.99,"size":0.5312"#
+        );
+        let room = bytes.saturating_sub(text.len() + long(LEVELS) + long(ID));
+        let mut levels = String::new();
+        for number in 0_u32.. {
+            let apart = if number == 0 { "" } else { "," };
+            let level = format!("{apart}[{:.2},0.5312]", 61_837.61 - f64::from(number) * 0.25);
+            if levels.len() + level.len() > room {
+                break;
+            }
+            levels += &level;
+        }
+        if !levels.is_empty() {
+            text += &LEVELS.join(&levels);
+        }
+        let padding = "x".repeat(bytes.saturating_sub(text.len() + long(ID)));
+        Self((text + &ID.join(&padding)).into_bytes().into())
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0).into_owned()
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.0.len()
     }
@@ -85,23 +120,37 @@ impl Payload {
     pub(crate) fn write<'o>(&self, due: Nanos, number: u64, out: &'o mut Vec<u8>) -> &'o [u8] {
         out.clear();
         out.extend_from_slice(&self.0);
-        write_digits(&mut out[TIME], due.0);
-        write_digits(&mut out[NUMBER], number);
+        let text = string_mut(out);
+        write_digits(&mut text[TIME], due.0);
+        write_digits(&mut text[NUMBER], number);
         out
     }
 
     /// Whether every byte of `bytes` is as it was written, for any time and number.
     pub(crate) fn agrees(&self, bytes: &[u8]) -> bool {
+        let (found, own) = (string(bytes), string(&self.0));
         bytes.len() == self.0.len()
+            && bytes.len() - found.len() == self.0.len() - own.len()
             && due(bytes).is_some()
             && number(bytes).is_some()
-            && bytes[..TIME.start] == self.0[..TIME.start]
-            && bytes[TIME.end..NUMBER.start] == self.0[TIME.end..NUMBER.start]
-            && bytes[NUMBER.end..] == self.0[NUMBER.end..]
+            && found[..TIME.start] == own[..TIME.start]
+            && found[TIME.end..NUMBER.start] == own[TIME.end..NUMBER.start]
+            && found[NUMBER.end..] == own[NUMBER.end..]
     }
 }
 
-fn write_digits(digits: &mut [u8], mut value: u64) {
+/// A payload from the quote before its time on.
+#[inline]
+fn string(payload: &[u8]) -> &[u8] {
+    payload.strip_prefix(OBJECT).unwrap_or(payload)
+}
+
+fn string_mut(payload: &mut [u8]) -> &mut [u8] {
+    let before = payload.len() - string(payload).len();
+    &mut payload[before..]
+}
+
+pub(crate) fn write_digits(digits: &mut [u8], mut value: u64) {
     for digit in digits.iter_mut().rev() {
         *digit = b'0' + (value % 10) as u8;
         value /= 10;
@@ -137,13 +186,13 @@ fn eight_digits(digits: [u8; 8]) -> Option<u64> {
 /// When the message with this payload was due; `None` if the bytes are not a payload.
 #[inline]
 pub(crate) fn due(payload: &[u8]) -> Option<Nanos> {
-    read_digits(payload.get(TIME)?).map(Nanos)
+    read_digits(string(payload).get(TIME)?).map(Nanos)
 }
 
 /// The number of the message with this payload; `None` if the bytes are not a payload.
 #[inline]
 pub(crate) fn number(payload: &[u8]) -> Option<u64> {
-    read_digits(payload.get(NUMBER)?)
+    read_digits(string(payload).get(NUMBER)?)
 }
 
 #[cfg(test)]
@@ -168,8 +217,36 @@ mod tests {
     }
 
     #[test]
+    fn an_object_has_its_length_and_levels() {
+        let mut out = Vec::new();
+        for (bytes, levels) in [
+            (OBJECT_BYTES_MIN, None),
+            (128, None),
+            (200, Some(4)),
+            (512, Some(21)),
+        ] {
+            let payload = Payload::object(bytes);
+            let written = payload.write(Nanos(17), 4, &mut out);
+            assert_eq!(
+                (written.len(), due(written), number(written)),
+                (bytes, Some(Nanos(17)), Some(4))
+            );
+            assert!(payload.agrees(written));
+            let object: serde_json::Value = serde_json::from_slice(written).expect("a JSON object");
+            assert_eq!(object["at"], "0000000000000017.0000000000000004.");
+            assert_eq!(object["levels"].as_array().map(Vec::len), levels, "{object}");
+        }
+    }
+
+    #[test]
     fn damage_is_seen() {
-        let (payload, mut out) = (Payload::new(), Vec::new());
+        for payload in [Payload::new(), Payload::object(PAYLOAD_BYTES)] {
+            check_damage(&payload);
+        }
+    }
+
+    fn check_damage(payload: &Payload) {
+        let mut out = Vec::new();
         let good = payload.write(Nanos(17), 4, &mut out).to_vec();
         for at in 0..PAYLOAD_BYTES {
             let mut bad = good.clone();
@@ -179,6 +256,11 @@ mod tests {
         for bad in [&good[1..], &good[..PAYLOAD_BYTES - 1], &good[..NUMBER.start]] {
             assert!(!payload.agrees(bad));
         }
+    }
+
+    #[test]
+    fn a_part_is_no_payload() {
+        let good = Payload::new().write(Nanos(17), 4, &mut Vec::new()).to_vec();
         assert_eq!(
             (
                 due(&good[1..]),

