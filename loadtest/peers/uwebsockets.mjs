@@ -5,13 +5,17 @@
 // came. So is each line `{"topic":TOPIC,"data":…}` of the body of `POST /v1/publish`. Backpressure has Bun's default: data that does not fit in a socket's 16 MiB is dropped. One line on
 // standard output gives the port and the version when the server accepts connections.
 //
-// With PEER_DEFLATE in the environment, messages are compressed by one compressor that all connections share.
+// With PEER_DEFLATE in the environment, messages are compressed by one compressor that all connections share. PEER_TLS_CERT and
+// PEER_TLS_KEY name the files for TLS.
 
-const deflate = process.env.PEER_DEFLATE !== undefined;
+const { PEER_DEFLATE, PEER_TLS_CERT, PEER_TLS_KEY } = process.env;
+const deflate = PEER_DEFLATE !== undefined;
+const tls = PEER_TLS_CERT && { cert: Bun.file(PEER_TLS_CERT), key: Bun.file(PEER_TLS_KEY) };
 
 const server = Bun.serve({
   hostname: "127.0.0.1",
   port: 0,
+  tls,
   fetch(request, server) {
     if (request.method === "POST") return publishLines(request);
     if (!server.upgrade(request)) return new Response("WebSocket only", { status: 426 });

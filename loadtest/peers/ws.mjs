@@ -6,14 +6,18 @@
 // frame again for each socket. ws has no limit for data that waits for a slow socket. One line on
 // standard output gives the port and the version when the server accepts connections.
 //
-// With PEER_DEFLATE in the environment, messages are compressed. ws does that in send(), for each socket.
+// With PEER_DEFLATE in the environment, messages are compressed. ws does that in send(), for each socket. PEER_TLS_CERT and
+// PEER_TLS_KEY name the files for TLS.
 
+import { createServer } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import { readFileSync } from "node:fs";
 import { Sender, WebSocket, WebSocketServer } from "ws";
 
 const TEXT = 1;
 const topics = new Map();
-const deflate = process.env.PEER_DEFLATE !== undefined;
+const { PEER_DEFLATE, PEER_TLS_CERT, PEER_TLS_KEY } = process.env;
+const deflate = PEER_DEFLATE !== undefined;
 const perMessageDeflate = deflate && {
   threshold: 0,
   serverNoContextTakeover: true,
@@ -55,7 +59,10 @@ function leave(socket) {
   }
 }
 
-const server = new WebSocketServer({ host: "127.0.0.1", port: 0, perMessageDeflate });
+const http = PEER_TLS_CERT
+  ? createTlsServer({ cert: readFileSync(PEER_TLS_CERT), key: readFileSync(PEER_TLS_KEY) })
+  : createServer();
+const server = new WebSocketServer({ server: http, perMessageDeflate });
 
 server.on("connection", (socket) => {
   socket.topics = [];
@@ -79,8 +86,8 @@ server.on("connection", (socket) => {
   socket.on("error", () => {});
 });
 
-server.on("listening", () => {
+http.listen(0, "127.0.0.1", () => {
   const { version } = JSON.parse(readFileSync(new URL("node_modules/ws/package.json", import.meta.url)));
-  const line = { port: server.address().port, version: `ws ${version} on Node ${process.versions.node}` };
+  const line = { port: http.address().port, version: `ws ${version} on Node ${process.versions.node}` };
   console.log(JSON.stringify(line));
 });

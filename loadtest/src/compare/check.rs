@@ -62,6 +62,7 @@ fn check(peer: &Peer, core: usize, interrupt: &Interrupt) -> anyhow::Result<Stri
         protocol: peer.protocol,
         scenario: &scenario,
         script: &Rc::new(Script::plain(scenario.topics)),
+        certificates: None,
         core,
         interrupt,
     };

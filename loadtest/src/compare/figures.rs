@@ -37,6 +37,17 @@ figures! {
     PublishedPerSecond = ("published_per_s", "published per second", Count, Neither),
     /// The messages that the server has taken in the measured time, which are all that were sent.
     Taken = ("messages_taken", "messages taken", Count, Neither),
+    /// What a connection costs that opens a WebSocket and is dropped.
+    PlainConnection = ("server_cpu_us_per_plain_connection", "server CPU per connection, no TLS", MicrosFine, Lower),
+    FullConnection = ("server_cpu_us_per_full_connection", "server CPU per connection, full handshake", MicrosFine, Lower),
+    ResumedConnection = ("server_cpu_us_per_resumed_connection", "server CPU per connection, resumed", MicrosFine, Lower),
+    /// How many handshakes a second of CPU time makes, without what the connection costs otherwise.
+    FullPerCpuSecond = ("full_handshakes_per_cpu_s", "full handshakes per CPU second", Count, Higher),
+    ResumedPerCpuSecond = ("resumed_handshakes_per_cpu_s", "resumed handshakes per CPU second", Count, Higher),
+    Resumed = ("resumed_percent", "resumed, of those that tried", Percent, Neither),
+    /// The time until all new connections are open.
+    AllIn = ("all_in_us", "new connections all in after", Micros, Lower),
+    NotIn = ("not_in", "new connections that failed", Count, Lower),
     /// The time from when a message was due until all subscribers had it.
     FanoutP50 = ("fanout_p50_us", "all have it, p50", Micros, Lower),
     FanoutP99 = ("fanout_p99_us", "all have it, p99", Micros, Lower),
@@ -48,9 +59,9 @@ figures! {
     LatencyP99 = ("latency_p99_us", "latency p99", Micros, Lower),
     LatencyP999 = ("latency_p999_us", "latency p99.9", Micros, Lower),
     LatencyMax = ("latency_max_us", "latency max", Micros, Lower),
-    BaseP99 = ("latency_without_stopped_p99_us", "latency p99, none stopped", Micros, Lower),
-    /// How much the stopped readers slow the others.
-    P99Growth = ("latency_p99_growth", "p99 with stopped / without", Times, Lower),
+    BaseP99 = ("latency_without_stopped_p99_us", "latency p99, undisturbed", Micros, Lower),
+    /// How much the stopped readers, or new connections, slow the others.
+    P99Growth = ("latency_p99_growth", "p99 disturbed / undisturbed", Times, Lower),
     /// The time from the loss of all connections until all topics are confirmed again.
     ReconnectTime = ("reconnect_us", "all back after", Micros, Lower),
     ReconnectCpu = ("reconnect_cpu_us_per_connection", "server CPU per reconnect", MicrosFine, Lower),

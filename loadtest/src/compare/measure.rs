@@ -10,8 +10,8 @@ use anyhow::bail;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::compare::{Figure, Figures, Kind, Peer, Protocol, Rig, Scenario, Script, Search};
-use crate::swarm::{Faults, Interrupt, Nanos, Sample, Used, grouped, progress};
+use crate::compare::{Figure, Figures, Kind, Peer, Protocol, Rig, Scenario, Script, Search, Server, peers};
+use crate::swarm::{Certificates, Faults, Interrupt, Nanos, Sample, Used, grouped, progress};
 
 /// How long sent messages may take to arrive after the measured time.
 pub(super) const DRAIN_WITHIN: Duration = Duration::from_secs(10);
@@ -34,6 +34,8 @@ const NOISE_MAX: f64 = 3.0;
 pub(crate) struct Measured {
     /// The server's version, if it could be measured.
     pub(crate) version: Option<String>,
+    /// Version, cipher suite and key exchange of TLS, if it was used.
+    pub(crate) tls: Option<String>,
     pub(crate) figures: Figures,
     pub(crate) faults: Faults,
     /// Deliveries with a wrong number or content, which no load excuses.
@@ -49,11 +51,19 @@ pub(crate) struct Setup<'s> {
     pub(crate) protocol: &'static dyn Protocol,
     pub(crate) scenario: &'s Scenario,
     pub(crate) script: &'s Rc<Script>,
+    /// The certificates of servers with TLS.
+    pub(crate) certificates: Option<&'s Certificates>,
     pub(crate) core: usize,
     pub(crate) interrupt: &'s Interrupt,
 }
 
 impl Setup<'_> {
+    /// Starts the server, with TLS if there are `certificates`.
+    pub(super) fn start(&self, certificates: Option<&Certificates>) -> anyhow::Result<Server> {
+        let newest = self.protocol.skips();
+        peers::start(self.peer, self.core, newest, certificates, self.interrupt)
+    }
+
     pub(super) fn open(&self) -> anyhow::Result<Rig> {
         let mut rig = Rig::start(self)?;
         rig.connect()?;
@@ -84,6 +94,8 @@ impl Setup<'_> {
             Kind::Slow => self.slow(),
             Kind::Storm => self.storm(),
             Kind::Idle => self.idle(),
+            Kind::Handshakes => self.handshakes(),
+            Kind::Rush => self.rush(),
             Kind::Publish => self.publish(),
         }
     }
@@ -364,6 +376,7 @@ pub(super) fn measured(rig: Rig, mut figures: Figures) -> anyhow::Result<Measure
         figures.set(Figure::RssPerConnection, more.max(0.0) / connections);
     }
     let version = Some(rig.version().to_owned());
+    let tls = rig.swarm.secured().agreed.clone();
     let came = rig.swarm.compressed();
     if came.messages > 0 {
         let share = 100.0 * came.deflated as f64 / came.messages as f64;
@@ -402,6 +415,7 @@ pub(super) fn measured(rig: Rig, mut figures: Figures) -> anyhow::Result<Measure
     }
     Ok(Measured {
         version,
+        tls,
         figures,
         faults,
         misdelivered,
@@ -412,7 +426,6 @@ pub(super) fn measured(rig: Rig, mut figures: Figures) -> anyhow::Result<Measure
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compare::peers;
 
     /// The verdict on a probe at 1,000,000 deliveries per second that is good except for `changes`.
     #[track_caller]
@@ -436,6 +449,7 @@ mod tests {
             protocol: peers()[0].protocol,
             scenario: &scenario,
             script: &Rc::new(Script::plain(scenario.topics)),
+            certificates: None,
             core: 0,
             interrupt: &Interrupt::default(),
         };

@@ -10,6 +10,7 @@ mod bulk;
 mod check;
 mod crowd;
 mod figures;
+mod handshakes;
 mod measure;
 mod outcome;
 mod pace;
@@ -17,6 +18,7 @@ pub(crate) mod peers;
 mod publish;
 mod recording;
 mod rig;
+mod rush;
 mod scenario;
 mod script;
 mod slow;
@@ -30,7 +32,9 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 
-use crate::swarm::{Interrupt, allow_files, own_cores, progress, run_on, say, write_file, write_json};
+use crate::swarm::{
+    Certificates, Interrupt, allow_files, own_cores, progress, run_on, say, write_file, write_json,
+};
 
 use crowd::{Crowd, PUBLISHER};
 use figures::{Better, Figure, Figures, median};
@@ -68,6 +72,9 @@ pub(crate) struct RunArgs {
     /// Measure for this many seconds, not for as long as each scenario says; for many short rounds
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=3_600))]
     seconds: Option<u32>,
+    /// Let clients use TLS, with the same cipher suite for all servers; a server that has no TLS takes no part
+    #[arg(long)]
+    tls: bool,
     /// A small, short run that only shows that everything works
     #[arg(long)]
     quick: bool,
@@ -99,6 +106,7 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool>
         .collect::<Result<Vec<_>, _>>()?;
     for scenario in &mut scenarios {
         scenario.seconds = args.seconds.unwrap_or(scenario.seconds);
+        scenario.tls |= args.tls;
         allow_files(scenario.connections())?;
     }
     let [server, client, ..] = own_cores()?[..] else {
@@ -109,7 +117,10 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool>
     let selection = Selection::new(&args.peers, &args.binaries)?;
     let (mut plan, mut takes) = (Vec::new(), Duration::ZERO);
     for scenario in scenarios {
-        let taking_part = selection.taking_part(&scenario.peers, &scenario.default_peers)?;
+        let mut taking_part = selection.taking_part(&scenario.peers, &scenario.default_peers)?;
+        if scenario.tls {
+            leave_out_plain(&scenario.name, &mut taking_part);
+        }
         if taking_part.is_empty() {
             let (name, able) = (&scenario.name, scenario.peers.join(", "));
             progress!("{name}: none of these servers can do it, only {able}");
@@ -126,11 +137,33 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool>
             Err(error) => return Err(error),
         }
     }
+    let certificates = plan.iter().any(|(scenario, ..)| scenario.tls);
+    let certificates = certificates.then(Certificates::new).transpose()?;
     progress!("about {:.0} min", (takes.as_secs_f64() / 60.0).ceil());
     say(&format!("{HOW_COMPARED}\n"))?;
     for (scenario, script, taking_part) in plan {
-        let rounds = rounds(args, &scenario, &script, &taking_part, server, interrupt)?;
-        let compared = Compared::new(scenario, rounds);
+        let mut rounds = Vec::new();
+        progress!("{}: {}", scenario.name, scenario.about);
+        for number in 1..=args.rounds {
+            for peer in &taking_part {
+                let setup = Setup {
+                    peer,
+                    protocol: protocol(peer, &scenario),
+                    scenario: &scenario,
+                    script: &script,
+                    certificates: certificates.as_ref(),
+                    core: server,
+                    interrupt,
+                };
+                let measured = setup.measure();
+                interrupt.check()?;
+                let round = Round::new(peer.name, number, measured);
+                progress!("  round {number} of {}: {round}", args.rounds);
+                rounds.push(round);
+            }
+        }
+        let payload = (scenario.data_bytes > 0).then(|| script.payload(0).text());
+        let compared = Compared::new(scenario, payload, rounds);
         say(&compared.section())?;
         comparison.add(compared);
         // The results so far survive a run that is interrupted.
@@ -157,36 +190,21 @@ fn script(scenario: &Scenario) -> anyhow::Result<Script> {
     })
 }
 
-fn rounds(
-    args: &RunArgs,
-    scenario: &Scenario,
-    script: &Rc<Script>,
-    taking_part: &[Peer],
-    core: usize,
-    interrupt: &Interrupt,
-) -> anyhow::Result<Vec<Round>> {
-    let mut rounds = Vec::new();
-    progress!("{}: {}", scenario.name, scenario.about);
-    for number in 1..=args.rounds {
-        for peer in taking_part {
-            let setup = Setup {
-                peer,
-                protocol: match scenario.codec {
-                    Wording::Json => peer.protocol,
-                    Wording::Msgpack => peers::packed(),
-                    Wording::Sse => peers::events(),
-                },
-                scenario,
-                script,
-                core,
-                interrupt,
-            };
-            let measured = setup.measure();
-            interrupt.check()?;
-            let round = Round::new(peer.name, number, measured);
-            progress!("  round {number} of {}: {round}", args.rounds);
-            rounds.push(round);
-        }
+/// The protocol by which a scenario talks to `peer`.
+fn protocol(peer: &Peer, scenario: &Scenario) -> &'static dyn Protocol {
+    match scenario.codec {
+        Wording::Json => peer.protocol,
+        Wording::Msgpack => peers::packed(),
+        Wording::Sse => peers::events(),
     }
-    Ok(rounds)
+}
+
+/// Leaves out the servers that have no TLS, which is reported.
+fn leave_out_plain(scenario: &str, taking_part: &mut Vec<Peer>) {
+    taking_part.retain(|peer| {
+        if !peer.secures() {
+            progress!("{scenario}: {} takes no part: it has no TLS here", peer.name);
+        }
+        peer.secures()
+    });
 }

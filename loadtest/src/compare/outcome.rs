@@ -127,6 +127,8 @@ fn machine() -> String {
 #[derive(Serialize)]
 pub(crate) struct Compared {
     scenario: Scenario,
+    /// The payload of each message without time and number, if the scenario has its own.
+    payload: Option<String>,
     /// The servers, in the order in which they took part.
     medians: Vec<Server>,
     rounds: Vec<Round>,
@@ -159,7 +161,10 @@ impl Round {
 /// The line about a round during the run.
 impl Display for Round {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const TOLD: [Figure; 10] = [
+        const TOLD: [Figure; 13] = [
+            Figure::FullPerCpuSecond,
+            Figure::ResumedPerCpuSecond,
+            Figure::P99Growth,
             Figure::ServerCpuPerMessage,
             Figure::PublishedPerSecond,
             Figure::ServerBusy,
@@ -192,6 +197,7 @@ impl Display for Round {
 struct Server {
     peer: &'static str,
     version: String,
+    tls: Option<String>,
     median: Figures,
     /// The ratios to the reference, for figures where lower or higher is better.
     ratios: BTreeMap<&'static str, Ratio>,
@@ -244,7 +250,7 @@ impl Display for Ratio {
 }
 
 impl Compared {
-    pub(crate) fn new(scenario: Scenario, rounds: Vec<Round>) -> Self {
+    pub(crate) fn new(scenario: Scenario, payload: Option<String>, rounds: Vec<Round>) -> Self {
         let mut names: Vec<&'static str> = Vec::new();
         for round in &rounds {
             if !names.contains(&round.peer) {
@@ -266,6 +272,7 @@ impl Compared {
             .collect();
         Self {
             scenario,
+            payload,
             medians,
             rounds,
         }
@@ -282,6 +289,10 @@ impl Compared {
             row(&self.scenario.name, &|server| server.peer.to_owned()),
             row("version", &|server| server.version.clone()),
         ];
+        if self.scenario.tls {
+            let agreed = |server: &Server| server.tls.clone().unwrap_or_else(|| "–".to_owned());
+            rows.push(row("TLS", &agreed));
+        }
         let mut figures: Vec<Figure> = self
             .rounds
             .iter()
@@ -311,7 +322,14 @@ impl Compared {
                 .unwrap_or(0)
         };
         let widths: Vec<usize> = (0..=self.medians.len()).map(width).collect();
-        let mut text = format!("\n## {}\n\n{}.\n\n", self.scenario.name, self.scenario.about);
+        let over = if self.scenario.tls { ", over TLS" } else { "" };
+        let mut text = format!(
+            "\n## {}\n\n{}{over}.\n\n",
+            self.scenario.name, self.scenario.about
+        );
+        if let Some(payload) = &self.payload {
+            text += &format!("Each message carries {} bytes: `{payload}`\n\n", payload.len());
+        }
         for (number, row) in rows.iter().enumerate() {
             let cells = row
                 .iter()
@@ -364,6 +382,7 @@ impl Server {
                 .iter()
                 .find_map(|round| round.measured.version.clone())
                 .unwrap_or_else(|| "not measured".to_owned()),
+            tls: rounds.iter().find_map(|round| round.measured.tls.clone()),
             ratios: compared.filter_map(ratio).collect(),
             client_costs_less: [shares().filter(|share| *share < 1.0).count(), shares().count()],
             faults: rounds.iter().map(|round| round.measured.faults.count()).sum(),
@@ -416,7 +435,11 @@ mod tests {
         let rounds = costs
             .iter()
             .flat_map(|(peer, costs)| (1..).zip(*costs).map(|(number, cost)| round(peer, number, *cost)));
-        Compared::new(Scenario::load(name, true).expect("is there"), rounds.collect())
+        Compared::new(
+            Scenario::load(name, true).expect("is there"),
+            None,
+            rounds.collect(),
+        )
     }
 
     #[test]

@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use hdrhistogram::Histogram;
 
-use crate::compare::{Crowd, PUBLISHER, Protocol, Scenario, Schedule, Script, Server, Setup, peers};
+use crate::compare::{Crowd, PUBLISHER, Protocol, Scenario, Schedule, Script, Server, Setup};
 use crate::swarm::bare;
-use crate::swarm::{Clock, ConnId, Metrics, Nanos, Sample, Swarm, latencies, proc, scrape};
+use crate::swarm::{
+    Certificates, Clock, ConnId, Endpoint, Metrics, Nanos, Sample, Swarm, latencies, proc, scrape,
+};
 
 /// Most readiness events per turn. It is low, so that messages are sent in time.
 const EVENTS_MAX: usize = 64;
@@ -60,23 +62,27 @@ pub(crate) struct Rig {
     message: Vec<u8>,
     /// How slow readers read, if there are any.
     sips: Option<Sips>,
+    /// How long a turn waits for something to do. A client that measures never waits, unless others need its core.
+    pub(super) rest: Duration,
 }
 
 impl Rig {
     /// Starts the server. No client is connected yet.
     pub(crate) fn start(setup: &Setup<'_>) -> anyhow::Result<Self> {
         let (protocol, scenario, script) = (setup.protocol, setup.scenario, setup.script);
-        let server = peers::start(setup.peer, setup.core, protocol.skips(), setup.interrupt)?;
+        let certificates = setup.certificates.filter(|_| scenario.tls);
+        let server = setup.start(certificates)?;
         let clock = Clock::start();
         let mut endpoint = server.endpoint(protocol);
+        endpoint.client = certificates.map(Certificates::compared_client).transpose()?;
         endpoint.handshake.deflate = scenario.deflate;
         endpoint.handshake.events = protocol.events(&scenario.wishes(0));
         endpoint.handshake.publishers = scenario.publishers as usize;
         endpoint.handshake.bare = protocol.bare();
         endpoint.handshake.posts = scenario.bulk.then_some(bare::answer);
         let crowd = Crowd::new(protocol, scenario, script.clone(), clock)?;
-        let swarm = Swarm::new(&endpoint, scenario.connections(), setup.interrupt, crowd)?
-            .with_events_max(EVENTS_MAX);
+        let connections = (scenario.publishers + scenario.subscribers) as usize;
+        let swarm = Swarm::new(&endpoint, connections, setup.interrupt, crowd)?.with_events_max(EVENTS_MAX);
         let before = Sample::take(server.pid())?;
         let writes_before = writes(&server)?;
         let mut rig = Self {
@@ -98,6 +104,7 @@ impl Rig {
             payload: Vec::new(),
             message: Vec::new(),
             sips: None,
+            rest: Duration::ZERO,
             scenario: scenario.clone(),
         };
         rig.leave_out(0..0);
@@ -111,6 +118,11 @@ impl Rig {
     /// The port of the server's WebSocket endpoint.
     pub(crate) fn port(&self) -> u16 {
         self.server.address.port()
+    }
+
+    /// The way to connect to the server over WebSocket.
+    pub(super) fn endpoint(&self) -> Endpoint {
+        self.server.endpoint(self.protocol)
     }
 
     pub(crate) fn sample(&self) -> anyhow::Result<Sample> {
@@ -195,7 +207,7 @@ impl Rig {
     /// Does everything that is possible now. Returns whether there was something to do.
     pub(crate) fn turn(&mut self) -> anyhow::Result<bool> {
         let began = Instant::now();
-        let mut any = self.swarm.turn(Duration::ZERO)?;
+        let mut any = self.swarm.turn(self.rest)?;
         if let Some(sips) = &mut self.sips
             && self.clock.now() >= sips.next
         {

@@ -30,6 +30,7 @@ pub(crate) const NAMED: &[(&str, &str)] = &named![
     "hot-open",
     "market",
     "market-150k",
+    "market-1m",
     "market-deflate",
     "market-deflate-peers",
     "market-max",
@@ -44,7 +45,10 @@ pub(crate) const NAMED: &[(&str, &str)] = &named![
     "two-shards-hot",
     "two-shards-market",
     "idle",
+    "idle-8k",
     "idle-19k",
+    "handshakes",
+    "rush",
     "publish-128",
     "publish-512",
     "publish-128-of-100",
@@ -74,6 +78,10 @@ pub(crate) enum Kind {
     Storm,
     /// Nobody publishes: the cost of open connections.
     Idle,
+    /// Connections that are made and left at once: the cost of a handshake of TLS.
+    Handshakes,
+    /// A fixed rate, without and with very many new connections over TLS at once.
+    Rush,
     /// Publishers that never wait: the cost of a published message.
     Publish,
 }
@@ -149,6 +157,12 @@ pub(crate) struct Scenario {
     /// Whether messages come compressed, which is then required.
     #[serde(default)]
     pub(crate) deflate: bool,
+    /// Whether clients use TLS. All use the same version, cipher suite and key exchange.
+    #[serde(default)]
+    pub(crate) tls: bool,
+    /// How many new connections come at once.
+    #[serde(default)]
+    pub(crate) newcomers: u32,
     /// The servers that can do it; empty for all.
     #[serde(default)]
     pub(crate) peers: Vec<String>,
@@ -213,7 +227,10 @@ impl Scenario {
         within("seconds", self.seconds, 1..=3_600)?;
         within("warmup_seconds", self.warmup_seconds, 0..=600)?;
         within("publish_every_us", self.publish_every_us, 0..=1_000_000)?;
-        let timed = matches!(self.kind, Kind::Open | Kind::Max | Kind::Slow | Kind::Storm);
+        let timed = matches!(
+            self.kind,
+            Kind::Open | Kind::Max | Kind::Slow | Kind::Storm | Kind::Rush
+        );
         within("rate", self.rate, u32::from(timed)..=1_000_000_000)?;
         if self.kind == Kind::Slow {
             within("stopped_percent", self.stopped_percent, 1..=99)?;
@@ -226,6 +243,17 @@ impl Scenario {
         if self.kind == Kind::Replay {
             within("speed", self.speed, 1..=1_000)?;
         }
+        let rushes = self.kind == Kind::Rush;
+        within(
+            "newcomers",
+            self.newcomers,
+            u32::from(rushes)..=100_000 * u32::from(rushes),
+        )?;
+        ensure!(
+            self.tls || !matches!(self.kind, Kind::Handshakes | Kind::Rush),
+            "scenario {}: the kind needs tls = true",
+            self.name
+        );
         match self.kind {
             Kind::Publish => {
                 within("publishers", self.publishers, 1..=1_000)?;
@@ -269,6 +297,9 @@ impl Scenario {
             Kind::Max => (AROUND + connecting + measuring) * self.probes,
             // There are two turns, each without and with stopped readers.
             Kind::Slow => AROUND + connecting + measuring * 4,
+            // Without TLS, with full handshakes, with resumed ones.
+            Kind::Handshakes => (AROUND + measuring) * 3,
+            Kind::Rush => AROUND + connecting + measuring * 2,
             _ => AROUND + connecting + measuring,
         }
     }
@@ -301,9 +332,9 @@ impl Scenario {
         }
     }
 
-    /// How many connections there are.
+    /// How many connections there are at once.
     pub(crate) fn connections(&self) -> usize {
-        (self.publishers + self.subscribers) as usize
+        (self.publishers + self.subscribers + self.newcomers) as usize
     }
 
     /// The connections of these subscribers. The publishers' connections come first.
@@ -388,6 +419,8 @@ mod tests {
             kind = 'hot'; subscribers = 1; codec = 'msgpack' | peers = [] must be ["tickwire"], and the kind not replay, with codec = Msgpack
             kind = 'replay'; subscribers = 1 | speed = 0 must be from 1 to 1000
             kind = 'publish'; subscribers = 1 | data_bytes = 0 must be from 120 to 32768
+            kind = 'rush'; subscribers = 1; rate = 1 | newcomers = 0 must be from 1 to 100000
+            kind = 'handshakes'; subscribers = 1 | the kind needs tls = true
             kind = 'hot'; subscribers = 1; publishers = 2 | publishers = 2 must be from 1 to 1"#;
         for (change, fault) in TABLE.lines().filter_map(|line| line.split_once(" | ")) {
             let change = change.replace(';', "\n");

@@ -10,12 +10,16 @@ use std::time::Duration;
 use anyhow::Context;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair};
 use rustls::client::Resumption;
-use rustls::crypto::ring;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, version};
 use tempfile::TempDir;
 
 use crate::swarm::tls::TlsClient;
 
+/// The variables that name the files of certificate and key to servers other than the broker.
+pub(crate) const PEER_FILES: [&str; 2] = ["PEER_TLS_CERT", "PEER_TLS_KEY"];
 /// How long a look at the certificate may take.
 const LOOK_WITHIN: Duration = Duration::from_secs(10);
 
@@ -47,6 +51,13 @@ impl Certificates {
         ]
     }
 
+    /// The environment in which a server that is not the broker finds the files.
+    pub(crate) fn environment(&self) -> [(&'static str, PathBuf); 2] {
+        let [cert, key] = self.settings().map(|(_, path)| path);
+        let [cert_name, key_name] = PEER_FILES;
+        [(cert_name, cert), (key_name, key)]
+    }
+
     /// Replaces certificate and key in the files, each in one step. Returns the certificate.
     pub(crate) fn replace(&self) -> anyhow::Result<Vec<u8>> {
         let key = KeyPair::generate()?;
@@ -65,9 +76,23 @@ impl Certificates {
 
     /// The configuration of a client that trusts the authority.
     pub(crate) fn client(&self) -> anyhow::Result<TlsClient> {
+        Ok(trusting(self.roots()?)?)
+    }
+
+    /// The same of a client that offers the one cipher suite that all servers are compared with.
+    pub(crate) fn compared_client(&self) -> anyhow::Result<TlsClient> {
+        let mut config = ClientConfig::builder_with_provider(compared_suite())
+            .with_protocol_versions(&[&version::TLS13])?
+            .with_root_certificates(self.roots()?)
+            .with_no_client_auth();
+        config.resumption = Resumption::disabled();
+        Ok(TlsClient(Arc::new(config)))
+    }
+
+    fn roots(&self) -> anyhow::Result<RootCertStore> {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.as_ref().der().clone())?;
-        Ok(trusting(roots)?)
+        Ok(roots)
     }
 }
 
@@ -80,6 +105,71 @@ pub(crate) fn trusting(roots: RootCertStore) -> Result<TlsClient, rustls::Error>
         .with_no_client_auth();
     config.resumption = Resumption::disabled();
     Ok(TlsClient(Arc::new(config)))
+}
+
+/// The one suite and the one key exchange of a comparison: those that servers choose for most clients.
+fn compared_suite() -> Arc<CryptoProvider> {
+    Arc::new(CryptoProvider {
+        cipher_suites: vec![ring::cipher_suite::TLS13_AES_128_GCM_SHA256],
+        kx_groups: vec![ring::kx_group::X25519],
+        ..ring::default_provider()
+    })
+}
+
+/// The configuration of a client whose handshakes cost it less than the server: as [`Certificates::compared_client`], but it checks
+/// neither certificate nor signature. It resumes sessions if it `resumes`.
+pub(crate) fn hasty(resumes: bool) -> anyhow::Result<TlsClient> {
+    let provider = compared_suite();
+    let schemes = provider.signature_verification_algorithms.supported_schemes();
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Unchecked(schemes)))
+        .with_no_client_auth();
+    config.resumption = match resumes {
+        true => Resumption::in_memory_sessions(1),
+        false => Resumption::disabled(),
+    };
+    Ok(TlsClient(Arc::new(config)))
+}
+
+/// Accepts every certificate and every signature.
+#[derive(Debug)]
+struct Unchecked(Vec<SignatureScheme>);
+
+impl ServerCertVerifier for Unchecked {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.clone()
+    }
 }
 
 fn named(name: &str) -> DistinguishedName {

@@ -25,7 +25,7 @@ use crate::swarm::frame::{Frame, FrameFault, FrameReader};
 use crate::swarm::handshake::{Handshake, HandshakeFault, Opening};
 use crate::swarm::inflated::Inflated;
 use crate::swarm::report::Faults;
-use crate::swarm::tls::Wire;
+use crate::swarm::tls::{Secured, Wire};
 
 /// The mask of every frame. RFC 6455 §5.3 requires an unpredictable one because of proxies, which a load test does not
 /// have.
@@ -140,6 +140,7 @@ pub(crate) struct Shared {
     pub(crate) handshake: Handshake,
     pub(crate) scratch: Box<[u8]>,
     pub(crate) inflated: Inflated,
+    pub(crate) secured: Secured,
 }
 
 #[derive(Debug)]
@@ -311,6 +312,7 @@ impl Connection {
             return Ok(());
         };
         self.phase = Phase::Open;
+        shared.secured.note(&self.stream);
         if handshake.deflate {
             self.reader.accept_deflated();
         }

@@ -18,7 +18,7 @@ use crate::swarm::handshake::Handshake;
 use crate::swarm::inflated::{self, Inflated};
 use crate::swarm::interrupt::Interrupt;
 use crate::swarm::source::Sources;
-use crate::swarm::tls::TlsClient;
+use crate::swarm::tls::{Secured, TlsClient};
 
 /// Bytes to read at once, into memory that all connections share.
 const SCRATCH_BYTES: usize = 256 * 1024;
@@ -29,7 +29,7 @@ const EVENTS: usize = 1_024;
 /// frame.
 const HELD_BYTES_MAX: usize = 512 * 1024 * 1024;
 
-/// Most connections that have started and not settled.
+/// Most connections that have started and not settled, unless another number is given.
 const UNSETTLED_MAX: usize = 128;
 /// If no connection gets ready for this time, the rest is given up.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
@@ -101,6 +101,7 @@ pub(crate) struct Swarm<H> {
     begun_max: usize,
     /// How many of the started ones have neither settled nor ended.
     unsettled: usize,
+    unsettled_max: usize,
     /// How many of the started ones have not ended.
     alive: usize,
     /// Connections that may have more to read although no event will report it.
@@ -113,6 +114,11 @@ impl<H: Handler> Swarm<H> {
     /// What came on connections that negotiated compression.
     pub(crate) fn compressed(&self) -> inflated::Counts {
         self.shared.inflated.counts
+    }
+
+    /// What the handshakes of TLS have led to.
+    pub(crate) fn secured(&self) -> &Secured {
+        &self.shared.secured
     }
 
     /// A swarm of `count` connections, none of them started.
@@ -132,6 +138,7 @@ impl<H: Handler> Swarm<H> {
                 handshake: endpoint.handshake.clone(),
                 scratch: vec![0; SCRATCH_BYTES].into(),
                 inflated: Inflated::default(),
+                secured: Secured::default(),
             },
             endpoint: endpoint.clone(),
             held: 0,
@@ -141,6 +148,7 @@ impl<H: Handler> Swarm<H> {
             begun: 0,
             begun_max: count,
             unsettled: 0,
+            unsettled_max: UNSETTLED_MAX,
             alive: 0,
             again: Vec::new(),
             stopped: 0..0,
@@ -150,6 +158,12 @@ impl<H: Handler> Swarm<H> {
     /// Takes at most `events_max` readiness events at once, so that a turn stays short.
     pub(crate) fn with_events_max(mut self, events_max: usize) -> Self {
         self.events = Events::with_capacity(events_max);
+        self
+    }
+
+    /// Lets so many connections be on their way at once.
+    pub(crate) fn with_unsettled_max(mut self, unsettled_max: usize) -> Self {
+        self.unsettled_max = unsettled_max;
         self
     }
 
@@ -310,7 +324,7 @@ impl<H: Handler> Swarm<H> {
     }
 
     fn begin(&mut self) {
-        while self.begun < self.begun_max && self.unsettled < UNSETTLED_MAX {
+        while self.begun < self.begun_max && self.unsettled < self.unsettled_max {
             let id = ConnId(self.begun);
             self.begun += 1;
             let source = self.endpoint.has_sources.then(|| self.sources.of(id.0));

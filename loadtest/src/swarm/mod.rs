@@ -26,7 +26,7 @@ mod tls;
 mod watch;
 
 pub(crate) use broker::{Broker, BrokerArgs, FREE_PUBLISHER, program};
-pub(crate) use certificates::{Certificates, shown, trusting};
+pub(crate) use certificates::{Certificates, PEER_FILES, hasty, shown, trusting};
 pub(crate) use conn::{ConnId, Ending, Handler, Reply, write_out};
 pub(crate) use connections::{Endpoint, Swarm, allow_files};
 pub(crate) use frame::FrameReader;
@@ -43,4 +43,5 @@ pub(crate) use report::{
 };
 pub(crate) use scrape::Metrics;
 pub(crate) use source::Sources;
+pub(crate) use tls::{Secured, TlsClient};
 pub(crate) use watch::{Came, Lateness, Phase, Watch};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use mio::net::TcpStream;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, StreamOwned};
 
 #[derive(Debug, Clone)]
 pub(crate) struct TlsClient(pub(crate) Arc<ClientConfig>);
@@ -14,6 +14,34 @@ pub(crate) struct TlsClient(pub(crate) Arc<ClientConfig>);
 impl TlsClient {
     pub(crate) fn session(&self, peer: IpAddr) -> io::Result<ClientConnection> {
         ClientConnection::new(self.0.clone(), ServerName::from(peer)).map_err(io::Error::other)
+    }
+}
+
+/// What handshakes of TLS have led to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Secured {
+    /// How many resumed a session.
+    pub(crate) resumed: u64,
+    /// Version, cipher suite and key exchange of the first one.
+    pub(crate) agreed: Option<String>,
+}
+
+impl Secured {
+    /// Notes what the handshake of `wire` has led to, if it has TLS.
+    pub(crate) fn note(&mut self, wire: &Wire) {
+        let Wire::Tls(secured) = wire else { return };
+        let session = &secured.conn;
+        self.resumed += u64::from(session.handshake_kind() == Some(HandshakeKind::Resumed));
+        if self.agreed.is_none()
+            && let (Some(version), Some(suite)) =
+                (session.protocol_version(), session.negotiated_cipher_suite())
+        {
+            let group = session.negotiated_key_exchange_group();
+            let group = group.map_or("no key exchange".to_owned(), |group| {
+                format!("{:?}", group.name())
+            });
+            self.agreed = Some(format!("{version:?}, {:?}, {group}", suite.suite()));
+        }
     }
 }
 

@@ -47,6 +47,11 @@ fn tickwire_goes_through_every_scenario_without_loss() {
         ("codec-json", "latency_p50_us"),
         ("codec-msgpack", "latency_p50_us"),
         ("idle", "rss_bytes_per_connection"),
+        ("handshakes", "full_handshakes_per_cpu_s"),
+        ("rush", "latency_p99_growth"),
+        ("publish-128", "messages_per_cpu_s"),
+        ("publish-512-of-100", "messages_per_cpu_s"),
+        ("publish-bulk-128", "messages_per_cpu_s"),
     ];
     let mut arguments = vec!["--peer", "tickwire"];
     arguments.extend(scenarios.map(|(name, _)| name));
@@ -152,11 +157,37 @@ fn every_server_that_is_installed_is_compared() {
         return;
     };
     assert_eq!(ran.status, Some(0), "{}", ran.said);
-    let results = ran.found;
+    check_rounds(&ran.found, |round| {
+        assert!(round["version"].is_string(), "{round}")
+    });
+}
+
+/// Every server that has TLS agrees on the same with its clients, and all of them take what is published.
+#[test]
+fn servers_that_are_installed_are_compared_over_tls_and_as_they_are_published_to() {
+    let Some(ran) = quick("over-tls", &["hot-1k", "market-1m", "idle-8k", "--tls"]) else {
+        return;
+    };
+    assert_eq!(ran.status, Some(0), "{}", ran.said);
+    check_rounds(&ran.found, |round| {
+        let tls = "TLSv1_3, TLS13_AES_128_GCM_SHA256, X25519";
+        assert_eq!(round["tls"], tls, "{}", round["peer"]);
+    });
+    let Some(ran) = quick("published", &["publish-128", "publish-bulk-512"]) else {
+        return;
+    };
+    assert_eq!(ran.status, Some(0), "{}", ran.said);
+    check_rounds(&ran.found, |round| {
+        assert!(round["figures"]["messages_taken"].as_f64() > Some(0.0), "{round}");
+    });
+}
+
+/// Checks every round of every scenario. None has a fault.
+fn check_rounds(results: &Value, check: impl Fn(&Value)) {
     for compared in results["compared"].as_array().expect("a list") {
         for round in compared["rounds"].as_array().expect("a list") {
-            assert!(round["version"].is_string(), "{round}");
             assert_eq!(round["faults"], serde_json::json!({}), "{}", round["peer"]);
+            check(round);
         }
     }
 }

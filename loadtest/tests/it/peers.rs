@@ -48,6 +48,9 @@ deliver! {
     socketio: "socketio",
     naive: "naive",
     floor: "floor",
+    uwebsockets_with_json: "uwebsockets-json",
+    ws_with_json: "ws-json",
+    nats_without_websocket: "nats-tcp",
     tickwire_plain: "tickwire-plain",
     tickwire_with_two_shards: "tickwire-2shards",
 }

@@ -6,17 +6,20 @@
 //! more, they are appended to a buffer per connection, and each connection is written to once. There are no numbers, no
 //! history, no last values and no rights. It uses the plain protocol (`plain`) and stops at a signal. A connection that
 //! leaves too much unread, or breaks a rule, is dropped without a close. Handshakes are done one after the other; each
-//! waits for its client.
+//! waits for its client. Over TLS each write is what the bare cipher makes of it (`records`).
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
+use std::sync::Arc;
 
 use anyhow::Context;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tickwire_wire::frame::{Event, Limits, Opcode, Parser, frame};
 use tokio_tungstenite::tungstenite;
 
+use super::records::{self, BadRecord, Records};
 use super::server::announce;
 use crate::swarm::{loopback, write_out};
 
@@ -31,7 +34,7 @@ const LISTENER: Token = Token(usize::MAX);
 
 /// Serves on a free port of the loopback until the process ends.
 pub(crate) fn serve() -> anyhow::Result<()> {
-    let mut floor = Floor::listen()?;
+    let mut floor = Floor::listen(records::config()?)?;
     announce(floor.listener.local_addr()?, VERSION)?;
     loop {
         floor.cycle()?;
@@ -49,6 +52,7 @@ struct Floor {
     poll: Poll,
     events: Events,
     listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
     connections: Vec<Option<Connection>>,
     /// Free places in `connections`.
     free: Vec<usize>,
@@ -62,7 +66,7 @@ struct Floor {
 }
 
 impl Floor {
-    fn listen() -> anyhow::Result<Self> {
+    fn listen(tls: Option<Arc<ServerConfig>>) -> anyhow::Result<Self> {
         let mut listener = TcpListener::bind(loopback(0)).context("cannot listen")?;
         let poll = Poll::new().context("cannot make an epoll instance")?;
         poll.registry()
@@ -72,6 +76,7 @@ impl Floor {
             poll,
             events: Events::with_capacity(EVENTS_MAX),
             listener,
+            tls,
             connections: Vec::new(),
             free: Vec::new(),
             topics: HashMap::new(),
@@ -109,7 +114,7 @@ impl Floor {
                 Err(error) => return Err(error).context("cannot accept connections"),
             };
             // A client that does not do its handshake has gone.
-            let Ok(connection) = Connection::open(stream) else {
+            let Ok(connection) = Connection::open(stream, self.tls.clone()) else {
                 continue;
             };
             let id = self.free.pop().unwrap_or_else(|| {
@@ -205,25 +210,44 @@ impl Floor {
 #[derive(Debug)]
 struct Gone;
 
+impl From<BadRecord> for Gone {
+    fn from(BadRecord: BadRecord) -> Self {
+        Self
+    }
+}
+
 #[derive(Debug)]
 struct Connection {
     stream: TcpStream,
     parser: Parser,
+    /// The records of TLS, if there is TLS.
+    records: Option<Box<Records>>,
+    /// What waits and is not in a record yet.
+    unsealed: Vec<u8>,
     out: Vec<u8>,
 }
 
 impl Connection {
     /// Does the handshake, and waits for the client's part of it.
-    fn open(stream: TcpStream) -> anyhow::Result<Self> {
+    fn open(stream: TcpStream, tls: Option<Arc<ServerConfig>>) -> anyhow::Result<Self> {
         let stream = std::net::TcpStream::from(stream);
         stream.set_nonblocking(false)?;
         stream.set_nodelay(true)?;
         // A client sends nothing more before it has the answer.
-        let stream = tungstenite::accept(stream)?.into_inner();
+        let (stream, records) = match tls {
+            None => (tungstenite::accept(stream)?.into_inner(), None),
+            Some(config) => {
+                let secured = StreamOwned::new(ServerConnection::new(config)?, stream);
+                let StreamOwned { conn, sock } = tungstenite::accept(secured)?.into_inner();
+                (sock, Some(Box::new(Records::new(conn)?)))
+            }
+        };
         stream.set_nonblocking(true)?;
         Ok(Self {
             stream: TcpStream::from_std(stream),
             parser: Parser::new(Limits::default()),
+            records,
+            unsealed: Vec::new(),
             out: Vec::new(),
         })
     }
@@ -239,7 +263,14 @@ impl Connection {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(_) => return Err(Gone),
             };
-            self.take(&mut scratch[..read], &mut act)?;
+            match self.records.take() {
+                None => self.take(&mut scratch[..read], &mut act)?,
+                Some(mut records) => {
+                    let taken = records.open(&scratch[..read], |data| self.take(data, &mut act));
+                    self.records = Some(records);
+                    taken?;
+                }
+            }
             // A stream socket that returned less than was asked for has no more (epoll(7), question 9).
             if read < scratch.len() {
                 return Ok(());
@@ -254,7 +285,7 @@ impl Connection {
     ) -> Result<(), Gone> {
         let mut answer = |opcode, payload: &[u8]| {
             let frame = frame(opcode, |out| out.extend_from_slice(payload));
-            self.out.extend_from_slice(&frame);
+            self.unsealed.extend_from_slice(&frame);
         };
         while let Some(event) = self.parser.next(&mut bytes).map_err(|_| Gone)? {
             match event {
@@ -276,6 +307,10 @@ impl Connection {
     /// Writes `frame`, after the bytes that wait if there are any.
     #[inline]
     fn send(&mut self, frame: &[u8]) -> Result<(), Gone> {
+        if let Some(records) = &mut self.records {
+            records.seal(frame, &mut self.out);
+            return self.flush();
+        }
         if !self.out.is_empty() {
             self.out.extend_from_slice(frame);
             return self.flush();
@@ -288,14 +323,23 @@ impl Connection {
     /// Keeps `frame` for the next [`Self::flush`]. Returns whether nothing was waiting before.
     #[inline]
     fn append(&mut self, frame: &[u8]) -> bool {
-        let was_empty = self.out.is_empty();
-        self.out.extend_from_slice(frame);
+        let waiting = match self.records {
+            Some(_) => &mut self.unsealed,
+            None => &mut self.out,
+        };
+        let was_empty = waiting.is_empty();
+        waiting.extend_from_slice(frame);
         was_empty
     }
 
     /// Writes the waiting bytes as far as the kernel takes them. The rest is written when the socket becomes writable
     /// again.
     fn flush(&mut self) -> Result<(), Gone> {
+        match &mut self.records {
+            Some(records) => records.seal(&self.unsealed, &mut self.out),
+            None => self.out.extend_from_slice(&self.unsealed),
+        }
+        self.unsealed.clear();
         write_out(|bytes| self.stream.write(bytes), &mut self.out).map_err(|_| Gone)?;
         match self.out.len() {
             0..=BACKLOG_BYTES_MAX => Ok(()),
@@ -324,10 +368,11 @@ mod tests {
     use tokio_tungstenite::tungstenite::{Message, WebSocket};
 
     use super::*;
+    use crate::swarm::Certificates;
 
     /// A floor on its own thread, and clients of it.
     fn clients<const COUNT: usize>() -> [WebSocket<TcpStream>; COUNT] {
-        let mut floor = Floor::listen().expect("a floor");
+        let mut floor = Floor::listen(None).expect("a floor");
         let address = floor.listener.local_addr().expect("a port");
         std::thread::spawn(move || while floor.cycle().is_ok() {});
         std::array::from_fn(|_| {
@@ -371,5 +416,34 @@ mod tests {
         let payload = |number: usize| format!("\"{number:030000}\"");
         (0..400).for_each(|number| say(&mut publisher, &format!("pub a {}", payload(number))));
         (0..400).for_each(|number| hears(&mut slow, &payload(number)));
+    }
+
+    /// Over TLS messages are whole too: alone, several in a record, and more than a record holds.
+    #[test]
+    fn records_carry_what_is_sent() {
+        let certificates = Certificates::new().expect("certificates");
+        let [(_, cert), (_, key)] = certificates.environment();
+        let config = records::serving(&cert, &key).expect("its files");
+        let mut floor = Floor::listen(Some(config)).expect("a floor");
+        let address = floor.listener.local_addr().expect("a port");
+        std::thread::spawn(move || while floor.cycle().is_ok() {});
+        let client = certificates.compared_client().expect("a client");
+        let [mut subscriber, mut publisher] = std::array::from_fn(|_| {
+            let stream = TcpStream::connect(address).expect("it listens");
+            let session = client.session(address.ip()).expect("a name");
+            let secured = StreamOwned::new(session, stream);
+            let (client, _) = tungstenite::client(format!("ws://{address}/"), secured).expect("a handshake");
+            client
+        });
+        subscriber.send(Message::text("sub a")).expect("open");
+        assert_eq!(subscriber.read().expect("open"), Message::text("ok 1"));
+        let payload = |number: usize| format!("\"{number:030000}\"");
+        for number in 0..20 {
+            let text = format!("pub a {}", payload(number));
+            publisher.send(Message::text(text)).expect("open");
+        }
+        for number in 0..20 {
+            assert_eq!(subscriber.read().expect("open"), Message::text(payload(number)));
+        }
     }
 }

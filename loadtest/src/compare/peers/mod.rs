@@ -18,6 +18,7 @@ mod naive;
 mod nats;
 mod packages;
 mod plain;
+mod records;
 mod selection;
 mod server;
 mod socketio;
@@ -30,7 +31,7 @@ use tickwire_wire::{Codec, Mode};
 use self::packages::Script;
 use self::tickwire::{Build, Tickwire};
 use crate::swarm::bare::Cut;
-use crate::swarm::{Interrupt, on_cores, own_cores};
+use crate::swarm::{Certificates, Interrupt, on_cores, own_cores};
 
 pub(crate) use floor::serve as serve_floor;
 pub(crate) use naive::serve as serve_naive;
@@ -92,6 +93,15 @@ impl Peer {
         }
     }
 
+    /// Whether it can use TLS.
+    pub(crate) fn secures(&self) -> bool {
+        match self.launch {
+            Launch::Tickwire(_) | Launch::Script(_) => true,
+            Launch::Nats { bare } => !bare,
+            Launch::Own(server) => server == FLOOR,
+        }
+    }
+
     /// Whether `names` contains the peer or is empty. Every build of Tickwire also has the name `tickwire`.
     pub(crate) fn is_among(&self, names: &[String]) -> bool {
         let is_tickwire = matches!(self.launch, Launch::Tickwire(_));
@@ -100,6 +110,8 @@ impl Peer {
     }
 }
 
+/// The command of the floor.
+const FLOOR: &str = "floor-server";
 /// The name of the default build of the broker. The names of other builds begin with it.
 const TICKWIRE: &str = "tickwire";
 
@@ -144,7 +156,7 @@ pub(crate) fn peers() -> &'static [Peer] {
         Peer::named("uwebsockets-json", &plain::Json, Launch::Script(UWEBSOCKETS)),
         Peer::named("ws-json", &plain::Json, Launch::Script(WS)),
         Peer::named("nats-tcp", &Nats { bare: true }, Launch::Nats { bare: true }),
-        Peer::named("floor", &plain::Plain, Launch::Own("floor-server")),
+        Peer::named("floor", &plain::Plain, Launch::Own(FLOOR)),
         Peer::named("tickwire-plain", JSON, Launch::Tickwire(PLAIN)),
         Peer::named("tickwire-2shards", JSON, Launch::Tickwire(TWO_SHARDS)),
     ];
@@ -173,10 +185,18 @@ pub(crate) fn newest() -> &'static dyn Protocol {
 }
 
 /// Starts `peer` on a free port of the loopback, bound to `core`, and waits until it accepts connections. `newest`
-/// makes only the newest message of Tickwire's topics count; otherwise every message counts.
+/// makes only the newest message of Tickwire's topics count; otherwise every message counts. It uses TLS if there are
+/// `certificates`.
+///
 /// # Errors
 /// When something that the peer needs is not installed, which the error names, or the peer does not start.
-pub(crate) fn start(peer: &Peer, core: usize, newest: bool, interrupt: &Interrupt) -> anyhow::Result<Server> {
+pub(crate) fn start(
+    peer: &Peer,
+    core: usize,
+    newest: bool,
+    certificates: Option<&Certificates>,
+    interrupt: &Interrupt,
+) -> anyhow::Result<Server> {
     let mut cores = vec![core];
     if let Launch::Tickwire(Build {
         shares_cores: true, ..
@@ -185,10 +205,10 @@ pub(crate) fn start(peer: &Peer, core: usize, newest: bool, interrupt: &Interrup
         cores.extend(own_cores()?);
     }
     on_cores(&cores, || match peer.launch {
-        Launch::Tickwire(build) => build.launch(newest, interrupt),
-        Launch::Script(script) => script.launch(),
-        Launch::Nats { bare } => nats::launch(bare),
-        Launch::Own(server) => Server::own(server),
+        Launch::Tickwire(build) => build.launch(newest, certificates, interrupt),
+        Launch::Script(script) => script.launch(certificates),
+        Launch::Nats { bare } => nats::launch(bare, certificates),
+        Launch::Own(server) => Server::own(server, certificates),
     })
 }
 

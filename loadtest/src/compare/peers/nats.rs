@@ -14,9 +14,9 @@ use tickwire_wire::frame::Opcode;
 use super::server::Server;
 use super::{Delivered, Inbound, Message, Protocol, whole_number};
 use crate::swarm::bare::Cut;
-use crate::swarm::{Process, free_address, installed_program, write_file};
+use crate::swarm::{Certificates, Process, free_address, installed_program, write_file};
 
-/// The configuration. `CLIENT_PORT` and `WEBSOCKET_PORT` are placeholders for ports.
+/// The configuration. `CLIENT_PORT`, `WEBSOCKET_PORT` and `TLS` are placeholders.
 const CONFIGURATION: &str = include_str!("../../../peers/nats.conf");
 /// The path of the server in Debian's package, which is not in every PATH.
 const DEBIAN: &str = "/usr/sbin/nats-server";
@@ -144,12 +144,17 @@ fn program() -> Option<PathBuf> {
 }
 
 /// Starts the server with one thread for its goroutines. Its address is that of WebSocket, unless it is to be `bare`.
-pub(super) fn launch(bare: bool) -> anyhow::Result<Server> {
+pub(super) fn launch(bare: bool, certificates: Option<&Certificates>) -> anyhow::Result<Server> {
     let Some(program) = program() else {
         bail!(missing().unwrap_or_default());
     };
     let (address, client_address) = (free_address()?, free_address()?);
+    let tls = match certificates.map(Certificates::environment) {
+        Some([(_, cert), (_, key)]) => format!("tls {{ cert_file: {cert:?}, key_file: {key:?} }}"),
+        None => "no_tls: true".to_owned(),
+    };
     let text = CONFIGURATION
+        .replace("TLS", &tls)
         .replace("WEBSOCKET_PORT", &address.port().to_string())
         .replace("CLIENT_PORT", &client_address.port().to_string());
     // The server reads it only once.

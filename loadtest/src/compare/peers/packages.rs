@@ -14,7 +14,7 @@ use std::process::Command;
 use anyhow::{Context, bail, ensure};
 
 use super::server::Server;
-use crate::swarm::{installed_program, progress, write_file};
+use crate::swarm::{Certificates, installed_program, progress, write_file};
 
 const PACKAGES: &str = include_str!("../../../peers/package.json");
 const LOCK: &str = include_str!("../../../peers/package-lock.json");
@@ -67,7 +67,7 @@ impl Script {
         self
     }
 
-    pub(super) fn launch(self) -> anyhow::Result<Server> {
+    pub(super) fn launch(self, certificates: Option<&Certificates>) -> anyhow::Result<Server> {
         let folder = install()?;
         let runtime = match self.on_bun {
             true => folder.join("node_modules").join(BUN),
@@ -80,7 +80,7 @@ impl Script {
             .env("NODE_ENV", "production")
             .env_remove("PEER_DEFLATE")
             .envs(self.deflates.then_some(("PEER_DEFLATE", "1")));
-        Server::announced(command)
+        Server::announced(command, certificates)
     }
 
     /// What the script needs and is not installed; `None` if nothing is missing.

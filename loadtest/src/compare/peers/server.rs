@@ -11,7 +11,7 @@ use anyhow::Context;
 use serde::Deserialize;
 
 use super::Protocol;
-use crate::swarm::{Endpoint, Process, loopback, say};
+use crate::swarm::{Certificates, Endpoint, PEER_FILES, Process, loopback, say};
 
 /// A started server. It is stopped when this is dropped.
 #[derive(Debug)]
@@ -40,8 +40,16 @@ impl Server {
         Endpoint::new(self.address, path, subprotocol)
     }
 
-    /// Starts `command`. The first line that it prints tells its port and version: `{"port":…,"version":"…"}`.
-    pub(super) fn announced(mut command: Command) -> anyhow::Result<Self> {
+    /// Starts `command`. The first line that it prints tells its port and version: `{"port":…,"version":"…"}`. It uses TLS if there
+    /// are `certificates`.
+    pub(super) fn announced(
+        mut command: Command,
+        certificates: Option<&Certificates>,
+    ) -> anyhow::Result<Self> {
+        for name in PEER_FILES {
+            command.env_remove(name);
+        }
+        command.envs(certificates.into_iter().flat_map(Certificates::environment));
         let mut process = Process::start(command.stdout(Stdio::piped()))?;
         let stdout = process
             .child()
@@ -69,11 +77,11 @@ impl Server {
     }
 
     /// Starts this program's own server `server` as a separate process.
-    pub(super) fn own(server: &str) -> anyhow::Result<Self> {
+    pub(super) fn own(server: &str, certificates: Option<&Certificates>) -> anyhow::Result<Self> {
         let own = env::current_exe().context("cannot find this program")?;
         let mut command = Command::new(own);
         command.arg(server);
-        Self::announced(command)
+        Self::announced(command, certificates)
     }
 }
 

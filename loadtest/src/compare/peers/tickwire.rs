@@ -14,7 +14,7 @@ use tickwire_wire::message::{Control, ServerMessage, Subscribe, TopicRequest};
 use tickwire_wire::{ClientMessage, Mode, Payload, RequestId};
 
 use super::{Delivered, Inbound, Message, Numbered, Protocol, Server, runs};
-use crate::swarm::{Broker, FREE_PUBLISHER, Head, Interrupt, program, scrape};
+use crate::swarm::{Broker, Certificates, FREE_PUBLISHER, Head, Interrupt, program, scrape};
 
 /// The drain of a broker that is stopped after a measurement, in milliseconds: the window over which connections are
 /// closed, and the deadline.
@@ -161,7 +161,12 @@ pub(super) struct Build {
 
 impl Build {
     /// Starts the broker without a feed and with one shard, unless its settings give another number.
-    pub(super) fn launch(&self, newest: bool, interrupt: &Interrupt) -> anyhow::Result<Server> {
+    pub(super) fn launch(
+        &self,
+        newest: bool,
+        certificates: Option<&Certificates>,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<Server> {
         let program = self.program()?;
         // An older build would refuse a setting that it does not know.
         let known = knows(
@@ -179,6 +184,7 @@ impl Build {
                     .into_iter()
                     .filter(|(name, _)| known || name.contains("OPS")),
             )
+            .envs(certificates.into_iter().flat_map(Certificates::settings))
             .envs(self.setting);
         let mut kinds = tempfile::NamedTempFile::new()?;
         if newest {

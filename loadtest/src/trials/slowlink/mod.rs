@@ -146,6 +146,7 @@ fn serve(args: &SlowLinkArgs, peer: &Peer, link: &Link, interrupt: &Interrupt) -
         },
         scenario: &scenario,
         script: &Rc::new(Script::plain(topics)),
+        certificates: None,
         core: 0,
         interrupt,
     };
