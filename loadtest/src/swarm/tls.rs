@@ -45,6 +45,43 @@ impl Secured {
     }
 }
 
+/// A socket that notes whether a read has taken all there was.
+struct Noting<'s> {
+    socket: &'s mut TcpStream,
+    drained: bool,
+}
+
+impl Read for Noting<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.socket.read(buffer)?;
+        self.drained = count < buffer.len();
+        Ok(count)
+    }
+}
+
+/// As [`Wire::read`]. One system call is enough for what comes at once: a library's stream would make another to see that no more is
+/// there.
+fn read_secured(
+    session: &mut ClientConnection,
+    socket: &mut TcpStream,
+    buffer: &mut [u8],
+) -> io::Result<(usize, bool)> {
+    let mut socket = Noting {
+        socket,
+        drained: false,
+    };
+    loop {
+        match session.reader().read(buffer) {
+            // Of what was read before, nothing is left.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !socket.drained => {}
+            Err(error) => return Err(error),
+            Ok(count) => return Ok((count, socket.drained && count < buffer.len())),
+        }
+        session.read_tls(&mut socket)?;
+        session.process_new_packets().map_err(io::Error::other)?;
+    }
+}
+
 #[derive(Debug)]
 pub(crate) enum Wire {
     Plain(TcpStream),
@@ -78,8 +115,7 @@ impl Wire {
                 // A stream socket that returned less than was asked for has no more (epoll(7), question 9).
                 Ok((count, count < buffer.len()))
             }
-            // No event reports what else the session holds.
-            Self::Tls(secured) => Ok((secured.read(buffer)?, false)),
+            Self::Tls(secured) => read_secured(&mut secured.conn, &mut secured.sock, buffer),
         }
     }
 
