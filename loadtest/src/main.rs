@@ -15,7 +15,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::compare::peers;
 use crate::swarm::{Interrupt, Outcome, progress};
-use crate::trials::{attack, chaos, drain, proxy, slowlink, stall, tls_reload};
+use crate::trials::{attack, chaos, drain, k6, proxy, slowlink, stall, tls_reload};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -81,6 +81,8 @@ enum Command {
     Slowlink(Trial<slowlink::SlowLinkArgs>),
     /// Replace the certificate under very many TLS connections: none may notice
     TlsReload(Trial<tls_reload::TlsReloadArgs>),
+    /// Let k6 subscribe clients too: it must count as many deliveries as the load test. Needs k6
+    K6(Trial<k6::K6Args>),
     /// A TCP proxy that misbehaves as networks do: stalls, trickles, delays, resets, closes, half-closes
     ///
     /// Prints one line of JSON, {"listen":"HOST:PORT"}, once it accepts connections, and when it is told to end (SIGTERM,
@@ -119,6 +121,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Drain(trial) => trial.run(drain::run),
         Command::Slowlink(trial) => trial.run(slowlink::run),
         Command::TlsReload(trial) => trial.run(tls_reload::run),
+        Command::K6(trial) => trial.run(k6::run),
         Command::Proxy(args) => proxy::run(&args, &Interrupt::watch()?),
         Command::ChaosClient(args) => chaos::run_client(args),
         // A signal ends it, as it does any server.

@@ -3,6 +3,7 @@
 pub(crate) mod attack;
 pub(crate) mod chaos;
 pub(crate) mod drain;
+pub(crate) mod k6;
 pub(crate) mod proxy;
 pub(crate) mod slowlink;
 pub(crate) mod stall;

@@ -1,6 +1,6 @@
-//! The trials of bad networks, slow readers and attackers, on a small scale: `chaos`, `stall`, `slowlink`, `attack`.
+//! The trials of bad networks, slow readers and attackers, on a small scale: `chaos`, `stall`, `slowlink`, `attack`, `k6`.
 //!
-//! `slowlink` needs root, `ip` and `tc`, and is skipped visibly without them. The tests check what must hold at any
+//! `slowlink` needs root, `ip` and `tc`, and `k6` needs k6. They are skipped visibly without them. The tests check what must hold at any
 //! speed and that there are figures, never how large the figures are.
 
 use std::process::Command;
@@ -127,6 +127,26 @@ fn a_slow_link_is_made_and_gone_again() {
         .expect("ip is there");
     let names = String::from_utf8_lossy(&names.stdout).into_owned();
     assert!(!names.contains("tickwire-"), "{names}");
+}
+
+#[test]
+fn k6_counts_what_the_own_readers_count() {
+    let Some(ran) = run("k6", &["k6", "--clients=20", "--seconds=1"]) else {
+        return;
+    };
+    if let Some(why) = ran.said.strip_prefix("error: k6 is not in PATH") {
+        assert_eq!(ran.status, Some(2), "{}", ran.said);
+        return skip(&format!(
+            "skipped: k6: it is not in PATH{}\n",
+            why.lines().next().unwrap_or_default()
+        ));
+    }
+    assert_eq!(ran.status, Some(0), "{}", ran.said);
+    let due = 20 * number(&ran.found, "published");
+    assert!(due > 0, "{}", ran.found);
+    for counted in ["own_deliveries", "k6_deliveries"] {
+        assert_eq!(number(&ran.found, counted), due, "{}", ran.found);
+    }
 }
 
 #[test]
