@@ -33,7 +33,8 @@ use std::time::Duration;
 use anyhow::{bail, ensure};
 
 use crate::swarm::{
-    Certificates, Interrupt, allow_files, own_cores, progress, run_on, say, write_file, write_json,
+    Certificates, Interrupt, PAYLOAD_BYTES, allow_files, own_cores, progress, run_on, say, write_file,
+    write_json,
 };
 
 use crowd::{Crowd, PUBLISHER};
@@ -99,69 +100,23 @@ pub(crate) fn list() -> anyhow::Result<bool> {
 /// # Errors
 /// When a scenario or server is unknown, nothing could be measured, or the results could not be written.
 pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool> {
-    let mut scenarios = args
-        .scenarios
-        .iter()
-        .map(|name| Scenario::load(name, args.quick))
-        .collect::<Result<Vec<_>, _>>()?;
-    for scenario in &mut scenarios {
-        scenario.seconds = args.seconds.unwrap_or(scenario.seconds);
-        scenario.tls |= args.tls;
-        allow_files(scenario.connections())?;
-    }
     let [server, client, ..] = own_cores()?[..] else {
         bail!("server and client need a core each");
     };
-    let mut comparison = Comparison::new(args.quick, args.rounds);
     run_on(&[client])?;
-    let selection = Selection::new(&args.peers, &args.binaries)?;
-    let (mut plan, mut takes) = (Vec::new(), Duration::ZERO);
-    for scenario in scenarios {
-        let mut taking_part = selection.taking_part(&scenario.peers, &scenario.default_peers)?;
-        if scenario.tls {
-            leave_out_plain(&scenario.name, &mut taking_part);
-        }
-        if taking_part.is_empty() {
-            let (name, able) = (&scenario.name, scenario.peers.join(", "));
-            progress!("{name}: none of these servers can do it, only {able}");
-            continue;
-        }
-        match script(&scenario) {
-            Ok(script) => {
-                takes += scenario.takes() * args.rounds * taking_part.len() as u32;
-                plan.push((scenario, Rc::new(script), taking_part));
-            }
-            Err(error) if error.is::<Absent>() => {
-                progress!("skipped: {}: {error}", scenario.name);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    let certificates = plan.iter().any(|(scenario, ..)| scenario.tls);
+    let mut comparison = Comparison::new(args.quick, args.rounds);
+    let plan = plan(args)?;
+    let certificates = plan.iter().any(|planned| planned.scenario.tls);
     let certificates = certificates.then(Certificates::new).transpose()?;
+    let takes: Duration = plan
+        .iter()
+        .map(|planned| planned.scenario.takes() * args.rounds * planned.taking_part.len() as u32)
+        .sum();
     progress!("about {:.0} min", (takes.as_secs_f64() / 60.0).ceil());
     say(&format!("{HOW_COMPARED}\n"))?;
-    for (scenario, script, taking_part) in plan {
-        let mut rounds = Vec::new();
-        progress!("{}: {}", scenario.name, scenario.about);
-        for number in 1..=args.rounds {
-            for peer in &taking_part {
-                let setup = Setup {
-                    peer,
-                    protocol: protocol(peer, &scenario),
-                    scenario: &scenario,
-                    script: &script,
-                    certificates: certificates.as_ref(),
-                    core: server,
-                    interrupt,
-                };
-                let measured = setup.measure();
-                interrupt.check()?;
-                let round = Round::new(peer.name, number, measured);
-                progress!("  round {number} of {}: {round}", args.rounds);
-                rounds.push(round);
-            }
-        }
+    for planned in plan {
+        let rounds = planned.rounds(args.rounds, certificates.as_ref(), server, interrupt)?;
+        let Planned { scenario, script, .. } = planned;
         let payload = (scenario.data_bytes > 0).then(|| script.payload(0).text());
         let compared = Compared::new(scenario, payload, rounds);
         say(&compared.section())?;
@@ -181,22 +136,97 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool>
     Ok(comparison.tickwire_faults() == 0)
 }
 
+/// A scenario that will be measured, with what is published and the servers that take part.
+struct Planned {
+    scenario: Scenario,
+    script: Rc<Script>,
+    taking_part: Vec<Peer>,
+}
+
+/// The scenarios of `args` that can be measured. Those that cannot are reported.
+fn plan(args: &RunArgs) -> anyhow::Result<Vec<Planned>> {
+    let mut scenarios = args
+        .scenarios
+        .iter()
+        .map(|name| Scenario::load(name, args.quick))
+        .collect::<Result<Vec<_>, _>>()?;
+    for scenario in &mut scenarios {
+        scenario.seconds = args.seconds.unwrap_or(scenario.seconds);
+        scenario.tls |= args.tls;
+        allow_files(scenario.connections())?;
+    }
+    let selection = Selection::new(&args.peers, &args.binaries)?;
+    let mut plan = Vec::new();
+    for scenario in scenarios {
+        let mut taking_part = selection.taking_part(&scenario.peers, &scenario.default_peers)?;
+        if scenario.tls {
+            leave_out_plain(&scenario.name, &mut taking_part);
+        }
+        if taking_part.is_empty() {
+            let (name, able) = (&scenario.name, scenario.peers.join(", "));
+            progress!("{name}: none of these servers can do it, only {able}");
+            continue;
+        }
+        match script(&scenario) {
+            Ok(script) => plan.push(Planned {
+                scenario,
+                script: Rc::new(script),
+                taking_part,
+            }),
+            Err(error) if error.is::<Absent>() => {
+                progress!("skipped: {}: {error}", scenario.name);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(plan)
+}
+
+impl Planned {
+    /// Measures every server once a round, on `core`.
+    fn rounds(
+        &self,
+        count: u32,
+        certificates: Option<&Certificates>,
+        core: usize,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<Vec<Round>> {
+        let mut rounds = Vec::new();
+        progress!("{}: {}", self.scenario.name, self.scenario.about);
+        for number in 1..=count {
+            for peer in &self.taking_part {
+                let setup = Setup {
+                    peer,
+                    protocol: match self.scenario.codec {
+                        Wording::Json => peer.protocol,
+                        Wording::Msgpack => peers::packed(),
+                        Wording::Sse => peers::events(),
+                    },
+                    scenario: &self.scenario,
+                    script: &self.script,
+                    certificates,
+                    core,
+                    interrupt,
+                };
+                let measured = setup.measure();
+                interrupt.check()?;
+                let round = Round::new(peer.name, number, measured);
+                progress!("  round {number} of {count}: {round}");
+                rounds.push(round);
+            }
+        }
+        Ok(rounds)
+    }
+}
+
 fn script(scenario: &Scenario) -> anyhow::Result<Script> {
     Ok(match scenario.kind {
         Kind::Replay => Script::recorded(&Recording::load()?, scenario.topics, scenario.speed),
-        Kind::Publish => Script::objects(scenario.topics, scenario.data_bytes as usize),
-        _ if scenario.deflate => Script::market(scenario.topics),
+        Kind::Publish if scenario.objects => Script::objects(scenario.topics, scenario.data_bytes as usize),
+        Kind::Publish => Script::market(scenario.topics, scenario.data_bytes as usize),
+        _ if scenario.deflate => Script::market(scenario.topics, PAYLOAD_BYTES),
         _ => Script::plain(scenario.topics),
     })
-}
-
-/// The protocol by which a scenario talks to `peer`.
-fn protocol(peer: &Peer, scenario: &Scenario) -> &'static dyn Protocol {
-    match scenario.codec {
-        Wording::Json => peer.protocol,
-        Wording::Msgpack => peers::packed(),
-        Wording::Sse => peers::events(),
-    }
 }
 
 /// Leaves out the servers that have no TLS, which is reported.

@@ -51,6 +51,8 @@ pub(crate) const NAMED: &[(&str, &str)] = &named![
     "rush",
     "publish-128",
     "publish-512",
+    "publish-128-objects",
+    "publish-512-objects",
     "publish-128-of-100",
     "publish-512-of-100",
     "publish-bulk-128",
@@ -120,9 +122,12 @@ pub(crate) struct Scenario {
     /// Whether they publish in bulk over HTTP.
     #[serde(default)]
     pub(crate) bulk: bool,
-    /// The bytes of each payload, which is then a JSON object.
+    /// The bytes of each payload.
     #[serde(default)]
     pub(crate) data_bytes: u32,
+    /// Whether payloads are JSON objects with numbers and lists, and not strings.
+    #[serde(default)]
+    pub(crate) objects: bool,
     /// A pattern for all topics, which is used instead of their names.
     #[serde(default)]
     pub(crate) pattern: Option<String>,

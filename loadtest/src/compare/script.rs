@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::compare::{Recording, Tempo};
-use crate::swarm::{Nanos, PAYLOAD_BYTES, Payload, payload};
+use crate::swarm::{Nanos, Payload, payload};
 
 #[derive(Debug)]
 struct Part {
@@ -37,12 +37,12 @@ impl Script {
         Self::new((0..topics.max(1)).map(part).collect(), None)
     }
 
-    /// As [`Self::plain`], with payloads of the same length that look like market data. How well padding compresses
+    /// As [`Self::plain`], with payloads of `bytes` bytes that look like market data. How well padding compresses
     /// would say nothing.
-    pub(crate) fn market(topics: u32) -> Self {
+    pub(crate) fn market(topics: u32, bytes: usize) -> Self {
         let part = |topic| Part {
             topic,
-            payload: Payload::of(market(topic).as_bytes()),
+            payload: Payload::of(market(topic, bytes).as_bytes()),
         };
         Self::new((0..topics.max(1)).map(part).collect(), None)
     }
@@ -129,26 +129,30 @@ impl Script {
     }
 }
 
-/// A text like a best bid and offer, as long as every payload that is not recorded. Its digits look random and are always
-/// the same. Time and number replace its first 35 bytes.
-fn market(topic: u32) -> String {
+/// A text of `bytes` bytes like a best bid and offer, or several. Its digits look random and are always the same. Time and
+/// number replace its first 35 bytes.
+fn market(topic: u32, bytes: usize) -> String {
     let mut random = ChaCha8Rng::seed_from_u64(u64::from(topic));
-    let text = format!(
-        "{}'S{topic}','bid':'#####.##','bid_size':'#.#####','ask':'#####.##','ask_size':'#.#####','time':{}",
-        "x".repeat(35),
+    let quote = format!(
+        "'S{topic}','bid':'#####.##','bid_size':'#.#####','ask':'#####.##','ask_size':'#.#####','time':{},",
         "#".repeat(16)
     );
-    let digits = text.chars().map(|letter| match letter {
-        '#' => char::from(b'0' + (random.next_u32() % 10) as u8),
-        other => other,
-    });
-    digits.take(PAYLOAD_BYTES).collect()
+    let letters = "x".repeat(35);
+    let digits = letters
+        .chars()
+        .chain(quote.chars().cycle())
+        .map(|letter| match letter {
+            '#' => char::from(b'0' + (random.next_u32() % 10) as u8),
+            other => other,
+        });
+    digits.take(bytes).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::compare::recording::Recorded;
+    use crate::swarm::PAYLOAD_BYTES;
 
     fn recording() -> Recording {
         let message = |(at_ns, stream, bytes): (u64, u32, usize)| Recorded {
@@ -167,7 +171,8 @@ mod tests {
         const P: usize = PAYLOAD_BYTES;
         for (script, messages) in [
             (Script::plain(3), &[(0, P), (1, P), (2, P), (0, P)][..]),
-            (Script::market(3), &[(0, P), (1, P), (2, P), (0, P)]),
+            (Script::market(3, P), &[(0, P), (1, P), (2, P), (0, P)]),
+            (Script::market(3, 512), &[(0, 512), (1, 512), (2, 512), (0, 512)]),
             (Script::objects(3, 512), &[(0, 512), (1, 512), (2, 512), (0, 512)]),
             (
                 Script::recorded(&recording(), 2, 10),
@@ -188,7 +193,7 @@ mod tests {
 
     #[test]
     fn market_payloads_all_differ() {
-        let (market, mut out) = (Script::market(100), Vec::new());
+        let (market, mut out) = (Script::market(100, PAYLOAD_BYTES), Vec::new());
         let texts = (0..100).map(|number| market.write(Nanos(5), number, &mut out)[40..].to_vec());
         assert_eq!(texts.collect::<std::collections::HashSet<_>>().len(), 100);
     }

@@ -80,7 +80,7 @@ mod tests {
             let (mut reader, mut found) = (BareReader::new(answer), Vec::new());
             for part in [&stream[..end], &stream[end..]] {
                 reader.feed(part, |whole| {
-                    found.push(String::from_utf8_lossy(whole).into_owned())
+                    found.push(String::from_utf8_lossy(whole).into_owned());
                 });
             }
             assert_eq!(

@@ -233,6 +233,31 @@ mod tests {
         .assert_eq(&handshake().request().replace("\r\n", "\n"));
     }
 
+    /// Publishers may begin otherwise than readers.
+    #[test]
+    fn who_begins_how() {
+        let cut = Some((|bytes| bytes.len()) as Cut);
+        let events = Some("/v1/sse".to_owned());
+        for (bare, posts, events, publisher, reader) in [
+            (None, None, None, "WebSocket", "WebSocket"),
+            (None, None, events, "WebSocket", "Events"),
+            (None, cut, None, "Bare", "WebSocket"),
+            (cut, None, None, "Bare", "Bare"),
+        ] {
+            let handshake = Handshake {
+                publishers: 2,
+                bare,
+                posts,
+                events,
+                ..handshake()
+            };
+            for (number, expected) in [(0, publisher), (1, publisher), (2, reader)] {
+                let opening = format!("{:?}", handshake.opening(number));
+                assert!(opening.starts_with(expected), "{number}: {opening}");
+            }
+        }
+    }
+
     #[test]
     fn a_good_answer_is_recognised_once_it_is_whole() {
         let bytes = [GOOD.as_bytes(), b"\x81\x02hi"].concat();

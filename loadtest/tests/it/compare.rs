@@ -158,7 +158,7 @@ fn every_server_that_is_installed_is_compared() {
     };
     assert_eq!(ran.status, Some(0), "{}", ran.said);
     check_rounds(&ran.found, |round| {
-        assert!(round["version"].is_string(), "{round}")
+        assert!(round["version"].is_string(), "{round}");
     });
 }
 

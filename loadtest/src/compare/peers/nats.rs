@@ -200,9 +200,9 @@ mod tests {
     #[test]
     fn what_is_sent() {
         expect![[r#"binary "CONNECT {\"verbose\":false,\"pedantic\":false,\"tls_required\":false,\"protocol\":1,\"echo\":true,\"lang\":\"tickwire-loadtest\",\"version\":\"1\"}\r\n""#]]
-            .assert_eq(&sent(NATS.greet()));
+            .assert_eq(&sent(&NATS.greet()));
         expect![[r#"binary "SUB bench.t0 1\r\nPING\r\nSUB bench.t1 2\r\nPING\r\n""#]]
-            .assert_eq(&sent(NATS.subscribe(&topics(2))));
+            .assert_eq(&sent(&NATS.subscribe(&topics(2))));
         expect![[r#"binary "PUB bench.t1 5\r\n\"17.\"\r\n""#]]
             .assert_eq(&published(NATS, "bench.t1", "\"17.\""));
     }
