@@ -15,9 +15,10 @@ use crate::programs::{said_by, succeeds};
 use crate::workspace::{Workspace, make, read, write};
 
 /// The scenarios that are measured if none is named: those with a goal. With three rounds and all servers installed
-/// they take about half an hour. The load test tells the time before it begins.
+/// they take about forty minutes. The load test tells the time before it begins.
 const SCENARIOS: &str = "hot-1k hot-10k hot-19k market market-150k market-max slow storm wildcards replay codec-json \
-                         codec-msgpack two-shards-hot two-shards-market idle-19k";
+                         codec-msgpack two-shards-hot two-shards-market idle-19k handshakes rush publish-128 \
+                         publish-512";
 
 const QUICK_STALL: &str = "--connections=500 --seconds=5 --rounds=1 --rate-each=40 --topics=20";
 /// The parts that test promises, and their arguments in a quick run.
@@ -36,6 +37,9 @@ pub(crate) struct CompareArgs {
     /// A small, short run with results in the target folder, to see that everything works
     #[arg(long)]
     quick: bool,
+    /// Let clients use TLS; servers that have none take no part
+    #[arg(long)]
+    tls: bool,
     /// Rounds of each scenario
     #[arg(long, default_value_t = 3)]
     rounds: u32,
@@ -113,6 +117,9 @@ pub(crate) fn compare(workspace: &Workspace, args: &CompareArgs) -> Result<bool>
     }
     for binary in &args.binaries {
         measure.args(["--tickwire-binary", binary]);
+    }
+    if args.tls {
+        measure.arg("--tls");
     }
     if args.quick {
         measure.arg("--quick");

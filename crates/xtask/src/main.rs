@@ -86,7 +86,7 @@ enum Command {
     /// Measure Tickwire and the servers that it is compared with, and keep the results
     ///
     /// Builds for release, runs the load test's scenarios and writes `report.md` to `docs/perf/DAY-MACHINE`. The
-    /// figures of each round go below the target folder. It takes about half an hour and shows how much is left. It
+    /// figures of each round go below the target folder. It takes about forty minutes and shows how much is left. It
     /// needs two cores that nothing else uses.
     #[command(
         after_help = "Examples:\n  cargo xtask compare --quick\n  cargo xtask compare hot-1k hot-19k --peer tickwire --peer floor\n  cargo xtask compare market --peer tickwire --tickwire-binary before=target/before/release/tickwire"
