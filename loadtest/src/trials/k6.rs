@@ -5,6 +5,7 @@
 //! the two counts wrongly.
 
 use std::io::Read;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -66,41 +67,37 @@ pub(crate) fn run(args: &K6Args, interrupt: &Interrupt) -> anyhow::Result<Outcom
     };
     let mut swarm = broker.readers(layout, (), interrupt)?;
     swarm.connect()?;
+    // The broker counts the subscriptions of topics that exist.
+    let mut publisher = Publisher::new(RATE, "1".to_owned());
+    publisher.turn(&mut swarm, LOOK_EVERY)?;
+    let first = publisher.count;
+    swarm.turn_until(Instant::now() + WITHIN, |swarm| swarm.handler.have_all(first))?;
+    let own_first = swarm.handler.counts.updates;
     let script = tempfile::Builder::new().suffix(".js").tempfile()?;
     write_file(script.path(), SCRIPT)?;
-    let mut command = Command::new(program);
-    command
-        .args(["run", "--quiet", "--no-usage-report"])
-        .arg(script.path())
-        .env("URL", format!("ws://{}/v1/ws", broker.endpoint.address))
-        .env("TOPIC", TOPIC)
-        .env("CLIENTS", args.clients.to_string())
-        .stdout(Stdio::piped());
-    let mut k6 = Process::start(&mut command)?;
+    let mut k6 = start(&program, script.path(), args.clients, &broker)?;
     let until = Instant::now() + WITHIN;
     while broker.scrape()?.sum("tickwire_subscriptions", "") < 2.0 * f64::from(args.clients) {
         ensure!(k6.exited()?.is_none(), "k6 ended before it subscribed");
         ensure!(Instant::now() < until, "k6 has not subscribed within {WITHIN:?}");
         swarm.turn_for(LOOK_EVERY)?;
     }
-    let mut publisher = Publisher::new(RATE, "1".to_owned());
+    publisher.begin();
     publisher.turn_for(&mut swarm, Duration::from_secs(args.seconds))?;
-    let published = publisher.count;
-    swarm.turn_until(Instant::now() + WITHIN, |swarm| swarm.handler.have_all(published))?;
+    let all = publisher.count;
+    swarm.turn_until(Instant::now() + WITHIN, |swarm| swarm.handler.have_all(all))?;
     swarm.handler.settle();
     swarm.finish()?;
     let mut outcome = Outcome::of_broker(&broker.description);
     outcome.faults.merge(swarm.handler.faults);
     outcome.expect("broker", broker.stop());
     let counted = ended(&mut k6, interrupt)?;
+    let own = swarm.handler.counts.updates - own_first;
+    let published = all - first;
     let due = published * u64::from(args.clients);
     outcome.count("published", "messages published", published);
     for (key, label, count) in [
-        (
-            "own_deliveries",
-            "deliveries to own readers",
-            swarm.handler.counts.updates,
-        ),
+        ("own_deliveries", "deliveries to own readers", own),
         ("k6_deliveries", "deliveries that k6 counts", counted),
     ] {
         outcome.count(key, label, count);
@@ -110,6 +107,19 @@ pub(crate) fn run(args: &K6Args, interrupt: &Interrupt) -> anyhow::Result<Outcom
         }
     }
     Ok(outcome)
+}
+
+/// Starts k6 with `clients` subscribers of the broker.
+fn start(program: &Path, script: &Path, clients: u32, broker: &Broker) -> anyhow::Result<Process> {
+    let mut command = Command::new(program);
+    command
+        .args(["run", "--quiet", "--no-usage-report"])
+        .arg(script)
+        .env("URL", format!("ws://{}/v1/ws", broker.endpoint.address))
+        .env("TOPIC", TOPIC)
+        .env("CLIENTS", clients.to_string())
+        .stdout(Stdio::piped());
+    Process::start(&mut command)
 }
 
 /// Waits until k6 has ended. Returns how many deliveries it has counted.
