@@ -1,6 +1,6 @@
 //! A message as it is sent, of which only time and number are filled in: publishing must cost the client less than any server.
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
 use crate::swarm::Nanos;
 use crate::swarm::payload::{DIGITS, write_digits};
@@ -35,15 +35,20 @@ impl Template {
     /// When the message does not have their digits at fixed places.
     pub(super) fn new(make: impl Fn(Nanos, u64) -> Vec<u8>) -> anyhow::Result<Self> {
         let (zeros, ones) = (make(Nanos(0), 0), make(Nanos(ONES), ONES));
-        let pairs = zeros.iter().zip(&ones);
-        let time = pairs.clone().position(|(zero, one)| zero != one);
+        let mut pairs = zeros.iter().zip(&ones);
+        let time = pairs.position(|(zero, one)| zero != one);
+        let time = time.context("a message without time and number")?;
+        ensure!(
+            time + 2 * DIGITS < zeros.len(),
+            "a message that ends with its time or number"
+        );
         let template = Self {
             bytes: zeros.into(),
-            time: time.context("a message without time and number")?,
+            time,
         };
         let mut filled = Vec::new();
         template.fill(Digits::of(ONES), Digits::of(ONES), &mut filled);
-        anyhow::ensure!(
+        ensure!(
             filled == ones,
             "a message whose time and number are at no fixed place"
         );
