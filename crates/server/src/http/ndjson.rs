@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use thiserror::Error;
+use tickwire_wire::codec::PlainPublish;
 use tickwire_wire::{ErrorCode, Payload, Refusal, Topic, byte_order_mark};
 
 use super::ErrorResponse;
@@ -88,6 +89,9 @@ fn parse(line: &[u8], message_bytes_max: usize) -> Result<(Topic, Payload), Refu
             line.len()
         );
         return Err(Refusal::new(ErrorCode::TooLarge, reason));
+    }
+    if let Some(PlainPublish { topic, data, .. }) = PlainPublish::of_line(line) {
+        return Ok((topic.parse()?, Payload::Json(data)));
     }
     // The parser would take an array as the fields of a message in their order.
     if !line.starts_with(b"{") {

@@ -10,6 +10,7 @@ mod fields;
 mod json;
 pub(crate) mod later;
 mod msgpack;
+mod publish;
 mod request;
 
 use std::fmt;
@@ -19,6 +20,7 @@ use crate::frame::Opcode;
 use crate::ids::{Epoch, Micros, Seq};
 use crate::json_text::JsonText;
 use crate::message::{BadRequest, ClientMessage, Control, Payload, ServerMessage};
+pub use publish::PlainPublish;
 
 /// The encoding of a connection's messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -28,6 +30,15 @@ pub enum Codec {
     Json,
     /// MessagePack in binary messages.
     MessagePack,
+}
+
+/// A request as it was read.
+#[derive(Debug)]
+pub enum Incoming<'a> {
+    /// A `publish` in its usual form.
+    Publish(PlainPublish<'a>),
+    /// Any other request, or the refusal to answer with and the request's id if that could be read.
+    Other(Result<ClientMessage, BadRequest>),
 }
 
 /// A server message that could not be read.
@@ -84,9 +95,21 @@ impl Codec {
     /// # Errors
     /// The refusal to answer with, and the request's id if that could be read.
     pub fn decode_request(self, bytes: &[u8]) -> Result<ClientMessage, BadRequest> {
+        match self.receive(bytes) {
+            Incoming::Publish(publish) => Ok(publish.into()),
+            Incoming::Other(request) => request,
+        }
+    }
+
+    /// Reads a request. Does not copy the topic of a `publish` that has the form of a [`PlainPublish`].
+    #[must_use]
+    pub fn receive(self, bytes: &[u8]) -> Incoming<'_> {
         match self {
-            Self::Json => json::decode_request(bytes),
-            Self::MessagePack => msgpack::decode_request(bytes),
+            Self::Json => match publish::read(bytes) {
+                Some(publish) => Incoming::Publish(publish),
+                None => Incoming::Other(json::decode_request(bytes)),
+            },
+            Self::MessagePack => Incoming::Other(msgpack::decode_request(bytes)),
         }
     }
 

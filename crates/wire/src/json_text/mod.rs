@@ -5,6 +5,7 @@
 //! maps are nested no deeper than [`NESTING_MAX`], its numbers are finite as 64-bit floats, and its escapes are whole
 //! characters. Names of fields have no meaning here; equal names stay, in their order.
 
+pub(crate) mod check;
 mod number;
 mod packed;
 mod scan;
@@ -69,9 +70,17 @@ impl JsonText {
     /// ```
     pub fn parse(text: &[u8]) -> Result<Self, JsonError> {
         let text = std::str::from_utf8(text).map_err(|error| JsonError::NotUtf8(error.valid_up_to()))?;
-        let mut scanner = Scanner::new(text);
-        while scanner.next()?.is_some() {}
-        Ok(Self(scan::trimmed(text).into()))
+        let trimmed = scan::trimmed(text);
+        if check::value_end(trimmed.as_bytes(), 0) != Some(trimmed.len()) {
+            let mut scanner = Scanner::new(text);
+            while scanner.next()?.is_some() {}
+        }
+        Ok(Self(trimmed.into()))
+    }
+
+    /// Takes over `text`, which [`check::value_end`] has found to be one value.
+    pub(crate) fn checked(text: &str) -> Self {
+        Self(text.into())
     }
 
     /// The text.

@@ -264,7 +264,7 @@ fn nearly_json() -> impl Strategy<Value = String> {
 }
 
 /// Whether serde_json reads all of `text`, including strings and numbers.
-fn is_json(text: &str) -> bool {
+pub(super) fn is_json(text: &str) -> bool {
     struct Whole;
     impl<'de> Deserialize<'de> for Whole {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -5,6 +5,7 @@
 )]
 
 mod hostile;
+mod publish;
 mod requests;
 mod samples;
 mod server;
