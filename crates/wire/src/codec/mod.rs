@@ -188,6 +188,14 @@ impl Payload {
         }
     }
 
+    /// The length of the payload as JSON, if it is kept as that, or 0.
+    pub(crate) fn text_bytes(&self) -> usize {
+        match self {
+            Self::Json(text) => text.as_str().len(),
+            _ => 0,
+        }
+    }
+
     /// About how many bytes the payload holds on the heap.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {

@@ -4,6 +4,8 @@ use super::Opcode;
 use crate::close::CloseCode;
 use crate::limits::CONTROL_BYTES_MAX;
 
+/// Bytes of payload that room is made for at first, beside those of data.
+const PAYLOAD_BYTES: usize = 480;
 /// Longest header of a server frame: two bytes and a 64-bit length.
 const HEADER_MAX: usize = 10;
 
@@ -18,12 +20,19 @@ const RSV1: u8 = 0x40;
 /// assert_eq!(*frame(Opcode::Text, |payload| payload.extend(b"hi")), *b"\x81\x02hi");
 /// ```
 pub fn frame(opcode: Opcode, fill: impl FnOnce(&mut Vec<u8>)) -> Box<[u8]> {
-    build(FIN | opcode as u8, fill)
+    build(FIN | opcode as u8, PAYLOAD_BYTES, fill)
+}
+
+/// Does the same as [`frame`] for a message around `data_bytes` bytes of data, for which room is made at once.
+pub(super) fn data_frame(opcode: Opcode, data_bytes: usize, fill: impl FnOnce(&mut Vec<u8>)) -> Box<[u8]> {
+    build(FIN | opcode as u8, PAYLOAD_BYTES + data_bytes, fill)
 }
 
 /// A whole, final frame of a compressed message.
 pub(crate) fn deflated_frame(opcode: Opcode, payload: &[u8]) -> Box<[u8]> {
-    build(FIN | RSV1 | opcode as u8, |out| out.extend_from_slice(payload))
+    build(FIN | RSV1 | opcode as u8, payload.len(), |out| {
+        out.extend_from_slice(payload);
+    })
 }
 
 /// Whether a server frame belongs to a compressed message.
@@ -35,8 +44,8 @@ pub fn is_deflated(frame: &[u8]) -> bool {
     frame[0] & RSV1 != 0
 }
 
-fn build(first: u8, fill: impl FnOnce(&mut Vec<u8>)) -> Box<[u8]> {
-    let mut bytes = Vec::with_capacity(512);
+fn build(first: u8, payload_bytes: usize, fill: impl FnOnce(&mut Vec<u8>)) -> Box<[u8]> {
+    let mut bytes = Vec::with_capacity(HEADER_MAX + payload_bytes);
     bytes.resize(HEADER_MAX, 0);
     fill(&mut bytes);
     let payload_len = bytes.len() - HEADER_MAX;
@@ -60,8 +69,8 @@ fn build(first: u8, fill: impl FnOnce(&mut Vec<u8>)) -> Box<[u8]> {
     };
     let start = HEADER_MAX - header_len;
     bytes[start..HEADER_MAX].copy_from_slice(&header[..header_len]);
-    bytes.drain(..start);
-    bytes.into_boxed_slice()
+    // A frame is kept for long: it is put where it just fits.
+    bytes[start..].into()
 }
 
 /// Length of the header of a server frame.

@@ -6,7 +6,7 @@
 
 use std::sync::OnceLock;
 
-use super::build::frame;
+use super::build::data_frame;
 use super::payload_of;
 use crate::codec::{Codec, DataOp, Stamp};
 use crate::deflate::{Deflater, Encoding, Variant, WindowBits};
@@ -91,7 +91,8 @@ impl Frames {
     pub fn plain(&self, codec: Codec, message: DataMessage<'_>) -> Shared<'_> {
         let mut encoded = None;
         let bytes = self.plain[codec as usize].get_or_init(|| {
-            let frame = frame(codec.opcode(), |out| message.encode(codec, out));
+            let data_bytes = message.payload.text_bytes();
+            let frame = data_frame(codec.opcode(), data_bytes, |out| message.encode(codec, out));
             let payload_bytes = payload_of(&frame).len();
             encoded = Some(Encoded {
                 encoding: Encoding::of(codec, false),
