@@ -86,13 +86,26 @@ impl Ingress {
     ) -> Result<Published, PublishError> {
         let name = topic.as_str();
         match self.directory.find(name) {
-            Some(cell) => self.submit_to(&cell, fit(cell.kind(), name, payload)?, now),
+            Some(cell) => self.submit_known(&cell, payload, now),
             None => {
                 let payload = fit(self.directory.kind_of(name), name, payload)?;
                 self.directory
                     .publish_first(origin.publisher(), topic, payload, now)
             }
         }
+    }
+
+    /// Does the same as [`Self::submit`] for a topic that exists.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub(crate) fn submit_known(
+        &self,
+        cell: &TopicCell,
+        payload: Payload,
+        now: Micros,
+    ) -> Result<Published, PublishError> {
+        self.submit_to(cell, fit(cell.kind(), cell.topic().as_str(), payload)?, now)
     }
 
     /// Publishes to an open topic, which saves the look-up by name. The payload must have the form that [`Self::check`]

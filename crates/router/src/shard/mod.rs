@@ -48,6 +48,7 @@ use drain::Draining;
 use parting::Parting;
 use piecewise::Piece;
 pub(crate) use piecewise::Unfinished;
+use publishing::RecentTopics;
 use rate::RateTimers;
 use rustc_hash::FxHashMap;
 use sessions::Sessions;
@@ -183,6 +184,7 @@ pub struct Shard {
     overfull: Vec<SessionId>,
     /// Whether a session has so much waiting that it should be written before more is delivered.
     pressed: bool,
+    recent_topics: RecentTopics,
     /// Set once a drain has begun.
     draining: Option<Draining>,
     counts: Counts,
@@ -224,6 +226,7 @@ impl Shard {
             waiting_bytes: Rc::default(),
             overfull: Vec::new(),
             pressed: false,
+            recent_topics: RecentTopics::default(),
             draining: None,
             counts: Counts::default(),
         }

@@ -4,15 +4,63 @@
 //! publication also costs one of the session's requests, so that no session floods the broker with publications that
 //! cannot succeed.
 
+use std::hash::BuildHasher;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rustc_hash::FxBuildHasher;
+use tickwire_wire::codec::PlainPublish;
 use tickwire_wire::message::{AckResult, AnnouncedLimits};
-use tickwire_wire::{Control, ErrorCode, Micros, Payload, Refusal, RequestId, Topic};
+use tickwire_wire::{Control, ErrorCode, Micros, Payload, Refusal, RequestId};
 
 use super::Shard;
 use super::subscribe::closing;
+use crate::cell::{Published, TopicCell};
+use crate::counts::Op;
 use crate::ingress::{Ingress, Origin};
 use crate::rights::{PublishRate, Publisher, Rights};
 use crate::session::SessionId;
 use crate::settings::ShardSettings;
+
+/// The number of topics that a shard keeps at hand for its publishers.
+const RECENT_TOPICS: usize = 256;
+
+/// Topics that clients of a shard have published to, each in a place that its name decides. A publisher that uses the
+/// same topics again and again finds them here without the directory and its locks. Topics are never removed.
+#[derive(Debug)]
+pub(super) struct RecentTopics(Box<[Option<RecentTopic>]>);
+
+#[derive(Debug)]
+struct RecentTopic {
+    cell: Arc<TopicCell>,
+    /// Rights that allow to publish to it.
+    rights: Rc<Rights>,
+}
+
+impl Default for RecentTopics {
+    fn default() -> Self {
+        Self((0..RECENT_TOPICS).map(|_| None).collect())
+    }
+}
+
+impl RecentTopics {
+    fn place(topic: &str) -> usize {
+        FxBuildHasher.hash_one(topic) as usize % RECENT_TOPICS
+    }
+
+    /// The topic, if it is here and `rights` allow to publish to it.
+    fn get(&self, topic: &str, rights: &Rc<Rights>) -> Option<&TopicCell> {
+        let recent = self.0[Self::place(topic)].as_ref()?;
+        let is_it = recent.cell.topic().as_str() == topic && Rc::ptr_eq(&recent.rights, rights);
+        is_it.then_some(&*recent.cell)
+    }
+
+    /// Keeps a topic that `rights` allow to publish to, in the place of another.
+    fn put(&mut self, cell: Arc<TopicCell>, rights: Rc<Rights>) {
+        let place = Self::place(cell.topic().as_str());
+        self.0[place] = Some(RecentTopic { cell, rights });
+    }
+}
 
 impl Shard {
     /// The way in for the publications of its sessions.
@@ -56,11 +104,24 @@ impl Shard {
         self.let_pass(id, request, taken, now)
     }
 
+    /// Handles a `publish`, as [`Self::request`] does for any request.
+    pub fn publish(&mut self, id: SessionId, publish: PlainPublish<'_>, now: Micros) {
+        if self.takes_request(id, Op::Publish, now) {
+            let PlainPublish {
+                id: request,
+                topic,
+                data,
+            } = publish;
+            self.publish_request(id, request, topic, Payload::Json(data), now);
+            self.close_if_drowning(id, now);
+        }
+    }
+
     pub(super) fn publish_request(
         &mut self,
         id: SessionId,
         request: Option<RequestId>,
-        topic: String,
+        topic: &str,
         data: Payload,
         now: Micros,
     ) {
@@ -68,18 +129,7 @@ impl Shard {
             return;
         }
         let bytes = data.heap_bytes() as u64;
-        let outcome = topic.parse::<Topic>().map_err(Refusal::from).and_then(|name| {
-            let session = self.sessions.open(id).ok_or_else(closing)?;
-            if session.only_reads {
-                let reason = "this connection only reads: it was made at the operators' listener";
-                return Err(Refusal::new(ErrorCode::Forbidden, reason));
-            }
-            session.rights.check_publish(&topic)?;
-            let publisher = session.publisher;
-            let submitted = self.ingress.submit(Origin::Client(publisher), &name, data, now);
-            submitted.map_err(Refusal::from)
-        });
-        match outcome {
+        match self.submit(id, topic, data, now) {
             Err(refusal) => {
                 if self.within_rate(id, request, now) {
                     self.refuse(id, request, refusal, now);
@@ -95,7 +145,7 @@ impl Shard {
                 if let Some(request) = request {
                     let (epoch, seq) = (Some(published.epoch), Some(published.seq));
                     let results = vec![AckResult {
-                        topic,
+                        topic: topic.to_owned(),
                         epoch,
                         seq,
                         ..AckResult::default()
@@ -104,6 +154,40 @@ impl Shard {
                 }
             }
         }
+    }
+}
+
+impl Shard {
+    /// Publishes `data` to `topic` for a session, if its rights allow that.
+    fn submit(
+        &mut self,
+        id: SessionId,
+        topic: &str,
+        data: Payload,
+        now: Micros,
+    ) -> Result<Published, Refusal> {
+        let session = self.sessions.open(id).ok_or_else(closing)?;
+        if let Some(cell) = self.recent_topics.get(topic, &session.rights)
+            && !session.only_reads
+        {
+            return Ok(self.ingress.submit_known(cell, data, now)?);
+        }
+        let found = self.directory.find(topic);
+        let name = found
+            .as_ref()
+            .map_or_else(|| topic.parse(), |cell| Ok(cell.topic().clone()))?;
+        if session.only_reads {
+            let reason = "this connection only reads: it was made at the operators' listener";
+            return Err(Refusal::new(ErrorCode::Forbidden, reason));
+        }
+        session.rights.check_publish(topic)?;
+        let Some(cell) = found else {
+            let origin = Origin::Client(session.publisher);
+            return Ok(self.ingress.submit(origin, &name, data, now)?);
+        };
+        let published = self.ingress.submit_known(&cell, data, now)?;
+        self.recent_topics.put(cell, session.rights.clone());
+        Ok(published)
     }
 }
 

@@ -63,13 +63,6 @@ impl Shard {
     /// A request that is much work may be [unfinished](Self::unfinished) afterwards. An earlier unfinished one is
     /// finished first.
     pub fn request(&mut self, id: SessionId, request: Result<ClientMessage, BadRequest>, now: Micros) {
-        // No request is handled with an expired token.
-        self.expire_tokens(now);
-        self.finish(id, now);
-        let Some(session) = self.sessions.known(id).filter(|session| session.is_open()) else {
-            return;
-        };
-        session.timers.requested();
         let (op, request_id) = match &request {
             Ok(ClientMessage::Subscribe(subscribe)) => (Op::Subscribe, Some(subscribe.id)),
             Ok(ClientMessage::Positions { id, .. }) => (Op::Positions, Some(*id)),
@@ -80,9 +73,8 @@ impl Shard {
             Ok(ClientMessage::Ping { id }) => (Op::Ping, *id),
             Err(bad) => (Op::Unreadable, bad.id),
         };
-        self.counts.ops[op as usize] += 1;
         // Publications have an allowance of their own.
-        if op != Op::Publish && !self.within_rate(id, request_id, now) {
+        if !self.takes_request(id, op, now) || op != Op::Publish && !self.within_rate(id, request_id, now) {
             return;
         }
         match request {
@@ -97,7 +89,7 @@ impl Shard {
                 topic,
                 data,
             }) => {
-                self.publish_request(id, request, topic, data, now);
+                self.publish_request(id, request, &topic, data, now);
             }
             Ok(ClientMessage::Resync { id: request, topic }) => self.resync(id, request, topic, now),
             Ok(ClientMessage::Auth { id: request, token }) => self.auth_later(id, request, token),
@@ -118,6 +110,19 @@ impl Shard {
             Err(bad) => self.refuse(id, bad.id, bad.refusal, now),
         }
         self.close_if_drowning(id, now);
+    }
+
+    /// Whether the session takes a request. If so, counts it as `op`. An unfinished request is finished first.
+    pub(super) fn takes_request(&mut self, id: SessionId, op: Op, now: Micros) -> bool {
+        // No request is handled with an expired token.
+        self.expire_tokens(now);
+        self.finish(id, now);
+        let Some(session) = self.sessions.known(id).filter(|session| session.is_open()) else {
+            return false;
+        };
+        session.timers.requested();
+        self.counts.ops[op as usize] += 1;
+        true
     }
 
     /// Takes one operation from the session's allowance, or refuses it.

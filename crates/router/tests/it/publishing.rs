@@ -235,3 +235,49 @@ fn a_client_is_told_that_its_key_has_made_its_most_topics() {
     world.publish("ticker.A", "1");
     assert_eq!(world.directory.topic_count(), 2);
 }
+
+/// The topics of late are at hand for a session's next publications, with the rights that allowed them.
+#[test]
+fn a_topic_at_hand_takes_publications_only_with_the_rights_of_now() {
+    let publish = |client: &str, id: u64| {
+        format!(r#"send {client} {{"op":"publish","id":{id},"topic":"chat.a","data":1}};"#)
+    };
+    check(
+        &format!(
+            r#"open a publish=>; open b publish=other.>; {} {} {} go;
+            send a {{"op":"auth","id":7,"token":"pub=other.>"}}; {} go;
+            send a {{"op":"auth","id":8,"token":"pub=chat.*"}}; {} go"#,
+            publish("a", 1),
+            publish("a", 2),
+            publish("b", 3),
+            publish("a", 4),
+            publish("a", 5)
+        ),
+        expect![[r#"
+            a: ack 1 chat.a@1
+            a: ack 2 chat.a@2
+            b: error 3 forbidden: this connection may not publish to chat.a
+            a: ack 7 
+            a: error 4 forbidden: this connection may not publish to chat.a
+            a: ack 8 
+            a: ack 5 chat.a@3"#]],
+    );
+}
+
+#[test]
+fn more_topics_than_are_at_hand_are_published_to_in_turn() {
+    let mut world = World::new(Setup::default());
+    let all: Vec<Pattern> = vec![">".parse().expect("a pattern")];
+    let client = world.open(0, Codec::Json, all);
+    let names: Vec<String> = (0..300).map(|at| format!("chat.{at}")).collect();
+    for _ in 0..3 {
+        for name in &names {
+            let request = format!(r#"{{"op":"publish","topic":"{name}","data":1}}"#);
+            world.send(client, request.as_bytes());
+        }
+    }
+    for name in &names {
+        let cell = world.directory.find(name).expect("it was published to");
+        assert_eq!(cell.position().seq.0, 3, "{name}");
+    }
+}

@@ -11,6 +11,7 @@ use tickwire_router::{
     Directory, DirectoryLimits, EpochRule, Ingress, KindRule, Kinds, Origin, Outbox, PublishError, Published,
     Rights, SessionId, SessionLimits, Shard, ShardId, ShardQueue, ShardSettings, StaleRule, Transport,
 };
+use tickwire_wire::codec::Incoming;
 use tickwire_wire::deflate::{Inflater, Settings as DeflateSettings, WindowBits};
 use tickwire_wire::frame::{Opcode, header_len, is_deflated};
 use tickwire_wire::message::{AnnouncedLimits, Subscribe, TopicRequest};
@@ -292,11 +293,15 @@ impl World {
         let Some(id) = it.id else { return };
         let shard = &mut self.shards[it.shard];
         shard.heard(id, self.now);
-        let request = it.codec.decode_request(message);
-        if let Ok(ClientMessage::Subscribe(subscribe)) = &request {
-            it.subscribing.push(subscribe.id);
+        match it.codec.receive(message) {
+            Incoming::Publish(publish) => shard.publish(id, publish, self.now),
+            Incoming::Other(request) => {
+                if let Ok(ClientMessage::Subscribe(subscribe)) = &request {
+                    it.subscribing.push(subscribe.id);
+                }
+                shard.request(id, request, self.now);
+            }
         }
-        shard.request(id, request, self.now);
         while let Some(auth) = shard.next_auth() {
             match tokens::meaning(&auth.token, self.now) {
                 Ok((rights, expires)) => {
