@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tickwire_wire::Seq;
 
-use crate::memory::{Memory, MessagePlace};
+use crate::memory::{Memory, MessagePlace, Moves};
 use crate::planted::{Fault, is_planted};
 use crate::publication::Publication;
 
@@ -30,27 +30,39 @@ impl History {
         }
     }
 
-    /// Adds the next message and drops the oldest. Returns whether all histories together are over their budget.
+    /// Adds the next message, which was made [as a value](Publication::held_as_value), and drops the oldest. Returns whether
+    /// all histories together are over their budget.
     pub(crate) fn push(&mut self, publication: Arc<Publication>, memory: &Memory) -> bool {
-        publication.move_to(MessagePlace::Value);
+        let mut moves = Moves::default();
+        moves.value_made(publication.data_bytes());
         if let Some(before) = self.messages.back() {
-            before.move_to(MessagePlace::History);
+            before.move_with(MessagePlace::History, &mut moves);
         }
         self.messages.push_back(publication);
         let beyond = self.messages.len().saturating_sub(self.capacity);
-        let over = memory.history.is_over();
-        self.drop_oldest(beyond.max(if over { 2 } else { 0 }));
+        let over = memory.history_is_over(&moves);
+        self.drop_oldest(beyond.max(if over { 2 } else { 0 }), &mut moves);
+        memory.record(&moves);
         over
     }
 
     /// Drops all messages except the newest, which does not follow on the others.
     pub(crate) fn begin_with_newest(&mut self) {
-        self.drop_oldest(self.messages.len());
+        self.forget_oldest(self.messages.len());
     }
 
     /// Drops the older half.
     pub(crate) fn shorten(&mut self) {
-        self.drop_oldest(self.messages.len() / 2);
+        self.forget_oldest(self.messages.len() / 2);
+    }
+
+    /// Drops the oldest `count` messages, but never the newest one, and records it.
+    fn forget_oldest(&mut self, count: usize) {
+        let mut moves = Moves::default();
+        self.drop_oldest(count, &mut moves);
+        if let Some(newest) = self.newest() {
+            newest.lineage.memory.record(&moves);
+        }
     }
 
     /// Drops the frames of the newest message.
@@ -62,11 +74,11 @@ impl History {
         }
     }
 
-    /// Drops the oldest `count` messages, but never the newest one.
-    fn drop_oldest(&mut self, count: usize) {
+    /// Drops the oldest `count` messages, but never the newest one. Adds this to `moves`.
+    fn drop_oldest(&mut self, count: usize, moves: &mut Moves) {
         let count = count.min(self.messages.len().saturating_sub(1));
         for oldest in self.messages.drain(..count) {
-            oldest.move_to(MessagePlace::Nowhere);
+            oldest.move_with(MessagePlace::Nowhere, moves);
         }
         // A short history does not keep the memory of a long one.
         if self.messages.capacity() > 4 * self.messages.len() + 16 {

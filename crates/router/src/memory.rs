@@ -33,8 +33,14 @@ impl Account {
 
     /// Records that something which held `before` bytes holds `now` bytes.
     pub(crate) fn change(&self, before: usize, now: usize) {
-        let change = now.cast_signed().wrapping_sub(before.cast_signed());
-        self.bytes.fetch_add(change, Ordering::Relaxed);
+        self.grow(difference(before, now));
+    }
+
+    /// Records that `more` bytes are held, or less if it is below 0.
+    fn grow(&self, more: isize) {
+        if more != 0 {
+            self.bytes.fetch_add(more, Ordering::Relaxed);
+        }
     }
 
     /// Bytes that are held.
@@ -60,6 +66,40 @@ impl Account {
     /// Whether `more` bytes fit.
     pub(crate) fn has_room(&self, more: usize) -> bool {
         self.bytes().saturating_add(more) <= self.max()
+    }
+}
+
+/// The number of bytes that something holds more `now` than `before`.
+fn difference(before: usize, now: usize) -> isize {
+    now.cast_signed().wrapping_sub(before.cast_signed())
+}
+
+/// Moves of messages that are recorded together, so that those of one publication cost one change of each account.
+#[derive(Debug, Default)]
+pub(crate) struct Moves {
+    values: isize,
+    spare: isize,
+    history: isize,
+}
+
+impl Moves {
+    /// Changes what the account of `place` holds for a message: `data` and `frames` are bytes before and now.
+    fn change(&mut self, place: MessagePlace, data: (usize, usize), frames: (usize, usize)) {
+        let (data, frames) = (difference(data.0, data.1), difference(frames.0, frames.1));
+        match place {
+            MessagePlace::Nowhere => {}
+            MessagePlace::Value => {
+                self.values += data;
+                self.spare += frames;
+            }
+            MessagePlace::Copy => self.spare += data + frames,
+            MessagePlace::History => self.history += data + frames,
+        }
+    }
+
+    /// Counts a message with `data` bytes that was [made as a value](Held::value).
+    pub(crate) fn value_made(&mut self, data: usize) {
+        self.change(MessagePlace::Value, (0, data), (0, 0));
     }
 }
 
@@ -96,17 +136,17 @@ impl Memory {
         self.value_bytes() > self.values.max()
     }
 
-    /// Changes what the account of `place` holds for a message: `data` and `frames` are bytes before and now.
-    fn change(&self, place: MessagePlace, data: (usize, usize), frames: (usize, usize)) {
-        match place {
-            MessagePlace::Nowhere => {}
-            MessagePlace::Value => {
-                self.values.change(data.0, data.1);
-                self.spare.change(frames.0, frames.1);
-            }
-            MessagePlace::Copy => self.spare.change(data.0 + frames.0, data.1 + frames.1),
-            MessagePlace::History => self.history.change(data.0 + frames.0, data.1 + frames.1),
-        }
+    /// Records `moves`.
+    pub(crate) fn record(&self, moves: &Moves) {
+        self.values.grow(moves.values);
+        self.spare.grow(moves.spare);
+        self.history.grow(moves.history);
+    }
+
+    /// Whether the histories hold more than their limit once `moves` are recorded.
+    pub(crate) fn history_is_over(&self, moves: &Moves) -> bool {
+        let held = self.history.bytes().saturating_add_signed(moves.history);
+        held > self.history.max()
     }
 }
 
@@ -164,6 +204,11 @@ impl Holders {
 }
 
 impl Held {
+    /// That of a new message that becomes its topic's value. Its data is to be counted by [`Moves::value_made`].
+    pub(crate) fn value() -> Self {
+        Self(AtomicU64::new((MessagePlace::Value as u64) << PLACE_SHIFT))
+    }
+
     /// Bytes of the frames that were made.
     pub(crate) fn frame_bytes(&self) -> usize {
         Holders::of(self.0.load(Ordering::Relaxed)).frames
@@ -178,21 +223,23 @@ impl Held {
     pub(crate) fn frame_made(&self, payload: usize, memory: &Memory) {
         let more = payload + FRAME_OVERHEAD;
         let before = Holders::of(self.0.fetch_add((more as u64) << FRAMES_SHIFT, Ordering::Relaxed));
-        memory.change(before.place, (0, 0), (0, more));
+        let mut moves = Moves::default();
+        moves.change(before.place, (0, 0), (0, more));
+        memory.record(&moves);
         if before.pins > 0 {
             memory.replays.change(0, more);
         }
     }
 
-    /// Records that the topic holds the message at `place` now. Its data has `data` bytes.
-    pub(crate) fn move_to(&self, place: MessagePlace, data: usize, memory: &Memory) {
+    /// Adds to `moves` that the topic holds the message at `place` now. Its data has `data` bytes.
+    pub(crate) fn move_to(&self, place: MessagePlace, data: usize, moves: &mut Moves) {
         let moved = |word| Some(word & !PLACE_MASK | (place as u64) << PLACE_SHIFT);
         let before = self
             .0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, moved)
             .map_or_else(Holders::of, Holders::of);
-        memory.change(before.place, (data, 0), (before.frames, 0));
-        memory.change(place, (0, data), (0, before.frames));
+        moves.change(before.place, (data, 0), (before.frames, 0));
+        moves.change(place, (0, data), (0, before.frames));
     }
 
     /// Records one more replay that keeps the message.
@@ -224,22 +271,29 @@ mod tests {
         ]
     }
 
+    /// Moves a message of 100 bytes.
+    fn moved(message: &Held, place: MessagePlace, memory: &Memory) {
+        let mut moves = Moves::default();
+        message.move_to(place, 100, &mut moves);
+        memory.record(&moves);
+    }
+
     #[test]
     fn a_message_is_on_the_account_of_where_it_is_held_and_once_on_that_of_all_replays() {
         let memory = Memory::new(1_000, 1_000, 1_000);
         let message = Held::default();
         message.frame_made(10, &memory);
         assert_eq!(held(&memory), [0; 3], "nobody holds it yet");
-        message.move_to(MessagePlace::Value, 100, &memory);
+        moved(&message, MessagePlace::Value, &memory);
         let frame = 10 + FRAME_OVERHEAD;
         assert_eq!(held(&memory), [100 + frame, 0, 0]);
         message.pin(100, &memory);
         message.pin(100, &memory);
-        message.move_to(MessagePlace::History, 100, &memory);
+        moved(&message, MessagePlace::History, &memory);
         assert_eq!(held(&memory), [0, 100 + frame, 100 + frame]);
         message.frame_made(20, &memory);
         let frames = frame + 20 + FRAME_OVERHEAD;
-        message.move_to(MessagePlace::Nowhere, 100, &memory);
+        moved(&message, MessagePlace::Nowhere, &memory);
         assert_eq!(held(&memory), [0, 0, 100 + frames]);
         message.unpin(100, &memory);
         assert!(message.is_pinned());

@@ -24,7 +24,7 @@ use tickwire_wire::{CloseCode, Dialect, Seq};
 
 use crate::ledger::Settled;
 use crate::planted::{Fault, is_planted};
-use crate::publication::{Publication, TopicId};
+use crate::publication::{LocalPublication, Publication, TopicId};
 use control::Urgent;
 pub use notices::Reach;
 pub(crate) use notices::{Answer, Gap, Joined, SourceState, Status, Synced};
@@ -69,8 +69,7 @@ impl Sort {
 #[derive(Debug)]
 pub struct Delivery {
     /// All deliveries that a shard makes of a live publication share this.
-    #[expect(clippy::redundant_allocation, reason = "an `Rc` is counted without atomics")]
-    publication: Rc<Arc<Publication>>,
+    publication: LocalPublication,
     /// The number of messages before it that its subscription is not sent because of it.
     pub(crate) skips: u64,
     /// The length of its frame in bytes.
@@ -83,8 +82,7 @@ pub struct Delivery {
 impl Delivery {
     /// A publication whose frame has `len` bytes. It was made for the dialect of the outbox.
     #[inline]
-    #[expect(clippy::redundant_allocation, reason = "an `Rc` is counted without atomics")]
-    pub(crate) fn new(publication: Rc<Arc<Publication>>, len: u32, sort: Sort, skips: u64) -> Self {
+    pub(crate) fn new(publication: LocalPublication, len: u32, sort: Sort, skips: u64) -> Self {
         Self {
             publication,
             skips,
@@ -509,7 +507,7 @@ mod tests {
         let publication = Arc::new(Publication::new(lineage, Seq(1), Micros(0), payload));
         let counted = publication.frame(Codec::Json, DataOp::Update).len();
         let len = u32::try_from(counted).expect("a short frame");
-        let delivery = Delivery::new(Rc::new(publication), len, Sort::Live, 0);
+        let delivery = Delivery::new(publication.into(), len, Sort::Live, 0);
         let bytes = Item::Delivery(delivery)
             .bytes(Dialect::Sse(Framing::Chunked))
             .len();

@@ -3,6 +3,8 @@
 //! A publication never changes after it was made, except that its encoded frames and events are added on demand. It
 //! never knows its receivers.
 
+use std::ops::Deref;
+use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
 use tickwire_wire::codec::{DataOp, Stamp};
@@ -12,7 +14,7 @@ use tickwire_wire::message::StaleReason;
 use tickwire_wire::{Codec, Dialect, Epoch, Kind, Micros, Payload, Seq, Topic};
 
 use crate::counts::Counts;
-use crate::memory::{Held, MESSAGE_OVERHEAD, Memory, MessagePlace};
+use crate::memory::{Held, MESSAGE_OVERHEAD, Memory, MessagePlace, Moves};
 
 /// A topic's number in its directory: dense, from 0, never used again for another topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,6 +81,14 @@ impl Publication {
     /// The same publication, marked as one of a book in doubt for the reason `doubt`.
     pub(crate) fn doubted(self, doubt: Option<StaleReason>) -> Self {
         Self { doubt, ..self }
+    }
+
+    /// The same publication as its topic's value. Its data is counted when it joins the history.
+    pub(crate) fn held_as_value(self) -> Self {
+        Self {
+            held: Held::value(),
+            ..self
+        }
     }
 
     /// The whole plain frame, including its header, for readers of `codec`.
@@ -169,7 +179,14 @@ impl Publication {
 
     /// Records that its topic holds it at `place` from now on.
     pub(crate) fn move_to(&self, place: MessagePlace) {
-        self.held.move_to(place, self.data_bytes(), &self.lineage.memory);
+        let mut moves = Moves::default();
+        self.move_with(place, &mut moves);
+        self.lineage.memory.record(&moves);
+    }
+
+    /// Does the same, but leaves it to the caller to record `moves`.
+    pub(crate) fn move_with(&self, place: MessagePlace, moves: &mut Moves) {
+        self.held.move_to(place, self.data_bytes(), moves);
     }
 
     /// Records one more replay that keeps it.
@@ -186,6 +203,26 @@ impl Publication {
     pub(crate) fn bare(&self) -> Self {
         let bare = Self::new(self.lineage.clone(), self.seq, self.ts, self.payload.clone());
         bare.doubted(self.doubt)
+    }
+}
+
+/// A publication as the deliveries of one shard share it.
+#[derive(Debug, Clone)]
+#[expect(clippy::redundant_allocation, reason = "an `Rc` is counted without atomics")]
+pub(crate) struct LocalPublication(Rc<Arc<Publication>>);
+
+impl From<Arc<Publication>> for LocalPublication {
+    fn from(publication: Arc<Publication>) -> Self {
+        Self(publication.into())
+    }
+}
+
+impl Deref for LocalPublication {
+    type Target = Arc<Publication>;
+
+    #[inline]
+    fn deref(&self) -> &Arc<Publication> {
+        &self.0
     }
 }
 

@@ -131,7 +131,7 @@ impl TopicCell {
         } = numbered;
         self.doubted.store(doubt.is_some(), Ordering::Relaxed);
         let publication = Publication::new(state.lineage.clone(), seq, ts, payload);
-        let publication = Arc::new(publication.doubted(doubt));
+        let publication = Arc::new(publication.doubted(doubt).held_as_value());
         state.count_book();
         state.heard = now;
         let came_back = self.stale_since().is_some();

@@ -1,6 +1,5 @@
 //! Delivers the publications in the queue to the outboxes.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_wire::{Dialect, Micros};
@@ -10,28 +9,28 @@ use super::joined::joined_bytes;
 use super::status::StatusBytes;
 use crate::outbox::{Delivery, Item, Joined, Sort, SourceState};
 use crate::planted::{Fault, is_planted};
-use crate::publication::{Publication, TopicId};
+use crate::publication::{LocalPublication, Publication, TopicId};
 
 impl Shard {
     /// Delivers the publications in the queue, with at most about `budget` deliveries (at least one publication).
     /// Returns whether more of them wait. A publication that is queued meanwhile wakes the shard by itself. Stops early
     /// when a session has much to write, so that it is offered to its socket first.
     pub fn hand_out(&mut self, budget: usize, now: Micros) -> bool {
-        let done = |shard: &Self| shard.delivered == shard.inbox.publications.len();
+        let done = |shard: &Self| shard.inbox.publications.is_empty();
         if done(self) && self.overflowed.is_empty() && self.silent.is_empty() {
-            self.inbox.publications.clear();
-            self.delivered = 0;
             self.counts.queue_overflows = self.directory.queue(self.id).take(&mut self.inbox);
+            self.inbox.publications.reverse(); // they are taken from the end
             self.overflowed.extend(self.inbox.overflowed.drain());
             self.silent.extend(self.inbox.stale.drain());
         }
         let (mut spent, budget) = (0, budget.max(1));
         self.pressed = false;
-        while !done(self) && spent < budget && !self.pressed {
-            let publication = self.inbox.publications[self.delivered].clone();
-            self.delivered += 1;
+        while spent < budget
+            && !self.pressed
+            && let Some(publication) = self.inbox.publications.pop()
+        {
             self.counts.drained += 1;
-            spent += 1 + self.deliver(&publication, now);
+            spent += 1 + self.deliver(publication, now);
         }
         while done(self)
             && spent < budget
@@ -55,7 +54,7 @@ impl Shard {
     }
 
     /// Puts a publication into the outbox of each live subscriber and returns the number of these.
-    fn deliver(&mut self, publication: &Arc<Publication>, now: Micros) -> usize {
+    fn deliver(&mut self, publication: Arc<Publication>, now: Micros) -> usize {
         let topic = publication.lineage.id;
         if self
             .slots
@@ -74,23 +73,23 @@ impl Shard {
         if self.slots[topic.index()].stale_since.is_some() {
             self.source_came_back(topic, publication.seq, now);
         }
-        let handed = self.hand_all(publication, None);
+        let publication = LocalPublication::from(publication);
+        let handed = self.hand_all(&publication, None);
         self.lag_overfull(now);
-        handed + self.hand_rated(publication, now)
+        handed + self.hand_rated(&publication, now)
     }
 
     /// Puts a publication into the outboxes of its topic's subscribers: those without a limited rate, or those in the
     /// list with a limited rate at `rated`. A subscriber gets it if it is next in turn and has room. Without room it
     /// continues from the directory later. Returns how many subscribers got it. The caller then calls
     /// [`Self::lag_overfull`].
-    pub(super) fn hand_all(&mut self, publication: &Arc<Publication>, rated: Option<usize>) -> usize {
+    pub(super) fn hand_all(&mut self, publication: &LocalPublication, rated: Option<usize>) -> usize {
         let topic = publication.lineage.id;
         let slot = &mut self.slots[topic.index()];
         let subscribers = match rated {
             None => &mut slot.subscribers,
             Some(index) => &mut slot.rated[index].subscribers,
         };
-        let shared = Rc::new(publication.clone());
         // The lengths of its frames by dialect; 0 where not known yet.
         let mut lengths = [0; Dialect::COUNT];
         let (mut statuses, mut handed) = (StatusBytes::default(), 0);
@@ -139,7 +138,7 @@ impl Shard {
                 let (dialect, op) = (session.dialect, Sort::Live.op());
                 *length = publication.encode(dialect, op, &mut self.deflater, &mut self.counts);
             }
-            let delivery = |skips| Delivery::new(shared.clone(), *length, Sort::Live, skips);
+            let delivery = |skips| Delivery::new(publication.clone(), *length, Sort::Live, skips);
             session.outbox.push_live(delivery(skips));
             if is_planted(Fault::QueuedTwice) && publication.seq.0 % 16 == 7 {
                 session.outbox.push_live(delivery(0));
@@ -184,7 +183,7 @@ impl Shard {
             }
         }
         if let Some(newest) = cell.newest() {
-            self.hand_rated(&newest, now);
+            self.hand_rated(&newest.into(), now);
         }
         self.slots[topic.index()].len()
     }

@@ -146,9 +146,8 @@ pub struct Shard {
     patterns: PatternIndex<Expectations>,
     /// The counts of the piece of a request that is being done.
     piece: Piece,
+    /// What was taken from its queue. The publications are in reverse order, and those that were delivered are gone.
     inbox: Inbox,
-    /// The number of publications of the inbox that were delivered.
-    delivered: usize,
     /// Topics of the inbox with publications that did not fit. Their subscribers continue from the histories.
     overflowed: VecDeque<TopicId>,
     /// Topics of the inbox that became stale, with their newest number.
@@ -205,7 +204,6 @@ impl Shard {
             patterns: PatternIndex::default(),
             piece: Piece::default(),
             inbox: Inbox::default(),
-            delivered: 0,
             overflowed: VecDeque::new(),
             silent: VecDeque::new(),
             rounds: Rounds::default(),

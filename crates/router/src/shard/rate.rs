@@ -7,13 +7,12 @@
 //! is at most one timer per topic and class. A list is removed when it is empty and has no timer.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use tickwire_wire::{Micros, Seq};
 
 use super::{Shard, Subscriber};
 use crate::pace::RateClass;
-use crate::publication::{Publication, TopicId};
+use crate::publication::{LocalPublication, TopicId};
 
 /// Deliveries of rated updates before other work has its turn.
 const DELIVERIES_AT_ONCE: usize = 64 * 1024;
@@ -67,7 +66,7 @@ impl RateTimers {
 impl Shard {
     /// Hands a new message to the classes of a topic: those without a running timer get it now. Returns the number of
     /// deliveries.
-    pub(super) fn hand_rated(&mut self, publication: &Arc<Publication>, now: Micros) -> usize {
+    pub(super) fn hand_rated(&mut self, publication: &LocalPublication, now: Micros) -> usize {
         let topic = publication.lineage.id;
         let mut handed = 0;
         for index in 0..self.slots[topic.index()].rated.len() {
@@ -115,11 +114,11 @@ impl Shard {
         if slot.stale_since.is_some() {
             self.source_came_back(topic, newest.seq, now);
         }
-        self.send_rated(index, &newest, now)
+        self.send_rated(index, &newest.into(), now)
     }
 
     /// Delivers a message to a list of its topic, whose timer runs from then on.
-    fn send_rated(&mut self, index: usize, publication: &Arc<Publication>, now: Micros) -> usize {
+    fn send_rated(&mut self, index: usize, publication: &LocalPublication, now: Micros) -> usize {
         let topic = publication.lineage.id;
         let slot = &mut self.slots[topic.index()];
         slot.learn(publication.seq, &mut self.counts.ledger);

@@ -71,7 +71,7 @@ impl Shard {
     /// The number of publications that wait for this shard: queued, or taken and not delivered yet.
     #[must_use]
     pub fn queue_depth(&self) -> usize {
-        self.directory.queue(self.id).depth() + self.inbox.publications.len() - self.delivered
+        self.directory.queue(self.id).depth() + self.inbox.publications.len()
     }
 
     /// The number of subscriptions, with each topic of a session counted once.
