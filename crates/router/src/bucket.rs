@@ -10,22 +10,25 @@ use tickwire_wire::Micros;
 /// The number of topics that a request may look at for the price of one operation.
 const VISITS_PER_OP: u64 = 1_000;
 
+const NS_PER_S: u64 = 1_000_000_000;
+const NS_PER_US: u64 = 1_000;
+
 /// How fast a bucket fills, and how much it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    cost_us: u64,
-    most_us: u64,
+    cost_ns: u64,
+    most_ns: u64,
 }
 
 impl Rate {
     /// A rate of `per_s` a second, with `burst` at once after a quiet time. Each is at least one, and `per_s` is at
-    /// most a million.
+    /// most a billion.
     #[must_use]
     pub fn new(per_s: u32, burst: u32) -> Self {
-        let cost_us = (1_000_000 / u64::from(per_s.max(1))).max(1);
+        let cost_ns = (NS_PER_S / u64::from(per_s.max(1))).max(1);
         Self {
-            cost_us,
-            most_us: cost_us * u64::from(burst.max(1)),
+            cost_ns,
+            most_ns: cost_ns * u64::from(burst.max(1)),
         }
     }
 }
@@ -33,7 +36,8 @@ impl Rate {
 /// What is left of a rate. A new bucket is full.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Bucket {
-    full_at: Micros,
+    /// In nanoseconds since the Unix epoch: a microsecond is too long for the highest rates.
+    full_at_ns: u64,
 }
 
 impl Bucket {
@@ -42,26 +46,29 @@ impl Bucket {
     /// # Errors
     /// The microseconds until there is one, if there is none now.
     pub fn take(&mut self, rate: Rate, now: Micros) -> Result<(), u64> {
-        let ahead = self.full_at.max(now).since(now) + rate.cost_us;
-        if ahead > rate.most_us {
-            return Err(ahead - rate.most_us);
+        let now_ns = nanos(now);
+        let full_at_ns = self.full_at_ns.max(now_ns).saturating_add(rate.cost_ns);
+        match (full_at_ns - now_ns).saturating_sub(rate.most_ns) {
+            0 => {
+                self.full_at_ns = full_at_ns;
+                Ok(())
+            }
+            wait_ns => Err(wait_ns.div_ceil(NS_PER_US)),
         }
-        self.full_at = Micros(now.0 + ahead);
-        Ok(())
     }
 
     /// Takes `count`. What the bucket lacks is taken in advance, and the next request waits for it.
     pub fn charge(&mut self, rate: Rate, count: usize, now: Micros) {
-        self.take_ahead(rate.cost_us.saturating_mul(count as u64), now);
+        self.take_ahead(rate.cost_ns.saturating_mul(count as u64), now);
     }
 
     /// Takes the price of looking at `visits` topics, one for each thousand. What the bucket lacks is taken in advance.
     pub fn charge_visits(&mut self, rate: Rate, visits: usize, now: Micros) {
-        self.take_ahead(rate.cost_us.saturating_mul(visits as u64) / VISITS_PER_OP, now);
+        self.take_ahead(rate.cost_ns.saturating_mul(visits as u64) / VISITS_PER_OP, now);
     }
 
-    fn take_ahead(&mut self, price_us: u64, now: Micros) {
-        self.full_at = Micros(self.full_at.max(now).0.saturating_add(price_us));
+    fn take_ahead(&mut self, price_ns: u64, now: Micros) {
+        self.full_at_ns = self.full_at_ns.max(nanos(now)).saturating_add(price_ns);
     }
 
     /// Checks that the bucket was not overdrawn: no more was taken in advance than it holds.
@@ -69,18 +76,23 @@ impl Bucket {
     /// # Errors
     /// The microseconds until that is so, if it is not.
     pub fn check(&self, rate: Rate, now: Micros) -> Result<(), u64> {
-        let ahead = self.full_at.max(now).since(now);
-        match ahead.saturating_sub(rate.most_us) {
+        let ahead_ns = self.full_at_ns.saturating_sub(nanos(now));
+        match ahead_ns.saturating_sub(rate.most_ns) {
             0 => Ok(()),
-            wait => Err(wait),
+            wait_ns => Err(wait_ns.div_ceil(NS_PER_US)),
         }
     }
 
     /// Whether the bucket is full. Such a bucket may be forgotten, since a new one is the same.
     #[must_use]
     pub fn is_full(&self, now: Micros) -> bool {
-        self.full_at <= now
+        self.full_at_ns <= nanos(now)
     }
+}
+
+/// A moment in nanoseconds since the Unix epoch. The last one is in the year 2554.
+const fn nanos(now: Micros) -> u64 {
+    now.0.saturating_mul(NS_PER_US)
 }
 
 /// A bucket for several sessions, on any shard: those of one address. Clones share one bucket.
@@ -161,6 +173,20 @@ mod tests {
         bucket.charge(rate, 2, now);
         assert_eq!(bucket.check(rate, now), Err(2 * 20_000));
         assert_eq!(bucket.take(rate, now), Err(3 * 20_000));
+    }
+
+    /// The highest rate was a million a second, less than a core publishes.
+    #[test]
+    fn a_rate_above_a_million_a_second_was_cut_to_a_million() {
+        let rate = Rate::new(4_000_000, 4_000_000);
+        let mut bucket = Bucket::default();
+        for us in 1..=1_000 {
+            assert!(
+                (0..4).all(|_| bucket.take(rate, Micros(us)).is_ok()),
+                "at {us} us"
+            );
+        }
+        assert!(bucket.is_full(Micros(1_001)) && !bucket.is_full(Micros(1_000)));
     }
 
     #[test]

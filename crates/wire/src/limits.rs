@@ -78,7 +78,7 @@ pub const PUBLISHES_PER_S: u32 = 10_000;
 /// Default for the publications that a quiet connection may send at once.
 pub const PUBLISHES_BURST: u32 = 20_000;
 /// Most publications per second, and at once, that an operator or a token can grant.
-pub const PUBLISH_RATE_MAX: u32 = 1_000_000;
+pub const PUBLISH_RATE_MAX: u32 = 10_000_000;
 /// The allowance of one address for looks at topics, by all its WebSocket connections and streams: as much as this
 /// number of connections have.
 pub const ADDRESS_VISITS: u32 = 4;
