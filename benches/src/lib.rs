@@ -13,6 +13,7 @@ pub mod encode;
 pub mod fan_out;
 pub mod frame_parse;
 pub mod outbox_drain;
+pub mod publish;
 pub mod request_decode;
 pub mod set_up;
 pub mod subscribe;

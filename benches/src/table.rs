@@ -10,6 +10,7 @@ use crate::encode::Encode;
 use crate::fan_out::FanOut;
 use crate::frame_parse::{Cut, FrameParse};
 use crate::outbox_drain::OutboxDrain;
+use crate::publish::Publish;
 use crate::request_decode::RequestDecode;
 use crate::set_up;
 use crate::subscribe::{Part, Storm};
@@ -97,6 +98,10 @@ macro_rules! every_case {
                 subscribe_100_msgpack: |_| RequestDecode::subscribe(100, MessagePack),
                 publish_json: |_| RequestDecode::publish(Json),
                 publish_msgpack: |_| RequestDecode::publish(MessagePack),
+            }
+            publish {
+                requests_64_one_topic: |at| Publish::new(at.of(64), 1),
+                requests_64_of_16_topics: |at| Publish::new(at.of(64), 16),
             }
             subscribe {
                 storm_whole: |_| Storm::new(Part::Whole),
