@@ -50,12 +50,12 @@ pub struct Written {
 }
 
 /// What is to become of a session that has something to be written.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offer {
     /// It is written with the batch.
     Batched,
-    /// It was written by itself.
-    Written(io::Result<Wrote>),
+    /// Its socket has yet to take what it was handed before.
+    Full,
 }
 
 /// The connections of a shard: what the [`Cycle`](super::Cycle) asks of sockets and a clock.
@@ -90,7 +90,7 @@ pub trait Connections {
     /// Whether a batch of `count` connections has room for another one.
     fn has_room(&self, count: usize) -> bool;
 
-    /// What waits for a session is to be written: at once, or with the batch.
+    /// What waits for a session is to be written with the batch, unless its socket is full.
     ///
     /// # Errors
     /// Any ends the connection.

@@ -70,9 +70,8 @@ impl<C: Connections> Turn<'_, C> {
         }
         match self.connections.offer(self.shard, id, now) {
             Ok(Offer::Batched) => true,
-            Ok(Offer::Written(result)) => {
-                let now = self.connections.now();
-                self.finish(id, result, now);
+            Ok(Offer::Full) => {
+                self.finish(id, Ok(Wrote::Part(0)), now);
                 false
             }
             Err(error) => {
@@ -84,6 +83,7 @@ impl<C: Connections> Turn<'_, C> {
 
     fn write_one(&mut self, id: SessionId) {
         let now = self.connections.now();
+        self.connections.begin_batch();
         if self.offer(id, now) {
             self.write_batch(&[id]);
         }

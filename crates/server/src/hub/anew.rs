@@ -58,6 +58,7 @@ impl Hub {
         self.frame_limits = super::frame_limits(anew.config);
         self.cycle = Cycle::new(Budgets::default());
         self.sockets.gathered = Vec::new();
+        self.sockets.encrypted = Vec::new();
         self.sockets.pieces = Pieces::default();
         self.sockets.held.clear();
         self.sockets.panics_later = false;
@@ -94,8 +95,9 @@ fn last_frame(socket: &mut Connection, frame: &[u8]) -> io::Result<()> {
             SockRef::from(&*stream).send_with_flags(frame, SEND_FLAGS)?;
         }
         Stream::Tls(secured) => {
-            if !secured.flush()?.blocked {
-                secured.encrypt(frame)?;
+            // A record that was not written is lost, and nothing can follow it.
+            if !secured.is_in_batch() && !secured.flush()?.blocked {
+                secured.send(frame)?;
             }
         }
     }

@@ -72,9 +72,7 @@ impl Hub {
             }
             return Err(error);
         }
-        if let Stream::Plain(socket) = &stream {
-            self.sockets.egress.add(id, socket);
-        }
+        self.sockets.egress.add(id, stream.socket());
         let permit = Some(permit);
         let link = Link::Open(Connection { stream, line, permit });
         self.sockets.set_link(id, link);

@@ -80,6 +80,7 @@ impl Hub {
                 poller: parts.poller,
                 egress: parts.egress,
                 gathered: Vec::new(),
+                encrypted: Vec::new(),
                 pieces: Pieces::default(),
                 metrics: parts.metrics,
                 slow_write_bytes: parts.slow_write_bytes,

@@ -1,13 +1,14 @@
-//! Writing to connections that speak TLS, one by one, whatever the shard's egress.
+//! Writing to connections that speak TLS.
 //!
-//! What waits for a connection is encrypted a record at a time, and the next one only when the socket took the one before.
-//! So at most a record that was encrypted waits for a full socket: it counts as taken, like what the kernel has, because
-//! it can no longer be replaced. The rest stays in the outbox, where it can be replaced by something newer.
+//! Each connection of a batch has one record, in a buffer that they share, and the records are written by the shard's
+//! egress in place of what waits in the outboxes. A connection gets its next record only when the socket took the one
+//! before. So at most a record that was encrypted waits for a full socket: it counts as taken, like what the kernel has,
+//! because it can no longer be replaced. The rest stays in the outbox, where it can be replaced by something newer.
 
 use std::io;
 
 use tickwire_metrics::Metric;
-use tickwire_router::cycle::Wrote;
+use tickwire_router::cycle::Offer;
 use tickwire_router::{SessionId, Shard};
 
 use super::sockets::{Sockets, open_of};
@@ -47,56 +48,27 @@ impl Sockets {
         Ok(flushed.blocked)
     }
 
-    /// Writes what waits for a session. What the socket took, the shard knows by then.
-    pub(super) fn encrypt(&mut self, shard: &mut Shard, id: SessionId) -> io::Result<Wrote> {
+    /// Encrypts a record of what waits for a session, to be written with the batch.
+    pub(super) fn encrypt(&mut self, shard: &Shard, id: SessionId) -> io::Result<Offer> {
+        let Some((secured, shut)) = secured_of(&mut self.links, id) else {
+            return Ok(Offer::Batched);
+        };
+        let before = secured.flush()?;
+        self.count(before);
+        if before.blocked || shut {
+            return Ok(Offer::Full);
+        }
         let bytes_max = match open_of(&mut self.links, id) {
             Some(socket) => socket.bytes_max(self.slow_write_bytes),
-            None => return Ok(Wrote::All(0)),
+            None => return Ok(Offer::Batched),
         };
         let record_bytes = bytes_max.min(RECORD_BYTES);
-        let mut taken = 0;
-        loop {
-            let Some((secured, shut)) = secured_of(&mut self.links, id) else {
-                return Ok(Wrote::All(0));
-            };
-            let before = secured.flush()?;
-            if before.blocked || shut {
-                self.count(before);
-                return Ok(Wrote::Part(0));
-            }
-            // Other sessions have pieces there that are to be written yet.
-            let others = self.pieces.mark();
-            self.put_together(shard, id, record_bytes);
-            let (count, after) = self.encrypt_once(shard, id, record_bytes)?;
-            self.count(before);
-            self.count(after);
-            let now = self.clock.now();
-            self.settle(shard, id, count, now)?;
-            self.pieces.truncate(others);
-            taken += count;
-            if after.blocked {
-                return Ok(Wrote::Part(0));
-            }
-            let is_empty = shard.outbox(id).is_none_or(tickwire_router::Outbox::is_empty);
-            // What waits beyond is for the next round.
-            if is_empty || taken >= bytes_max {
-                return Ok(Wrote::All(0));
-            }
-        }
-    }
-
-    /// Encrypts at most a record of what waits for a session. Returns how much that was, and what became of it.
-    fn encrypt_once(
-        &mut self,
-        shard: &Shard,
-        id: SessionId,
-        record_bytes: usize,
-    ) -> io::Result<(usize, Flushed)> {
+        self.put_together(shard, id, record_bytes);
         let Some(Connection { stream, line, .. }) = open_of(&mut self.links, id) else {
-            return Ok((0, Flushed::default()));
+            return Ok(Offer::Batched);
         };
         let (Stream::Tls(secured), Some(outbox)) = (stream, shard.outbox(id)) else {
-            return Ok((0, Flushed::default()));
+            return Ok(Offer::Batched);
         };
         let piece = match line.offered(&self.pieces) {
             Some(offered) => &offered[..offered.len().min(record_bytes)],
@@ -109,14 +81,36 @@ impl Sockets {
                 }
             },
         };
-        let count = secured.encrypt(piece)?;
-        Ok((count, secured.flush()?))
+        secured.encrypt(piece, &mut self.encrypted)?;
+        Ok(Offer::Batched)
+    }
+
+    /// The socket of a session took `count` bytes of a batch. Returns how many bytes that makes of what the session was
+    /// offered.
+    pub(super) fn taken_of(&mut self, id: SessionId, count: usize) -> io::Result<usize> {
+        let Some(Connection { stream, line, .. }) = open_of(&mut self.links, id) else {
+            return Ok(count);
+        };
+        let Stream::Tls(secured) = stream else {
+            return Ok(count);
+        };
+        let plain = secured.took(count, &self.encrypted);
+        // The egress was interrupted. There may be nothing in the outbox that would bring the session its next turn.
+        if !line.blocked && secured.wants_write() {
+            let rest = secured.flush()?;
+            line.blocked = rest.blocked;
+            line.slow |= rest.blocked;
+            self.count(rest);
+        }
+        Ok(plain)
     }
 
     pub(super) fn count(&mut self, flushed: Flushed) {
-        self.metrics.add(Metric::SocketWrites, &[], flushed.calls);
-        self.metrics
-            .add(Metric::SocketWrittenBytes, &[], flushed.wire as u64);
+        if flushed.calls > 0 {
+            self.metrics.add(Metric::SocketWrites, &[], flushed.calls);
+            self.metrics
+                .add(Metric::SocketWrittenBytes, &[], flushed.wire as u64);
+        }
     }
 }
 

@@ -26,8 +26,8 @@ use crate::net::poller::Poller;
 use crate::run::clock::Clock;
 use crate::run::lifecycle::Lifecycle;
 
-/// Bytes that the pieces of a batch may have before the last one.
-const PIECES_BYTES: usize = 1024 * 1024;
+/// Bytes that the pieces and the records of a batch may have before the last one.
+const BATCH_BYTES: usize = 1024 * 1024;
 /// After a session is dropped, the kernel still sends it what waits. It does so for this time longer than it allows a peer to
 /// take nothing.
 const LAST_WORDS_KEPT: Duration = Duration::from_secs(30);
@@ -42,8 +42,10 @@ pub(super) struct Sockets {
     pub(super) links: Vec<Option<Link>>,
     pub(super) poller: Poller,
     pub(super) egress: Box<dyn Egress>,
-    /// What is to be encrypted, put together.
+    /// What is to be encrypted for a session, put together.
     pub(super) gathered: Vec<u8>,
+    /// The records of a batch.
+    pub(super) encrypted: Vec<u8>,
     /// What is written to streams with positions in a batch.
     pub(super) pieces: Pieces,
     pub(super) metrics: LocalMetrics,
@@ -179,10 +181,11 @@ impl Connections for Sockets {
     fn begin_batch(&mut self) {
         assert!(!self.panics_later, "test.panic: between two halves of a cycle");
         self.pieces.clear();
+        self.encrypted.clear();
     }
 
     fn has_room(&self, count: usize) -> bool {
-        count < BATCH && self.pieces.bytes_len() < PIECES_BYTES
+        count < BATCH && self.pieces.bytes_len() + self.encrypted.len() < BATCH_BYTES
     }
 
     fn offer(&mut self, shard: &mut Shard, id: SessionId, _now: Micros) -> io::Result<Offer> {
@@ -191,7 +194,7 @@ impl Connections for Sockets {
             return Ok(Offer::Batched);
         };
         match (&socket.stream, &socket.line.protocol) {
-            (Stream::Tls(_), _) => return Ok(Offer::Written(self.encrypt(shard, id))),
+            (Stream::Tls(_), _) => return self.encrypt(shard, id),
             (Stream::Plain(_), Protocol::WebSocket(_)) => {}
             (Stream::Plain(_), Protocol::Sse(_)) => {
                 let bytes_max = socket.bytes_max(slow_write_bytes);
@@ -206,15 +209,20 @@ impl Connections for Sockets {
             let Some(Some(Link::Open(socket))) = self.links.get(id.0 as usize) else {
                 return None;
             };
-            let Stream::Plain(stream) = &socket.stream else {
-                return None;
+            let (instead, bytes_max) = match &socket.stream {
+                Stream::Plain(_) => (
+                    socket.line.offered(&self.pieces),
+                    socket.bytes_max(self.slow_write_bytes),
+                ),
+                // A record is as long as it may be.
+                Stream::Tls(secured) => (Some(secured.record(&self.encrypted)?), usize::MAX),
             };
             shard.outbox(*id).map(|outbox| Outgoing {
                 session: *id,
-                stream,
+                stream: socket.stream.socket(),
                 outbox,
-                instead: socket.line.offered(&self.pieces),
-                bytes_max: socket.bytes_max(self.slow_write_bytes),
+                instead,
+                bytes_max,
             })
         });
         let ready: Vec<Outgoing<'_>> = ready.collect();
@@ -224,13 +232,16 @@ impl Connections for Sockets {
 
     fn end_round(&mut self) {
         self.pieces.clear();
-        self.pieces.shrink_to(PIECES_BYTES);
+        self.pieces.shrink_to(BATCH_BYTES);
+        self.encrypted.clear();
+        self.encrypted.shrink_to(BATCH_BYTES);
     }
 
     fn took(&mut self, shard: &mut Shard, id: SessionId, count: usize, now: Micros) -> io::Result<()> {
         if count > 0 {
             self.metrics.add(Metric::SocketWrittenBytes, &[], count as u64);
         }
+        let count = self.taken_of(id, count)?;
         self.settle(shard, id, count, now)
     }
 

@@ -41,6 +41,13 @@ impl Stream {
         watched(stream).map(Self::Plain)
     }
 
+    pub(super) fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(secured) => secured.socket(),
+        }
+    }
+
     pub(super) fn socket_mut(&mut self) -> &mut TcpStream {
         match self {
             Self::Plain(socket) => socket,

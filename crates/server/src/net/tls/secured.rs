@@ -3,9 +3,13 @@
 //! Never waits. Encrypted bytes that the socket has not taken are at most one record and messages of TLS itself, since
 //! nothing more is encrypted before these are gone. So the TLS session holds no backlog that newer messages could still
 //! replace.
+//!
+//! Records for clients are encrypted into a buffer of the shard, which holds those of all connections of a batch. Only
+//! what the socket did not take of a record is kept here.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
+use std::ops::Range;
 
 use mio::net::TcpStream;
 use rustls::ServerConnection;
@@ -21,8 +25,20 @@ pub(crate) const RECORD_BYTES: usize = 16 * 1024;
 pub(crate) struct Secured {
     socket: TcpStream,
     session: ServerConnection,
+    /// Encrypted bytes that the socket has not taken. They go out before all others.
+    unsent: Vec<u8>,
+    /// What was encrypted for the batch that is being written.
+    record: Option<Record>,
     /// What was flushed while reading. The next flush reports it.
     unreported: Flushed,
+}
+
+/// A record in the buffer of a batch.
+#[derive(Debug)]
+struct Record {
+    place: Range<usize>,
+    /// The number of bytes that were encrypted.
+    plain: usize,
 }
 
 /// The result of a read.
@@ -54,8 +70,14 @@ impl Secured {
         Self {
             socket,
             session,
+            unsent: Vec::new(),
+            record: None,
             unreported: Flushed::default(),
         }
+    }
+
+    pub(crate) fn socket(&self) -> &TcpStream {
+        &self.socket
     }
 
     pub(crate) fn socket_mut(&mut self) -> &mut TcpStream {
@@ -64,7 +86,7 @@ impl Secured {
 
     /// Whether encrypted bytes wait for the socket.
     pub(crate) fn wants_write(&self) -> bool {
-        self.session.wants_write()
+        !self.unsent.is_empty() || self.session.wants_write()
     }
 
     /// Reads bytes of the client: those that were decrypted before, otherwise the result of one read from the socket.
@@ -116,16 +138,59 @@ impl Secured {
         }
     }
 
-    /// Encrypts the beginning of `bytes` and returns its length. [`Self::flush`] must have written everything before,
-    /// otherwise there may be no room.
+    /// Encrypts the beginning of `bytes`, at most a record, and appends it to `batch`. [`Self::record`] is then what the
+    /// socket is to be offered. [`Self::flush`] must have written everything before.
     ///
     /// # Errors
     /// If the session cannot encrypt any more.
-    pub(crate) fn encrypt(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.session.writer().write(bytes)? {
-            0 if !bytes.is_empty() => Err(ErrorKind::WriteZero.into()),
-            count => Ok(count),
+    pub(crate) fn encrypt(&mut self, bytes: &[u8], batch: &mut Vec<u8>) -> io::Result<()> {
+        let start = batch.len();
+        let plain = self.session.writer().write(bytes)?;
+        if plain == 0 && !bytes.is_empty() {
+            return Err(ErrorKind::WriteZero.into());
         }
+        while self.session.wants_write() {
+            self.session.write_tls(batch)?;
+        }
+        self.record = Some(Record {
+            place: start..batch.len(),
+            plain,
+        });
+        Ok(())
+    }
+
+    /// Whether something was encrypted that is not [written](Self::took) yet.
+    pub(crate) fn is_in_batch(&self) -> bool {
+        self.record.is_some()
+    }
+
+    /// The bytes in `batch` that the socket is to be offered, if something was encrypted.
+    pub(crate) fn record<'a>(&self, batch: &'a [u8]) -> Option<&'a [u8]> {
+        let record = self.record.as_ref()?;
+        batch.get(record.place.clone())
+    }
+
+    /// The socket took `count` bytes of the [record](Self::record). Keeps the rest, and returns how many bytes were
+    /// encrypted in all: none of them can be replaced any more.
+    pub(crate) fn took(&mut self, count: usize, batch: &[u8]) -> usize {
+        let Some(Record { place, plain }) = self.record.take() else {
+            return 0;
+        };
+        if let Some(rest) = batch.get(place.start + count..place.end) {
+            self.unsent.extend_from_slice(rest);
+        }
+        plain
+    }
+
+    /// Encrypts `bytes` and writes them at once, as far as the socket takes them.
+    ///
+    /// # Errors
+    /// If the session cannot encrypt any more, or the connection is broken.
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<Flushed> {
+        let mut record = Vec::new();
+        self.encrypt(bytes, &mut record)?;
+        self.took(0, &record);
+        self.flush()
     }
 
     /// Writes waiting bytes to the socket. The next call of [`Self::flush`] reports what that did.
@@ -143,11 +208,17 @@ impl Secured {
             blocked: false,
             ..std::mem::take(&mut self.unreported)
         };
-        while self.session.wants_write() {
+        while self.wants_write() {
+            if self.unsent.is_empty() {
+                self.session.write_tls(&mut self.unsent)?;
+            }
             flushed.calls += 1;
-            match self.session.write_tls(&mut Outlet(&self.socket)) {
+            match SockRef::from(&self.socket).send_with_flags(&self.unsent, SEND_FLAGS) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(count) => flushed.wire += count,
+                Ok(count) => {
+                    flushed.wire += count;
+                    self.unsent.drain(..count);
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     flushed.blocked = true;
@@ -155,6 +226,9 @@ impl Secured {
                 }
                 Err(error) => return Err(error),
             }
+        }
+        if self.unsent.is_empty() {
+            self.unsent = Vec::new(); // few connections ever need it
         }
         Ok(flushed)
     }
@@ -167,23 +241,6 @@ impl Secured {
     /// Shuts the sending side of the socket. Call it only when nothing waits for the socket.
     pub(crate) fn shut(&self) -> io::Result<()> {
         self.socket.shutdown(Shutdown::Write)
-    }
-}
-
-/// Sends with the flags of the shard's egress.
-struct Outlet<'a>(&'a TcpStream);
-
-impl Write for Outlet<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        SockRef::from(self.0).send_with_flags(bytes, SEND_FLAGS)
-    }
-
-    fn write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        SockRef::from(self.0).send_vectored_with_flags(slices, SEND_FLAGS)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
