@@ -73,7 +73,7 @@ impl Stream {
         match self {
             Self::Plain(socket) => socket.shutdown(Shutdown::Write).map(|()| Flushed::default()),
             Self::Tls(secured) => {
-                secured.say_goodbye();
+                secured.say_goodbye()?;
                 let flushed = secured.flush()?;
                 if !flushed.blocked {
                     secured.shut()?;

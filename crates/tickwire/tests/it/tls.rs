@@ -2,7 +2,9 @@
 //! connections, which encrypted ones keep too.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use rustls::{ClientConfig, HandshakeKind};
 use serde_json::{Value, json};
 
 use crate::program;
@@ -19,7 +21,11 @@ fn start(authority: &Authority, egress: &str, variables: &[(&str, &str)]) -> Bro
 }
 
 fn connect(authority: &Authority, broker: &Broker) -> Socket {
-    Socket::secure(broker, authority.client()).expect("they trust each other")
+    connect_as(&authority.client(), broker)
+}
+
+fn connect_as(client: &Arc<ClientConfig>, broker: &Broker) -> Socket {
+    Socket::secure(broker, client.clone()).expect("they trust each other")
 }
 
 /// The numbers of messages in mode `every`. They must be consecutive; a gap names what is missing.
@@ -391,6 +397,47 @@ fn a_slow_reader_over_tls_lags_and_catches_up() {
     }
 }
 
+/// The records of a batch share a buffer, and a socket that takes a part of its own leaves the rest to its connection.
+#[test]
+fn a_batch_over_tls_goes_out_beside_sockets_that_are_full() {
+    const STOPPED: usize = 3;
+    for egress in EGRESSES {
+        let authority = Authority::new();
+        let late = "150000";
+        let feed = ["--feed", "sim", "--symbols", "3", "--rate", "20000"];
+        let broker = authority.start(
+            &[&feed[..], &["--shards", "1"]].concat(),
+            &[
+                ("TICKWIRE_SOCKET__EGRESS", egress),
+                ("TICKWIRE_HEARTBEAT__PING_AFTER_MS", late),
+                ("TICKWIRE_HEARTBEAT__PONG_TIMEOUT_MS", late),
+            ],
+        );
+        let reader = || {
+            let mut socket = connect(&authority, &broker).upgrade();
+            subscribe(&mut socket, "trade.*");
+            (socket, Numbers::default())
+        };
+        let read = |(socket, numbers): &mut (Socket, Numbers)| {
+            for _ in 0..200 {
+                numbers.take(&socket.message());
+            }
+        };
+        let mut reading = reader();
+        let mut stopped: Vec<_> = (0..STOPPED).map(|_| reader()).collect();
+        let lagging = r#"tickwire_lagging_sessions{shard="0"}"#;
+        while broker.metric(lagging).is_none_or(|count| count < STOPPED as f64) {
+            read(&mut reading);
+        }
+        for reader in &mut stopped {
+            while reader.1.gaps == 0 {
+                read(reader);
+            }
+        }
+        broker.stop();
+    }
+}
+
 #[test]
 fn a_reader_over_tls_that_stops_is_closed_with_4002() {
     let authority = Authority::new();
@@ -478,6 +525,47 @@ fn keys_may_change_on_the_way() {
         socket.change_keys();
         socket.send(Frame::text(&json!({"op": "ping", "id": id}).to_string()));
         assert_eq!(socket.message()["id"], id);
+    }
+    broker.stop();
+}
+
+#[test]
+fn a_client_that_comes_back_resumes_its_tls_session_without_early_data() {
+    let authority = Authority::new();
+    let broker = start(&authority, "auto", &[]);
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let client = authority.client_that_resumes(version);
+        let shaken = || {
+            // Whoever has the welcome has the ticket, too.
+            let mut socket = connect_as(&client, &broker).upgrade();
+            (socket.handshake_kind(), socket.was_early())
+        };
+        assert_eq!(shaken(), (HandshakeKind::Full, false), "{version:?}");
+        assert_eq!(shaken(), (HandshakeKind::Resumed, false), "{version:?}");
+    }
+    // The ticket of one identity is of no use with another one.
+    let client = authority.client_that_resumes(&rustls::version::TLS13);
+    drop(connect_as(&client, &broker).upgrade());
+    let before = broker.metric("tickwire_tls_reloads_total");
+    authority.issue("broker");
+    broker.wait_for_metric("tickwire_tls_reloads_total", |count| Some(count) > before);
+    let mut socket = connect_as(&client, &broker).upgrade();
+    assert_eq!(socket.handshake_kind(), HandshakeKind::Full);
+    broker.stop();
+}
+
+/// RFC 8446 §5: records may come in pieces of any length, and a handshake, too.
+#[test]
+fn a_handshake_may_come_byte_by_byte() {
+    let authority = Authority::new();
+    let broker = start(&authority, "auto", &[]);
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let client = authority.client_of(&[version]);
+        let mut socket = Socket::secure_slowly(&broker, client)
+            .expect("they trust each other")
+            .upgrade();
+        socket.send(Frame::text(r#"{"op":"ping","id":1}"#));
+        assert_eq!(socket.message()["id"], 1);
     }
     broker.stop();
 }

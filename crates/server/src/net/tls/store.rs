@@ -3,6 +3,7 @@
 //! There is one identity. It is replaced in one step, and only by one that was loaded without errors, never by one with
 //! settings that were replaced meanwhile. Open connections keep the old identity.
 
+use std::future::poll_fn;
 use std::io;
 use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 use std::time::SystemTime;
@@ -10,13 +11,12 @@ use std::time::SystemTime;
 use std::sync::Arc;
 use tickwire_metrics::{Catalogue, Metric};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 
 use super::error::TlsError;
 use super::fingerprint::Fingerprint;
-use super::http_stream::HttpStream;
+use super::http_stream::{HttpStream, TlsStream};
 use super::identity::TlsIdentity;
-use super::secured::RECORD_BYTES;
+use super::session::TlsSession;
 use crate::config::Tls;
 
 /// The current identity.
@@ -98,10 +98,10 @@ impl TlsStore {
     /// If the client does not use TLS, shows no certificate or a wrong one, or takes too long.
     pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<HttpStream> {
         let identity = self.current();
-        // Bytes that rustls has encrypted can no longer be replaced by newer ones, so few may wait there.
-        let accepting = TlsAcceptor::from(identity.served())
-            .accept_with(stream, |session| session.set_buffer_limit(Some(RECORD_BYTES)));
+        let session = TlsSession::new(identity.served()).map_err(io::Error::other)?;
+        let mut stream = Box::new(TlsStream::new(stream, session));
         let within = identity.handshake_within();
+        let accepting = poll_fn(|context| stream.poll_handshake(context));
         let accepted = tokio::time::timeout(within, accepting)
             .await
             .unwrap_or_else(|_elapsed| {
@@ -109,7 +109,7 @@ impl TlsStore {
                 Err(io::Error::new(io::ErrorKind::TimedOut, reason))
             });
         match accepted {
-            Ok(stream) => Ok(HttpStream::Tls(Box::new(stream))),
+            Ok(()) => Ok(HttpStream::Tls(stream)),
             Err(error) => {
                 self.metrics.add(Metric::TlsHandshakesFailed, &[], 1);
                 Err(error)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, StreamOwned};
 use serde_json::Value;
 use socket2::{Domain, Type};
 
@@ -172,6 +172,30 @@ impl Socket {
         Ok(Self(Wire::Tls(Box::new(stream))))
     }
 
+    /// The same, with each byte of the client in a segment of its own.
+    pub(crate) fn secure_slowly(broker: &Broker, client: Arc<ClientConfig>) -> io::Result<Self> {
+        let Wire::Plain(mut stream) = Self::connect(broker).0 else {
+            unreachable!("not yet encrypted")
+        };
+        stream.set_nodelay(true)?;
+        let name = ServerName::from(broker.listen.ip());
+        let mut session = ClientConnection::new(client, name).map_err(io::Error::other)?;
+        while session.is_handshaking() || session.wants_write() {
+            let mut said = Vec::new();
+            while session.wants_write() {
+                session.write_tls(&mut said)?;
+            }
+            for byte in said {
+                stream.write_all(&[byte])?;
+            }
+            if session.is_handshaking() {
+                session.read_tls(&mut stream)?;
+                session.process_new_packets().map_err(io::Error::other)?;
+            }
+        }
+        Ok(Self(Wire::Tls(Box::new(StreamOwned::new(session, stream)))))
+    }
+
     fn session(&mut self) -> &mut StreamOwned<ClientConnection, TcpStream> {
         match &mut self.0 {
             Wire::Tls(stream) => stream,
@@ -189,6 +213,17 @@ impl Socket {
     pub(crate) fn send_below_tls(&mut self, bytes: &[u8]) {
         let socket = &mut self.session().sock;
         socket.write_all(bytes).expect("the broker takes bytes");
+    }
+
+    /// Whether a session was resumed in the TLS handshake.
+    pub(crate) fn handshake_kind(&mut self) -> HandshakeKind {
+        let session = &self.session().conn;
+        session.handshake_kind().expect("they have shaken hands")
+    }
+
+    /// Whether the broker would have taken data before the end of the TLS handshake.
+    pub(crate) fn was_early(&mut self) -> bool {
+        self.session().conn.is_early_data_accepted()
     }
 
     /// The certificate that the broker has shown.

@@ -94,18 +94,32 @@ impl Authority {
 
     /// The same, with these versions of TLS.
     pub(crate) fn client_of(&self, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
+        let mut config = self.configured(versions);
+        // A resumed session does not show a certificate.
+        config.resumption = rustls::client::Resumption::disabled();
+        Arc::new(config)
+    }
+
+    /// The same, for a client that resumes its sessions and would send early data.
+    pub(crate) fn client_that_resumes(
+        &self,
+        version: &'static SupportedProtocolVersion,
+    ) -> Arc<ClientConfig> {
+        let mut config = self.configured(&[version]);
+        config.enable_early_data = true;
+        Arc::new(config)
+    }
+
+    fn configured(&self, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots
             .add(self.issuer.as_ref().der().clone())
             .expect("a certificate");
-        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(versions)
             .expect("known versions")
             .with_root_certificates(roots)
-            .with_no_client_auth();
-        // A resumed session does not show a certificate.
-        config.resumption = rustls::client::Resumption::disabled();
-        Arc::new(config)
+            .with_no_client_auth()
     }
 }
 
