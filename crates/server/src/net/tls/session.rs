@@ -2,8 +2,7 @@
 //!
 //! It holds no buffer while nothing is under way: the caller's buffers are decrypted in place and encrypted into. What it
 //! keeps are bytes of the client that are no whole record yet, decrypted bytes that nobody has taken, and encrypted bytes
-//! that the socket has yet to take. Each is bounded by what the caller hands in at a time, and by the longest message of
-//! TLS.
+//! that the socket has yet to take. The first are bounded here, the others by what the caller hands in at a time.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -15,6 +14,11 @@ use rustls::{Error, ServerConfig};
 
 /// The bytes that are encrypted at a time: the most that a TLS record holds (RFC 8446 §5.1).
 pub(crate) const RECORD_BYTES: usize = 16 * 1024;
+
+/// Most bytes that are kept until the rest of a record, or of a message of TLS in many records, has come: about as many as
+/// the longest message that the library reads. Without this bound a message in records of one byte would take six times
+/// as many.
+const KEPT_BYTES_MAX: usize = 64 * 1024;
 
 /// Bytes that a record has beyond those that are encrypted: header, tag, and the type or an explicit nonce.
 const OVERHEAD_BYTES: usize = 32;
@@ -99,14 +103,18 @@ impl TlsSession {
         if self.inward.is_empty() {
             let read = self.process(wire)?;
             self.inward.extend_from_slice(&wire[read..]);
-            return Ok(());
+        } else {
+            let mut all = std::mem::take(&mut self.inward);
+            all.extend_from_slice(wire);
+            let read = self.process(&mut all)?;
+            if read < all.len() {
+                all.drain(..read);
+                self.inward = all;
+            }
         }
-        let mut all = std::mem::take(&mut self.inward);
-        all.extend_from_slice(wire);
-        let read = self.process(&mut all)?;
-        if read < all.len() {
-            all.drain(..read);
-            self.inward = all;
+        if self.inward.len() > KEPT_BYTES_MAX {
+            let reason = "a message of TLS comes in more bytes than are kept";
+            return Err(Error::General(reason.to_owned()));
         }
         Ok(())
     }
@@ -464,6 +472,20 @@ mod tests {
         let mut said = Vec::new();
         client.reader().read_to_end(&mut said).expect("a proper end");
         assert_eq!(said, b"still here");
+    }
+
+    #[test]
+    fn a_handshake_in_records_of_one_byte_was_kept_without_bound() {
+        let mut session = session();
+        // A ClientHello that says that it is 65,000 bytes long (RFC 8446 §4).
+        let message = [1, 0, 0xfd, 0xe8]
+            .into_iter()
+            .chain(std::iter::repeat_n(0, 65_000));
+        let refused = message
+            .map(|byte| session.receive(&mut [0x16, 3, 1, 0, 1, byte]))
+            .position(|received| received.is_err());
+        assert!(refused.is_some_and(|at| at * 6 <= KEPT_BYTES_MAX), "{refused:?}");
+        assert!(session.inward.len() <= KEPT_BYTES_MAX + 6);
     }
 
     #[test]
