@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use anyhow::Context;
 use tickwire_wire::codec::{Codec, DataOp};
 use tickwire_wire::frame::Opcode;
+use tickwire_wire::limits::PUBLISH_RATE_MAX;
 use tickwire_wire::message::{Control, ServerMessage, Subscribe, TopicRequest};
 use tickwire_wire::{ClientMessage, Mode, Payload, RequestId};
 
@@ -173,6 +174,16 @@ impl Build {
             &program,
             "limits.publishes_per_s = 1\nlimits.first_request_ms = 600000",
         )?;
+        // A build since then takes more than a million publications a second.
+        let most = PUBLISH_RATE_MAX.to_string();
+        let takes_most = knows(
+            &program,
+            &format!("limits.publishes_per_s = {most}\nlimits.publishes_burst = {most}"),
+        )?;
+        let rates = [
+            "TICKWIRE_LIMITS__PUBLISHES_PER_S",
+            "TICKWIRE_LIMITS__PUBLISHES_BURST",
+        ];
         let mut command = Command::new(program);
         command
             .args(["serve", "--feed", "none", "--anonymous-publish", "bench.>"])
@@ -183,6 +194,12 @@ impl Build {
                 FREE_PUBLISHER
                     .into_iter()
                     .filter(|(name, _)| known || name.contains("OPS")),
+            )
+            .envs(
+                rates
+                    .map(|name| (name, most.clone()))
+                    .into_iter()
+                    .filter(|_| takes_most),
             )
             .envs(certificates.into_iter().flat_map(Certificates::settings))
             .envs(self.setting);
