@@ -1,9 +1,9 @@
 //! Writing to connections that speak TLS.
 //!
-//! Each connection of a batch has one record, in a buffer that they share, and the records are written by the shard's
-//! egress in place of what waits in the outboxes. A connection gets its next record only when the socket took the one
-//! before. So at most a record that was encrypted waits for a full socket: it counts as taken, like what the kernel has,
-//! because it can no longer be replaced. The rest stays in the outbox, where it can be replaced by something newer.
+//! The connections of a batch share one buffer, in which each has one record. The shard's egress writes these records, and
+//! not the bytes in the outboxes. A connection gets its next record when its socket has taken all of the last one. So at
+//! most one encrypted record waits for a full socket. It can no longer be replaced, and counts as taken, like the bytes
+//! that the kernel holds. Everything else stays in the outbox, where something newer can replace it.
 
 use std::io;
 
@@ -48,7 +48,7 @@ impl Sockets {
         Ok(flushed.blocked)
     }
 
-    /// Encrypts a record of what waits for a session, to be written with the batch.
+    /// Encrypts the first bytes of a session's outbox, at most one record. The record is written with the batch.
     pub(super) fn encrypt(&mut self, shard: &Shard, id: SessionId) -> io::Result<Offer> {
         let Some((secured, shut)) = secured_of(&mut self.links, id) else {
             return Ok(Offer::Batched);

@@ -57,7 +57,7 @@ impl TlsStream {
         }
     }
 
-    /// Sends what waits for the socket.
+    /// Writes the session's encrypted bytes to the socket. Ready when the socket has taken all of them.
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.session.outward().is_empty() {
             let outcome = Pin::new(&mut self.socket).poll_write(context, self.session.outward());

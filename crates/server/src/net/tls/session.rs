@@ -177,7 +177,8 @@ impl TlsSession {
         Ok(Step { discard, goes_on })
     }
 
-    /// Puts what the client is told of a fault among the bytes for the socket.
+    /// After a fault, encodes the alert that tells the client about it (RFC 8446 §6.2). The alert then waits in
+    /// [`Self::outward`].
     fn say_why(&mut self, wire: &mut [u8]) {
         while self.connection.wants_write() {
             match self.connection.process_tls_records(wire).state {
@@ -191,7 +192,7 @@ impl TlsSession {
         }
     }
 
-    /// Encrypts `bytes`, of which there may be [`RECORD_BYTES`], and appends the record to `out`.
+    /// Encrypts `bytes` as one record and appends the record to `out`. There may be at most [`RECORD_BYTES`] of them.
     ///
     /// # Errors
     /// If the session cannot encrypt any more.
@@ -201,7 +202,7 @@ impl TlsSession {
         })
     }
 
-    /// Encrypts `bytes`, of which there may be [`RECORD_BYTES`], and keeps the record for the socket.
+    /// Encrypts `bytes` as one record and keeps it for the socket. There may be at most [`RECORD_BYTES`] of them.
     ///
     /// # Errors
     /// If the session cannot encrypt any more.
