@@ -301,75 +301,38 @@ impl Shortage for EncryptError {
 mod tests {
     use std::io::{Read, Write};
 
-    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
     use rustls::crypto::ring;
-    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-    use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
+    use rustls::pki_types::{PrivateKeyDer, ServerName};
+    use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
     use super::*;
 
-    /// Trusts everybody: certificates have tests of their own.
-    #[derive(Debug)]
-    struct Trusting;
-
-    impl ServerCertVerifier for Trusting {
-        fn verify_server_cert(
-            &self,
-            _: &CertificateDer<'_>,
-            _: &[CertificateDer<'_>],
-            _: &ServerName<'_>,
-            _: &[u8],
-            _: UnixTime,
-        ) -> Result<ServerCertVerified, Error> {
-            Ok(ServerCertVerified::assertion())
-        }
-
-        fn verify_tls12_signature(
-            &self,
-            _: &[u8],
-            _: &CertificateDer<'_>,
-            _: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-
-        fn verify_tls13_signature(
-            &self,
-            _: &[u8],
-            _: &CertificateDer<'_>,
-            _: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-
-        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            vec![SignatureScheme::ECDSA_NISTP256_SHA256]
-        }
-    }
-
-    fn client() -> ClientConnection {
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("known versions")
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Trusting))
-            .with_no_client_auth();
-        let name = ServerName::try_from("localhost").expect("a name");
-        ClientConnection::new(Arc::new(config), name).expect("a configuration")
-    }
-
-    fn session() -> TlsSession {
+    /// A session, and a client that trusts its certificate.
+    fn pair() -> (ClientConnection, TlsSession) {
         let key = rcgen::KeyPair::generate().expect("a key");
         let params = rcgen::CertificateParams::new(["localhost".to_owned()]).expect("a name");
-        let chain = vec![params.self_signed(&key).expect("a certificate").der().clone()];
-        let key = rustls::pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into());
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let certificate = params.self_signed(&key).expect("a certificate").der().clone();
+        let provider = Arc::new(ring::default_provider());
+        let served = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .expect("known versions")
             .with_no_client_auth()
-            .with_single_cert(chain, key)
+            .with_single_cert(
+                vec![certificate.clone()],
+                PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+            )
             .expect("a pair");
-        TlsSession::new(Arc::new(config)).expect("a configuration")
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate).expect("a certificate");
+        let trusting = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("known versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from("localhost").expect("a name");
+        let client = ClientConnection::new(Arc::new(trusting), name).expect("a configuration");
+        let session = TlsSession::new(Arc::new(served)).expect("a configuration");
+        (client, session)
     }
 
     /// Moves what the client has to say to the session, in pieces of at most `piece` bytes.
@@ -394,7 +357,7 @@ mod tests {
 
     /// A client and a session that have shaken hands, in pieces of at most `piece` bytes.
     fn shaken(piece: usize) -> (ClientConnection, TlsSession) {
-        let (mut client, mut session) = (client(), session());
+        let (mut client, mut session) = pair();
         while session.is_handshaking() || client.is_handshaking() {
             say(&mut client, &mut session, piece).expect("a good client");
             hear(&mut session, &mut client);
@@ -477,7 +440,7 @@ mod tests {
 
     #[test]
     fn a_handshake_in_records_of_one_byte_was_kept_without_bound() {
-        let mut session = session();
+        let (_, mut session) = pair();
         // A ClientHello that says that it is 65,000 bytes long (RFC 8446 §4).
         let message = [1, 0, 0xfd, 0xe8]
             .into_iter()
