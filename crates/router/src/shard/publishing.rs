@@ -155,9 +155,7 @@ impl Shard {
             }
         }
     }
-}
 
-impl Shard {
     /// Publishes `data` to `topic` for a session, if its rights allow that.
     fn submit(
         &mut self,
