@@ -1,5 +1,5 @@
-//! The tools that the tests use beyond Rust: a Python with client libraries, the tools of the specifications and mdBook,
-//! Node.js with `ws`, the parser of AsyncAPI and the packages of the console, Chromium, Prometheus, nginx and HAProxy.
+//! The tools that the tests use beyond Rust: a Python with client libraries, the tools of the specifications, mdBook,
+//! nats-server and k6, Node.js with `ws`, the parser of AsyncAPI and the packages of the console, Chromium, Prometheus, nginx and HAProxy.
 //!
 //! The tests find each tool in an environment variable that is set only if the tool is there. Without it, its tests
 //! skip themselves. A tool that cannot be set up costs one line of output and never the run: a machine with only Rust
@@ -8,6 +8,7 @@
 //! Everything goes below the target folder, including caches. Debian packages are installed only for root, and each is
 //! named first.
 
+use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -49,7 +50,10 @@ pub(super) fn prepare(workspace: &Workspace, may_install: bool) -> Vec<(&'static
         variables.push(("TICKWIRE_TEST_INSTALL", "1".into()));
     }
     match python(workspace) {
-        Ok(python) => variables.push(("TICKWIRE_TEST_PYTHON", python.into())),
+        Ok(python) => {
+            variables.extend(path_with(python.parent()));
+            variables.push(("TICKWIRE_TEST_PYTHON", python.into()));
+        }
         Err(error) => println!("no Python for the tests, those that need it are skipped: {error:#}"),
     }
     match node_modules(workspace) {
@@ -76,6 +80,13 @@ pub(super) fn prepare(workspace: &Workspace, may_install: bool) -> Vec<(&'static
         }
     }
     variables
+}
+
+/// `PATH` with `folder` behind all others, where the load test finds nats-server and k6.
+fn path_with(folder: Option<&Path>) -> Option<(&'static str, OsString)> {
+    let path = env::var_os("PATH")?;
+    let folders = env::split_paths(&path).chain(folder.map(Path::to_owned));
+    Some(("PATH", env::join_paths(folders).ok()?))
 }
 
 /// The project's own Python below the target folder, with the pinned libraries.
