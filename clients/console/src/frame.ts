@@ -1,6 +1,6 @@
 // State that changes more often than the screen: it is drawn once per animation frame, however often it changed.
 
-import { useEffect, useState } from "preact/hooks";
+import { useLayoutEffect, useState } from "preact/hooks";
 
 type Draw = () => void;
 
@@ -49,5 +49,7 @@ export class Store {
 /** Draws a component again after changes of `store`. */
 export function useStore(store: Store): void {
   const [, again] = useState(0);
-  useEffect(() => store.watch(() => again((count) => count + 1)), [store]);
+  // It is watched from the moment it was drawn on: a change that comes before an effect after the frame would never be
+  // drawn, unless another one follows.
+  useLayoutEffect(() => store.watch(() => again((count) => count + 1)), [store]);
 }

@@ -3,7 +3,7 @@
 import "uplot/dist/uPlot.min.css";
 import "./console.css";
 import { render } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { type About, ask } from "./broker.ts";
 import { Health } from "./health.tsx";
 import { Market } from "./market.tsx";
@@ -151,7 +151,7 @@ function Token({ about, token, setToken }: { about: About | undefined; token: st
 
 function ThemeButton() {
   const [dark, setDark] = useState(themes.dark);
-  useEffect(() => themes.watch(() => setDark(themes.dark)), []);
+  useLayoutEffect(() => themes.watch(() => setDark(themes.dark)), []);
   return (
     <button type="button" aria-pressed={dark} onClick={() => themes.set(!dark)}>
       Dark

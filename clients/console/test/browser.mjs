@@ -21,6 +21,7 @@ export async function withBrowser(program, work) {
     env: { ...process.env, HOME: home, XDG_CONFIG_HOME: home, XDG_CACHE_HOME: home },
     args: [
       "--no-sandbox",
+      "--disable-gpu",
       "--disable-dev-shm-usage",
       "--disable-quic",
       "--no-first-run",

@@ -1,4 +1,5 @@
-// Looks at each screen of a running broker's console, and prints what it saw: one line of JSON for each.
+// Looks at each screen of a running broker's console, and prints what it saw: one line of JSON for each. Before that it
+// prints what it waits for.
 //
 //   node test/screens.mjs --chromium PROGRAM --url http://127.0.0.1:7401/ --slow SESSION --key KEY [--pictures FOLDER]
 //
@@ -19,13 +20,17 @@ const { values: options } = parseArgs({
 });
 const DESK = { width: 1440, height: 900 };
 const PHONE = { width: 390, height: 844, isMobile: true, hasTouch: true, deviceScaleFactor: 2 };
-const timeout = 60_000;
+/** The test that runs this waits for 60 s after each line. An error from here says more, so it comes earlier. */
+const timeout = 50_000;
 
 const number = (text) => Number(text.replaceAll(",", ""));
 const textOf = (page, selector) => page.$eval(selector, (element) => element.textContent);
 const countOf = (page, selector) => page.$$eval(selector, (elements) => elements.length);
-/** Waits until `seen` of the arguments is true in the page. */
-const until = (page, seen, ...args) => page.waitForFunction(seen, { timeout, polling: "raf" }, ...args);
+/** Waits until `seen` of the arguments is true in the page. Says so first: that is the progress which the test sees. */
+const until = (page, seen, ...args) => {
+  report({ until: String(seen) });
+  return page.waitForFunction(seen, { timeout, polling: "raf" }, ...args);
+};
 
 async function market(page) {
   await until(page, () => document.querySelectorAll(".tape tbody tr").length > 5);

@@ -19,10 +19,13 @@ const noDrawing = {
 };
 
 /** The exports of a source file. */
-async function load(file) {
+const load = (file) => loadFrom({ entryPoints: [`src/${file}`] });
+
+/** The exports of what `input`, an option of esbuild, names. */
+async function loadFrom(input) {
   const { outputFiles } = await build({
+    ...input,
     absWorkingDir: join(here, ".."),
-    entryPoints: [`src/${file}`],
     bundle: true,
     write: false,
     format: "esm",
@@ -37,6 +40,7 @@ async function load(file) {
 
 /** Stores ask for the next frame, which never comes here. */
 globalThis.requestAnimationFrame = () => 0;
+globalThis.cancelAnimationFrame = () => {};
 
 const { isFinal, matcher } = await load("feed.ts");
 const { repeat } = await load("broker.ts");
@@ -256,4 +260,29 @@ test("a broker that could not be reached for a minute was asked again after twen
     assert.equal(await asked, expected);
     end();
   }
+});
+
+test("a change between the drawing of a component and its effects was never drawn", async (t) => {
+  const contents = 'export { Store, useStore } from "./src/frame.ts"; export { h, render } from "preact";';
+  const { Store, useStore, h, render } = await loadFrom({ stdin: { contents, resolveDir: join(here, "..") } });
+  // Frames are drawn when the test says so. Effects that wait for the time after a frame do not come at all.
+  const frames = [];
+  t.mock.method(globalThis, "requestAnimationFrame", (draw) => frames.push(draw));
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const store = new Store();
+  const drawn = [];
+  let value = "before";
+  const Shown = () => {
+    useStore(store);
+    drawn.push(value);
+    return null;
+  };
+  render(h(Shown), { nodeType: 1, childNodes: [] });
+  value = "after";
+  store.touch();
+  for (const draw of frames.splice(0)) draw(performance.now());
+  // The component is drawn again in a microtask of its own.
+  await null;
+  await null;
+  assert.deepEqual(drawn, ["before", "after"]);
 });

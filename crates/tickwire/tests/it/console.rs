@@ -331,6 +331,9 @@ fn every_screen_shows_the_broker_and_a_slow_session_is_closed_from_it() {
     let mut seen = Vec::new();
     while let Some(line) = script.line() {
         let report: Value = serde_json::from_str(&line).expect("JSON");
+        if report["until"].is_string() {
+            continue;
+        }
         for fault in ["violations", "complaints"] {
             let none = report[fault].as_array().is_none_or(Vec::is_empty);
             assert!(none, "{}: {}", report["screen"], report[fault]);
