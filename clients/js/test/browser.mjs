@@ -29,9 +29,12 @@ export class Browser {
         `--user-data-dir=${browser.folder}`,
         "about:blank",
       ],
-      { stdio: ["ignore", "ignore", "pipe"] },
+      // A group of its own, so that all its processes can be ended.
+      { stdio: ["ignore", "ignore", "pipe"], detached: true },
     );
-    browser.exited = new Promise((resolve) => browser.child.on("exit", resolve));
+    process.once("exit", () => browser.kill());
+    // A stream is closed when the last process that holds it has ended.
+    browser.closed = new Promise((resolve) => browser.child.on("close", resolve));
     const listening = new Promise((resolve, reject) => {
       createInterface({ input: browser.child.stderr }).on("line", (line) => {
         const found = /DevTools listening on (ws:\S+)/.exec(line);
@@ -91,10 +94,19 @@ export class Browser {
     };
   }
 
+  /** Kills all its processes: those of pages and of the network outlive the first one, and write into its folder. */
+  kill() {
+    try {
+      process.kill(-this.child.pid, "SIGKILL");
+    } catch (error) {
+      if (error.code !== "ESRCH") throw error;
+    }
+  }
+
   async stop() {
     this.socket?.close();
-    this.child.kill("SIGKILL");
-    await this.exited;
-    rmSync(this.folder, { recursive: true, force: true, maxRetries: 5 });
+    this.kill();
+    await within(this.closed, "the browser to end");
+    rmSync(this.folder, { recursive: true, force: true });
   }
 }

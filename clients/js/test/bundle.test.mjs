@@ -8,7 +8,7 @@ import { after, afterEach, before, describe, it } from "node:test";
 import { FakeBroker, welcome } from "./broker.mjs";
 import { Browser, hasBrowser } from "./browser.mjs";
 import { loadBundle, play } from "./play.mjs";
-import { CuttableProxy, happens, Tickwire, tellSkipped } from "./tickwire.mjs";
+import { CuttableProxy, happens, stopAll, Tickwire, tellSkipped } from "./tickwire.mjs";
 
 const cases = JSON.parse(readFileSync(new URL("../../conformance/cases.json", import.meta.url), "utf8"));
 const lib = await loadBundle();
@@ -97,8 +97,7 @@ describe("the browser bundle in a page", { skip: missing }, () => {
   after(async () => {
     server?.closeAllConnections();
     server?.close();
-    await browser?.stop();
-    await broker?.stop();
+    await stopAll(browser, broker);
   });
 
   /** A page with a client that is connected through the proxy. */

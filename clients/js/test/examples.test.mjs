@@ -5,7 +5,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { after, before, describe, it } from "node:test";
 import { Browser, hasBrowser } from "./browser.mjs";
-import { CuttableProxy, Tickwire, tellSkipped } from "./tickwire.mjs";
+import { CuttableProxy, stopAll, Tickwire, tellSkipped } from "./tickwire.mjs";
 
 const bundle = new URL("../dist/tickwire.min.js", import.meta.url);
 const missing = hasBrowser() ? false : "the machine has no Chromium";
@@ -24,10 +24,7 @@ describe("examples", { skip: missing }, () => {
     });
     browser = await Browser.start();
   });
-  after(async () => {
-    await browser?.stop();
-    await broker?.stop();
-  });
+  after(() => stopAll(browser, broker));
 
   it("the ticker wall shows every ticker, and its prices move", async () => {
     const wall = await page("ticker-wall", { url: broker.url });

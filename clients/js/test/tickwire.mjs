@@ -30,6 +30,8 @@ export class Tickwire {
         .concat(["--config", join(broker.folder, "tickwire.toml")], args),
       { stdio: ["ignore", "pipe", "pipe"], cwd: broker.folder },
     );
+    // It does not outlive this process, even if nobody stops it.
+    process.once("exit", () => broker.child.kill("SIGKILL"));
     broker.exited = new Promise((resolve) => broker.child.on("exit", resolve));
     const said = [];
     const ready = new Promise((resolve, reject) => {
@@ -77,6 +79,13 @@ export class Tickwire {
 /** The line of a configuration for a static key. */
 export function keyHash(key) {
   return createHash("sha256").update(key).digest("hex");
+}
+
+/** Stops each of them, even if another one cannot be stopped. One that was never started may be `undefined`. */
+export async function stopAll(...running) {
+  const results = await Promise.allSettled(running.map((one) => one?.stop()));
+  const failed = results.find(({ status }) => status === "rejected");
+  if (failed) throw failed.reason;
 }
 
 /** A proxy on loopback that can be cut, and that can refuse WebSockets as some companies' proxies do. */

@@ -41,8 +41,9 @@ type Commands = fn(&Workspace) -> Result<Vec<Command>>;
 
 fn js(workspace: &Workspace) -> Result<Vec<Command>> {
     let node = Interpreter::node(workspace)?;
+    // A file whose clean-up failed ends with its tests, and does not wait for what it left running.
+    let mut tests = node.run(workspace, "--test --test-force-exit --test-reporter=spec");
     // Node.js would take every file of the folder for a test.
-    let mut tests = node.run(workspace, "--test --test-reporter=spec");
     let mut files: Vec<PathBuf> = fs::read_dir(node.folder.join("test"))?
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<_>>()?;
