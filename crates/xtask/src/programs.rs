@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -50,22 +50,54 @@ pub(crate) fn said_by(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("what {program} printed is not UTF-8"))
 }
 
+/// How long a program may print nothing before it is taken for one that hangs. The slowest crate compiles in less.
+const SILENCE: Duration = Duration::from_mins(10);
+
 /// Runs `command` and passes on its output line by line. Returns the output and whether the command succeeded.
-pub(crate) fn run_and_read(mut command: Command) -> Result<(String, bool)> {
+///
+/// A program that prints nothing for ten minutes hangs: it is killed and has not succeeded.
+pub(crate) fn run_and_read(command: Command) -> Result<(String, bool)> {
+    run_and_read_within(command, SILENCE)
+}
+
+/// The same, with another time for which the program may print nothing.
+fn run_and_read_within(mut command: Command, silence: Duration) -> Result<(String, bool)> {
+    let program = name(&command);
     let (pipe, end) = std::io::pipe()?;
     command.stdout(end.try_clone()?).stderr(end);
     let child = command.spawn();
-    let mut child = child.with_context(|| format!("cannot run {}", name(&command)))?;
+    let mut child = child.with_context(|| format!("cannot run {program}"))?;
     // The pipe ends when the program does, since dropping `command` closes this side's ends of it.
     drop(command);
+    let (said, lines) = mpsc::sync_channel(1_024);
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).split(b'\n') {
+            if said.send(line).is_err() {
+                return; // the program was killed; one that it started has the pipe still
+            }
+        }
+    });
     let mut kept = String::new();
-    for line in BufReader::new(pipe).split(b'\n') {
-        let mut line = line?;
-        line.push(b'\n');
-        std::io::stdout().write_all(&line)?;
-        kept.push_str(&String::from_utf8_lossy(&line));
+    loop {
+        match lines.recv_timeout(silence) {
+            Ok(line) => {
+                let mut line = line?;
+                line.push(b'\n');
+                std::io::stdout().write_all(&line)?;
+                kept.push_str(&String::from_utf8_lossy(&line));
+            }
+            Err(RecvTimeoutError::Disconnected) => return Ok((kept, child.wait()?.success())),
+            Err(RecvTimeoutError::Timeout) => {
+                child.kill()?;
+                child.wait()?;
+                println!(
+                    "{program} printed nothing for {} s and was killed",
+                    silence.as_secs()
+                );
+                return Ok((kept, false));
+            }
+        }
     }
-    Ok((kept, child.wait()?.success()))
 }
 
 /// Runs `command` without showing its output, for at most `limit`.
@@ -120,6 +152,14 @@ mod tests {
         assert!(output == "out\nerr\n" && !succeeded, "{output}");
         let (output, succeeded) = run_and_read(shell("printf end")).unwrap();
         assert!(output == "end\n" && succeeded, "{output}");
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_killed_and_has_not_succeeded() {
+        // The program that it starts holds the pipe after it was killed.
+        let hangs = shell("sleep 60 & wait");
+        let (output, succeeded) = run_and_read_within(hangs, Duration::ZERO).unwrap();
+        assert!(output.is_empty() && !succeeded, "{output}");
     }
 
     #[test]
