@@ -152,13 +152,14 @@ fn run_clients(workspace: &Workspace) -> Result<Tally> {
     if !succeeds(&mut workspace.cargo("build --locked -p tickwire"))? {
         return Ok(Tally::of(false));
     }
-    let chromium = tools::chromium();
+    let mut tools = tools::runtimes(workspace);
+    tools.extend(tools::chromium().map(|program| ("CHROMIUM_BIN", program.into())));
     let mut tally = Tally::default();
     for suite in suites(workspace, &workspace.target.join("debug/tickwire")) {
         match suite.commands {
             Ok(commands) => {
                 for mut command in commands {
-                    command.envs(chromium.iter().map(|program| ("CHROMIUM_BIN", program)));
+                    command.envs(tools.iter().map(|(variable, program)| (variable, program)));
                     let (output, succeeded) = run_and_read(command)?;
                     tally.add(match Tally::read(&output, succeeded) {
                         // A check without counts is one result.

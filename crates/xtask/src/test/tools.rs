@@ -1,5 +1,6 @@
 //! The tools that the tests use beyond Rust: a Python with client libraries, the tools of the specifications, mdBook,
-//! nats-server and k6, Node.js with `ws`, the parser of AsyncAPI and the packages of the console, Chromium, Prometheus, nginx and HAProxy.
+//! nats-server and k6, Node.js with `ws`, the parser of AsyncAPI and the packages of the console, Bun and Deno, Chromium,
+//! Prometheus, nginx and HAProxy.
 //!
 //! The tests find each tool in an environment variable that is set only if the tool is there. Without it, its tests
 //! skip themselves. A tool that cannot be set up costs one line of output and never the run: a machine with only Rust
@@ -22,6 +23,7 @@ use crate::workspace::{Workspace, read, write};
 const REQUIREMENTS: &str = "crates/tickwire/tests/python/requirements.txt";
 const NODE_FOLDER: &str = "crates/tickwire/tests/node";
 const CONSOLE_FOLDER: &str = "clients/console";
+const RUNTIMES_FOLDER: &str = "clients/js/test/runtimes";
 /// Stops packages from starting their services (Debian's `invoke-rc.d` and `deb-systemd-invoke` ask it).
 const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
 
@@ -38,6 +40,29 @@ const PACKAGED: &[(&str, &[&str], &str)] = &[
 /// Chromium, if it is there.
 pub(super) fn chromium() -> Option<PathBuf> {
     CHROMIUMS.iter().find_map(|program| find(program))
+}
+
+/// Bun and Deno from npm: the variables by which the tests of the JavaScript client find them.
+pub(super) fn runtimes(workspace: &Workspace) -> Vec<(&'static str, OsString)> {
+    match packages(workspace, RUNTIMES_FOLDER, "runtimes") {
+        Ok(modules) => {
+            let (bun, deno) = match env::consts::ARCH {
+                "aarch64" => ("@oven/bun-linux-aarch64", "@deno/linux-arm64-glibc"),
+                _ => ("@oven/bun-linux-x64", "@deno/linux-x64-glibc"),
+            };
+            let (bun, deno) = (modules.join(bun).join("bin/bun"), modules.join(deno).join("deno"));
+            let programs = [("BUN_BIN", bun), ("DENO_BIN", deno)].into_iter();
+            // Other systems get no package, and use what they have in the PATH.
+            let programs = programs.filter(|(_, program)| program.is_file());
+            programs
+                .map(|(variable, program)| (variable, program.into()))
+                .collect()
+        }
+        Err(error) => {
+            println!("no Bun and no Deno for the tests, those that need them are skipped: {error:#}");
+            Vec::new()
+        }
+    }
 }
 
 /// Sets up what can be set up. Returns the variables of all tools that are there.
