@@ -5,6 +5,7 @@ use std::io;
 use tickwire_wire::Micros;
 
 use super::{Connections, Offer, Turn, Written, Wrote};
+use crate::outbox::Outbox;
 use crate::session::SessionId;
 
 impl<C: Connections> Turn<'_, C> {
@@ -152,8 +153,16 @@ impl<C: Connections> Turn<'_, C> {
                 line.slow = false;
                 line.blocked = false;
             }
-            if self.resume(id) {
+            while self.resume(id) {
                 self.write_one(id);
+                // A batch has no more of a session than a few kibibytes where it is encrypted.
+                let goes_on = self
+                    .connections
+                    .line(id)
+                    .is_some_and(|line| !line.blocked && !line.shut);
+                if !goes_on || self.shard.outbox(id).is_none_or(Outbox::is_empty) {
+                    break;
+                }
             }
         }
     }

@@ -94,9 +94,10 @@ fn last_frame(socket: &mut Connection, frame: &[u8]) -> io::Result<()> {
         Stream::Plain(stream) => {
             SockRef::from(&*stream).send_with_flags(frame, SEND_FLAGS)?;
         }
+        // A record that was not written is lost, and nothing can follow it, not even the end of TLS.
+        Stream::Tls(secured) if secured.is_in_batch() => return secured.shut(),
         Stream::Tls(secured) => {
-            // A record that was not written is lost, and nothing can follow it.
-            if !secured.is_in_batch() && !secured.flush()?.blocked {
+            if !secured.flush()?.blocked {
                 secured.send(frame)?;
             }
         }

@@ -33,12 +33,9 @@ impl Sockets {
         let Some((secured, shut)) = secured_of(&mut self.links, id) else {
             return Ok(false);
         };
-        if !secured.wants_write() {
-            return Ok(false);
-        }
         let flushed = secured.flush()?;
         if shut && !flushed.blocked {
-            // What was to be said is out.
+            // What was to be said is out, now or since reading wrote the rest of it.
             secured.shut()?;
         }
         self.count(flushed);

@@ -322,6 +322,11 @@ impl Connections for Sockets {
             });
         }
         if let Link::Open(socket) = &mut link {
+            if let Stream::Tls(secured) = &mut socket.stream
+                && let Err(error) = secured.answer_end()
+            {
+                tracing::debug!(session = id.0, %error, "the end of its TLS session was not answered");
+            }
             self.egress.remove(id);
             if let Err(error) = self.poller.remove(socket.stream.socket_mut()) {
                 tracing::debug!(session = id.0, %error, "the socket was not watched any more");

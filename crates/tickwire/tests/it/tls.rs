@@ -458,6 +458,39 @@ fn a_reader_over_tls_that_stops_is_closed_with_4002() {
 }
 
 #[test]
+fn a_reader_that_stops_within_a_long_message_gets_the_rest_and_4002() {
+    const READERS: usize = 4;
+    let authority = Authority::new();
+    let settings = [
+        ("TICKWIRE_LIMITS__STALL_MS", "500"),
+        ("TICKWIRE_ANONYMOUS_PUBLISH", "chat.>"),
+    ];
+    let broker = authority.start(&["--feed", "none"], &settings);
+    let mut stopped: Vec<Socket> = (0..READERS)
+        .map(|_| {
+            let mut socket = connect(&authority, &broker).upgrade();
+            subscribe(&mut socket, "chat.>");
+            socket
+        })
+        .collect();
+    let mut publisher = connect(&authority, &broker).upgrade();
+    let publish = json!({"op": "publish", "id": 1, "topic": "chat.long", "data": "x".repeat(60_000)});
+    let publish = publish.to_string();
+    let closed = r#"tickwire_closes_total{code="4002"}"#;
+    while broker.metric(closed).is_none_or(|count| count < READERS as f64) {
+        publisher.send(Frame::text(&publish));
+        while publisher.message()["op"] != "ack" {}
+    }
+    broker.wait_for_metric(r#"tickwire_connections{transport="websocket"}"#, |open| {
+        open == 1.0
+    });
+    for mut socket in stopped.drain(..) {
+        assert_eq!(socket.until_closed().1.0, 4002);
+    }
+    broker.stop();
+}
+
+#[test]
 fn http_and_server_sent_events_work_over_tls() {
     let authority = Authority::new();
     let broker = start(&authority, "auto", &[]);

@@ -153,7 +153,10 @@ impl AsyncWrite for TlsStream {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.is_parted {
             self.is_parted = true;
-            self.session.say_goodbye()?;
+            // A client that did not keep to TLS has its alert, and nothing follows that.
+            if !self.session.is_broken() {
+                self.session.say_goodbye()?;
+            }
         }
         ready!(self.poll_send(context))?;
         Pin::new(&mut self.socket).poll_shutdown(context)

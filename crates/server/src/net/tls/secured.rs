@@ -25,6 +25,9 @@ pub(crate) struct Secured {
     record: Option<Record>,
     /// What was flushed while reading. The next flush reports it.
     unreported: Flushed,
+    /// Whether the client was told that nothing more will come.
+    is_parted: bool,
+    is_shut: bool,
 }
 
 /// A record in the buffer of a batch.
@@ -42,7 +45,7 @@ pub(crate) struct Decrypted {
     pub(crate) count: usize,
     /// The number of bytes that were read from the socket.
     pub(crate) wire: usize,
-    /// Whether the socket had no more bytes.
+    /// Whether neither the socket nor the session had more bytes, nor the end of them.
     pub(crate) drained: bool,
 }
 
@@ -65,6 +68,8 @@ impl Secured {
             session,
             record: None,
             unreported: Flushed::default(),
+            is_parted: false,
+            is_shut: false,
         }
     }
 
@@ -105,9 +110,10 @@ impl Secured {
         if self.wants_write() {
             self.flush_in_between()?; // answers of TLS itself; bytes that the socket does not take go out later
         }
-        let drained = wire < buffer.len();
+        let short = wire < buffer.len();
         match self.session.take(buffer) {
-            Some(count) => Ok(decrypted(count, wire, drained)),
+            // What was kept of a record before may have made more of it than the buffer holds.
+            Some(count) => Ok(decrypted(count, wire, short && !self.session.has_more())),
             None => Err(ErrorKind::Interrupted.into()),
         }
     }
@@ -198,11 +204,115 @@ impl Secured {
     /// # Errors
     /// If the session cannot encrypt any more.
     pub(crate) fn say_goodbye(&mut self) -> io::Result<()> {
+        self.is_parted = true;
         self.session.say_goodbye()
     }
 
-    /// Shuts the sending side of the socket. Call it only when nothing waits for the socket.
-    pub(crate) fn shut(&self) -> io::Result<()> {
+    /// If the client has ended its side, tells it that this side ends too (RFC 8446 §6.1), as far as its socket takes that at
+    /// once.
+    ///
+    /// # Errors
+    /// If the session cannot encrypt any more, or the connection is broken.
+    pub(crate) fn answer_end(&mut self) -> io::Result<()> {
+        // A record that was not written is lost, and nothing can follow it.
+        if !self.session.is_ended() || self.is_parted || self.is_in_batch() {
+            return Ok(());
+        }
+        self.say_goodbye()?;
+        self.flush().map(drop)
+    }
+
+    /// Shuts the sending side of the socket, once. Call it only when nothing waits for the socket.
+    pub(crate) fn shut(&mut self) -> io::Result<()> {
+        if std::mem::replace(&mut self.is_shut, true) {
+            return Ok(());
+        }
         self.socket.shutdown(Shutdown::Write)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::{TcpListener, TcpStream as Peer};
+    use std::time::{Duration, Instant};
+
+    use rustls::ClientConnection;
+
+    use super::super::session::tests::shaken;
+    use super::*;
+
+    /// A client that has shaken hands, its socket, and the broker's side.
+    fn connected() -> (ClientConnection, Peer, Secured) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let peer = Peer::connect(listener.local_addr().expect("bound")).expect("somebody listens");
+        let (socket, _) = listener.accept().expect("a connection");
+        socket.set_nonblocking(true).expect("a socket");
+        let (client, session) = shaken(usize::MAX);
+        (client, peer, Secured::new(TcpStream::from_std(socket), session))
+    }
+
+    /// What the client encrypts of `bytes`.
+    fn encrypted(client: &mut ClientConnection, bytes: &[u8]) -> Vec<u8> {
+        client.writer().write_all(bytes).expect("there is room");
+        let mut record = Vec::new();
+        client.write_tls(&mut record).expect("memory takes all");
+        record
+    }
+
+    /// Reads until there is something, or nothing but the rest of a record.
+    fn read(secured: &mut Secured, buffer: &mut [u8]) -> Option<Decrypted> {
+        let begun = Instant::now();
+        loop {
+            match secured.read(buffer) {
+                Ok(decrypted) => return Some(decrypted),
+                Err(error) if error.kind() == ErrorKind::Interrupted => return None,
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "nothing comes");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn more_was_decrypted_than_a_read_had_room_for_and_nobody_came_back_for_it() {
+        let (mut client, mut peer, mut secured) = connected();
+        let wire = [
+            encrypted(&mut client, &[1; 900]),
+            encrypted(&mut client, &[2; 500]),
+        ]
+        .concat();
+        let mut buffer = [0; 1_000];
+        peer.write_all(&wire[..900]).expect("it is open");
+        assert_eq!(read(&mut secured, &mut buffer), None, "no whole record");
+        peer.write_all(&wire[900..]).expect("it is open");
+        let first = read(&mut secured, &mut buffer).expect("data");
+        assert!(
+            first.count == 1_000 && first.wire < buffer.len() && !first.drained,
+            "{first:?}"
+        );
+        assert_eq!(read(&mut secured, &mut buffer).map(|rest| rest.count), Some(400));
+    }
+
+    #[test]
+    fn the_end_that_came_with_the_last_data_was_not_noticed() {
+        let (mut client, mut peer, mut secured) = connected();
+        client.writer().write_all(b"last").expect("there is room");
+        client.send_close_notify();
+        let mut wire = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut wire).expect("memory takes all");
+        }
+        peer.write_all(&wire).expect("it is open");
+        let mut buffer = [0; 1_000];
+        let last = read(&mut secured, &mut buffer).expect("data");
+        assert!(last.count == 4 && !last.drained, "{last:?}");
+        assert_eq!(read(&mut secured, &mut buffer).map(|end| end.count), Some(0));
+        // The client's end is answered with this side's.
+        secured.answer_end().expect("an open connection");
+        drop(secured);
+        while client.read_tls(&mut peer).expect("it is read") > 0 {}
+        let state = client.process_new_packets().expect("good records");
+        assert!(state.peer_has_closed());
     }
 }

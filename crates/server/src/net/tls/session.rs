@@ -44,6 +44,9 @@ pub(crate) struct TlsSession {
     outward: Vec<u8>,
     /// Whether the client has ended its side properly (RFC 8446 §6.1).
     is_ended: bool,
+    /// Whether the client did not keep to TLS. Then nothing follows the alert (RFC 8446 §6.2), and the library must not be
+    /// asked any more: it counts on bytes of the client that are gone.
+    is_broken: bool,
 }
 
 impl fmt::Debug for TlsSession {
@@ -64,6 +67,7 @@ impl TlsSession {
             heard: Vec::new(),
             outward: Vec::new(),
             is_ended: false,
+            is_broken: false,
         })
     }
 
@@ -75,6 +79,21 @@ impl TlsSession {
     /// The encrypted bytes that wait for the socket.
     pub(crate) fn outward(&self) -> &[u8] {
         &self.outward
+    }
+
+    /// Whether [`Self::take`] has something.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.heard.is_empty() || self.is_ended
+    }
+
+    /// Whether the client has ended its side properly (RFC 8446 §6.1).
+    pub(crate) fn is_ended(&self) -> bool {
+        self.is_ended
+    }
+
+    /// Whether the client did not keep to TLS. Then nothing more can be said, and an alert may wait in [`Self::outward`].
+    pub(crate) fn is_broken(&self) -> bool {
+        self.is_broken
     }
 
     /// Drops the first `count` bytes of [`Self::outward`]: the socket took them.
@@ -100,6 +119,19 @@ impl TlsSession {
         if self.is_ended {
             return Ok(()); // what comes behind the end means nothing
         }
+        if self.is_broken {
+            return Err(Error::General("the client did not keep to TLS before".to_owned()));
+        }
+        let handled = self.handle(wire);
+        if handled.is_err() {
+            self.is_broken = true;
+            self.inward = Vec::new();
+        }
+        handled
+    }
+
+    /// Handles the records in what was kept and `wire`, and keeps what is no whole record yet.
+    fn handle(&mut self, wire: &mut [u8]) -> Result<(), Error> {
         if self.inward.is_empty() {
             let read = self.process(wire)?;
             self.inward.extend_from_slice(&wire[read..]);
@@ -231,6 +263,9 @@ impl TlsSession {
     where
         F: FnMut(&mut Writing<'_>, &mut [u8]) -> Result<usize, EncryptError>,
     {
+        if self.is_broken {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
         loop {
             // Handles nothing new: whole records were handled when they came.
             match self.connection.process_tls_records(&mut self.inward).state {
@@ -298,168 +333,4 @@ impl Shortage for EncryptError {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{Read, Write};
-
-    use rustls::crypto::ring;
-    use rustls::pki_types::{PrivateKeyDer, ServerName};
-    use rustls::{ClientConfig, ClientConnection, RootCertStore};
-
-    use super::*;
-
-    /// A session, and a client that trusts its certificate.
-    fn pair() -> (ClientConnection, TlsSession) {
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let params = rcgen::CertificateParams::new(["localhost".to_owned()]).expect("a name");
-        let certificate = params.self_signed(&key).expect("a certificate").der().clone();
-        let provider = Arc::new(ring::default_provider());
-        let served = ServerConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
-            .expect("known versions")
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![certificate.clone()],
-                PrivateKeyDer::Pkcs8(key.serialize_der().into()),
-            )
-            .expect("a pair");
-        let mut roots = RootCertStore::empty();
-        roots.add(certificate).expect("a certificate");
-        let trusting = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("known versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let name = ServerName::try_from("localhost").expect("a name");
-        let client = ClientConnection::new(Arc::new(trusting), name).expect("a configuration");
-        let session = TlsSession::new(Arc::new(served)).expect("a configuration");
-        (client, session)
-    }
-
-    /// Moves what the client has to say to the session, in pieces of at most `piece` bytes.
-    fn say(client: &mut ClientConnection, session: &mut TlsSession, piece: usize) -> Result<(), Error> {
-        let mut said = Vec::new();
-        while client.wants_write() {
-            client.write_tls(&mut said).expect("memory takes all");
-        }
-        said.chunks_mut(piece)
-            .try_for_each(|piece| session.receive(piece))
-    }
-
-    /// Moves what the session has for its socket to the client.
-    fn hear(session: &mut TlsSession, client: &mut ClientConnection) {
-        let mut left = session.outward();
-        while !left.is_empty() {
-            client.read_tls(&mut left).expect("memory gives all");
-            client.process_new_packets().expect("good records");
-        }
-        session.sent(session.outward().len());
-    }
-
-    /// A client and a session that have shaken hands, in pieces of at most `piece` bytes.
-    fn shaken(piece: usize) -> (ClientConnection, TlsSession) {
-        let (mut client, mut session) = pair();
-        while session.is_handshaking() || client.is_handshaking() {
-            say(&mut client, &mut session, piece).expect("a good client");
-            hear(&mut session, &mut client);
-        }
-        (client, session)
-    }
-
-    fn is_empty(session: &TlsSession) -> bool {
-        let buffers = [&session.inward, &session.heard, &session.outward];
-        buffers.iter().all(|buffer| buffer.capacity() == 0)
-    }
-
-    #[test]
-    fn an_idle_session_kept_the_buffer_of_its_last_record() {
-        for piece in [1, 7, 1_000, usize::MAX] {
-            let (mut client, mut session) = shaken(piece);
-            assert!(is_empty(&session), "after the handshake");
-            let text: Vec<u8> = (0..50_000_u32).flat_map(u32::to_le_bytes).collect();
-            let mut heard = Vec::new();
-            // More than the client's own buffer holds.
-            for part in text.chunks(30_000) {
-                client.writer().write_all(part).expect("there is room");
-                say(&mut client, &mut session, piece).expect("good records");
-                let mut buffer = [0; 999];
-                while let Some(count) = session.take(&mut buffer) {
-                    heard.extend_from_slice(&buffer[..count]);
-                }
-            }
-            assert_eq!(heard, text);
-            assert!(is_empty(&session), "after reading");
-            for part in text.chunks(RECORD_BYTES) {
-                session.say(part).expect("a live session");
-                hear(&mut session, &mut client);
-                let mut said = vec![0; part.len()];
-                client.reader().read_exact(&mut said).expect("all of it");
-                assert_eq!(said, part);
-            }
-            assert!(is_empty(&session), "after writing");
-        }
-    }
-
-    #[test]
-    fn a_record_that_is_under_way_does_not_disturb_what_is_encrypted() {
-        let (mut client, mut session) = shaken(usize::MAX);
-        client.writer().write_all(b"half").expect("there is room");
-        let mut record = Vec::new();
-        client.write_tls(&mut record).expect("memory takes all");
-        let (first, second) = record.split_at_mut(9);
-        session.receive(first).expect("the beginning of a record");
-        session.say(b"meanwhile").expect("a live session");
-        hear(&mut session, &mut client);
-        let mut said = [0; 9];
-        client.reader().read_exact(&mut said).expect("all of it");
-        assert_eq!(&said, b"meanwhile");
-        session.receive(second).expect("the rest of it");
-        let mut heard = [0; 9];
-        assert_eq!(session.take(&mut heard), Some(4));
-        assert_eq!(&heard[..4], b"half");
-    }
-
-    #[test]
-    fn what_comes_behind_the_end_of_a_client_is_not_kept() {
-        let (mut client, mut session) = shaken(usize::MAX);
-        client.writer().write_all(b"bye").expect("there is room");
-        client.send_close_notify();
-        say(&mut client, &mut session, usize::MAX).expect("good records");
-        session.receive(&mut [0; 1_000]).expect("it means nothing");
-        let mut heard = [0; 9];
-        assert_eq!(session.take(&mut heard), Some(3));
-        assert_eq!(session.take(&mut heard), Some(0));
-        assert!(is_empty(&session));
-        // This side may go on (RFC 8446 §6.1).
-        session.say(b"still here").expect("a live session");
-        session.say_goodbye().expect("a live session");
-        hear(&mut session, &mut client);
-        let mut said = Vec::new();
-        client.reader().read_to_end(&mut said).expect("a proper end");
-        assert_eq!(said, b"still here");
-    }
-
-    #[test]
-    fn a_handshake_in_records_of_one_byte_was_kept_without_bound() {
-        let (_, mut session) = pair();
-        // A ClientHello that says that it is 65,000 bytes long (RFC 8446 §4).
-        let message = [1, 0, 0xfd, 0xe8]
-            .into_iter()
-            .chain(std::iter::repeat_n(0, 65_000));
-        let refused = message
-            .map(|byte| session.receive(&mut [0x16, 3, 1, 0, 1, byte]))
-            .position(|received| received.is_err());
-        assert!(refused.is_some_and(|at| at * 6 <= KEPT_BYTES_MAX), "{refused:?}");
-        assert!(session.inward.len() <= KEPT_BYTES_MAX + 6);
-    }
-
-    #[test]
-    fn a_client_is_told_what_is_wrong_with_its_records() {
-        let (mut client, mut session) = shaken(usize::MAX);
-        let mut forged = [&[0x17, 3, 3, 0, 40][..], &[7; 40]].concat();
-        assert!(session.receive(&mut forged).is_err());
-        let mut alert = session.outward();
-        client.read_tls(&mut alert).expect("memory gives all");
-        let told = client.process_new_packets().expect_err("a fatal alert");
-        assert_eq!(told, Error::AlertReceived(rustls::AlertDescription::BadRecordMac));
-    }
-}
+pub(super) mod tests;
