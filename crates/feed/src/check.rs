@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use tickwire_wire::limits::BOOK_LEVELS_MAX;
 use tickwire_wire::market::{Book, Level};
-use tickwire_wire::{Decimal, Micros, Payload, Symbol};
+use tickwire_wire::{Decimal, Micros, Payload, Symbol, Topic};
 
 use crate::replay::FaultLog;
 use crate::{FaultCounts, FaultKind, RecordingFault, Replay, ReplayError, Tick};
@@ -24,6 +24,15 @@ pub struct SymbolCounts {
     pub changes: u64,
     /// Whole books.
     pub whole_books: u64,
+}
+
+/// What a recording holds for one topic of a broker.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TopicCounts {
+    /// Messages that the replay accepts.
+    pub messages: u64,
+    /// Whole values among them.
+    pub values: u64,
 }
 
 /// The two sides of a symbol's book.
@@ -72,6 +81,7 @@ impl Sides {
 pub struct Check {
     replay: Replay,
     symbols: BTreeMap<Symbol, SymbolCounts>,
+    topics: BTreeMap<Topic, TopicCounts>,
     books: BTreeMap<Symbol, Sides>,
     /// The faults that the replay itself does not find.
     found: FaultLog,
@@ -88,6 +98,7 @@ impl Check {
         Ok(Self {
             replay: Replay::open(files)?,
             symbols: BTreeMap::new(),
+            topics: BTreeMap::new(),
             books: BTreeMap::new(),
             found: FaultLog::default(),
             first: None,
@@ -119,7 +130,13 @@ impl Check {
                 }
                 self.book(book);
             }
-            Payload::Ticker(_) | Payload::Candle(_) | Payload::Json(_) => {}
+            Payload::Json(_) => {
+                let topic = self.replay.topics()[tick.topic.index()].clone();
+                let held = self.topics.entry(topic).or_default();
+                held.messages += 1;
+                held.values += u64::from(tick.is_whole);
+            }
+            Payload::Ticker(_) | Payload::Candle(_) => {}
         }
     }
 
@@ -162,6 +179,11 @@ impl Check {
     /// Each symbol so far, with what the recording holds for it.
     pub fn symbols(&self) -> impl Iterator<Item = (&Symbol, &SymbolCounts)> {
         self.symbols.iter()
+    }
+
+    /// Each topic of a broker so far, with what the recording holds for it.
+    pub fn topics(&self) -> impl Iterator<Item = (&Topic, &TopicCounts)> {
+        self.topics.iter()
     }
 
     /// The number of faults so far, by kind.

@@ -1,4 +1,4 @@
-//! The sources of ticks: a simulated market, and the replay of recordings.
+//! The sources of ticks: a simulated market, and the replay of recordings. Also writes recordings.
 //!
 //! A [`Feed`] hands out one [`Tick`] after the other. Time is virtual: each tick says when it is due, and these times
 //! never decrease. The caller waits for that moment, at any speed, and publishes the tick. This crate never uses a
@@ -6,6 +6,7 @@
 //! ticks are queued beyond those of one event or line, so the number of symbols bounds the memory.
 
 pub mod check;
+pub mod record;
 pub mod replay;
 pub mod sim;
 
@@ -16,11 +17,14 @@ use tickwire_wire::message::StaleReason;
 use tickwire_wire::{Micros, Payload, Topic};
 
 pub use check::Check;
+pub use record::{Recorder, RecordingForm};
 pub use replay::{FaultCounts, FaultKind, RecordingFault, Replay, ReplayError};
 pub use sim::{Sim, SimConfig, SimError};
 
 /// Most symbols of one feed, simulated or replayed.
 pub const SYMBOLS_MAX: u32 = 10_000;
+/// Most topics of recorded brokers that one replay carries.
+pub const RECORDED_TOPICS_MAX: usize = 1_000_000;
 
 /// The number of a topic within its feed: dense from 0, never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +49,8 @@ pub struct Tick {
     pub payload: Payload,
     /// Why the book cannot be relied on from this tick on, until a tick replaces the whole book.
     pub doubt: Option<StaleReason>,
+    /// Whether a payload that is JSON is the topic's whole value. If the topic is a book, it replaces the book.
+    pub is_whole: bool,
 }
 
 /// What a feed has done since it was opened. The simulated market counts only `ticks`.

@@ -1,7 +1,8 @@
 //! The topics of a feed and their numbers.
 //!
 //! Each symbol has the same six topics, one per [`Channel`], with consecutive numbers. So the number of a topic is
-//! computed from symbol and channel, without a map. A symbol that makes no valid topic is refused.
+//! computed from the first one and the channel, without a map. A symbol that makes no valid topic is refused. The topics
+//! of a broker that was recorded stand alone.
 
 use tickwire_wire::{Topic, TopicError};
 
@@ -35,6 +36,11 @@ impl Channel {
         Self::Candle1m,
     ];
 
+    /// The number of the channel's topic of a symbol whose first topic is `first`.
+    pub(crate) const fn of(self, first: TopicNo) -> TopicNo {
+        TopicNo(first.0 + self as u32)
+    }
+
     /// The beginning of the channel's topics.
     const fn prefix(self) -> &'static str {
         match self {
@@ -58,9 +64,9 @@ impl SymbolNo {
         self.0 as usize
     }
 
-    /// The number of the symbol's topic in `channel`.
+    /// The number of the symbol's topic in `channel`, in a feed that has no topics but those of symbols.
     pub(crate) const fn topic(self, channel: Channel) -> TopicNo {
-        TopicNo(self.0 * Channel::ALL.len() as u32 + channel as u32)
+        channel.of(TopicNo(self.0 * Channel::ALL.len() as u32))
     }
 }
 
@@ -69,14 +75,26 @@ impl SymbolNo {
 pub(crate) struct Topics(Vec<Topic>);
 
 impl Topics {
-    /// Adds the topics of the next symbol.
-    pub(crate) fn add(&mut self, symbol: &str) -> Result<(), TopicError> {
+    /// Adds the topics of the next symbol. Returns the number of the first.
+    pub(crate) fn add(&mut self, symbol: &str) -> Result<TopicNo, TopicError> {
+        let first = self.next();
         let mut topics = Vec::with_capacity(Channel::ALL.len());
         for channel in Channel::ALL {
             topics.push(format!("{}.{symbol}", channel.prefix()).parse()?);
         }
         self.0.append(&mut topics);
-        Ok(())
+        Ok(first)
+    }
+
+    /// Adds a topic that belongs to no symbol.
+    pub(crate) fn add_alone(&mut self, topic: Topic) -> TopicNo {
+        let number = self.next();
+        self.0.push(topic);
+        number
+    }
+
+    fn next(&self) -> TopicNo {
+        TopicNo(self.0.len() as u32)
     }
 
     /// The topics by number.

@@ -89,7 +89,8 @@ impl Label {
             Self::Reload => "`ok`, `refused`",
             Self::Anomaly => {
                 "`unused`, `time_back`, `stale_depth`, `depth_hole`, `old_snapshot`, `repeated_trade`, `trade_hole`, \
-                 `late_trade`, `stale_quote`, `second_stream`, `full_book`"
+                 `late_trade`, `stale_quote`, `second_stream`, `full_book`, \
+                 `repeated_message`, `message_gap`"
             }
         }
     }

@@ -82,6 +82,8 @@ const fn meaning(kind: FaultKind) -> &'static str {
         FaultKind::StaleQuote => "best quotes that came before, or too late; left out",
         FaultKind::SecondStream => "the same from another kind of stream; left out",
         FaultKind::RefusedChange => "a change that a full book does not take",
+        FaultKind::RepeatedMessage => "a broker's message that came before; left out",
+        FaultKind::MessageGap => "messages of a broker are missing",
         FaultKind::CrossedBook => "the best bid is not below the best ask; the book is stale meanwhile",
     }
 }
@@ -97,20 +99,26 @@ fn human(check: &Check) -> String {
             moment(last)
         );
     }
-    let width = check.symbols().map(|(symbol, _)| symbol.as_str().len());
-    let width = width.max().unwrap_or(0).max("symbol".len());
-    let _ = writeln!(
-        text,
-        "\n\n{:width$} {:>13} {:>13} {:>13} {:>13}",
-        "symbol", "trades", "quotes", "book changes", "whole books"
+    text.push('\n');
+    let symbols = check.symbols().map(|(symbol, held)| {
+        let counts = [held.trades, held.quotes, held.changes, held.whole_books];
+        (symbol.as_str(), counts.to_vec())
+    });
+    table(
+        &mut text,
+        "symbol",
+        &["trades", "quotes", "book changes", "whole books"],
+        &symbols.collect::<Vec<_>>(),
     );
-    for (symbol, held) in check.symbols() {
-        let _ = write!(text, "{:width$}", symbol.as_str());
-        for count in [held.trades, held.quotes, held.changes, held.whole_books] {
-            let _ = write!(text, " {:>13}", grouped(count));
-        }
-        text.push('\n');
-    }
+    let topics = check
+        .topics()
+        .map(|(topic, held)| (topic.as_str(), vec![held.messages, held.values]));
+    table(
+        &mut text,
+        "topic",
+        &["messages", "whole values"],
+        &topics.collect::<Vec<_>>(),
+    );
     if wrong(check) == 0 {
         text += "\nnothing is wrong\n";
     }
@@ -126,6 +134,26 @@ fn human(check: &Check) -> String {
     text
 }
 
+/// Adds a table of counts, if it has rows.
+fn table(text: &mut String, name: &str, columns: &[&str], rows: &[(&str, Vec<u64>)]) {
+    let Some(width) = rows.iter().map(|(row, _)| row.len()).max() else {
+        return;
+    };
+    let width = width.max(name.len());
+    let _ = write!(text, "\n{name:width$}");
+    for column in columns {
+        let _ = write!(text, " {column:>13}");
+    }
+    text.push('\n');
+    for (row, counts) in rows {
+        let _ = write!(text, "{row:width$}");
+        for count in counts {
+            let _ = write!(text, " {:>13}", grouped(*count));
+        }
+        text.push('\n');
+    }
+}
+
 fn as_json(check: &Check) -> Value {
     let symbols = check.symbols().map(|(symbol, held)| {
         json!({
@@ -135,6 +163,9 @@ fn as_json(check: &Check) -> Value {
             "changes": held.changes,
             "whole_books": held.whole_books,
         })
+    });
+    let topics = check.topics().map(|(topic, held)| {
+        json!({"topic": topic.as_str(), "messages": held.messages, "whole_values": held.values})
     });
     let counts = check.counts();
     let counts = counts
@@ -153,6 +184,7 @@ fn as_json(check: &Check) -> Value {
         "first": check.span().map(|(first, _)| first.0),
         "last": check.span().map(|(_, last)| last.0),
         "symbols": symbols.collect::<Vec<_>>(),
+        "topics": topics.collect::<Vec<_>>(),
         "counts": counts.collect::<serde_json::Map<_, _>>(),
         "faults": faults.collect::<Vec<_>>(),
     })

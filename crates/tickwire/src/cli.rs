@@ -2,6 +2,7 @@
 
 mod offline;
 mod reading;
+mod recording;
 mod watching;
 
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ pub(crate) use self::offline::{
     CheckConfigArgs, CheckRecordingArgs, CompletionsArgs, HashKeyArgs, ManArgs, ReportFormat,
 };
 pub(crate) use self::reading::{GetArgs, HistoryArgs, ListFormat, Since, TopicsArgs};
+pub(crate) use self::recording::RecordArgs;
 pub(crate) use self::watching::{BenchArgs, TopArgs};
 
 /// The broker's URL, if none is given.
@@ -115,6 +117,8 @@ pub(crate) enum Command {
     Sub(SubArgs),
     /// Publish standard input's lines, each a JSON value
     Pub(PubArgs),
+    /// Record topics to a file that serve publishes again
+    Record(RecordArgs),
     /// List topics
     Topics(TopicsArgs),
     /// Print the values of topics
@@ -286,6 +290,8 @@ Examples:
       One message.
   tail -f app.log | tickwire pub --text log.app
       Each line of a log, as a JSON string.
+  tickwire pub < messages.jsonl
+      What sub printed, to the topics that each line names. The value of a book replaces the book.
 
 Exit codes: 0 every line was published, 1 a line was not, 2 used wrongly.";
 
@@ -295,11 +301,11 @@ pub(crate) struct PubArgs {
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
     /// Publish each line as a JSON string
-    #[arg(long)]
+    #[arg(long, requires = "topic")]
     pub(crate) text: bool,
-    /// The topic, without wildcards
+    /// The topic, without wildcards. Without it, each line is a message as sub prints them, which names its topic
     #[arg(value_name = "TOPIC", add = ArgValueCompleter::new(completions::topics))]
-    pub(crate) topic: Topic,
+    pub(crate) topic: Option<Topic>,
 }
 
 /// The values of `--codec`.

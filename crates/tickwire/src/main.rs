@@ -21,6 +21,7 @@ mod lines;
 mod logging;
 mod man;
 mod publish;
+mod record;
 mod serve;
 mod signals;
 mod sub;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Sub(args) => sub::run(args),
         Command::Pub(args) => publish::run(args),
+        Command::Record(args) => record::run(args),
         Command::Topics(args) => topics::run(&args),
         Command::Get(args) => get::run(&args),
         Command::History(args) => history::run(&args),

@@ -1,11 +1,15 @@
-//! `tickwire pub`: publishes the lines of standard input.
+//! `tickwire pub`: publishes the lines of standard input, to one topic or to those that they name.
 //!
 //! Several messages are under way at once, at most [`WINDOW`]. Their acks are awaited in order. A message is never sent
 //! twice: if its ack was lost with the connection, it counts as failed, since it is unknown whether it arrived.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use anyhow::anyhow;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use tickwire_client::{Client, Event, Events, Publishing, RequestError};
 use tickwire_wire::Payload;
 use tickwire_wire::message::Position;
@@ -55,8 +59,11 @@ async fn publish(args: PubArgs) -> Result<(), Failure> {
         failed: 0,
     };
     let outcome = publisher.run(events, &mut signals).await;
-    let (published, failed, topic) = (publisher.published, publisher.failed, &publisher.args.topic);
-    say(format_args!("{topic}: {published} published, {failed} failed"));
+    let (published, failed) = (publisher.published, publisher.failed);
+    match &publisher.args.topic {
+        Some(topic) => say(format_args!("{topic}: {published} published, {failed} failed")),
+        None => say(format_args!("{published} published, {failed} failed")),
+    }
     publisher.client.close().await;
     outcome?;
     if failed == 0 {
@@ -110,12 +117,16 @@ impl Publisher {
     /// Hands a line over to be published.
     async fn begin(&mut self, line: Line) {
         self.line += 1;
-        let payload = match payload(line, self.args.text) {
-            Ok(Some(payload)) => payload,
+        let message = match &self.args.topic {
+            Some(topic) => payload(line, self.args.text).map(|payload| Some((topic.to_string(), payload?))),
+            None => message(line),
+        };
+        let (topic, payload) = match message {
+            Ok(Some(message)) => message,
             Ok(None) => return,
             Err(error) => return self.fail(self.line, &error),
         };
-        match self.client.begin_publish(self.args.topic.as_str(), payload).await {
+        match self.client.begin_publish(topic, payload).await {
             Ok(publishing) => self.window.push_back((self.line, publishing)),
             Err(error) => self.fail(self.line, &error),
         }
@@ -142,11 +153,75 @@ async fn first_ack(window: &mut VecDeque<(u64, Publishing)>) -> (u64, Result<Pos
     }
 }
 
+/// A line that names its topic, as `sub` and `record --plain` write it. Unknown fields are ignored.
+#[derive(Deserialize)]
+struct MessageLine<'a> {
+    #[serde(borrow)]
+    op: Option<Cow<'a, str>>,
+    topic: Option<String>,
+    #[serde(borrow, default, deserialize_with = "value")]
+    data: Option<&'a RawValue>,
+}
+
+/// Any value, `null` too.
+fn value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// The fields by which the data of a `book` topic are known.
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "they only have to be there")]
+struct BookFields {
+    symbol: IgnoredAny,
+    bids: Vec<IgnoredAny>,
+    asks: Vec<IgnoredAny>,
+    checksum: IgnoredAny,
+}
+
+/// The topic and the payload of a line that is a message; `None` for a blank line, and for messages of the broker that
+/// are not data.
+fn message(line: Line) -> Result<Option<(String, Payload)>, anyhow::Error> {
+    let line = bytes(line)?;
+    let line = without_time(line.trim_ascii());
+    if line.is_empty() {
+        return Ok(None);
+    }
+    let MessageLine { op, topic, data } = serde_json::from_slice(line)
+        .map_err(|error| anyhow!("not a message with a topic, as sub prints them: {error}"))?;
+    let op = op.as_deref().unwrap_or("update");
+    if !matches!(op, "update" | "snapshot") {
+        return Ok(None);
+    }
+    let topic = topic.ok_or_else(|| anyhow!("a message without \"topic\""))?;
+    let data = data.ok_or_else(|| anyhow!("a message without \"data\""))?;
+    let data = data.get();
+    let whole_book = (op == "snapshot" && serde_json::from_str::<BookFields>(data).is_ok())
+        .then(|| data.trim_start().strip_prefix('{'))
+        .flatten()
+        .map(|fields| format!("{{\"replace\":true,{fields}"));
+    let data = whole_book.as_deref().unwrap_or(data);
+    Ok(Some((topic, Payload::from_json(data.as_bytes())?)))
+}
+
+/// The line of a recording without the time at its beginning.
+fn without_time(line: &[u8]) -> &[u8] {
+    let digits = line.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    match &line[digits..] {
+        [b' ', rest @ ..] if digits > 0 => rest,
+        _ => line,
+    }
+}
+
+fn bytes(line: Line) -> Result<Vec<u8>, anyhow::Error> {
+    match line {
+        Line::Text(line) => Ok(line),
+        Line::TooLong => Err(anyhow!("longer than {LINE_BYTES_MAX} bytes")),
+    }
+}
+
 /// The payload of a line; `None` for a blank line, except with `text`.
 fn payload(line: Line, text: bool) -> Result<Option<Payload>, anyhow::Error> {
-    let Line::Text(line) = line else {
-        return Err(anyhow!("longer than {LINE_BYTES_MAX} bytes"));
-    };
+    let line = bytes(line)?;
     if text {
         let string = String::from_utf8(line).map_err(|error| anyhow!("not UTF-8: {error}"))?;
         return Ok(Some(Payload::from_json(&serde_json::to_vec(&string)?)?));
@@ -201,6 +276,60 @@ mod tests {
         assert_eq!(published(" ", false), None);
         assert_eq!(published(r#"say "hi""#, true).as_deref(), Some(r#""say \"hi\"""#));
         assert_eq!(published("", true).as_deref(), Some(r#""""#));
+    }
+
+    #[test]
+    fn a_line_of_sub_is_published_to_its_topic() {
+        let read = |line: &str| {
+            let (topic, payload) = message(Line::Text(line.as_bytes().to_vec())).expect(line)?;
+            let mut json = Vec::new();
+            payload.write_json(&mut json);
+            Some(format!("{topic} {}", String::from_utf8(json).expect("JSON")))
+        };
+        let book = r#"{"symbol":"A","bids":[["9","1"]],"asks":[],"checksum":0,"time":1}"#;
+        for (line, expected) in [
+            (
+                r#"{"op":"update","topic":"a.b","seq":2,"ts":3,"data":{"x": 1.50}}"#,
+                r#"a.b {"x": 1.50}"#,
+            ),
+            (
+                r#"{"op":"snapshot","topic":"a","epoch":"k","seq":2,"ts":3,"data":null}"#,
+                "a null",
+            ),
+            (r#"1723161254087896000 {"topic":"a","data":1}"#, "a 1"),
+            (
+                &format!(r#"{{"op":"update","topic":"book.A","data":{book}}}"#),
+                &format!("book.A {book}"),
+            ),
+            (
+                &format!(r#"{{"op":"snapshot","topic":"book.A","data":{book}}}"#),
+                r#"book.A {"replace":true,"symbol":"A","bids":[["9","1"]],"asks":[],"checksum":0,"time":1}"#,
+            ),
+        ] {
+            assert_eq!(read(line).as_deref(), Some(expected));
+        }
+        for line in [
+            "",
+            " ",
+            r#"{"op":"gap","topic":"a","epoch":"k","from":3,"to":4,"reason":"slow"}"#,
+        ] {
+            assert_eq!(read(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn lines_without_a_topic_or_data_are_refused() {
+        for line in [
+            "1",
+            "{",
+            r#"{"data":1}"#,
+            r#"{"topic":"a"}"#,
+            r#"{"topic":1,"data":1}"#,
+            "12 ",
+        ] {
+            assert!(message(Line::Text(line.as_bytes().to_vec())).is_err(), "{line}");
+        }
+        assert!(message(Line::TooLong).is_err());
     }
 
     #[test]

@@ -28,6 +28,7 @@ use output::{Flow, Output};
 use report::Report;
 
 pub(crate) use missing::tell as tell_missing;
+pub(crate) use output::append_json;
 
 /// How long closing the connection may take.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
@@ -125,7 +126,7 @@ async fn follow(args: SubArgs) -> Result<(), Failure> {
 
 /// Subscribes and, with `once`, subscribes again after a reconnect until everything has come. The client does not
 /// restore one-shots.
-async fn subscribe(
+pub(crate) async fn subscribe(
     client: Client,
     subscription: Subscription,
     once: bool,
@@ -246,7 +247,7 @@ impl Follower {
                         "the broker is draining; connecting again in {reconnect_after_ms} ms"
                     ));
                 }
-                return Ok(self.output.print(message));
+                return Ok(self.output.print(&message));
             }
             Event::Connected {
                 reconnects, server, ..
@@ -283,7 +284,7 @@ enum Woken {
 }
 
 /// Waits for the result of subscribing. The result comes once.
-async fn subscribed(
+pub(crate) async fn subscribed(
     task: &mut Option<JoinHandle<Result<Vec<AckResult>, RequestError>>>,
 ) -> Result<Vec<AckResult>, anyhow::Error> {
     match task {

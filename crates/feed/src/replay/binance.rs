@@ -18,6 +18,7 @@ use tickwire_wire::{Decimal, Micros};
 
 use super::book_line::Depth;
 use super::moment;
+use super::recorded::{self, Recorded};
 
 pub(super) use error::LineError;
 
@@ -26,10 +27,22 @@ pub(super) use error::LineError;
 pub(super) struct Line<'a> {
     /// When it was received, by the recorder's clock.
     pub(super) at: Micros,
-    /// The exchange's name of the symbol. Most snapshots have none.
-    pub(super) symbol: Option<Cow<'a, str>>,
-    /// The event of the line.
-    pub(super) event: Event,
+    /// What it says.
+    pub(super) said: Said<'a>,
+}
+
+/// What a line says.
+#[derive(Debug, PartialEq)]
+pub(super) enum Said<'a> {
+    /// A message of the exchange.
+    Exchange {
+        /// The exchange's name of the symbol. Most snapshots have none.
+        symbol: Option<Cow<'a, str>>,
+        /// The event of the line.
+        event: Event,
+    },
+    /// A message of a broker.
+    Recorded(Recorded),
 }
 
 /// The event that a line tells.
@@ -239,9 +252,14 @@ pub(super) fn parse(line: &[u8]) -> Result<Line<'_>, LineError> {
     let (time, json) = text.split_once(' ').ok_or(LineError::NoTimestamp)?;
     let time = time.strip_suffix(':').unwrap_or(time);
     let at = moment::of_text(time)?.ok_or(LineError::NoTimestamp)?;
+    if recorded::is_message(json) {
+        let said = Said::Recorded(recorded::parse(json)?);
+        return Ok(Line { at, said });
+    }
     let (symbol, event) = message(json)?;
     let symbol = symbol.or(asked.map(Cow::Borrowed));
-    Ok(Line { at, symbol, event })
+    let said = Said::Exchange { symbol, event };
+    Ok(Line { at, said })
 }
 
 /// Splits a line of a raw capture: returns its message and the symbol that its address names. `ADDRESS -> TIME: BODY`

@@ -39,13 +39,17 @@ pub enum FaultKind {
     SecondStream,
     /// The broker refused a change of a book, for example one that would give the book too many levels or take too much memory.
     RefusedChange,
+    /// A message of a recorded broker came again, or is older than one that came. It was dropped.
+    RepeatedMessage,
+    /// Messages of a recorded broker are missing, as the recording says.
+    MessageGap,
     /// The best bid of a book reached its best ask. Only the check of a recording looks for this.
     CrossedBook,
 }
 
 impl FaultKind {
     /// Every kind, in the order of the discriminants.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Malformed,
         Self::Unused,
         Self::TimeBack,
@@ -58,12 +62,14 @@ impl FaultKind {
         Self::StaleQuote,
         Self::SecondStream,
         Self::RefusedChange,
+        Self::RepeatedMessage,
+        Self::MessageGap,
         Self::CrossedBook,
     ];
 
     /// The kinds that a broker meets in lines that it can read: all but the first and the last.
-    pub const ANOMALIES: [Self; 11] = {
-        let mut kinds = [Self::Unused; 11];
+    pub const ANOMALIES: [Self; 13] = {
+        let mut kinds = [Self::Unused; 13];
         let mut at = 0;
         while at < kinds.len() {
             kinds[at] = Self::ALL[at + 1];
@@ -88,6 +94,8 @@ impl FaultKind {
             Self::StaleQuote => "stale_quote",
             Self::SecondStream => "second_stream",
             Self::RefusedChange => "full_book",
+            Self::RepeatedMessage => "repeated_message",
+            Self::MessageGap => "message_gap",
             Self::CrossedBook => "crossed_book",
         }
     }

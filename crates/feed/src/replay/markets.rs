@@ -17,11 +17,12 @@ use tickwire_wire::{Micros, Payload, Symbol, Topic};
 use super::binance::{Event, Quoted, Traded};
 use super::book_line::{BookLine, Change, Depth, Whole};
 use super::fault::{FaultKind, FaultLog, Spot};
-use super::source::Entry;
+use super::recorded::RecordedTopics;
+use super::source::{Content, Entry};
 use super::symbol::{SymbolError, symbol_of};
 use crate::derive::{Derive, Intervals, Timeliness, TradeRefused};
 use crate::topics::{Channel, SymbolNo, Topics};
-use crate::{FeedStats, SYMBOLS_MAX, Tick};
+use crate::{FeedStats, SYMBOLS_MAX, Tick, TopicNo};
 
 /// How long after a candle's end a depth event closes it, in microseconds.
 const CLOSE_GRACE_US: u64 = 1_000_000;
@@ -37,6 +38,8 @@ enum BookSource {
 /// The state of one symbol.
 #[derive(Debug)]
 struct Market {
+    /// The number of its first topic.
+    first: TopicNo,
     derive: Derive,
     book: BookLine,
     book_source: Option<BookSource>,
@@ -56,6 +59,7 @@ pub(super) struct Markets {
     by_name: BTreeMap<Box<str>, SymbolNo>,
     symbols: BTreeSet<Symbol>,
     markets: Vec<Market>,
+    recorded: RecordedTopics,
     out: VecDeque<Tick>,
     stats: FeedStats,
     faults: FaultLog,
@@ -79,9 +83,10 @@ impl Markets {
             let name = name.to_owned();
             return Err(SymbolError::Taken { name, symbol });
         }
-        self.topics.add(&symbol)?;
+        let first = self.topics.add(&symbol)?;
         self.symbols.insert(named.clone());
         self.markets.push(Market {
+            first,
             derive: Derive::new(named, &self.intervals),
             book: BookLine::default(),
             book_source: None,
@@ -93,11 +98,17 @@ impl Markets {
         Ok(number)
     }
 
-    /// Publishes the event of `entry`, which is at `spot`.
+    /// Publishes what `entry`, which is at `spot`, says.
     pub(super) fn apply(&mut self, spot: Spot<'_>, entry: Entry) {
-        let Entry {
-            at, symbol, event, ..
-        } = entry;
+        let Entry { at, content, .. } = entry;
+        let (symbol, event) = match content {
+            Content::Market(symbol, event) => (symbol, event),
+            Content::Recorded(recorded) => {
+                let Self { topics, faults, .. } = self;
+                let tick = self.recorded.take(at, spot, recorded, topics, faults);
+                return self.out.extend(tick);
+            }
+        };
         match event {
             Event::Trade(traded) => self.trade(at, spot, symbol, &traded),
             Event::Bbo(quoted) => self.quote(at, spot, symbol, &quoted),
@@ -167,9 +178,8 @@ impl Markets {
             self.push(at, symbol, Channel::Ticker, Payload::Ticker(Box::new(ticker)));
         }
         let Self { markets, out, .. } = self;
-        markets[symbol.index()]
-            .derive
-            .candles(|channel, candle| out.push_back(tick(at, symbol, channel, candle)));
+        let Market { first, derive, .. } = &markets[symbol.index()];
+        derive.candles(|channel, candle| out.push_back(tick(at, *first, channel, candle)));
         Ok(timeliness)
     }
 
@@ -313,25 +323,28 @@ impl Markets {
         };
         self.out.push_back(Tick {
             at,
-            topic: symbol.topic(Channel::Book),
+            topic: Channel::Book.of(market.first),
             payload: Payload::Book(Box::new(book)),
             doubt: market.book.doubt(),
+            is_whole: false,
         });
     }
 
     fn close(&mut self, at: Micros, symbol: SymbolNo, now: Micros) {
         let Self { markets, out, .. } = self;
-        markets[symbol.index()].derive.close(now, |channel, candle| {
-            out.push_back(tick(at, symbol, channel, candle));
+        let Market { first, derive, .. } = &mut markets[symbol.index()];
+        derive.close(now, |channel, candle| {
+            out.push_back(tick(at, *first, channel, candle));
         });
     }
 
     fn push(&mut self, at: Micros, symbol: SymbolNo, channel: Channel, payload: Payload) {
         self.out.push_back(Tick {
             at,
-            topic: symbol.topic(channel),
+            topic: channel.of(self.markets[symbol.index()].first),
             payload,
             doubt: None,
+            is_whole: false,
         });
     }
 
@@ -376,11 +389,13 @@ impl Markets {
     }
 }
 
-fn tick(at: Micros, symbol: SymbolNo, channel: Channel, candle: Candle) -> Tick {
+/// The tick of a candle of the symbol whose first topic is `first`.
+fn tick(at: Micros, first: TopicNo, channel: Channel, candle: Candle) -> Tick {
     Tick {
         at,
-        topic: symbol.topic(channel),
+        topic: channel.of(first),
         payload: Payload::Candle(Box::new(candle)),
         doubt: None,
+        is_whole: false,
     }
 }

@@ -1,5 +1,5 @@
-//! The replay of Binance recordings (RECORDINGS.md): files of `local_timestamp {"stream":…,"data":…}` lines, plain,
-//! gzip or zstd.
+//! The replay of recordings (RECORDINGS.md) of Binance and of brokers: files of `local_timestamp {"stream":…,"data":…}`
+//! and `local_timestamp {"op":"update",…}` lines, plain, gzip or zstd.
 //!
 //! Several files are merged by local timestamp. Where timestamps are equal, the files come in the order in which they
 //! were given. Every line yields its ticks in order; a trade also yields a ticker and candles. A line that cannot be
@@ -13,6 +13,7 @@ mod fault;
 mod lines;
 mod markets;
 mod moment;
+mod recorded;
 mod source;
 mod symbol;
 mod zstd;

@@ -12,10 +12,11 @@ use std::sync::Arc;
 
 use tickwire_wire::Micros;
 
-use super::binance::{self, Event, Line};
+use super::binance::{self, Event, Line, Said};
 use super::fault::{FaultKind, Spot};
 use super::lines::{LINE_BYTES_MAX, LineRead, Lines};
 use super::markets::Markets;
+use super::recorded::Recorded;
 use crate::topics::SymbolNo;
 
 /// Most snapshots before the first line with a symbol.
@@ -23,25 +24,46 @@ const NAMELESS_MAX: usize = 4;
 /// Longest time between two lines that is accepted at once, in microseconds: a day.
 const JUMP_US_MAX: u64 = 24 * 60 * 60 * 1_000_000;
 
-/// An event with everything that publishing it needs.
+/// A line with everything that publishing it needs.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// When the event was received, made non-decreasing.
+    /// When it was received, made non-decreasing.
     pub(super) at: Micros,
-    /// The number of the event's line in the file.
+    /// The number of the line in the file.
     pub(super) line: u64,
-    /// The event's symbol.
-    pub(super) symbol: SymbolNo,
-    /// The event itself.
-    pub(super) event: Event,
+    /// What it says.
+    pub(super) content: Content,
 }
 
-/// An event as its line tells it. A snapshot has no symbol.
+/// What a line says.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// An event of a symbol.
+    Market(SymbolNo, Event),
+    /// A message of a broker.
+    Recorded(Recorded),
+}
+
+/// A line as it was read. A snapshot of an exchange has no symbol.
 #[derive(Debug)]
 struct Read {
     at: Micros,
     line: u64,
-    symbol: Option<SymbolNo>,
+    content: ReadContent,
+}
+
+/// What a line says that was read.
+#[derive(Debug)]
+enum ReadContent {
+    Market(Option<SymbolNo>, Event),
+    Recorded(Recorded),
+}
+
+/// A snapshot that waits for its symbol.
+#[derive(Debug)]
+struct Nameless {
+    at: Micros,
+    line: u64,
     event: Event,
 }
 
@@ -56,7 +78,7 @@ pub(super) struct Source {
     /// A line whose time is far after that of the line before.
     doubtful: Option<Read>,
     /// Snapshots whose symbol is not known yet.
-    nameless: VecDeque<Read>,
+    nameless: VecDeque<Nameless>,
     ready: VecDeque<Entry>,
 }
 
@@ -122,7 +144,7 @@ impl Source {
                 if let Some(read) = self.doubtful.take() {
                     self.accept(read, markets);
                 }
-                for Read { line, .. } in std::mem::take(&mut self.nameless) {
+                for Nameless { line, .. } in std::mem::take(&mut self.nameless) {
                     let reason = "snapshot in a file without a line that tells its symbol";
                     markets.fault(FaultKind::Malformed, self.spot(line), &reason);
                 }
@@ -133,13 +155,18 @@ impl Source {
         if line.is_empty() {
             return true;
         }
-        let parsed = binance::parse(line).and_then(|Line { at, symbol, event }| {
-            let symbol = symbol.map(|name| markets.symbol(&name)).transpose()?;
+        let parsed = binance::parse(line).and_then(|Line { at, said }| {
+            let content = match said {
+                Said::Exchange { symbol, event } => {
+                    let symbol = symbol.map(|name| markets.symbol(&name)).transpose()?;
+                    ReadContent::Market(symbol, event)
+                }
+                Said::Recorded(recorded) => ReadContent::Recorded(recorded),
+            };
             Ok(Read {
                 at,
                 line: number,
-                symbol,
-                event,
+                content,
             })
         });
         match parsed {
@@ -176,24 +203,37 @@ impl Source {
             markets.fault(FaultKind::TimeBack, self.spot(read.line), &reason);
             read.at = self.latest;
         }
-        self.latest = read.at;
-        self.symbol = self.symbol.or(read.symbol);
-        self.nameless.push_back(read);
-        if let Some(first) = self.symbol {
-            let named = |Read {
-                             at,
-                             line,
-                             symbol,
-                             event,
-                         }| Entry {
-                at,
-                line,
-                symbol: symbol.unwrap_or(first),
-                event,
-            };
-            self.ready.extend(self.nameless.drain(..).map(named));
-        } else if self.nameless.len() > NAMELESS_MAX
-            && let Some(Read { line, .. }) = self.nameless.pop_front()
+        let Read { at, line, content } = read;
+        self.latest = at;
+        match content {
+            ReadContent::Recorded(recorded) => {
+                // A snapshot that waits on would come behind what is younger.
+                self.give_up(0, markets);
+                let content = Content::Recorded(recorded);
+                self.ready.push_back(Entry { at, line, content });
+            }
+            ReadContent::Market(symbol, event) => {
+                self.symbol = self.symbol.or(symbol);
+                self.nameless.push_back(Nameless { at, line, event });
+                let Some(first) = self.symbol else {
+                    return self.give_up(NAMELESS_MAX, markets);
+                };
+                // Those before the last one have no symbol of their own.
+                let last = self.nameless.len() - 1;
+                let named = |(index, Nameless { at, line, event })| {
+                    let symbol = symbol.filter(|_| index == last).unwrap_or(first);
+                    let content = Content::Market(symbol, event);
+                    Entry { at, line, content }
+                };
+                self.ready.extend(self.nameless.drain(..).enumerate().map(named));
+            }
+        }
+    }
+
+    /// Gives up snapshots without a symbol until at most `max` are left.
+    fn give_up(&mut self, max: usize, markets: &mut Markets) {
+        while self.nameless.len() > max
+            && let Some(Nameless { line, .. }) = self.nameless.pop_front()
         {
             let reason = "snapshot too far before the first line that tells its symbol";
             markets.fault(FaultKind::Malformed, self.spot(line), &reason);

@@ -57,6 +57,7 @@ pub(super) struct Outlet {
 impl Outlet {
     fn push(&mut self, at: Micros, symbol: SymbolNo, channel: Channel, payload: Payload) {
         self.ticks.push_back(Tick {
+            is_whole: false,
             at,
             topic: symbol.topic(channel),
             payload,

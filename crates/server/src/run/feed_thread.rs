@@ -12,7 +12,7 @@ use tickwire_feed::{FaultKind, Feed, FeedStats, Tick};
 use tickwire_metrics::{LocalMetrics, Metric};
 use tickwire_router::{Ingress, Origin, PublishError, Published, TopicCell};
 use tickwire_wire::message::StaleReason;
-use tickwire_wire::{Kind, Micros};
+use tickwire_wire::{Kind, Micros, Payload};
 
 use crate::run::clock::Clock;
 use crate::run::lifecycle::Lifecycle;
@@ -180,7 +180,12 @@ impl FeedPlan {
         if let Some(reason) = tick.doubt {
             cell.doubt(reason);
         }
-        let published = self.ingress.submit_to(cell, tick.payload, now);
+        let payload = match tick.payload {
+            // The recording of a broker does not say of which kind a topic is.
+            json @ Payload::Json(_) => fitting(&self.ingress, cell, json, tick.is_whole),
+            typed => Ok(typed),
+        };
+        let published = payload.and_then(|payload| self.ingress.submit_to(cell, payload, now));
         if published.is_err() && cell.kind() == Kind::Book {
             // The refused change is missing in the book.
             cell.doubt(StaleReason::Hole);
@@ -225,4 +230,18 @@ impl FeedPlan {
         told.stats = stats;
         self.metrics.flush();
     }
+}
+
+/// The payload in the form of its topic's kind. A whole value replaces the book, if the topic is one.
+fn fitting(
+    ingress: &Ingress,
+    cell: &TopicCell,
+    payload: Payload,
+    is_whole: bool,
+) -> Result<Payload, PublishError> {
+    let mut payload = ingress.check(cell.topic().as_str(), payload)?;
+    if let Payload::Book(book) = &mut payload {
+        book.replace = is_whole;
+    }
+    Ok(payload)
 }

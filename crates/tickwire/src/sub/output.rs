@@ -33,8 +33,6 @@ pub(crate) struct Output {
     pretty: Option<Painter>,
     /// How many lines are still wanted, if there is a limit.
     wanted: Option<u64>,
-    /// The epoch for the encoder. The line of an update has none, but the encoder takes one.
-    no_epoch: Epoch,
 }
 
 impl Output {
@@ -47,7 +45,6 @@ impl Output {
             all,
             pretty,
             wanted: count,
-            no_epoch: Epoch::from(""),
         }
     }
 
@@ -57,11 +54,11 @@ impl Output {
     }
 
     /// Adds `message` as a line, if it is to be printed.
-    pub(crate) fn print(&mut self, message: ServerMessage) -> Flow {
+    pub(crate) fn print(&mut self, message: &ServerMessage) -> Flow {
         let before = self.buffer.len();
         if let Some(paint) = self.pretty {
             let mut line = String::new();
-            pretty::append(&mut line, &message, self.all, paint);
+            pretty::append(&mut line, message, self.all, paint);
             self.buffer.extend_from_slice(line.as_bytes());
         } else {
             self.line(message);
@@ -70,7 +67,6 @@ impl Output {
             return Flow::Continue;
         }
         if self.pretty.is_none() {
-            one_line(&mut self.buffer, before);
             self.buffer.push(b'\n');
         }
         match &mut self.wanted {
@@ -82,40 +78,15 @@ impl Output {
         }
     }
 
-    fn line(&mut self, message: ServerMessage) {
-        let (op, topic, epoch, seq, ts, data) = match message {
-            ServerMessage::Update { topic, seq, ts, data } => {
-                (DataOp::Update, topic, self.no_epoch.clone(), seq, ts, data)
-            }
-            ServerMessage::Snapshot {
-                topic,
-                epoch,
-                seq,
-                ts,
-                data,
-            } => (DataOp::Snapshot, topic, epoch, seq, ts, data),
-            ServerMessage::Control(control) => {
-                let is_news = matches!(
-                    control,
-                    Control::Gap { .. } | Control::Status { .. } | Control::End { .. }
-                );
-                if self.all || is_news {
-                    Codec::Json.encode_control(&control, &mut self.buffer);
-                }
-                return;
-            }
-            ServerMessage::Unknown(_) => return,
-        };
-        let stamp = Stamp {
-            topic: &topic,
-            epoch: &epoch,
-            seq,
-            ts,
-        };
-        match Payload::from_json(data.get().as_bytes()) {
-            Ok(data) => Codec::Json.encode_data(op, stamp, &data, &mut self.buffer),
-            Err(refusal) => say(format_args!("{topic}, message {seq} cannot be shown: {refusal}")),
-        }
+    fn line(&mut self, message: &ServerMessage) {
+        let all = self.all;
+        append_json(&mut self.buffer, message, |control| {
+            let is_news = matches!(
+                control,
+                Control::Gap { .. } | Control::Status { .. } | Control::End { .. }
+            );
+            all || is_news
+        });
     }
 
     /// Writes the gathered lines. If the reader has gone, or a signal comes, the program ends as if it had finished.
@@ -144,6 +115,45 @@ impl Output {
     }
 }
 
+/// Adds `message` as JSON in one line, without a line end. Of messages without data, only those that are `wanted` are added.
+pub(crate) fn append_json(
+    buffer: &mut Vec<u8>,
+    message: &ServerMessage,
+    wanted: impl FnOnce(&Control) -> bool,
+) {
+    // The line of an update has no epoch, but the encoder takes one.
+    let no_epoch = Epoch::from("");
+    let (op, topic, epoch, seq, ts, data) = match message {
+        ServerMessage::Update { topic, seq, ts, data } => (DataOp::Update, topic, &no_epoch, *seq, *ts, data),
+        ServerMessage::Snapshot {
+            topic,
+            epoch,
+            seq,
+            ts,
+            data,
+        } => (DataOp::Snapshot, topic, epoch, *seq, *ts, data),
+        ServerMessage::Control(control) => {
+            if wanted(control) {
+                Codec::Json.encode_control(control, buffer);
+            }
+            return;
+        }
+        ServerMessage::Unknown(_) => return,
+    };
+    let stamp = Stamp {
+        topic,
+        epoch,
+        seq,
+        ts,
+    };
+    let begin = buffer.len();
+    match Payload::from_json(data.get().as_bytes()) {
+        Ok(data) => Codec::Json.encode_data(op, stamp, &data, buffer),
+        Err(refusal) => say(format_args!("{topic}, message {seq} cannot be shown: {refusal}")),
+    }
+    one_line(buffer, begin);
+}
+
 /// Removes the line ends from the JSON in `buffer` from `begin` on. Between tokens they mean nothing, and a string
 /// cannot contain one (RFC 8259 §7).
 fn one_line(buffer: &mut Vec<u8>, begin: usize) {
@@ -167,7 +177,7 @@ mod tests {
         let mut output = Output::new(all, count, None);
         let mut flow = Flow::Continue;
         for line in lines {
-            flow = output.print(Codec::Json.decode_server(line.as_bytes())?);
+            flow = output.print(&Codec::Json.decode_server(line.as_bytes())?);
         }
         Ok((String::from_utf8_lossy(&output.buffer).into_owned(), flow))
     }

@@ -200,7 +200,7 @@ fn lines_of_recordings_in_the_documents_are_read() {
     assert_eq!(report["lines"], lines.lines().count());
     assert_eq!(
         report["counts"],
-        serde_json::json!({"time_back": 1, "repeated_trade": 1}),
+        serde_json::json!({"time_back": 1, "repeated_trade": 1, "message_gap": 1}),
         "{report}"
     );
 }

@@ -34,6 +34,7 @@ mod proxies;
 mod publish;
 mod rates;
 mod reading;
+mod recorded;
 mod recordings;
 mod reload;
 mod replay;

@@ -193,6 +193,7 @@ fn a_recording_is_checked_with_a_table_or_as_json() {
     assert_eq!(report["faults"][2]["line"], 3);
     let held = json!({"symbol": "BTC-USDT", "trades": 0, "quotes": 0, "changes": 2, "whole_books": 1});
     assert_eq!(report["symbols"], json!([held]));
+    assert_eq!(report["topics"], json!([]));
 
     let outcome = run(&["check-recording", "/does/not/exist"], "");
     assert_eq!(outcome.code, Some(1));

@@ -10,6 +10,7 @@ fn every_command_explains_itself_with_examples() {
         "serve",
         "sub",
         "pub",
+        "record",
         "topics",
         "get",
         "history",
@@ -61,7 +62,7 @@ fn what_is_used_wrongly_ends_with_2_and_says_why() {
             &["sub", "--url", "localhost:7400", "a"],
             "scheme \"localhost\" is not supported",
         ),
-        (&["pub"], "<TOPIC>"),
+        (&["pub", "--text"], "<TOPIC>"),
         (
             &["pub", "chat.*"],
             "wildcard at byte 5: a single topic is needed here",

@@ -28,6 +28,21 @@ pub(crate) enum LineError {
     /// The message is not JSON, a field is missing or has the wrong type, or a number is not an exact decimal.
     #[error("not a message of the exchange: {0}")]
     NotJson(#[from] serde_json::Error),
+    /// The message is not one that a broker sends.
+    #[error("not a message of a broker: {0}")]
+    NotOfBroker(#[from] tickwire_wire::codec::BadMessage),
+    /// The data of a message are refused.
+    #[error("data that no broker takes: {0}")]
+    BadData(#[from] tickwire_wire::Refusal),
+    /// The topic of a message is none.
+    #[error(transparent)]
+    BadTopic(#[from] tickwire_wire::TopicError),
+    /// The message of a broker has no data.
+    #[error("a broker's message {0:?} holds nothing to replay")]
+    UnusedMessage(String),
+    /// There are more topics than a replay carries.
+    #[error("topic {0} is one more than the {max} of brokers that a replay carries", max = crate::RECORDED_TOPICS_MAX)]
+    TooManyTopics(tickwire_wire::Topic),
     /// The message is not a JSON object.
     #[error("not a JSON object")]
     NoObject,
@@ -71,7 +86,9 @@ impl LineError {
     /// The kind of fault that the error counts as.
     pub(crate) fn kind(&self) -> FaultKind {
         match self {
-            Self::UnusedStream(_) | Self::UnusedEvent(_) | Self::NoData(_) => FaultKind::Unused,
+            Self::UnusedStream(_) | Self::UnusedEvent(_) | Self::NoData(_) | Self::UnusedMessage(_) => {
+                FaultKind::Unused
+            }
             _ => FaultKind::Malformed,
         }
     }

@@ -5,10 +5,13 @@ use crate::replay::fault::FaultKind;
 
 fn check(line: impl AsRef<[u8]>, expected: &str) {
     let outcome = match parse(line.as_ref()) {
-        Ok(Line { at, symbol, event }) => {
-            let symbol = symbol.unwrap_or(Cow::Borrowed("-"));
-            format!("{at} {symbol} {event:?}")
-        }
+        Ok(Line { at, said }) => match said {
+            Said::Exchange { symbol, event } => {
+                let symbol = symbol.unwrap_or(Cow::Borrowed("-"));
+                format!("{at} {symbol} {event:?}")
+            }
+            Said::Recorded(recorded) => format!("{at} {recorded:?}"),
+        },
         Err(error) => error.to_string(),
     };
     assert_eq!(outcome, expected);

@@ -1,0 +1,188 @@
+//! The messages of a broker in a recording, as `tickwire record` writes them, and what is known of their topics.
+//!
+//! A message counts once: what comes again is dropped. What a broker did not send, its `gap` names, and it is a fault of
+//! the recording. A change of a book behind a gap carries the doubt that the book is in, until the whole book comes.
+
+use std::collections::BTreeMap;
+
+use tickwire_wire::message::{StaleReason, TopicState};
+use tickwire_wire::{Codec, Control, Epoch, Micros, Payload, Seq, ServerMessage, Topic};
+
+use super::binance::LineError;
+use super::fault::{FaultKind, FaultLog, Spot};
+use crate::topics::Topics;
+use crate::{RECORDED_TOPICS_MAX, Tick, TopicNo};
+
+/// The beginnings of the messages that are recorded. Requests of some exchanges begin with `{"op":` too.
+const BEGINNINGS: [&str; 6] = [
+    r#"{"op":"update","#,
+    r#"{"op":"snapshot","#,
+    r#"{"op":"gap","#,
+    r#"{"op":"joined","#,
+    r#"{"op":"status","#,
+    r#"{"op":"end","#,
+];
+
+/// A message of a broker.
+#[derive(Debug, PartialEq)]
+pub(super) struct Recorded {
+    topic: Topic,
+    what: What,
+}
+
+/// What a message of a broker says of its topic.
+#[derive(Debug, PartialEq)]
+enum What {
+    /// Its value after message `seq`.
+    Value { epoch: Epoch, seq: Seq, data: Payload },
+    /// Its next message.
+    Message { seq: Seq, data: Payload },
+    /// The next message is the one after `seq`.
+    Position { epoch: Epoch, seq: Seq },
+    /// The messages `from` to `to` did not come.
+    Gap { epoch: Epoch, from: Seq, to: Seq },
+    /// Its book cannot be relied on, or can again.
+    Doubt(Option<StaleReason>),
+    /// It has ended.
+    End,
+}
+
+/// Whether `json` is a message that [`parse`] reads.
+pub(super) fn is_message(json: &str) -> bool {
+    BEGINNINGS.iter().any(|beginning| json.starts_with(beginning))
+}
+
+/// Parses a message.
+pub(super) fn parse(json: &str) -> Result<Recorded, LineError> {
+    let (topic, what) = match Codec::Json.decode_server(json.as_bytes())? {
+        ServerMessage::Snapshot {
+            topic,
+            epoch,
+            seq,
+            data,
+            ..
+        } => {
+            let data = Payload::from_json(data.get().as_bytes())?;
+            (topic, What::Value { epoch, seq, data })
+        }
+        ServerMessage::Update { topic, seq, data, .. } => {
+            let data = Payload::from_json(data.get().as_bytes())?;
+            (topic, What::Message { seq, data })
+        }
+        ServerMessage::Control(Control::Joined { topic, epoch, seq }) => {
+            (topic, What::Position { epoch, seq })
+        }
+        ServerMessage::Control(Control::Gap {
+            topic,
+            epoch,
+            from,
+            to,
+            ..
+        }) => (topic, What::Gap { epoch, from, to }),
+        ServerMessage::Control(Control::Status { topic, state, reason }) => match (state, reason) {
+            (TopicState::Stale, None) => {
+                return Err(LineError::UnusedMessage("status".to_owned()));
+            }
+            (TopicState::Stale, reason) => (topic, What::Doubt(reason)),
+            (TopicState::Live, _) => (topic, What::Doubt(None)),
+        },
+        ServerMessage::Control(Control::End { topic, .. }) => (topic, What::End),
+        ServerMessage::Control(_) => return Err(LineError::UnusedMessage("control".to_owned())),
+        ServerMessage::Unknown(op) => return Err(LineError::UnusedMessage(op)),
+    };
+    let topic = topic.parse()?;
+    Ok(Recorded { topic, what })
+}
+
+/// What is known of a topic.
+#[derive(Debug)]
+struct State {
+    number: TopicNo,
+    position: Option<(Epoch, Seq)>,
+    doubt: Option<StaleReason>,
+}
+
+/// The topics of recorded brokers.
+#[derive(Debug, Default)]
+pub(super) struct RecordedTopics(BTreeMap<Topic, State>);
+
+impl RecordedTopics {
+    /// Takes the next message, which came at `at` and is at `spot`. Returns what is to be published.
+    pub(super) fn take(
+        &mut self,
+        at: Micros,
+        spot: Spot<'_>,
+        Recorded { topic, what }: Recorded,
+        topics: &mut Topics,
+        faults: &mut FaultLog,
+    ) -> Option<Tick> {
+        if !self.0.contains_key(&topic) && self.0.len() >= RECORDED_TOPICS_MAX {
+            faults.add(FaultKind::Malformed, spot, &LineError::TooManyTopics(topic));
+            return None;
+        }
+        let state = self.0.entry(topic.clone()).or_insert_with(|| State {
+            number: topics.add_alone(topic.clone()),
+            position: None,
+            doubt: None,
+        });
+        let (payload, is_whole) = match what {
+            What::Value { epoch, seq, data } => {
+                if state.is_past(Some(&epoch), seq) && state.doubt.is_none() {
+                    let reason = format_args!("the value of {topic} after message {seq}, which came before");
+                    faults.add(FaultKind::Unused, spot, &reason);
+                    return None;
+                }
+                state.position = Some((epoch, seq));
+                state.doubt = None;
+                (data, true)
+            }
+            What::Message { seq, data } => {
+                if state.is_past(None, seq) {
+                    let reason = format_args!("message {seq} of {topic}, which came before");
+                    faults.add(FaultKind::RepeatedMessage, spot, &reason);
+                    return None;
+                }
+                if let Some((_, last)) = &mut state.position {
+                    *last = seq;
+                }
+                (data, false)
+            }
+            What::Position { epoch, seq } => {
+                state.position = Some((epoch, seq));
+                return None;
+            }
+            What::Gap { epoch, from, to } => {
+                let reason = format_args!("messages {from} to {to} of {topic} are missing");
+                faults.add(FaultKind::MessageGap, spot, &reason);
+                state.position = Some((epoch, to));
+                state.doubt = Some(StaleReason::Hole);
+                return None;
+            }
+            What::Doubt(doubt) => {
+                state.doubt = doubt;
+                return None;
+            }
+            What::End => {
+                state.position = None;
+                state.doubt = None;
+                return None;
+            }
+        };
+        Some(Tick {
+            at,
+            topic: state.number,
+            payload,
+            doubt: state.doubt,
+            is_whole,
+        })
+    }
+}
+
+impl State {
+    /// Whether message `seq` of `epoch` came before. An update does not tell its epoch: it is the one before.
+    fn is_past(&self, epoch: Option<&Epoch>, seq: Seq) -> bool {
+        let of_epoch =
+            |(known, last): &(Epoch, Seq)| epoch.is_none_or(|epoch| epoch == known) && seq <= *last;
+        self.position.as_ref().is_some_and(of_epoch)
+    }
+}
