@@ -10,6 +10,7 @@ mod patterns;
 mod reader;
 mod subscriptions;
 mod timers;
+mod topics;
 
 use std::rc::Rc;
 
@@ -28,6 +29,7 @@ pub(crate) use patterns::{PatternSub, Patterns};
 pub(crate) use reader::Reader;
 pub(crate) use subscriptions::{Place, SubRef, Subscriptions};
 pub(crate) use timers::Timers;
+pub(crate) use topics::Topics;
 
 /// A connection's number within its shard. Numbers of closed connections are used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -8,6 +8,7 @@ use tickwire_wire::Pattern;
 
 use super::beginnings::Beginnings;
 use super::patterns::{PatternSub, Patterns};
+use super::topics::Topics;
 use crate::pace::{ClassCounts, Pace, RateClass};
 use crate::positions::Places;
 use crate::publication::TopicId;
@@ -57,7 +58,7 @@ impl SubRef {
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions {
     pub(crate) patterns: Patterns,
-    pub(crate) topics: FxHashMap<TopicId, SubRef>,
+    pub(crate) topics: Topics,
     /// The number of tokens of the patterns that the indexes hold.
     pub(crate) pattern_tokens: usize,
     /// A topic appeared and did not fit. No topic joins until the indexes hold none of the patterns.
@@ -88,17 +89,17 @@ pub(crate) struct Subscriptions {
 impl Subscriptions {
     /// Whether it has the topic, by any of its patterns.
     pub(crate) fn has(&self, topic: TopicId) -> bool {
-        self.topics.contains_key(&topic)
+        self.topics.get(topic).is_some()
     }
 
     /// The place of the session's subscriber among those of a topic.
     pub(crate) fn place_of(&self, topic: TopicId) -> Option<Place> {
-        self.topics.get(&topic).map(|subscription| subscription.place)
+        self.topics.get(topic).map(|subscription| subscription.place)
     }
 
     /// Records the new place of the session's subscriber of a topic.
     pub(crate) fn moved(&mut self, topic: TopicId, place: Place) {
-        if let Some(subscription) = self.topics.get_mut(&topic) {
+        if let Some(subscription) = self.topics.get_mut(topic) {
             subscription.place = place;
         }
     }
@@ -132,7 +133,7 @@ impl Subscriptions {
     /// Records that one more pattern covers a topic that the session has, and asks for `pace`. When a pattern changes,
     /// this is called for its new pace before [`Self::uncover`] is called for its old one.
     pub(crate) fn cover(&mut self, topic: TopicId, pace: Pace) {
-        let Some(subscription) = self.topics.get_mut(&topic) else {
+        let Some(subscription) = self.topics.get_mut(topic) else {
             return;
         };
         if subscription.covers == 1 && subscription.every == 0 {
@@ -146,7 +147,7 @@ impl Subscriptions {
 
     /// Records that a pattern that asked for `pace` no longer covers a topic.
     pub(crate) fn uncover(&mut self, topic: TopicId, pace: Pace) {
-        if let Some(subscription) = self.topics.get_mut(&topic) {
+        if let Some(subscription) = self.topics.get_mut(topic) {
             self.classes.remove(topic, pace.class());
             subscription.covers -= 1;
             subscription.every -= u32::from(pace.is_every());
@@ -156,7 +157,7 @@ impl Subscriptions {
     /// The pace of a topic after a change of the patterns that cover it: every message has precedence over the newest,
     /// and a faster rate over a slower one.
     pub(crate) fn settle_pace(&mut self, topic: TopicId) -> Option<Pace> {
-        let subscription = self.topics.get(&topic)?;
+        let subscription = self.topics.get(topic)?;
         let (limited, fastest) = self.classes.fastest(topic);
         let newest = subscription.covers - subscription.every;
         if subscription.covers == 1 || limited == 0 {
@@ -172,7 +173,7 @@ impl Subscriptions {
     /// Ends the subscription to a topic, with everything that it was still to bring. Returns the place of its
     /// subscriber, which the caller takes out, and the number of promised messages that will not come.
     pub(crate) fn end(&mut self, topic: TopicId) -> Option<(Place, usize)> {
-        let mut subscription = self.topics.remove(&topic)?;
+        let mut subscription = self.topics.remove(topic)?;
         self.syncs.arrived(&mut subscription.awaited);
         self.beginnings.forget(topic);
         Some((subscription.place, self.replays.cancel(topic)))
@@ -232,7 +233,7 @@ impl Subscriptions {
 
     /// Makes the request under way wait for the beginning of the subscription to a topic.
     pub(crate) fn brings(&mut self, topic: TopicId) {
-        if let Some(subscription) = self.topics.get_mut(&topic) {
+        if let Some(subscription) = self.topics.get_mut(topic) {
             self.syncs.bring(&mut subscription.awaited);
         }
     }
@@ -245,7 +246,7 @@ impl Subscriptions {
 
     /// Whether a request waits for the beginning of the subscription to a topic.
     pub(crate) fn is_awaited(&self, topic: TopicId) -> bool {
-        let subscription = self.topics.get(&topic);
+        let subscription = self.topics.get(topic);
         subscription.is_some_and(|it| !it.awaited.is_nothing())
     }
 }

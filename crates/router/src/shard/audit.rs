@@ -11,7 +11,7 @@ impl Shard {
         let (mut heads, mut pending, mut unseen) = (0_u64, 0, 0);
         for session in self.sessions.iter() {
             pending += session.outbox.stands_for();
-            for (topic, subscription) in &session.subscriptions.topics {
+            for (topic, subscription) in session.subscriptions.topics.iter() {
                 let slot = &self.slots[topic.index()];
                 let subscriber = slot.at(subscription.place);
                 heads = heads.wrapping_add(slot.head.0);

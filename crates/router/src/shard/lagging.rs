@@ -107,7 +107,7 @@ impl Shard {
         // An ack from before a subscription belongs to an earlier subscription to the topic, which has ended.
         let standing = |topic: &str, number: u32| {
             let topic = directory.find(topic)?.id();
-            let subscription = topics.get(&topic).filter(|of_now| of_now.is_of_ack(number))?;
+            let subscription = topics.get(topic).filter(|of_now| of_now.is_of_ack(number))?;
             Some(slots[topic.index()].at(subscription.place).after)
         };
         session
@@ -131,7 +131,7 @@ impl SessionMut<'_> {
                 session.subscriptions.one_shot_again(topic);
                 continue;
             }
-            let Some(subscription) = session.subscriptions.topics.get_mut(&topic) else {
+            let Some(subscription) = session.subscriptions.topics.get_mut(topic) else {
                 continue; // messages of an ended subscription were dropped already
             };
             let slot = &mut self.slots[topic.index()];

@@ -5,12 +5,10 @@
 
 use std::vec;
 
-use rustc_hash::FxHashMap;
-
 use super::Shard;
 use crate::outbox::Outbox;
 use crate::publication::TopicId;
-use crate::session::{Patterns, Phase, SessionId};
+use crate::session::{Patterns, Phase, SessionId, Topics};
 
 /// The subscriptions of a session that are still to be taken out.
 #[derive(Debug)]
@@ -81,7 +79,12 @@ impl Shard {
         if session.subscriptions.parting {
             return;
         }
-        let topics: Vec<TopicId> = session.subscriptions.topics.keys().copied().collect();
+        let topics: Vec<TopicId> = session
+            .subscriptions
+            .topics
+            .iter()
+            .map(|(topic, _)| topic)
+            .collect();
         session.subscriptions.parting = patterns.len() + topics.len() > at_once;
         let mut parting = Parting {
             session: id,
@@ -115,8 +118,7 @@ impl Shard {
         {
             done += 1;
             let session = self.sessions.get_mut(id);
-            if let Some(subscription) =
-                session.and_then(|session| session.subscriptions.topics.remove(&topic))
+            if let Some(subscription) = session.and_then(|session| session.subscriptions.topics.remove(topic))
             {
                 self.forget(topic, subscription.place);
             }
@@ -125,7 +127,7 @@ impl Shard {
             return true;
         }
         if let Some(session) = self.sessions.get_mut(id) {
-            session.subscriptions.topics = FxHashMap::default();
+            session.subscriptions.topics = Topics::default();
         }
         false
     }

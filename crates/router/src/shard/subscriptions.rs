@@ -79,7 +79,7 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id) else {
             return false;
         };
-        let covers = session.subscriptions.topics.get(&topic).map_or(0, |it| it.covers);
+        let covers = session.subscriptions.topics.get(topic).map_or(0, |it| it.covers);
         if covers > 1 {
             session.subscriptions.uncover(topic, pace.on(cell.kind()));
             self.refresh_pace(id, topic);

@@ -32,7 +32,7 @@ impl SessionMut<'_> {
         let subscriptions = &mut self.session.subscriptions;
         if subscriptions.is_awaited(topic)
             && !subscriptions.begins_yet(topic, subscriber)
-            && let Some(subscription) = subscriptions.topics.get_mut(&topic)
+            && let Some(subscription) = subscriptions.topics.get_mut(topic)
         {
             subscriptions.syncs.arrived(&mut subscription.awaited);
             subscriptions.beginnings.ended(topic);
@@ -47,7 +47,7 @@ impl SessionMut<'_> {
         let place = subscriptions.place_of(topic);
         let subscriber = place.map(|place| self.slots[topic.index()].at(place));
         let waits = subscriber.is_some_and(|subscriber| subscriptions.begins_yet(topic, subscriber));
-        match subscriptions.topics.get_mut(&topic) {
+        match subscriptions.topics.get_mut(topic) {
             Some(subscription) if waits => {
                 let own = &mut subscription.awaited;
                 subscriptions.syncs.hand_over(awaited, own);

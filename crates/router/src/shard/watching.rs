@@ -179,7 +179,7 @@ impl Shard {
         let waiting = session.outbox.oldest().map(|publication| publication.ts);
         let behind = session.subscriptions.pulls.follows(SAMPLED).filter_map(|topic| {
             let slot = &self.slots[topic.index()];
-            let subscription = session.subscriptions.topics.get(&topic)?;
+            let subscription = session.subscriptions.topics.get(topic)?;
             let after = slot.at(subscription.place).after;
             slot.cell.as_ref()?.first_after(after)
         });
