@@ -22,13 +22,12 @@ impl Stream {
     /// When the socket cannot be taken out.
     pub(crate) fn of(stream: HttpStream) -> io::Result<Self> {
         match stream {
-            HttpStream::Plain(stream) => Self::plain(stream.into_std()?),
+            // They never wait already.
+            HttpStream::Plain(stream) => Ok(Self::Plain(TcpStream::from_std(stream.into_std()?))),
             HttpStream::Tls(stream) => {
                 let (stream, session) = stream.into_inner();
-                Ok(Self::Tls(Box::new(Secured::new(
-                    watched(stream.into_std()?)?,
-                    session,
-                ))))
+                let socket = TcpStream::from_std(stream.into_std()?);
+                Ok(Self::Tls(Box::new(Secured::new(socket, session))))
             }
         }
     }
@@ -38,7 +37,8 @@ impl Stream {
     /// # Errors
     /// When the socket cannot be made one that never waits.
     pub(crate) fn plain(stream: std::net::TcpStream) -> io::Result<Self> {
-        watched(stream).map(Self::Plain)
+        stream.set_nonblocking(true)?;
+        Ok(Self::Plain(TcpStream::from_std(stream)))
     }
 
     pub(super) fn socket(&self) -> &TcpStream {
@@ -82,10 +82,4 @@ impl Stream {
             }
         }
     }
-}
-
-/// A socket that never waits, for the poller to watch.
-fn watched(stream: std::net::TcpStream) -> io::Result<TcpStream> {
-    stream.set_nonblocking(true)?;
-    Ok(TcpStream::from_std(stream))
 }

@@ -5,7 +5,7 @@
 //! that the answer arrives. Only a limited number of sockets is kept; beyond it, connections are closed at once. One
 //! file descriptor is kept in reserve: when there are no others, clients are told so with it one by one, until there
 //! are some again. When accepting ends, connections that the kernel has already made are accepted first, because
-//! closing the listener would reset them.
+//! closing the listener would reset them. It runs on a thread of its own, or on that of a single shard.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -15,15 +15,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::config;
 use crate::limits::{ConnectionLimits, TurnedAway};
+use crate::net::listener::Listener;
 use crate::net::permit::ConnectionPermit;
 use crate::run::command::Command;
+use crate::run::kept_up::kept_up;
 
 /// The pause after an error that may pass by itself.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -33,6 +34,8 @@ const LINGERING_MAX: usize = 256;
 const LINGER: Duration = Duration::from_secs(1);
 /// The number of bytes that are read from each.
 const LINGER_BYTES: usize = 64 * 1024;
+/// The number of connections that are accepted before other tasks of the thread have a turn.
+const IN_A_ROW: u32 = 64;
 /// The time between two log lines about the same trouble.
 const LOG_EVERY: Duration = Duration::from_secs(5);
 
@@ -60,6 +63,35 @@ pub(crate) struct Acceptor {
     pub(crate) secured: bool,
 }
 
+/// An acceptor that is to begin, and its listener.
+#[derive(Debug)]
+pub(crate) struct AcceptPlan {
+    pub(crate) acceptor: Acceptor,
+    pub(crate) listener: std::net::TcpListener,
+    /// Its sender is dropped when accepting is to end.
+    pub(crate) stop: oneshot::Receiver<()>,
+    /// It is dropped when the last connection was handed to its shard.
+    pub(crate) stopped: oneshot::Sender<()>,
+}
+
+impl AcceptPlan {
+    /// Accepts connections until that is to end.
+    ///
+    /// # Errors
+    /// If the system cannot watch the listener.
+    pub(crate) async fn run(self) -> io::Result<()> {
+        let listener = Listener::new(self.listener)?;
+        tokio::select! {
+            () = kept_up("accepting", || self.acceptor.run(&listener)) => {}
+            // Dropping the sender is the signal.
+            _ = self.stop => {}
+        }
+        self.acceptor.empty(listener);
+        drop(self.stopped);
+        Ok(())
+    }
+}
+
 /// Ends accepting.
 #[derive(Debug)]
 pub(crate) struct Accepting {
@@ -78,29 +110,22 @@ impl Accepting {
     }
 }
 
-/// Listens on `address`.
-///
-/// # Errors
-/// If the address cannot be used.
-pub(crate) fn listen(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-    Ok(socket.into())
-}
-
 impl Acceptor {
     /// Accepts connections until the future is dropped.
-    pub(crate) async fn run(&self, listener: &TcpListener) {
+    pub(crate) async fn run(&self, listener: &Listener) {
         let mut quiet_until = Instant::now();
         let lingering = Arc::new(Semaphore::new(LINGERING_MAX));
         let mut spare = spare_descriptor();
+        let mut accepted: u32 = 0;
         loop {
-            let accepted = listener.accept().await;
-            match accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
-                Ok((stream, peer)) => self.hand_over(stream, peer, &lingering),
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    self.hand_over(stream, peer, &lingering);
+                    accepted = accepted.wrapping_add(1);
+                    if accepted.is_multiple_of(IN_A_ROW) {
+                        tokio::task::yield_now().await;
+                    }
+                }
                 Err(error) if is_of_the_connection(&error) => {
                     tracing::debug!(%error, "a connection was gone before it was accepted");
                 }
@@ -119,23 +144,21 @@ impl Acceptor {
     }
 
     /// Accepts the connections that exist already, and closes the listener.
-    pub(crate) fn empty(&self, listener: TcpListener) {
-        if let Err(error) = self.accept_waiting(listener) {
+    pub(crate) fn empty(&self, listener: Listener) {
+        let accepted = self.accept_waiting(&listener);
+        drop(listener);
+        if let Err(error) = accepted {
             tracing::warn!(%error, "connections that were not accepted yet are reset");
         }
     }
 
-    fn accept_waiting(&self, listener: TcpListener) -> io::Result<()> {
+    fn accept_waiting(&self, listener: &Listener) -> io::Result<()> {
         let lingering = Arc::new(Semaphore::new(LINGERING_MAX));
-        let listener = listener.into_std()?;
         // The kernel cannot have made more by now. So clients that go on connecting do not keep the broker from
         // stopping.
         for _ in 0..=self.socket.backlog {
-            match listener.accept() {
-                Ok((stream, peer)) => {
-                    stream.set_nonblocking(true)?;
-                    self.hand_over(stream, peer, &lingering);
-                }
+            match listener.accept_waiting() {
+                Ok((stream, peer)) => self.hand_over(stream, peer, &lingering),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if is_of_the_connection(&error) => {}
                 Err(error) => return Err(error),
@@ -150,10 +173,6 @@ impl Acceptor {
             .iter()
             .map(|handle| handle.connections.load(Ordering::Relaxed))
             .sum::<usize>();
-        if let Err(error) = prepare(&SockRef::from(&stream), &self.socket) {
-            tracing::debug!(%peer, %error, "a new connection could not be set up");
-            return;
-        }
         let admitted = if open >= self.connection_limits.rules().connections_max {
             Err(self.connection_limits.turned_away(TurnedAway::Full))
         } else {
@@ -184,16 +203,14 @@ impl Acceptor {
 
     /// Tells the next client that there are no file descriptors, with the one in reserve. Returns whether there was a
     /// client.
-    fn turn_one_away(&self, listener: &TcpListener, spare: &mut Option<File>) -> bool {
+    fn turn_one_away(&self, listener: &Listener, spare: &mut Option<File>) -> bool {
         // Dropping it frees one descriptor.
         drop(spare.take());
         let accepted = listener.accept().now_or_never();
         let told = match accepted {
             Some(Ok((stream, peer))) => {
                 let why = self.connection_limits.turned_away(TurnedAway::NoDescriptors);
-                if let Ok(stream) = stream.into_std() {
-                    refuse(stream, peer, &why.told(self.secured));
-                }
+                refuse(stream, peer, &why.told(self.secured));
                 true
             }
             Some(Err(_)) | None => false,
@@ -201,23 +218,6 @@ impl Acceptor {
         *spare = spare_descriptor();
         told
     }
-}
-
-/// Sets the options that every client's socket has.
-///
-/// # Errors
-/// If the system refuses one of them.
-pub(crate) fn prepare(socket: &SockRef<'_>, options: &config::SocketSettings) -> io::Result<()> {
-    socket.set_tcp_nodelay(true)?;
-    // Unsent bytes stay with the broker, where newer messages can still replace them.
-    socket.set_tcp_notsent_lowat(options.notsent_lowat_bytes)?;
-    let dead_after = Duration::from_millis(u64::from(options.user_timeout_ms));
-    socket.set_tcp_user_timeout(Some(dead_after))?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(dead_after))?;
-    if let Some(bytes) = options.send_buffer_bytes {
-        socket.set_send_buffer_size(bytes)?;
-    }
-    Ok(())
 }
 
 /// The shard with the fewest connections among those with room, and its place for the command; the first of several. A
@@ -310,6 +310,7 @@ mod tests {
 
     use super::*;
     use crate::limits::LimitRules;
+    use crate::net::listener::listen;
     use crate::ops::labels::LABELS;
     use crate::run::clock::Clock;
 
@@ -367,7 +368,7 @@ mod tests {
             .build()
             .expect("a runtime");
         LocalSet::new().block_on(&runtime, async {
-            acceptor.empty(TcpListener::from_std(listener).expect("a listener"));
+            acceptor.empty(Listener::new(listener).expect("a listener"));
         });
         let told = |mut client: std::net::TcpStream| {
             let mut answer = String::new();

@@ -2,7 +2,9 @@
 
 pub(crate) mod acceptor;
 pub(crate) mod egress;
+pub(crate) mod listener;
 pub(crate) mod permit;
 pub(crate) mod poller;
 pub(crate) mod proxied;
+pub(crate) mod readiness;
 pub mod tls;

@@ -5,29 +5,17 @@
 //! blocked.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
 use tickwire_router::SessionId;
 use tickwire_router::cycle::ReadyConnection;
-use tokio::io::Interest as TokioInterest;
-use tokio::io::unix::AsyncFd;
+
+use super::readiness::Readiness;
 
 /// The number of events that are taken at once.
 const EVENTS: usize = 1_024;
-
-/// The part of the poller that tokio waits for.
-#[derive(Debug)]
-pub(crate) struct Readiness(AsyncFd<OwnedFd>);
-
-impl Readiness {
-    /// Waits until the poller has events.
-    pub(crate) async fn wait(&self) -> io::Result<()> {
-        self.0.readable().await?.clear_ready();
-        Ok(())
-    }
-}
 
 /// A shard's epoll.
 #[derive(Debug)]
@@ -38,15 +26,11 @@ pub(crate) struct Poller {
 
 impl Poller {
     /// A poller without connections, and the handle to wait for its events. Must be called on the shard's runtime.
-    #[expect(unsafe_code, reason = "tokio owns a second descriptor of this epoll")]
     pub(crate) fn new() -> io::Result<(Self, Readiness)> {
         let poll = Poll::new()?;
         // This is a second descriptor of the same epoll, which tokio owns.
         let descriptor = poll.registry().as_fd().try_clone_to_owned()?;
-        // SAFETY: the descriptor is open, and as an `OwnedFd` that moves into the `AsyncFd` and is never taken out again it
-        // stays open, and the same, until the `AsyncFd` is dropped.
-        let readiness = unsafe { AsyncFd::register_with_interest(descriptor, TokioInterest::READABLE) };
-        let readiness = Readiness(readiness.map_err(|error| error.into_parts().1)?);
+        let readiness = Readiness::of(descriptor)?;
         Ok((
             Self {
                 poll,

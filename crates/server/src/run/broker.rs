@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use socket2::SockRef;
 use tickwire_feed::{Feed, Replay, Sim, SimConfig};
 use tickwire_metrics::{Catalogue, Metric, Reload};
 use tickwire_router::{Directory, Ingress, Kinds, ShardId, ShardQueue};
@@ -23,9 +24,9 @@ use crate::auth::Access;
 use crate::config::{Config, ConfigError, FeedSource, FeedStart};
 use crate::http::Encoder;
 use crate::limits::{ConnectionLimits, LimitRules};
-use crate::net::acceptor::{self, Accepting, Acceptor, ShardHandle};
-use crate::net::egress;
+use crate::net::acceptor::{AcceptPlan, Accepting, Acceptor, ShardHandle};
 use crate::net::tls::{self, TlsIdentity, TlsStore};
+use crate::net::{egress, listener};
 use crate::ops::inspector::{ANSWER_WITHIN, Inspector};
 use crate::ops::labels::LABELS;
 use crate::ops::{HealthLog, Ops, Viewing};
@@ -101,6 +102,7 @@ pub fn start(config: Config, log_lines_lost: Arc<AtomicU64>) -> Result<Broker, S
     let access = reload::load_access(&config)?;
     let feed = open_feed(&config)?;
     let listener = bind("listen", config.listen, config.socket.backlog)?;
+    listener::prepare(&SockRef::from(&listener), &config.socket).map_err(StartError::Socket)?;
     let ops_listener = bind("ops", config.ops, 128)?;
     let listen = listener.local_addr()?;
     let ops = ops_listener.local_addr()?;
@@ -121,8 +123,13 @@ pub fn start(config: Config, log_lines_lost: Arc<AtomicU64>) -> Result<Broker, S
         socket: common.config.socket,
         secured: common.tls.is_some(),
     };
-    let ends = (stop_accepting, accepting, ended);
-    others.push(common.start_acceptor(acceptor, listener, ops_listener, ends)?);
+    let plan = AcceptPlan {
+        acceptor,
+        listener,
+        stop: stop_accepting,
+        stopped: accepting,
+    };
+    others.push(common.start_acceptor(&handles, plan, ops_listener, ended)?);
     let room = Room {
         shards: shard_count,
         connections_max,
@@ -371,21 +378,23 @@ impl Common {
         ))
     }
 
+    /// Starts the thread that accepts connections and does what concerns all shards. A single shard accepts its connections
+    /// itself: they need not change the thread.
     fn start_acceptor(
         &self,
-        acceptor: Acceptor,
-        listener: std::net::TcpListener,
+        handles: &[ShardHandle],
+        plan: AcceptPlan,
         ops_listener: std::net::TcpListener,
-        (stop, accepting, ended): (oneshot::Receiver<()>, oneshot::Sender<()>, oneshot::Receiver<()>),
+        ended: oneshot::Receiver<()>,
     ) -> Result<JoinHandle<()>, StartError> {
-        let commands = acceptor.handles.iter().map(|handle| handle.commands.clone());
+        let commands = handles.iter().map(|handle| handle.commands.clone());
         let health = Arc::new(HealthLog::new(
             self.catalogue.clone(),
             self.directory.clone(),
             self.clock,
         ));
         let ops = Arc::new(Ops {
-            viewing: Viewing::new(acceptor.handles.clone(), acceptor.socket),
+            viewing: Viewing::new(handles.to_vec(), self.config.socket),
             health: health.clone(),
             inspector: Inspector::new(commands.collect(), ANSWER_WITHIN),
             catalogue: self.catalogue.clone(),
@@ -402,8 +411,15 @@ impl Common {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
+        let plan = match handles {
+            [only] => {
+                let sent = only.commands.try_send(Command::Accept(Box::new(plan)));
+                sent.map_err(|_| io::Error::other("the shard has ended"))?;
+                None
+            }
+            _ => Some(plan),
+        };
         let serve = async move {
-            let listener = TcpListener::from_std(listener)?;
             let ops_listener = TcpListener::from_std(ops_listener)?;
             tokio::task::spawn_local(async move {
                 kept_up("the operators' listener", || ops.clone().run(&ops_listener)).await;
@@ -419,13 +435,9 @@ impl Common {
             if let Some(tls) = tls {
                 keep_up("the look for certificates", move || tls::watch(tls.clone()));
             }
-            tokio::select! {
-                () = kept_up("accepting", || acceptor.run(&listener)) => {}
-                // Dropping the sender is the signal.
-                _ = stop => {}
+            if let Some(plan) = plan {
+                plan.run().await?;
             }
-            acceptor.empty(listener);
-            drop(accepting);
             // Operators get answers until the last client is gone.
             ended.await.unwrap_or_default();
             Ok::<_, io::Error>(())
@@ -464,7 +476,7 @@ impl Common {
 }
 
 fn bind(key: &'static str, address: SocketAddr, backlog: u32) -> Result<std::net::TcpListener, StartError> {
-    acceptor::listen(address, backlog).map_err(|source| StartError::Listen { key, address, source })
+    listener::listen(address, backlog).map_err(|source| StartError::Listen { key, address, source })
 }
 
 fn open_feed(config: &Config) -> Result<Option<(Feed, f64)>, StartError> {

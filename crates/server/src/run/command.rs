@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::auth::{Access, Admission};
 use crate::config::{self, Config};
+use crate::net::acceptor::AcceptPlan;
 use crate::net::permit::ConnectionPermit;
 use crate::net::proxied::ClientAddr;
 
@@ -24,6 +25,8 @@ const TO_END_MS: u64 = 700;
 /// A command for a shard.
 #[derive(Debug)]
 pub(crate) enum Command {
+    /// Accept connections, because there is no other shard.
+    Accept(Box<AcceptPlan>),
     /// Serve a new connection.
     Serve(std::net::TcpStream, SocketAddr, ConnectionPermit),
     /// Answer a question of an operator.

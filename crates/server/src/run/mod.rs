@@ -6,7 +6,7 @@ pub(crate) mod clock;
 pub(crate) mod command;
 mod feed_thread;
 pub(crate) mod http_budget;
-mod kept_up;
+pub(crate) mod kept_up;
 pub(crate) mod leaving;
 pub(crate) mod lifecycle;
 pub(crate) mod live_settings;

@@ -26,9 +26,11 @@ use crate::http::service;
 use crate::http::shutdown::HttpShutdown;
 use crate::hub::{self, Anew, Hub, HubParts, SharedHub, Stream};
 use crate::limits::ConnectionLimits;
+use crate::net::acceptor::AcceptPlan;
 use crate::net::egress::{self, BYTES_PER_WRITE};
 use crate::net::permit::ConnectionPermit;
-use crate::net::poller::{Poller, Readiness};
+use crate::net::poller::Poller;
+use crate::net::readiness::Readiness;
 use crate::net::tls::TlsStore;
 use crate::run::clock::Clock;
 use crate::run::command::{Command, Leave, Viewer};
@@ -177,6 +179,7 @@ impl Running {
                     // The connection's own task must run first.
                     return Ok(ControlFlow::Continue(()));
                 }
+                Some(Command::Accept(plan)) => accept_all(*plan, http_budget),
                 Some(command) => self.obey(command),
                 None => return Ok(ControlFlow::Break(())),
             },
@@ -200,7 +203,7 @@ impl Running {
     /// Executes a command. The new state is stored first, so that it stays even if a panic follows.
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Serve(..) => {}
+            Command::Serve(..) | Command::Accept(_) => {}
             Command::Answer(question) => self.hub.borrow().answer(question),
             Command::View(viewer) => view(&self.hub, *viewer),
             Command::Close(name, closed) => {
@@ -265,6 +268,16 @@ async fn until(due: Option<std::time::Instant>) {
         Some(due) => tokio::time::sleep_until(due.into()).await,
         None => std::future::pending().await,
     }
+}
+
+/// Accepts the connections of the broker in a task. It has its part of the time for connections that use HTTP.
+fn accept_all(plan: AcceptPlan, http_budget: &HttpBudget) {
+    let http_budget = http_budget.clone();
+    tokio::task::spawn_local(async move {
+        if let Err(error) = http_budget.take(plan.run()).await {
+            tracing::error!(%error, "no connections are accepted");
+        }
+    });
 }
 
 fn accept(

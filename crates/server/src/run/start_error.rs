@@ -23,6 +23,9 @@ pub enum StartError {
         /// The system's error.
         source: io::Error,
     },
+    /// The system refuses an option of the clients' sockets.
+    #[error("the options of section socket cannot be set: {0}")]
+    Socket(#[source] io::Error),
     /// The recordings cannot be replayed.
     #[error(transparent)]
     Replay(#[from] ReplayError),

@@ -22,6 +22,7 @@ use crate::auth::Admission;
 use crate::config;
 use crate::http::{ErrorResponse, Progress, UnreadQuery, WantedTopics};
 use crate::net::acceptor::{self, ShardHandle};
+use crate::net::listener;
 use crate::net::permit::ConnectionPermit;
 use crate::net::proxied::ClientAddr;
 use crate::net::tls::HttpStream;
@@ -61,7 +62,7 @@ impl Viewing {
         let HttpStream::Plain(stream) = parts.io.into_inner() else {
             return Err(io::Error::other("this listener has no TLS"));
         };
-        acceptor::prepare(&SockRef::from(&stream), &self.socket)?;
+        listener::prepare(&SockRef::from(&stream), &self.socket)?;
         let (_, room) = acceptor::emptiest(&self.shards)
             .ok_or_else(|| io::Error::other("no shard has room for a new connection"))?;
         room.send(Command::View(Box::new(Viewer {
