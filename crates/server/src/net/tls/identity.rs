@@ -20,6 +20,7 @@ use tickwire_wire::byte_order_mark;
 
 use super::error::TlsError;
 use super::fingerprint::Fingerprint;
+use super::suites;
 use super::validity::not_after;
 use crate::config::{Tls, TlsClients};
 
@@ -71,7 +72,7 @@ impl TlsIdentity {
                 source,
             },
         };
-        let provider = Arc::new(ring::default_provider());
+        let provider = Arc::new(suites::provider());
         let builder = ServerConfig::builder_with_details(provider, Arc::new(WallClock))
             .with_safe_default_protocol_versions()
             .map_err(refused)?;

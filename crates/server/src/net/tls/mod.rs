@@ -12,6 +12,7 @@ mod identity;
 mod secured;
 mod session;
 mod store;
+mod suites;
 mod validity;
 mod watch;
 

@@ -2,19 +2,24 @@
 
 use std::io::{Read, Write};
 
-use rustls::crypto::ring;
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
+use super::super::suites;
 use super::*;
 
 /// A session, and a client that trusts its certificate.
-fn pair() -> (ClientConnection, TlsSession) {
+pub(in crate::net::tls) fn pair() -> (ClientConnection, TlsSession) {
+    pair_of(ring::default_provider())
+}
+
+/// A session, and a client with the cryptography `offered` that trusts its certificate.
+pub(in crate::net::tls) fn pair_of(offered: CryptoProvider) -> (ClientConnection, TlsSession) {
     let key = rcgen::KeyPair::generate().expect("a key");
     let params = rcgen::CertificateParams::new(["localhost".to_owned()]).expect("a name");
     let certificate = params.self_signed(&key).expect("a certificate").der().clone();
-    let provider = Arc::new(ring::default_provider());
-    let served = ServerConfig::builder_with_provider(provider.clone())
+    let served = ServerConfig::builder_with_provider(Arc::new(suites::provider()))
         .with_safe_default_protocol_versions()
         .expect("known versions")
         .with_no_client_auth()
@@ -25,7 +30,7 @@ fn pair() -> (ClientConnection, TlsSession) {
         .expect("a pair");
     let mut roots = RootCertStore::empty();
     roots.add(certificate).expect("a certificate");
-    let trusting = ClientConfig::builder_with_provider(provider)
+    let trusting = ClientConfig::builder_with_provider(Arc::new(offered))
         .with_safe_default_protocol_versions()
         .expect("known versions")
         .with_root_certificates(roots)
@@ -37,7 +42,11 @@ fn pair() -> (ClientConnection, TlsSession) {
 }
 
 /// Moves what the client has to say to the session, in pieces of at most `piece` bytes.
-fn say(client: &mut ClientConnection, session: &mut TlsSession, piece: usize) -> Result<(), Error> {
+pub(in crate::net::tls) fn say(
+    client: &mut ClientConnection,
+    session: &mut TlsSession,
+    piece: usize,
+) -> Result<(), Error> {
     let mut said = Vec::new();
     while client.wants_write() {
         client.write_tls(&mut said).expect("memory takes all");
@@ -47,7 +56,7 @@ fn say(client: &mut ClientConnection, session: &mut TlsSession, piece: usize) ->
 }
 
 /// Moves what the session has for its socket to the client.
-fn hear(session: &mut TlsSession, client: &mut ClientConnection) {
+pub(in crate::net::tls) fn hear(session: &mut TlsSession, client: &mut ClientConnection) {
     let mut left = session.outward();
     while !left.is_empty() {
         client.read_tls(&mut left).expect("memory gives all");
@@ -59,11 +68,16 @@ fn hear(session: &mut TlsSession, client: &mut ClientConnection) {
 /// A client and a session that have shaken hands, in pieces of at most `piece` bytes.
 pub(in crate::net::tls) fn shaken(piece: usize) -> (ClientConnection, TlsSession) {
     let (mut client, mut session) = pair();
-    while session.is_handshaking() || client.is_handshaking() {
-        say(&mut client, &mut session, piece).expect("a good client");
-        hear(&mut session, &mut client);
-    }
+    shake(&mut client, &mut session, piece);
     (client, session)
+}
+
+/// Lets a client and a session shake hands, in pieces of at most `piece` bytes.
+pub(in crate::net::tls) fn shake(client: &mut ClientConnection, session: &mut TlsSession, piece: usize) {
+    while session.is_handshaking() || client.is_handshaking() {
+        say(client, session, piece).expect("a good client");
+        hear(session, client);
+    }
 }
 
 fn is_empty(session: &TlsSession) -> bool {
