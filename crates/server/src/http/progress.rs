@@ -28,6 +28,7 @@ const CHUNK_BYTES: usize = 8 * 1024;
 struct State {
     answered: AtomicBool,
     waits: AtomicBool,
+    followed: AtomicBool,
 }
 
 /// The state of a connection that hyper serves: whether everything that its client has sent was answered, and whether
@@ -45,6 +46,15 @@ impl Exchange {
     /// Records whether everything that came was answered.
     pub(crate) fn set_answered(&self, answered: bool) {
         self.0.answered.store(answered, Ordering::Relaxed);
+    }
+
+    /// Records that the answer to be written is followed at once by bytes of the hub, which then go out together with it.
+    pub(crate) fn set_followed(&self) {
+        self.0.followed.store(true, Ordering::Relaxed);
+    }
+
+    fn is_followed(&self) -> bool {
+        self.0.followed.load(Ordering::Relaxed)
     }
 
     /// Whether hyper has something to write that the socket has not taken.
@@ -198,7 +208,10 @@ impl Write for Progress {
             Some(before) => &bytes[..before],
             None => bytes,
         };
-        let outcome = Pin::new(&mut self.io).poll_write(context, bytes);
+        let outcome = match self.exchange.is_followed() {
+            true => self.io.inner_mut().poll_write_followed(context, bytes),
+            false => Pin::new(&mut self.io).poll_write(context, bytes),
+        };
         self.watch_data(outcome, context)
     }
 

@@ -109,7 +109,7 @@ async fn speak(context: Rc<HttpContext>, transport: HttpStream, client: ClientAd
                     answer_for_now(&context, endpoint, request, &counted).await
                 }
             };
-            exchange.set_answered(true);
+            note_answer(exchange, endpoint, reply.status());
             let (parts, body) = reply.into_parts();
             match body {
                 Either::Left(whole) => Ok::<_, Infallible>(Response::from_parts(parts, whole)),
@@ -157,6 +157,14 @@ async fn speak(context: Rc<HttpContext>, transport: HttpStream, client: ClientAd
         stream.begin(&context, parts.io, parts.read_buf.len(), permit);
         // A drain that begins meanwhile waits for the session.
         drop(answering);
+    }
+}
+
+/// Records that a request was answered with `status`.
+fn note_answer(exchange: &Exchange, endpoint: Endpoint, status: StatusCode) {
+    exchange.set_answered(true);
+    if endpoint.is_websocket() && status == StatusCode::SWITCHING_PROTOCOLS {
+        exchange.set_followed(); // by the welcome
     }
 }
 

@@ -1,16 +1,22 @@
 //! The stream below HTTP: a socket, or TLS over one.
 
+use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::session::{RECORD_BYTES, TlsSession};
 
 /// The number of bytes that are read from a socket at once.
 const CHUNK_BYTES: usize = 4 * 1024;
+
+/// The flags of a write that is followed by another one at once: the kernel waits for that before it sends, for at most
+/// 0.2 seconds (send(2), tcp(7)).
+const FOLLOWED: i32 = libc::MSG_MORE | libc::MSG_NOSIGNAL;
 
 /// A client's connection while it uses HTTP.
 #[derive(Debug)]
@@ -25,6 +31,8 @@ pub(crate) enum HttpStream {
 pub(crate) struct TlsStream {
     socket: TcpStream,
     session: TlsSession,
+    /// The number of bytes of tickets that wait for the first answer. They are sent with it, in one call.
+    held: usize,
     /// Whether the client was told that nothing more will come.
     is_parted: bool,
 }
@@ -34,6 +42,7 @@ impl TlsStream {
         Self {
             socket,
             session,
+            held: 0,
             is_parted: false,
         }
     }
@@ -43,25 +52,67 @@ impl TlsStream {
         (self.socket, self.session)
     }
 
-    /// Goes on with the handshake. Ready when it is over and the client has been sent all that belongs to it.
+    /// Does the handshake. When it is over, the client has been sent all that it waits for.
     ///
     /// # Errors
     /// If the client breaks off, or does not keep to TLS.
-    pub(super) fn poll_handshake(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            let sent = self.poll_send(context)?;
-            if !self.session.is_handshaking() {
-                return sent.map(Ok);
+    pub(super) async fn shake(mut self: Box<Self>) -> io::Result<Box<Self>> {
+        while let Some(mut wire) = poll_fn(|context| self.poll_exchange(context)).await? {
+            let received = self.session.receive(&mut wire);
+            if let Err(error) = received {
+                return Err(poll_fn(|context| Poll::Ready(self.refuse(context, error.clone()))).await);
             }
-            ready!(self.poll_receive(context))?;
+        }
+        Ok(self)
+    }
+
+    /// Sends what waits for a client that is shaking hands, and reads what it sends. Ready without bytes when the handshake is
+    /// over.
+    fn poll_exchange(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Option<Vec<u8>>>> {
+        if self.session.has_only_tickets() {
+            self.held = self.session.outward().len();
+            return Poll::Ready(Ok(None));
+        }
+        let sent = self.poll_send(context)?;
+        if !self.session.is_handshaking() {
+            return sent.map(|()| Ok(None));
+        }
+        let mut chunk = [0; CHUNK_BYTES];
+        let mut chunk = ReadBuf::new(&mut chunk);
+        ready!(self.poll_read_wire(context, &mut chunk))?;
+        Poll::Ready(Ok(Some(chunk.filled().to_vec())))
+    }
+
+    /// Encrypts the beginning of `bytes`, once everything before is sent. Returns the number of bytes.
+    fn poll_say(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_send_answers(context))?;
+        let bytes = &bytes[..bytes.len().min(RECORD_BYTES)];
+        self.session.say(bytes)?;
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    /// Writes the session's encrypted bytes to the socket, unless only tickets wait. Ready when no others wait.
+    fn poll_send_answers(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.session.outward().len() > self.held {
+            true => self.poll_send(context),
+            false => Poll::Ready(Ok(())),
         }
     }
 
     /// Writes the session's encrypted bytes to the socket. Ready when the socket has taken all of them.
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_send_by(context, |socket, context, bytes| {
+            Pin::new(socket).poll_write(context, bytes)
+        })
+    }
+
+    fn poll_send_by<F>(&mut self, context: &mut Context<'_>, write: F) -> Poll<io::Result<()>>
+    where
+        F: Fn(&mut TcpStream, &mut Context<'_>, &[u8]) -> Poll<io::Result<usize>>,
+    {
+        self.held = 0;
         while !self.session.outward().is_empty() {
-            let outcome = Pin::new(&mut self.socket).poll_write(context, self.session.outward());
-            match ready!(outcome)? {
+            match ready!(write(&mut self.socket, context, self.session.outward()))? {
                 0 => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
                 count => self.session.sent(count),
             }
@@ -73,19 +124,65 @@ impl TlsStream {
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut chunk = [0; CHUNK_BYTES];
         let mut chunk = ReadBuf::new(&mut chunk);
-        ready!(Pin::new(&mut self.socket).poll_read(context, &mut chunk))?;
+        ready!(self.poll_read_wire(context, &mut chunk))?;
+        let received = self.session.receive(chunk.filled_mut());
+        Poll::Ready(received.map_err(|error| self.refuse(context, error)))
+    }
+
+    /// Reads bytes of the client once from the socket, at least one.
+    fn poll_read_wire(&mut self, context: &mut Context<'_>, chunk: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.socket).poll_read(context, chunk))?;
         if chunk.filled().is_empty() {
             let reason = "the client ended the connection without saying so in TLS";
             return Poll::Ready(Err(io::Error::new(ErrorKind::UnexpectedEof, reason)));
         }
-        if let Err(error) = self.session.receive(chunk.filled_mut()) {
-            // The client is told the reason, if its socket takes that at once.
-            if let Poll::Ready(Err(error)) = self.poll_send(context) {
-                tracing::debug!(%error, "a TLS alert was not sent");
-            }
-            return Poll::Ready(Err(io::Error::new(ErrorKind::InvalidData, error)));
-        }
         Poll::Ready(Ok(()))
+    }
+
+    /// Tells the client what is wrong with its bytes, if its socket takes that at once.
+    fn refuse(&mut self, context: &mut Context<'_>, error: rustls::Error) -> io::Error {
+        if let Poll::Ready(Err(error)) = self.poll_send(context) {
+            tracing::debug!(%error, "a TLS alert was not sent");
+        }
+        io::Error::new(ErrorKind::InvalidData, error)
+    }
+}
+
+impl HttpStream {
+    /// Does the same as `poll_write`, for bytes that are followed by others at once, which another part of the broker writes: the
+    /// kernel sends both together.
+    pub(crate) fn poll_write_followed(
+        &mut self,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(socket) => poll_send_followed(socket, context, bytes),
+            Self::Tls(stream) => {
+                let count = ready!(stream.poll_say(context, bytes))?;
+                match stream.poll_send_by(context, |socket, context, bytes| {
+                    poll_send_followed(socket, context, bytes)
+                }) {
+                    Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                    _ => Poll::Ready(Ok(count)),
+                }
+            }
+        }
+    }
+}
+
+fn poll_send_followed(
+    socket: &TcpStream,
+    context: &mut Context<'_>,
+    bytes: &[u8],
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(socket.poll_write_ready(context))?;
+        let send = || SockRef::from(socket).send_with_flags(bytes, FOLLOWED);
+        match socket.try_io(Interest::WRITABLE, send) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            sent => return Poll::Ready(sent),
+        }
     }
 }
 
@@ -102,7 +199,7 @@ impl AsyncRead for TlsStream {
             }
             ready!(self.poll_receive(context))?;
             // Answers of TLS itself. What the socket does not take goes out with what is written next.
-            if let Poll::Ready(Err(error)) = self.poll_send(context) {
+            if let Poll::Ready(Err(error)) = self.poll_send_answers(context) {
                 return Poll::Ready(Err(error));
             }
         }
@@ -115,13 +212,11 @@ impl AsyncWrite for TlsStream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_send(context))?;
-        let bytes = &bytes[..bytes.len().min(RECORD_BYTES)];
-        self.session.say(bytes)?;
+        let count = ready!(self.poll_say(context, bytes))?;
         // What the socket does not take goes out with what is written next, or is flushed.
         match self.poll_send(context) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            _ => Poll::Ready(Ok(bytes.len())),
+            _ => Poll::Ready(Ok(count)),
         }
     }
 
@@ -147,7 +242,7 @@ impl AsyncWrite for TlsStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_send(context)
+        self.poll_send_answers(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -218,5 +313,91 @@ impl AsyncWrite for HttpStream {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use rustls::ClientConnection;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::super::session::tests::pair;
+    use super::*;
+
+    /// Does the client's part of a handshake over `socket`.
+    async fn shake(client: &mut ClientConnection, socket: &mut TcpStream) -> io::Result<()> {
+        while client.is_handshaking() || client.wants_write() {
+            let mut said = Vec::new();
+            while client.wants_write() {
+                client.write_tls(&mut said)?;
+            }
+            socket.write_all(&said).await?;
+            if client.is_handshaking() {
+                let mut heard = [0; CHUNK_BYTES];
+                let count = socket.read(&mut heard).await?;
+                client.read_tls(&mut &heard[..count])?;
+                client.process_new_packets().map_err(io::Error::other)?;
+            }
+        }
+        Ok(())
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn tickets_took_a_call_of_their_own() {
+        let (mut client, session) = pair();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let address = listener.local_addr().expect("it has one");
+        let mut socket = TcpStream::connect(address).await.expect("it listens");
+        let stream = TlsStream::new(listener.accept().await.expect("a client").0, session);
+        let accepting = Box::new(stream).shake();
+        let (accepted, shaken) = tokio::join!(accepting, shake(&mut client, &mut socket));
+        shaken.expect("a handshake");
+        let mut stream = accepted.expect("a handshake");
+        let mut socket = socket.into_std().expect("a socket");
+        let unread = socket.read(&mut [0]).expect_err("nothing was said yet");
+        assert_eq!(unread.kind(), ErrorKind::WouldBlock);
+
+        stream.flush().await.expect("a live connection");
+        stream.write_all(b"answer").await.expect("a live connection");
+        let mut heard = [0; CHUNK_BYTES];
+        let count = socket.read(&mut heard).expect("the tickets and the answer");
+        client.read_tls(&mut &heard[..count]).expect("memory gives all");
+        client.process_new_packets().expect("good records");
+        assert!(client.tls13_tickets_received() > 0);
+        let mut answer = [0; 6];
+        client.reader().read_exact(&mut answer).expect("all of it");
+        assert_eq!(&answer, b"answer");
+    }
+
+    /// Writes two pieces, of which the first is followed by the second. Returns whether nothing came before the second was written.
+    async fn both_come_at_once(client: &mut std::net::TcpStream, stream: &mut HttpStream) -> bool {
+        let first = poll_fn(|context| stream.poll_write_followed(context, b"first")).await;
+        assert_eq!(first.expect("there is room"), 5);
+        let mut heard = [0; 11];
+        client.set_nonblocking(true).expect("a socket");
+        let early = client.read(&mut heard).unwrap_or(0);
+        stream.write_all(b"second").await.expect("there is room");
+        client.set_nonblocking(false).expect("a socket");
+        client.read_exact(&mut heard[early..]).expect("all of it");
+        assert_eq!(&heard, b"firstsecond");
+        early == 0
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn the_end_of_a_handshake_and_the_welcome_took_a_call_each() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let address = listener.local_addr().expect("it has one");
+        let mut client = std::net::TcpStream::connect(address).expect("it listens");
+        let mut stream = HttpStream::Plain(listener.accept().await.expect("a client").0);
+        // On a busy machine the kernel's patience may be over before.
+        for _ in 0..20 {
+            if both_come_at_once(&mut client, &mut stream).await {
+                return;
+            }
+        }
+        panic!("the first piece came before the second");
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus, WriteTraffic};
-use rustls::{Error, ServerConfig};
+use rustls::{Error, ProtocolVersion, ServerConfig};
 
 /// The bytes that are encrypted at a time: the most that a TLS record holds (RFC 8446 §5.1).
 pub(crate) const RECORD_BYTES: usize = 16 * 1024;
@@ -74,6 +74,12 @@ impl TlsSession {
     /// Whether the handshake is not over.
     pub(crate) fn is_handshaking(&self) -> bool {
         self.connection.is_handshaking()
+    }
+
+    /// Whether the handshake is over and nothing of it waits for the socket but tickets, for which a client does not wait. In
+    /// TLS 1.2 tickets are a part of the handshake.
+    pub(crate) fn has_only_tickets(&self) -> bool {
+        !self.is_handshaking() && self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3)
     }
 
     /// The encrypted bytes that wait for the socket.

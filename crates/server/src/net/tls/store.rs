@@ -3,7 +3,6 @@
 //! There is one identity. It is replaced in one step, and only by one that was loaded without errors, never by one with
 //! settings that were replaced meanwhile. Open connections keep the old identity.
 
-use std::future::poll_fn;
 use std::io;
 use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 use std::time::SystemTime;
@@ -99,9 +98,8 @@ impl TlsStore {
     pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<HttpStream> {
         let identity = self.current();
         let session = TlsSession::new(identity.served()).map_err(io::Error::other)?;
-        let mut stream = Box::new(TlsStream::new(stream, session));
         let within = identity.handshake_within();
-        let accepting = poll_fn(|context| stream.poll_handshake(context));
+        let accepting = Box::new(TlsStream::new(stream, session)).shake();
         let accepted = tokio::time::timeout(within, accepting)
             .await
             .unwrap_or_else(|_elapsed| {
@@ -109,7 +107,7 @@ impl TlsStore {
                 Err(io::Error::new(io::ErrorKind::TimedOut, reason))
             });
         match accepted {
-            Ok(()) => Ok(HttpStream::Tls(stream)),
+            Ok(stream) => Ok(HttpStream::Tls(stream)),
             Err(error) => {
                 self.metrics.add(Metric::TlsHandshakesFailed, &[], 1);
                 Err(error)
