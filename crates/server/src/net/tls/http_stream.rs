@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::session::{RECORD_BYTES, TlsSession};
+use super::workers::Workers;
 
 /// The number of bytes that are read from a socket at once.
 const CHUNK_BYTES: usize = 4 * 1024;
@@ -52,13 +53,22 @@ impl TlsStream {
         (self.socket, self.session)
     }
 
-    /// Does the handshake. When it is over, the client has been sent all that it waits for.
+    /// Does the handshake. When it is over, the client has been sent all that it waits for. With `workers` the steps are done
+    /// on other threads.
     ///
     /// # Errors
     /// If the client breaks off, or does not keep to TLS.
-    pub(super) async fn shake(mut self: Box<Self>) -> io::Result<Box<Self>> {
+    pub(super) async fn shake(mut self: Box<Self>, workers: Option<&Workers>) -> io::Result<Box<Self>> {
         while let Some(mut wire) = poll_fn(|context| self.poll_exchange(context)).await? {
-            let received = self.session.receive(&mut wire);
+            let received = match workers {
+                None => self.session.receive(&mut wire),
+                Some(workers) => {
+                    let (socket, session) = self.into_inner();
+                    let (session, received) = workers.receive(session, wire).await?;
+                    self = Box::new(Self::new(socket, session));
+                    received
+                }
+            };
             if let Err(error) = received {
                 return Err(poll_fn(|context| Poll::Ready(self.refuse(context, error.clone()))).await);
             }
@@ -352,7 +362,7 @@ mod tests {
         let address = listener.local_addr().expect("it has one");
         let mut socket = TcpStream::connect(address).await.expect("it listens");
         let stream = TlsStream::new(listener.accept().await.expect("a client").0, session);
-        let accepting = Box::new(stream).shake();
+        let accepting = Box::new(stream).shake(None);
         let (accepted, shaken) = tokio::join!(accepting, shake(&mut client, &mut socket));
         shaken.expect("a handshake");
         let mut stream = accepted.expect("a handshake");
@@ -370,6 +380,32 @@ mod tests {
         let mut answer = [0; 6];
         client.reader().read_exact(&mut answer).expect("all of it");
         assert_eq!(&answer, b"answer");
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_signature_that_takes_long_held_up_the_thread_of_its_shard() {
+        let (mut client, session) = pair();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let address = listener.local_addr().expect("it has one");
+        let mut socket = TcpStream::connect(address).await.expect("it listens");
+        let stream = TlsStream::new(listener.accept().await.expect("a client").0, session);
+        let workers = Workers::new();
+        let mut busy = Some(workers.keep_busy());
+        let mut accepting = std::pin::pin!(Box::new(stream).shake(Some(&workers)));
+        let mut shaking = std::pin::pin!(shake(&mut client, &mut socket));
+        // The client has said hello, and the thread goes on while no worker has a turn for it.
+        for _ in 0..100 {
+            tokio::select! {
+                biased;
+                _ = &mut accepting => panic!("the step was done on the thread of the shard"),
+                _ = &mut shaking => panic!("the client was answered"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+        drop(busy.take());
+        let (accepted, shaken) = tokio::join!(accepting, shaking);
+        shaken.expect("a handshake");
+        assert!(!accepted.expect("a handshake").session.is_handshaking());
     }
 
     /// Writes two pieces, of which the first is followed by the second. Returns whether nothing came before the second was written.

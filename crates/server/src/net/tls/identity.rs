@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::time_provider::TimeProvider;
-use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
+use rustls::{InconsistentKeys, RootCertStore, ServerConfig, SignatureScheme};
 
 use tickwire_wire::byte_order_mark;
 
@@ -29,6 +29,9 @@ const ALPN: &[u8] = b"http/1.1";
 /// The number of session tickets that a client gets. One is enough for the one connection that it will make.
 const TICKETS: usize = 1;
 
+/// The signatures that take some 20 µs.
+const QUICK_SCHEMES: &[SignatureScheme] = &[SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::ED25519];
+
 /// Everything that a TLS handshake needs.
 #[derive(Clone)]
 pub struct TlsIdentity {
@@ -36,6 +39,7 @@ pub struct TlsIdentity {
     /// The fingerprint of the files before they were read, so that any later write is a change.
     files: Fingerprint,
     served: Arc<ServerConfig>,
+    takes_long: bool,
     not_after: Option<u64>,
 }
 
@@ -73,6 +77,12 @@ impl TlsIdentity {
             },
         };
         let provider = Arc::new(suites::provider());
+        let signs_quickly = provider
+            .key_provider
+            .load_private_key(key.clone_key())
+            .map_err(refused)?
+            .choose_scheme(QUICK_SCHEMES)
+            .is_some();
         let builder = ServerConfig::builder_with_details(provider, Arc::new(WallClock))
             .with_safe_default_protocol_versions()
             .map_err(refused)?;
@@ -93,6 +103,7 @@ impl TlsIdentity {
             settings: settings.clone(),
             files,
             served: Arc::new(served),
+            takes_long: !signs_quickly || settings.clients != TlsClients::Anonymous,
             not_after,
         })
     }
@@ -115,6 +126,12 @@ impl TlsIdentity {
     /// The configuration for handshakes.
     pub(super) fn served(&self) -> Arc<ServerConfig> {
         self.served.clone()
+    }
+
+    /// Whether a step of a handshake may take longer than a shard can be held up: signatures with this key do, or clients show
+    /// certificates.
+    pub(super) fn takes_long(&self) -> bool {
+        self.takes_long
     }
 
     /// The time that a handshake may take.

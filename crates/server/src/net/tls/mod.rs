@@ -15,6 +15,7 @@ mod store;
 mod suites;
 mod validity;
 mod watch;
+mod workers;
 
 pub use self::error::TlsError;
 pub(crate) use self::http_stream::HttpStream;

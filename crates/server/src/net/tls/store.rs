@@ -16,6 +16,7 @@ use super::fingerprint::Fingerprint;
 use super::http_stream::{HttpStream, TlsStream};
 use super::identity::TlsIdentity;
 use super::session::TlsSession;
+use super::workers::Workers;
 use crate::config::Tls;
 
 /// The current identity.
@@ -23,6 +24,7 @@ use crate::config::Tls;
 pub(crate) struct TlsStore {
     current: RwLock<TlsIdentity>,
     metrics: Arc<Catalogue>,
+    workers: Workers,
 }
 
 impl TlsStore {
@@ -32,6 +34,7 @@ impl TlsStore {
         Self {
             current: RwLock::new(identity),
             metrics,
+            workers: Workers::new(),
         }
     }
 
@@ -99,7 +102,8 @@ impl TlsStore {
         let identity = self.current();
         let session = TlsSession::new(identity.served()).map_err(io::Error::other)?;
         let within = identity.handshake_within();
-        let accepting = Box::new(TlsStream::new(stream, session)).shake();
+        let workers = identity.takes_long().then_some(&self.workers);
+        let accepting = Box::new(TlsStream::new(stream, session)).shake(workers);
         let accepted = tokio::time::timeout(within, accepting)
             .await
             .unwrap_or_else(|_elapsed| {
@@ -194,6 +198,25 @@ mod tests {
         assert!(matches!(store.reload(), Ok(true)));
         assert!(!store.current().is(&before));
         assert_eq!(store.files().0, new);
+    }
+
+    #[test]
+    fn which_handshakes_take_long() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut quick = settings(folder.path(), "quick");
+        let takes_long = |settings: &Tls| TlsIdentity::load(settings).expect("good files").takes_long();
+        assert!(!takes_long(&quick));
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).expect("a key");
+        let params = rcgen::CertificateParams::new(["localhost".to_owned()]).expect("a name");
+        let certificate = params.self_signed(&key).expect("a certificate");
+        let slow = settings(folder.path(), "slow");
+        std::fs::write(&slow.cert_file, certificate.pem()).expect("a file");
+        std::fs::write(&slow.key_file, key.serialize_pem()).expect("a file");
+        assert!(takes_long(&slow));
+        quick.clients = TlsClients::MayShow {
+            ca_file: quick.cert_file.clone(),
+        };
+        assert!(takes_long(&quick));
     }
 
     /// Does the same as `settings`, but the files do not exist.
