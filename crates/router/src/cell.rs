@@ -4,6 +4,7 @@
 //! joins the history and is queued for each interested shard, in order. A refused message leaves everything as it was.
 //! Never reads a clock.
 
+mod ending;
 mod entering;
 mod holding;
 mod trial;
@@ -11,14 +12,17 @@ mod trial;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tickwire_wire::message::{GapReason, StaleReason};
+use tickwire_wire::message::{EndReason, GapReason, StaleReason};
 use tickwire_wire::{Epoch, Kind, Micros, Payload, Seq, Topic};
 
+pub(crate) use self::ending::CellEnd;
+pub(crate) use self::entering::NotPublished;
 use self::entering::Sequencer;
 pub use self::entering::{NotEntered, Numbered};
 pub(crate) use self::holding::check_room;
 pub use self::trial::BookTrial;
 use crate::book::OrderBook;
+use crate::epochs::Life;
 use crate::history::History;
 use crate::memory::MessagePlace;
 use crate::planted::{Fault, is_planted};
@@ -26,6 +30,7 @@ use crate::positions::{LeftAt, Missed};
 use crate::publication::{Lineage, Publication, TopicId};
 use crate::queue::{ShardId, ShardQueue};
 use crate::replays::PromisedReplay;
+use crate::rights::Publisher;
 
 /// The place of a published message in its topic, and its effects outside of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +62,8 @@ struct State {
     book_snapshot: Option<Arc<Publication>>,
     /// The shards that want the topic, one bit each.
     interested: u64,
+    /// Why the topic has ended, if it has. Then it takes no message.
+    ended: Option<EndReason>,
 }
 
 impl State {
@@ -84,8 +91,13 @@ pub struct TopicCell {
     id: TopicId,
     kind: Kind,
     topic: Topic,
+    life: Life,
+    /// Whom the topic counts for, if a client has made it.
+    maker: Option<Publisher>,
     state: Mutex<State>,
     subscribers: AtomicU32,
+    /// The number of connections whose subscriptions name the topic.
+    named: AtomicU32,
     /// 0 while the topic is not stale. Otherwise one more than its newest number when it fell silent. Written with the
     /// state locked.
     stale: AtomicU64,
@@ -157,8 +169,17 @@ pub(crate) enum StaleCheck {
 
 impl TopicCell {
     /// A topic without a message. `interested` has a bit for each shard that wants the topic.
-    pub(crate) fn new(lineage: Lineage, history: usize, interested: u64) -> Self {
+    pub(crate) fn new(
+        lineage: Lineage,
+        life: Life,
+        maker: Option<Publisher>,
+        history: usize,
+        interested: u64,
+    ) -> Self {
         Self {
+            life,
+            maker,
+            named: AtomicU32::new(0),
             id: lineage.id,
             kind: lineage.kind,
             topic: lineage.topic.clone(),
@@ -169,6 +190,7 @@ impl TopicCell {
                 book_bytes: 0,
                 book_snapshot: None,
                 interested,
+                ended: None,
                 lineage: Arc::new(lineage),
             }),
             subscribers: AtomicU32::new(0),
@@ -193,6 +215,16 @@ impl TopicCell {
     #[must_use]
     pub fn topic(&self) -> &Topic {
         &self.topic
+    }
+
+    /// What sets the topic apart from its earlier lives.
+    pub(crate) fn life(&self) -> Life {
+        self.life
+    }
+
+    /// Whom the topic counts for, if a client has made it.
+    pub(crate) fn maker(&self) -> Option<Publisher> {
+        self.maker
     }
 
     /// Number of connections subscribed to the topic.
@@ -376,7 +408,7 @@ impl TopicCell {
     /// is from the clock of another program.
     pub(crate) fn look(&self, now: Micros, after_ms: u64, queues: &[Arc<ShardQueue>]) -> StaleCheck {
         let state = self.lock();
-        if state.history.newest().is_none() {
+        if state.history.newest().is_none() || state.ended.is_some() {
             return StaleCheck::Nothing;
         }
         let last = state.heard;

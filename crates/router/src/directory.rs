@@ -1,18 +1,20 @@
 //! All topics of the broker, and the queues of all shards.
 //!
-//! All threads share it. Topics are never removed; a topic over the limit is refused. Never reads a clock.
+//! All threads share it. A topic over the limit is refused. A topic that ends is removed, and its number is not used
+//! again. Never reads a clock.
 //!
 //! Locks, outermost first: the list of topics, then the interests. A topic's lock is taken with neither held, except
-//! for a topic that is being made. Only the lock of a shard's queue is taken within it.
+//! for a topic that is being made or ended. Only the lock of a shard's queue is taken within it.
 
+mod ending;
 mod health;
 mod making;
 mod reconfigure;
 mod relief;
 mod search;
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use dashmap::DashMap;
@@ -22,15 +24,18 @@ use tickwire_wire::limits::{
 use tickwire_wire::{Epoch, Kind, Pattern, Seq, Topic};
 
 use crate::cell::{Attached, TopicCell};
-use crate::epochs::{EpochRule, Epochs};
+use crate::epochs::{EpochRule, Epochs, Life};
+use crate::expiry::ExpiryRule;
 use crate::index::PatternIndex;
 use crate::kinds::Kinds;
+use crate::looks::Looks;
 use crate::memory::Memory;
 use crate::publication::TopicId;
 use crate::queue::{Inbox, ShardId, ShardQueue};
 use crate::rights::Publisher;
 use crate::staleness::{StaleRule, Staleness};
 use crate::tree::TopicTree;
+pub use ending::EndedTopic;
 pub use making::PublishError;
 pub(crate) use search::Search;
 
@@ -85,7 +90,11 @@ pub struct TopicInfo {
 /// The topics in the order in which they were made, and by their tokens.
 #[derive(Default)]
 struct Topics {
-    by_id: Vec<Arc<TopicCell>>,
+    by_id: BTreeMap<TopicId, Arc<TopicCell>>,
+    /// The number of the topic that is made next.
+    next: TopicId,
+    /// How many topics have ended.
+    ended: u64,
     tree: TopicTree,
     /// How many of the topics each publisher has made.
     made_by: HashMap<Publisher, u32>,
@@ -101,9 +110,12 @@ pub struct Directory {
     queues: Vec<Arc<ShardQueue>>,
     epochs: Epochs,
     memory: Arc<Memory>,
-    /// A count of the turns in which topics gave up memory. It selects the topic whose turn is next.
-    turns: AtomicUsize,
+    /// The number of the topic whose turn it was to give up memory.
+    turn: AtomicU32,
     staleness: Staleness,
+    expiries: Looks<ExpiryRule>,
+    /// How many topics have ended, by reason.
+    ended: [AtomicU64; 2],
     /// How often a book became crossed.
     crossed_books: AtomicU64,
     topics_max: AtomicUsize,
@@ -156,8 +168,10 @@ impl Directory {
                 limits.history_bytes_max,
                 limits.replay_bytes_max,
             )),
-            turns: AtomicUsize::new(0),
+            turn: AtomicU32::new(0),
             staleness: Staleness::default(),
+            expiries: Looks::default(),
+            ended: [const { AtomicU64::new(0) }; 2],
             crossed_books: AtomicU64::new(0),
             topics_max: AtomicUsize::new(limits.topics_max),
             topics_per_key_max: AtomicUsize::new(limits.topics_per_key_max),
@@ -169,6 +183,14 @@ impl Directory {
     #[must_use]
     pub fn with_stale_rules(mut self, rules: Vec<StaleRule>) -> Self {
         self.staleness = Staleness::with_rules(rules);
+        self
+    }
+
+    /// Sets the `rules` by which topics end by themselves. They are tried in order. Call this before anything is
+    /// published.
+    #[must_use]
+    pub fn with_expiry_rules(self, rules: Vec<ExpiryRule>) -> Self {
+        self.expiries.replace(rules);
         self
     }
 
@@ -200,15 +222,14 @@ impl Directory {
     #[must_use]
     pub fn epoch_of(&self, topic: &str) -> Epoch {
         let existing = self.find(topic).map(|cell| cell.position().epoch);
-        existing.unwrap_or_else(|| self.epochs.of(topic).clone())
+        existing.unwrap_or_else(|| self.epochs.of(topic).0)
     }
 
-    /// The position at which a subscription to `topic`, which does not exist yet, begins.
-    pub(crate) fn before_first(&self, topic: &str) -> Attached {
-        Attached {
-            epoch: self.epochs.of(topic).clone(),
-            seq: Seq::ZERO,
-        }
+    /// The position at which a subscription to `topic`, which does not exist, begins, and the life that it is of.
+    pub(crate) fn before_first(&self, topic: &str) -> (Attached, Life) {
+        let (epoch, life) = self.epochs.of(topic);
+        let seq = Seq::ZERO;
+        (Attached { epoch, seq }, life)
     }
 
     /// The kind that `topic` has or would have.
@@ -241,7 +262,7 @@ impl Directory {
     /// The topic with this number.
     #[must_use]
     pub fn get(&self, id: TopicId) -> Option<Arc<TopicCell>> {
-        self.topics_read().by_id.get(id.index()).cloned()
+        self.topics_read().by_id.get(&id).cloned()
     }
 
     /// Number of topics.
@@ -251,15 +272,15 @@ impl Directory {
     }
 
     /// Calls `visit` with up to `max` topics in the order in which they were made, beginning with number `from`.
-    /// Returns where to go on, or `None` at the end. Topics are never removed, so a walk in steps meets each topic that
-    /// existed at its beginning once.
+    /// Returns where to go on, or `None` at the end. A walk in steps meets each topic once that exists from its beginning
+    /// to its end.
     ///
     /// The list of topics is locked meanwhile: `visit` must not use a topic's state.
-    pub fn walk(&self, from: usize, max: usize, visit: impl FnMut(&Arc<TopicCell>)) -> Option<usize> {
+    pub fn walk(&self, from: TopicId, max: usize, mut visit: impl FnMut(&Arc<TopicCell>)) -> Option<TopicId> {
         let topics = self.topics_read();
-        let end = from.saturating_add(max).min(topics.by_id.len());
-        topics.by_id.get(from..end)?.iter().for_each(visit);
-        (end < topics.by_id.len()).then_some(end)
+        let mut rest = topics.by_id.range(from..);
+        rest.by_ref().take(max).for_each(|(_, cell)| visit(cell));
+        rest.next().map(|(next, _)| *next)
     }
 
     /// The length of the longest queue of a shard, in publications.
@@ -319,13 +340,17 @@ impl Directory {
     pub fn forget_shard(&self, shard: ShardId) {
         // The interests come before the topics: then no topic that is made from here on is wanted by `shard`.
         self.interests_write().retain(|interests| interests.forget(shard));
-        let mut from = Some(0);
+        let mut from = Some(TopicId::default());
         while let Some(at) = from {
             let mut cells = Vec::new();
             from = self.walk(at, FORGET_AT_ONCE, |cell| cells.push(cell.clone()));
             cells.iter().for_each(|cell| cell.detach(shard));
         }
-        self.queue(shard).take(&mut Inbox::default());
+        let mut queued = Inbox::default();
+        self.queue(shard).take(&mut queued);
+        for cell in queued.ended {
+            self.end_handled(shard, &cell);
+        }
     }
 
     /// The queues of all shards.

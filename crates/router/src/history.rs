@@ -51,6 +51,15 @@ impl History {
         self.forget_oldest(self.messages.len());
     }
 
+    /// Drops all messages, the newest one too: the topic is gone.
+    pub(crate) fn clear(&mut self, memory: &Memory) {
+        let mut moves = Moves::default();
+        for message in std::mem::take(&mut self.messages) {
+            message.move_with(MessagePlace::Nowhere, &mut moves);
+        }
+        memory.record(&moves);
+    }
+
     /// Drops the older half.
     pub(crate) fn shorten(&mut self) {
         self.forget_oldest(self.messages.len() / 2);

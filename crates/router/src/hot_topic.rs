@@ -4,6 +4,7 @@
 
 use std::cmp::Reverse;
 
+use rustc_hash::FxHashMap;
 use tickwire_wire::{Kind, Seq, Topic};
 
 use crate::directory::Directory;
@@ -31,14 +32,11 @@ impl HotTopic {
     /// result of [`Shard::handed_out`](crate::Shard::handed_out) for each shard.
     #[must_use]
     pub fn hottest(directory: &Directory, handed_out: &[Vec<(TopicId, u64)>], top_k: usize) -> Vec<Self> {
-        let mut sums: Vec<u64> = Vec::new();
+        let mut sums: FxHashMap<TopicId, u64> = FxHashMap::default();
         for &(topic, count) in handed_out.iter().flatten() {
-            if sums.len() <= topic.index() {
-                sums.resize(topic.index() + 1, 0);
-            }
-            sums[topic.index()] += count;
+            *sums.entry(topic).or_default() += count;
         }
-        let mut hottest: Vec<_> = (0..).map(TopicId).zip(sums).filter(|(_, sum)| *sum > 0).collect();
+        let mut hottest: Vec<_> = sums.into_iter().filter(|(_, sum)| *sum > 0).collect();
         hottest.sort_unstable_by_key(|&(topic, sum)| (Reverse(sum), topic));
         let hot = |(topic, deliveries)| {
             let cell = directory.get(topic)?;

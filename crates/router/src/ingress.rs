@@ -9,7 +9,7 @@ use tickwire_wire::limits::SHARD_QUEUE_MAX;
 use tickwire_wire::{Kind, Micros, Payload, Refusal, Topic, market};
 
 use crate::book::{check_symbol, not_a_book};
-use crate::cell::{NotEntered, Numbered, Published, TopicCell};
+use crate::cell::{NotEntered, NotPublished, Numbered, Published, TopicCell};
 use crate::directory::{Directory, PublishError};
 use crate::rights::Publisher;
 
@@ -86,33 +86,52 @@ impl Ingress {
     ) -> Result<Published, PublishError> {
         let name = topic.as_str();
         match self.directory.find(name) {
-            Some(cell) => self.submit_known(&cell, payload, now),
-            None => {
-                let payload = fit(self.directory.kind_of(name), name, payload)?;
-                self.directory
-                    .publish_first(origin.publisher(), topic, payload, now)
-            }
+            Some(cell) => self.submit_known(origin, &cell, payload, now),
+            None => self.submit_first(origin, topic, payload, now),
         }
     }
 
-    /// Does the same as [`Self::submit`] for a topic that exists.
+    /// Publishes the first message of a topic that does not exist.
+    fn submit_first(
+        &self,
+        origin: Origin,
+        topic: &Topic,
+        payload: Payload,
+        now: Micros,
+    ) -> Result<Published, PublishError> {
+        let name = topic.as_str();
+        let payload = fit(self.directory.kind_of(name), name, payload)?;
+        self.directory
+            .publish_first(origin.publisher(), topic, payload, now)
+    }
+
+    /// Does the same as [`Self::submit`] for a topic that exists, or has existed: if it has ended, it is made again.
     ///
     /// # Errors
     /// As [`Self::submit`].
     pub(crate) fn submit_known(
         &self,
+        origin: Origin,
         cell: &TopicCell,
         payload: Payload,
         now: Micros,
     ) -> Result<Published, PublishError> {
-        self.submit_to(cell, fit(cell.kind(), cell.topic().as_str(), payload)?, now)
+        let payload = fit(cell.kind(), cell.topic().as_str(), payload)?;
+        match cell.publish(payload, now, self.directory.queues()) {
+            Ok(published) => {
+                self.directory.entered(&published);
+                Ok(published)
+            }
+            Err(NotPublished::Ended(payload)) => self.submit_first(origin, cell.topic(), payload, now),
+            Err(NotPublished::Refused(refusal)) => Err(refusal.into()),
+        }
     }
 
     /// Publishes to an open topic, which saves the look-up by name. The payload must have the form that [`Self::check`]
     /// gives.
     ///
     /// # Errors
-    /// If the payload does not fit the topic. Then nothing was published.
+    /// If the payload does not fit the topic, or the topic has ended. Then nothing was published.
     pub fn submit_to(
         &self,
         cell: &TopicCell,

@@ -113,6 +113,9 @@ pub(crate) struct Memory {
     spare: Account,
     pub(crate) history: Account,
     pub(crate) replays: Account,
+    /// Topics that have ended and are still held by a shard, for readers that have not got all of them, or by a
+    /// publisher.
+    pub(crate) ended: AtomicUsize,
 }
 
 impl Memory {
@@ -123,6 +126,7 @@ impl Memory {
             spare: Account::new(usize::MAX),
             history: Account::new(history_max),
             replays: Account::new(replays_max),
+            ended: AtomicUsize::new(0),
         }
     }
 

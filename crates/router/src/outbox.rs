@@ -20,14 +20,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_wire::codec::DataOp;
-use tickwire_wire::{CloseCode, Dialect, Seq};
+use tickwire_wire::{CloseCode, Dialect, Seq, Topic};
 
 use crate::ledger::Settled;
 use crate::planted::{Fault, is_planted};
 use crate::publication::{LocalPublication, Publication, TopicId};
 use control::Urgent;
 pub use notices::Reach;
-pub(crate) use notices::{Answer, Gap, Joined, SourceState, Status, Synced};
+pub(crate) use notices::{Answer, End, Gap, Joined, SourceState, Status, Synced};
 
 /// How a publication came into an outbox. This decides which messages it stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,6 +138,7 @@ pub(crate) enum Item {
     Delivery(Delivery),
     Gap(Box<Gap>),
     Joined(Box<Joined>),
+    End(Box<End>),
     Status(Box<Status>),
     Synced(Box<Synced>),
     Answer(Box<Answer>),
@@ -153,6 +154,7 @@ impl Item {
             Self::Delivery(delivery) => delivery.bytes(dialect),
             Self::Gap(gap) => &gap.bytes,
             Self::Joined(joined) => &joined.bytes,
+            Self::End(end) => &end.bytes,
             Self::Status(status) => &status.bytes,
             Self::Synced(synced) => &synced.bytes,
             Self::Answer(answer) => &answer.bytes,
@@ -165,6 +167,7 @@ impl Item {
             Self::Delivery(delivery) => delivery.len as usize,
             Self::Gap(gap) => gap.bytes.len(),
             Self::Joined(joined) => joined.bytes.len(),
+            Self::End(end) => end.bytes.len(),
             Self::Status(status) => status.bytes.len(),
             Self::Synced(synced) => synced.bytes.len(),
             Self::Answer(answer) => answer.bytes.len(),
@@ -183,12 +186,20 @@ impl Item {
         let reach = match self {
             Self::Gap(gap) => gap.reach(),
             Self::Answer(answer) => answer.reach,
+            Self::End(end) => Reach::End(end.topic),
             Self::Delivery(_) | Self::Joined(_) | Self::Status(_) | Self::Synced(_) => Reach::Nowhere,
+        };
+        let name = match self {
+            Self::Delivery(delivery) => Some(&delivery.publication.lineage.topic),
+            Self::Gap(gap) => Some(&gap.name),
+            Self::End(end) => Some(&end.name),
+            _ => None,
         };
         Waiting {
             bytes: self.bytes(dialect),
             delivery: self.delivery(),
             reach,
+            name,
         }
     }
 }
@@ -224,7 +235,7 @@ impl Bytes {
             Item::Delivery(delivery) => self.of_sort(delivery.sort),
             Item::Joined(joined) if joined.live => &mut self.live,
             Item::Status(_) => &mut self.live,
-            Item::Gap(_) | Item::Joined(_) | Item::Synced(_) => &mut self.pulled,
+            Item::Gap(_) | Item::Joined(_) | Item::End(_) | Item::Synced(_) => &mut self.pulled,
             Item::Answer(_) => &mut self.answers,
         }
     }
@@ -255,6 +266,8 @@ pub struct Waiting<'a> {
     pub delivery: Option<&'a Delivery>,
     /// The position to which it brings its reader, if it is not a publication.
     pub reach: Reach,
+    /// The name of its topic, if it is a publication, or says that a topic has ended or that messages are missing.
+    pub name: Option<&'a Topic>,
 }
 
 /// The messages that wait for a connection.
@@ -397,6 +410,17 @@ impl Outbox {
             .map(|it| &**it.publication)
     }
 
+    /// The topics whose end waits, if `wanted` selects their names. Looks at everything that waits.
+    pub(crate) fn ended_topics(&self, wanted: impl Fn(&Topic) -> bool) -> Vec<TopicId> {
+        let ends = self.data.iter().filter_map(|item| match item {
+            Item::End(end) => Some(end),
+            _ => None,
+        });
+        ends.filter(|end| wanted(&end.name))
+            .map(|end| end.topic)
+            .collect()
+    }
+
     /// The number of items of the data lane that are partly written: 0 or 1.
     fn begun(&self) -> usize {
         usize::from(self.partial == Partial::Data)
@@ -409,6 +433,7 @@ impl Outbox {
             bytes: urgent.bytes(),
             delivery: None,
             reach: urgent.reach,
+            name: None,
         });
         let first = self.data.range(..begun).map(move |item| item.waiting(dialect));
         let rest = self.data.range(begun..).map(move |item| item.waiting(dialect));

@@ -16,8 +16,9 @@ use tickwire_wire::{Codec, Dialect, Epoch, Kind, Micros, Payload, Seq, Topic};
 use crate::counts::Counts;
 use crate::memory::{Held, MESSAGE_OVERHEAD, Memory, MessagePlace, Moves};
 
-/// A topic's number in its directory: dense, from 0, never used again for another topic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A topic's number in its directory: from 0, in the order in which topics are made, never used again for another
+/// topic.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicId(pub u32);
 
 impl TopicId {

@@ -4,11 +4,13 @@
 //! serves that topic's subscribers from the directory's history. Messages that the history no longer has become an
 //! exact gap.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use tickwire_wire::Seq;
 
+use crate::cell::TopicCell;
 use crate::publication::{Publication, TopicId};
 
 /// A shard's number.
@@ -27,6 +29,8 @@ pub struct Inbox {
     pub overflowed: FxHashSet<TopicId>,
     /// Topics that became stale after the publications, with their newest number.
     pub stale: FxHashMap<TopicId, Seq>,
+    /// Topics that ended after the publications.
+    pub(crate) ended: Vec<Arc<TopicCell>>,
 }
 
 struct Inner {
@@ -41,6 +45,8 @@ pub struct ShardQueue {
     inner: Mutex<Inner>,
     capacity: usize,
     wake: WakeShard,
+    /// Whether it holds topics that ended. Written with `inner` locked.
+    has_ended: AtomicBool,
 }
 
 impl ShardQueue {
@@ -56,6 +62,7 @@ impl ShardQueue {
             inner: Mutex::new(inner),
             capacity,
             wake,
+            has_ended: AtomicBool::new(false),
         }
     }
 
@@ -91,11 +98,39 @@ impl ShardQueue {
         }
     }
 
+    /// Tells the shard that a topic ended, after its last message was queued. The end of a topic is never left out:
+    /// topics that ended count as topics until their shards have dropped them.
+    pub(crate) fn push_end(&self, cell: &Arc<TopicCell>) {
+        let mut inner = self.lock();
+        inner.inbox.ended.push(cell.clone());
+        self.has_ended.store(true, Ordering::Relaxed);
+        let wake = !std::mem::replace(&mut inner.awake, true);
+        drop(inner);
+        if wake {
+            (self.wake)();
+        }
+    }
+
+    /// Takes only the topics that ended. A thread that knows a topic's next life finds its end here, if it was not taken
+    /// before.
+    pub(crate) fn take_ended(&self) -> Vec<Arc<TopicCell>> {
+        // Whoever knows the next life has held a lock since the end was queued.
+        if !self.has_ended.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        let mut inner = self.lock();
+        self.has_ended.store(false, Ordering::Relaxed);
+        std::mem::take(&mut inner.inbox.ended)
+    }
+
     /// Takes the whole content into `empty`, whose allocation the queue goes on with. Returns the number of
     /// publications that did not fit since the start. The next push wakes the shard again.
     pub fn take(&self, empty: &mut Inbox) -> u64 {
         let mut inner = self.lock();
         inner.awake = false;
+        if !inner.inbox.ended.is_empty() {
+            self.has_ended.store(false, Ordering::Relaxed);
+        }
         std::mem::swap(&mut inner.inbox, empty);
         inner.refused
     }

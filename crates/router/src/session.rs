@@ -27,7 +27,7 @@ use crate::shard::Unfinished;
 pub(crate) use allowance::{Allowance, TooFast};
 pub(crate) use patterns::{PatternSub, Patterns};
 pub(crate) use reader::Reader;
-pub(crate) use subscriptions::{Place, SubRef, Subscriptions};
+pub(crate) use subscriptions::{OneShot, Place, SubRef, Subscriptions};
 pub(crate) use timers::Timers;
 pub(crate) use topics::Topics;
 

@@ -35,6 +35,14 @@ impl TopicSet {
         is_new
     }
 
+    /// Removes a topic.
+    pub(crate) fn remove(&mut self, topic: TopicId) {
+        if self.has(topic) {
+            self.words[topic.index() / BITS] &= !(1 << (topic.index() % BITS));
+            self.len -= 1;
+        }
+    }
+
     pub(crate) fn has(&self, topic: TopicId) -> bool {
         let word = self.words.get(topic.index() / BITS);
         word.is_some_and(|word| word & 1 << (topic.index() % BITS) != 0)
@@ -68,10 +76,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn is_a_set_in_order(numbers in prop::collection::vec(0_u32..300, 0..60), asked in 0_u32..400) {
+        fn is_a_set_in_order(
+            numbers in prop::collection::vec(0_u32..300, 0..60),
+            removed in prop::collection::vec(0_u32..400, 0..30),
+            asked in 0_u32..400,
+        ) {
             let (mut set, mut model) = (TopicSet::default(), BTreeSet::new());
             for number in numbers {
                 prop_assert_eq!(set.insert(TopicId(number)), model.insert(number));
+            }
+            for number in removed {
+                set.remove(TopicId(number));
+                model.remove(&number);
             }
             prop_assert_eq!((set.len(), set.is_empty()), (model.len(), model.is_empty()));
             prop_assert_eq!(set.has(TopicId(asked)), model.contains(&asked));

@@ -1,8 +1,10 @@
 //! The existing topics by their tokens: the topics that a wildcard matches are found without looking at the others.
 //!
-//! The tree only grows, as the topics do. Branches are in the order in which they were made, so a search may stop
-//! anywhere and continue later. A search visits only the branches that the pattern leaves open: for a token one
-//! look-up, for `*` all branches of one node, for `>` all topics below it.
+//! A branch keeps its place as long as a topic is below it, so a search may stop anywhere and continue later. The place
+//! of a branch that is gone is given to the next one. So what a search has left out is new, and what it finds may be
+//! another topic than it looked for: its caller looks at new topics by itself, and at the name of each that was found.
+//! A search visits only the branches that the pattern leaves open: for a token one look-up, for `*` all branches of one
+//! node, for `>` all topics below it.
 
 use std::collections::HashMap;
 
@@ -22,8 +24,35 @@ struct Node {
 struct Children {
     // The standard hasher: publishers choose the tokens, so they must not be able to choose their hashes.
     places: HashMap<Box<str>, u32>,
-    /// The branches in the order in which they were made.
+    /// The branches. One that is gone has left an empty node.
     nodes: Vec<Node>,
+    /// The places of the empty nodes.
+    free: Vec<u32>,
+}
+
+impl Children {
+    /// The place of the branch for `token`, which is made if there is none.
+    fn place_for(&mut self, token: &str) -> usize {
+        if let Some(at) = self.places.get(token) {
+            return *at as usize;
+        }
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.nodes.push(Node::default());
+            u32::try_from(self.nodes.len() - 1).expect("no more branches than topics")
+        });
+        self.places.insert(token.into(), place);
+        place as usize
+    }
+
+    /// Removes the branch for `token`, which is at `place`.
+    fn remove(&mut self, token: &str, place: u32) {
+        self.places.remove(token);
+        self.nodes[place as usize] = Node::default();
+        self.free.push(place);
+        if self.places.len() < self.places.capacity() / 4 {
+            self.places.shrink_to_fit();
+        }
+    }
 }
 
 /// Topics by token.
@@ -65,19 +94,16 @@ impl TopicTree {
         let mut node = &mut self.root;
         for token in topic.tokens() {
             let children = node.children.get_or_insert_default();
-            let at = match children.places.get(token) {
-                Some(at) => *at as usize,
-                None => {
-                    let at = children.nodes.len();
-                    let place = u32::try_from(at).expect("no more branches than topics");
-                    children.places.insert(token.into(), place);
-                    children.nodes.push(Node::default());
-                    at
-                }
-            };
+            let at = children.place_for(token);
             node = &mut children.nodes[at];
         }
         node.topic = Some(id);
+    }
+
+    /// Removes a topic, and the branches that led to it alone.
+    pub(crate) fn remove(&mut self, topic: &Topic) {
+        let tokens: Vec<&str> = topic.tokens().collect();
+        self.root.remove(&tokens);
     }
 
     /// The topics that `pattern` matches.
@@ -93,7 +119,8 @@ impl TopicTree {
     }
 
     /// Continues a search for the topics that `pattern` matches, and looks at up to `most` nodes, at least one. The
-    /// pattern must be the same in each call with one `cursor`. Returns the number of nodes that it looked at.
+    /// pattern must be the same in each call with one `cursor`. Returns the number of nodes that it looked at. If topics
+    /// were removed since the search began, it may call `found` with topics that do not match.
     pub(crate) fn search(
         &self,
         pattern: &Pattern,
@@ -111,6 +138,8 @@ impl TopicTree {
             let below = way.last().and_then(|node| node.child(next.checked_sub(1)?));
             way.extend(below);
         }
+        // Branches on the way may be gone.
+        cursor.next.truncate(way.len());
         while let Some(node) = way.last() {
             if visited >= most.max(1) {
                 return visited;
@@ -136,6 +165,27 @@ impl TopicTree {
 }
 
 impl Node {
+    /// Removes the topic with these tokens below this node. Returns whether nothing is left of the node.
+    fn remove(&mut self, tokens: &[&str]) -> bool {
+        let Some((token, later)) = tokens.split_first() else {
+            self.topic = None;
+            return self.children.is_none();
+        };
+        let Some(children) = self.children.as_mut() else {
+            return false;
+        };
+        let Some(place) = children.places.get(*token).copied() else {
+            return false;
+        };
+        if children.nodes[place as usize].remove(later) {
+            children.remove(token, place);
+        }
+        if children.places.is_empty() {
+            self.children = None;
+        }
+        self.children.is_none() && self.topic.is_none()
+    }
+
     fn child(&self, at: usize) -> Option<&Self> {
         self.children.as_ref()?.nodes.get(at)
     }
@@ -212,7 +262,63 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_places_of_branches_that_are_gone_are_used_again() {
+        let mut tree = TopicTree::default();
+        let topic = |day: u32, n: u32| format!("option.{day}.S{n}").parse::<Topic>().expect("a topic");
+        for day in 0..100 {
+            for n in 0..50 {
+                tree.insert(&topic(day, n), TopicId(day * 50 + n));
+                if day > 0 {
+                    tree.remove(&topic(day - 1, n));
+                }
+            }
+        }
+        let all: Pattern = ">".parse().expect("a pattern");
+        assert_eq!(
+            tree.select(&all).topics,
+            (4_950..5_000).map(TopicId).collect::<Vec<_>>()
+        );
+        assert!(tree.select(&all).visited <= 1 + 1 + 2 + 50);
+        (0..50).for_each(|n| tree.remove(&topic(99, n)));
+        assert!(tree.root.children.is_none(), "nothing is left of it");
+    }
+
     proptest! {
+        /// A topic that was there all the time is found once, whatever came and went beside it.
+        #[test]
+        fn a_search_in_pieces_finds_what_stays_while_topics_come_and_go(
+            topics in prop::collection::hash_set("[ab](\\.[abc]){0,3}", 2..40),
+            pattern in "([ab*](\\.[abc*]){0,3}(\\.>)?|>)",
+            changes in prop::collection::vec((1_usize..6, 0_usize..40), 1..40),
+            staying in 1_usize..20,
+        ) {
+            let topics: Vec<Topic> = topics.iter().map(|text| text.parse().expect("a topic")).collect();
+            let pattern: Pattern = pattern.parse().expect("a pattern");
+            let staying = staying.min(topics.len());
+            let (mut tree, mut cursor) = (tree(&topics), TreeCursor::default());
+            let (mut there, mut found) = (vec![true; topics.len()], Vec::new());
+            for (most, change) in changes.iter().cycle() {
+                tree.search(&pattern, &mut cursor, *most, |topic| found.push(topic));
+                if cursor.is_done() {
+                    break;
+                }
+                let at = staying + change % (topics.len() - staying + 1);
+                if at < topics.len() {
+                    there[at] = !there[at];
+                    match there[at] {
+                        true => tree.insert(&topics[at], TopicId(u32::try_from(at).expect("few"))),
+                        false => tree.remove(&topics[at]),
+                    }
+                }
+            }
+            for topic in matching(&topics[..staying], &pattern) {
+                prop_assert_eq!(found.iter().filter(|it| **it == topic).count(), 1, "{:?}", topics[topic.index()]);
+            }
+            let left: Vec<TopicId> = matching(&topics, &pattern).into_iter().filter(|id| there[id.index()]).collect();
+            prop_assert_eq!(tree.select(&pattern).topics, left);
+        }
+
         #[test]
         fn selects_what_the_pattern_matches(
             topics in prop::collection::hash_set("[ab](\\.[abc]){0,3}", 1..40),

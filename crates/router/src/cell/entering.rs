@@ -57,10 +57,28 @@ pub enum NotEntered {
     /// Messages before it are missing: the topic's newest message has this number.
     #[error("the message does not follow on message {0}, the newest that is here")]
     Hole(Seq),
+    /// The topic has ended.
+    #[error("the topic has ended")]
+    Ended,
     /// The message does not fit what the topic holds. A book that does not take a change is lost, until it enters whole
     /// behind this message.
     #[error("{}", .0.reason)]
     Refused(Refusal),
+}
+
+/// Why a message was not published to a cell.
+#[derive(Debug)]
+pub(crate) enum NotPublished {
+    /// The topic has ended. Here is the message back: it may be the first of the topic's next life.
+    Ended(Payload),
+    /// The message does not fit the topic.
+    Refused(Refusal),
+}
+
+impl From<Refusal> for NotPublished {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
 }
 
 impl TopicCell {
@@ -71,15 +89,18 @@ impl TopicCell {
         payload: Payload,
         now: Micros,
         queues: &[Arc<ShardQueue>],
-    ) -> Result<Published, Refusal> {
+    ) -> Result<Published, NotPublished> {
         let mut guard = self.lock();
         let state = &mut *guard;
+        if state.ended.is_some() {
+            return Err(NotPublished::Ended(payload));
+        }
         check_room(&state.lineage.memory, state.growth_bytes(&payload))?;
         match state.sequencer.number(payload, now, &self.topic) {
             Ok((numbered, crossed)) => Ok(self.enter(state, numbered, crossed, now, queues)),
             Err(refusal) => {
                 state.count_if_lost();
-                Err(refusal)
+                Err(refusal.into())
             }
         }
     }
@@ -96,6 +117,9 @@ impl TopicCell {
     ) -> Result<Published, NotEntered> {
         let mut guard = self.lock();
         let state = &mut *guard;
+        if state.ended.is_some() {
+            return Err(NotEntered::Ended);
+        }
         let head = state.head();
         if numbered.seq <= head {
             return Err(NotEntered::Known);

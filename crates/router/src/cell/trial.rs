@@ -168,7 +168,7 @@ mod tests {
                     value_bytes_max: max,
                     ..DirectoryLimits::default()
                 };
-                ingress.directory().reconfigure(limits, Kinds::default(), Vec::new());
+                ingress.directory().reconfigure(limits, Kinds::default(), Vec::new(), Vec::new());
                 fill(&ingress, after).is_ok()
             };
             prop_assert!(publishes(held + needs), "{needs} are not enough");

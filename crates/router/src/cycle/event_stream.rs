@@ -203,7 +203,7 @@ impl EventStream {
                 self.own = pieces.bytes[until..message.id_end].to_vec();
             }
             taken.of_outbox += until.clamp(message.id_end, message.end) - message.id_end;
-            if let (false, Some(step), Some(track)) = (is_id_begun, message.step, &mut self.track) {
+            if let (false, Some(step), Some(track)) = (is_id_begun, message.step.clone(), &mut self.track) {
                 track.take_back(step);
             }
         }

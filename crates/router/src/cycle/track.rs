@@ -2,7 +2,7 @@
 
 use tickwire_wire::message::{AckResult, Position};
 use tickwire_wire::sse::Cursor;
-use tickwire_wire::{Epoch, Kind, Seq};
+use tickwire_wire::{Epoch, Kind, Seq, Topic};
 
 use crate::directory::Directory;
 use crate::outbox::Reach;
@@ -26,11 +26,20 @@ pub struct Track {
 }
 
 /// A move of a stream from one position to the next.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Step {
     /// The topic, by its place in the request.
     at: usize,
     before: Seq,
+    /// The life of the topic before, if the step led out of it.
+    left: Option<Box<Left>>,
+}
+
+/// A life of a topic that a stream has come to the end of.
+#[derive(Debug, Clone)]
+struct Left {
+    topic: Option<TopicId>,
+    epoch: Epoch,
 }
 
 impl Track {
@@ -63,43 +72,95 @@ impl Track {
 
     /// Moves the stream to its position after the waiting message. `None` if the message has no position.
     pub(super) fn follow(&mut self, waiting: &Waiting<'_>, directory: &Directory) -> Option<Step> {
-        let (topic, seq) = match (waiting.delivery, waiting.reach) {
-            (Some(delivery), _) => (delivery.publication().lineage.id, delivery.publication().seq),
-            (None, Reach::To(topic, seq)) => (topic, seq),
-            (None, Reach::Begins | Reach::Unmoved) => return Some(self.step(0)),
-            (None, Reach::Nowhere) => return None,
-        };
-        self.advance(topic, seq, directory)
+        let name = waiting.name.map(Topic::as_str);
+        match (waiting.delivery, waiting.reach) {
+            (Some(delivery), _) => {
+                let publication = delivery.publication();
+                let lineage = &publication.lineage;
+                let at = self.find(lineage.id, name, || Some(lineage.epoch.clone()))?;
+                Some(self.advance(at, publication.seq))
+            }
+            (None, Reach::To(topic, seq)) => {
+                let cell = directory.get(topic);
+                let name = name.or_else(|| cell.as_ref().map(|cell| cell.topic().as_str()));
+                let epoch = || cell.as_ref().map(|cell| cell.position().epoch);
+                let at = self.find(topic, name, epoch)?;
+                Some(self.advance(at, seq))
+            }
+            (None, Reach::End(topic)) => self.end(topic, name?, directory),
+            (None, Reach::Begins | Reach::Unmoved) => Some(self.step(0)),
+            (None, Reach::Nowhere) => None,
+        }
     }
 
     /// Takes a step back. Of several, the last one is taken back first.
     pub(super) fn take_back(&mut self, step: Step) {
-        self.cursor.0[step.at].seq = step.before;
+        let Step { at, before, left } = step;
+        self.cursor.0[at].seq = before;
+        if let Some(left) = left {
+            self.cursor.0[at].epoch = left.epoch;
+            if let Some(topic) = left.topic {
+                self.topics[at] = Tracked::Known(topic);
+            }
+        }
     }
 
     /// The step from the position in the topic with this place in the request.
     fn step(&self, at: usize) -> Step {
         let before = self.cursor.0[at].seq;
-        Step { at, before }
+        let left = None;
+        Step { at, before, left }
     }
 
-    fn advance(&mut self, topic: TopicId, seq: Seq, directory: &Directory) -> Option<Step> {
-        let is_known = |tracked: &Tracked| matches!(tracked, Tracked::Known(known) if *known == topic);
-        let at = match self.topics.iter().position(is_known) {
-            Some(at) => at,
-            None => self.learn(topic, directory)?,
-        };
+    fn advance(&mut self, at: usize, seq: Seq) -> Step {
         let step = self.step(at);
         self.cursor.0[at].seq = Seq(seq.0 + u64::from(is_planted(Fault::IdTooFar)));
-        Some(step)
+        step
     }
 
-    /// Finds the index of a topic by its name.
-    fn learn(&mut self, topic: TopicId, directory: &Directory) -> Option<usize> {
-        let cell = directory.get(topic)?;
-        let name = cell.topic().as_str();
-        let is_named = |tracked: &Tracked| matches!(tracked, Tracked::Named(named) if **named == *name);
+    /// The step out of a topic that has ended: the stream stands before the topic's next life.
+    fn end(&mut self, topic: TopicId, name: &str, directory: &Directory) -> Option<Step> {
+        let at = self.find(topic, Some(name), || None)?;
+        let epoch = directory.epoch_of(name);
+        let before = std::mem::replace(
+            &mut self.cursor.0[at],
+            Position {
+                epoch,
+                seq: Seq::ZERO,
+            },
+        );
+        let known = std::mem::replace(&mut self.topics[at], Tracked::Named(name.into()));
+        let left = Box::new(Left {
+            topic: match known {
+                Tracked::Known(topic) => Some(topic),
+                Tracked::Named(_) => None,
+            },
+            epoch: before.epoch,
+        });
+        Some(Step {
+            at,
+            before: before.seq,
+            left: Some(left),
+        })
+    }
+
+    /// The place of a topic in the request. If it was not known by its number, it is found by its name, and has the
+    /// epoch that `epoch` gives.
+    fn find(
+        &mut self,
+        topic: TopicId,
+        name: Option<&str>,
+        epoch: impl FnOnce() -> Option<Epoch>,
+    ) -> Option<usize> {
+        let is_known = |tracked: &Tracked| matches!(tracked, Tracked::Known(known) if *known == topic);
+        if let Some(at) = self.topics.iter().position(is_known) {
+            return Some(at);
+        }
+        let is_named = |tracked: &Tracked| matches!(tracked, Tracked::Named(named) if Some(&**named) == name);
         let at = self.topics.iter().position(is_named)?;
+        if let Some(epoch) = epoch() {
+            self.cursor.0[at].epoch = epoch;
+        }
         self.topics[at] = Tracked::Known(topic);
         Some(at)
     }

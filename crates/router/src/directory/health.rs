@@ -6,7 +6,6 @@ use tickwire_wire::Micros;
 
 use super::Directory;
 use crate::cell::StaleCheck;
-use crate::staleness::Look;
 
 /// The number of topics that are checked for staleness before other work has its turn.
 const STALE_LOOKS_AT_ONCE: usize = 1_024;
@@ -17,13 +16,13 @@ impl Directory {
     /// yet.
     pub fn look_for_stale(&self, now: Micros) -> Option<Micros> {
         for _ in 0..STALE_LOOKS_AT_ONCE {
-            let Some(look) = self.staleness.next_due(now) else {
+            let Some(look) = self.staleness.looks.next_due(now) else {
                 break;
             };
             let Some(cell) = self.get(look.topic) else {
                 continue;
             };
-            let from = match cell.look(now, look.after_ms, &self.queues) {
+            let from = match cell.look(now, look.rule.after_ms, &self.queues) {
                 StaleCheck::At(last) => last,
                 StaleCheck::Nothing => now,
                 StaleCheck::FellSilent => {
@@ -31,10 +30,10 @@ impl Directory {
                     now
                 }
             };
-            let due = from.plus_ms(look.after_ms);
-            self.staleness.again(Look { due, ..look });
+            let due = from.plus_ms(look.rule.after_ms);
+            self.staleness.looks.again(look, due);
         }
-        self.staleness.next_timeout()
+        self.staleness.looks.next_timeout()
     }
 
     /// Number of topics that are stale.

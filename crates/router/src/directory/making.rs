@@ -11,7 +11,7 @@ use tickwire_wire::error::ErrorCode;
 use tickwire_wire::{Micros, Payload, Refusal, Topic};
 
 use super::{Directory, Topics};
-use crate::cell::{Published, TopicCell, check_room};
+use crate::cell::{NotPublished, Published, TopicCell, check_room};
 use crate::publication::{Lineage, TopicId};
 use crate::rights::Publisher;
 
@@ -27,6 +27,9 @@ pub enum PublishError {
          or raise limits.topics_per_key"
     )]
     TooManyTopicsOfKey(usize),
+    /// The topic that the publisher has open has ended. It may be opened again.
+    #[error("the topic has ended")]
+    Ended,
     /// The message does not fit the topic's kind.
     #[error("{}", .0.reason)]
     Refused(Refusal),
@@ -38,10 +41,20 @@ impl From<Refusal> for PublishError {
     }
 }
 
+impl From<NotPublished> for PublishError {
+    fn from(error: NotPublished) -> Self {
+        match error {
+            NotPublished::Ended(_) => Self::Ended,
+            NotPublished::Refused(refusal) => Self::Refused(refusal),
+        }
+    }
+}
+
 impl From<PublishError> for Refusal {
     fn from(error: PublishError) -> Self {
         match error {
             PublishError::Refused(refusal) => refusal,
+            PublishError::Ended => Self::new(ErrorCode::BadTopic, error.to_string()),
             PublishError::TooManyTopics(_) | PublishError::TooManyTopicsOfKey(_) => {
                 Self::new(ErrorCode::LimitExceeded, error.to_string())
             }
@@ -79,7 +92,7 @@ impl Directory {
             return Ok(cell); // another thread was faster
         }
         let cell = self.next_cell(&topics, None, topic)?;
-        self.add_topic(&mut topics, None, &cell);
+        self.add_topic(&mut topics, &cell);
         Ok(cell)
     }
 
@@ -91,22 +104,32 @@ impl Directory {
         &self,
         publisher: Option<Publisher>,
         topic: &Topic,
-        payload: Payload,
+        mut payload: Payload,
         now: Micros,
     ) -> Result<Published, PublishError> {
-        let mut topics = self.topics_write();
-        let published = if let Some(cell) = self.find(topic.as_str()) {
-            drop(topics);
-            cell.publish(payload, now, &self.queues)? // another thread was faster
-        } else {
-            let cell = self.next_cell(&topics, publisher, topic)?;
+        let published = loop {
+            let mut topics = self.topics_write();
+            let existing = self.find(topic.as_str()); // another thread was faster
+            let cell = match &existing {
+                Some(cell) => {
+                    drop(topics);
+                    match cell.publish(payload, now, &self.queues) {
+                        Err(NotPublished::Ended(back)) => payload = back,
+                        published => break published,
+                    }
+                    continue;
+                }
+                None => self.next_cell(&topics, publisher, topic)?,
+            };
             // No other thread has the cell yet. A shard that finds the message in its queue before the topic can be
             // found waits for the list of topics.
-            let published = cell.publish(payload, now, &self.queues)?;
-            self.add_topic(&mut topics, publisher, &cell);
-            drop(topics);
-            published
+            let published = cell.publish(payload, now, &self.queues);
+            if published.is_ok() {
+                self.add_topic(&mut topics, &cell);
+            }
+            break published;
         };
+        let published = published?;
         self.entered(&published);
         Ok(published)
     }
@@ -134,8 +157,10 @@ impl Directory {
         topic: &Topic,
     ) -> Result<Arc<TopicCell>, PublishError> {
         self.has_room(topics, publisher, 1)?;
-        let id = u32::try_from(topics.by_id.len());
-        let id = TopicId(id.map_err(|_| PublishError::TooManyTopics(self.topics_max()))?);
+        let id = topics.next;
+        if id.0 == u32::MAX {
+            return Err(PublishError::TooManyTopics(self.topics_max()));
+        }
         let (kind, capacity) = self.kinds().of(topic.as_str());
         // A shard registers its interest before it looks at the topics, with the same lock held. So a shard whose
         // interest is not seen here finds the topic there.
@@ -143,23 +168,27 @@ impl Directory {
         let interests = self.interests.read().unwrap_or_else(PoisonError::into_inner);
         interests.matches(topic.as_str(), |interest| interested |= interest.mask());
         drop(interests);
+        let (epoch, life) = self.epochs.of(topic.as_str());
         let lineage = Lineage {
             id,
             topic: topic.clone(),
             kind,
-            epoch: self.epochs.of(topic.as_str()).clone(),
+            epoch,
             memory: self.memory.clone(),
         };
-        Ok(Arc::new(TopicCell::new(lineage, capacity, interested)))
+        let cell = TopicCell::new(lineage, life, publisher, capacity, interested);
+        Ok(Arc::new(cell))
     }
 
     /// Puts the new cell into the list: from now on the topic exists.
-    fn add_topic(&self, topics: &mut Topics, publisher: Option<Publisher>, cell: &Arc<TopicCell>) {
-        if let Some(publisher) = publisher {
-            *topics.made_by.entry(publisher).or_default() += 1;
+    fn add_topic(&self, topics: &mut Topics, cell: &Arc<TopicCell>) {
+        if let Some(maker) = cell.maker() {
+            *topics.made_by.entry(maker).or_default() += 1;
         }
-        topics.by_id.push(cell.clone());
-        self.staleness.watch(cell.id(), cell.topic().as_str());
+        topics.by_id.insert(cell.id(), cell.clone());
+        topics.next = TopicId(cell.id().0 + 1);
+        self.staleness.looks.watch(cell.id(), cell.topic().as_str());
+        self.expiries.watch(cell.id(), cell.topic().as_str());
         topics.tree.insert(cell.topic(), cell.id());
         self.by_name.insert(cell.topic().clone(), cell.clone());
     }
@@ -171,7 +200,8 @@ impl Directory {
         more: usize,
     ) -> Result<(), PublishError> {
         let max = self.topics_max();
-        if topics.by_id.len().saturating_add(more) > max {
+        let held = topics.by_id.len() + self.ended_and_held();
+        if held.saturating_add(more) > max {
             return Err(PublishError::TooManyTopics(max));
         }
         let max = self.topics_per_key_max.load(Ordering::Relaxed);
@@ -183,7 +213,7 @@ impl Directory {
         Ok(())
     }
 
-    fn topics_write(&self) -> RwLockWriteGuard<'_, Topics> {
+    pub(super) fn topics_write(&self) -> RwLockWriteGuard<'_, Topics> {
         self.topics.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

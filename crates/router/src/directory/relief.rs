@@ -1,10 +1,12 @@
 //! The memory of all topics together, and how some of it is given up if it is too much.
 
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Directory;
 use crate::cell::TopicCell;
+use crate::publication::TopicId;
 
 /// The number of topics that give up memory before other work has its turn.
 const TOPICS_RELIEVED_AT_ONCE: usize = 16;
@@ -48,8 +50,11 @@ impl Directory {
 
     /// The topic whose turn it is to give up memory.
     pub(super) fn next_in_turn(&self) -> Option<Arc<TopicCell>> {
-        let turn = self.turns.fetch_add(1, Ordering::Relaxed);
         let topics = self.topics_read();
-        topics.by_id.get(turn % topics.by_id.len().max(1)).cloned()
+        let last = TopicId(self.turn.load(Ordering::Relaxed));
+        let mut later = topics.by_id.range((Bound::Excluded(last), Bound::Unbounded));
+        let (id, cell) = later.next().or_else(|| topics.by_id.first_key_value())?;
+        self.turn.store(id.0, Ordering::Relaxed);
+        Some(cell.clone())
     }
 }

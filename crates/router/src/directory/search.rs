@@ -6,15 +6,18 @@ use tickwire_wire::Pattern;
 
 use super::Directory;
 use crate::cell::TopicCell;
+use crate::publication::TopicId;
 use crate::tree::TreeCursor;
 
 /// A search that is done in pieces. It finds each topic that exists when it ends, and some of them more than once.
 #[derive(Debug, Default)]
 pub(crate) struct Search {
     cursor: TreeCursor,
-    /// The next place of the list of topics to look at, after the tree. It starts at the number of topics when the
-    /// search began, since the tree may lack later ones. `None` before the search has begun.
-    listed: Option<usize>,
+    /// The next topic of the list to look at, after the tree. It starts at the one that was made next when the search
+    /// began, since the search of the tree may lack later ones. `None` before the search has begun.
+    listed: Option<TopicId>,
+    /// How many topics had ended when it began.
+    ended: u64,
 }
 
 impl Directory {
@@ -26,7 +29,7 @@ impl Directory {
         }
         let topics = self.topics_read();
         let found = topics.tree.select(pattern).topics.into_iter();
-        found.map(|id| topics.by_id[id.index()].clone()).collect()
+        found.map(|id| topics.by_id[&id].clone()).collect()
     }
 
     /// Continues a search for the topics that match `pattern`, which must be the same in each call. Looks at up to
@@ -42,24 +45,37 @@ impl Directory {
         mut found: impl FnMut(&Arc<TopicCell>),
     ) -> (usize, bool) {
         let topics = self.topics_read();
-        let listed = search.listed.get_or_insert(topics.by_id.len());
+        let Search {
+            cursor,
+            listed,
+            ended,
+        } = search;
+        let listed = listed.get_or_insert_with(|| {
+            *ended = topics.ended;
+            topics.next
+        });
         let mut visited = 0;
-        if !search.cursor.is_done() {
-            visited = topics.tree.search(pattern, &mut search.cursor, most, |id| {
-                found(&topics.by_id[id.index()]);
+        if !cursor.is_done() {
+            visited = topics.tree.search(pattern, cursor, most, |id| {
+                let cell = &topics.by_id[&id];
+                // Another topic may be in the place of one that has ended since the search began.
+                if *ended == topics.ended || pattern.matches(cell.topic().as_str()) {
+                    found(cell);
+                }
             });
         }
+        if !cursor.is_done() {
+            return (visited, false);
+        }
         // Topics that were made meanwhile may be in branches that the search had left already.
-        while search.cursor.is_done()
-            && visited < most
-            && let Some(cell) = topics.by_id.get(*listed)
-        {
+        let mut rest = topics.by_id.range(*listed..);
+        for (id, cell) in rest.by_ref().take(most.saturating_sub(visited)) {
             visited += 1;
-            *listed += 1;
+            *listed = TopicId(id.0 + 1);
             if pattern.matches(cell.topic().as_str()) {
                 found(cell);
             }
         }
-        (visited, search.cursor.is_done() && *listed == topics.by_id.len())
+        (visited, rest.next().is_none())
     }
 }

@@ -7,7 +7,7 @@
 use std::rc::Rc;
 
 use tickwire_wire::message::{AckResult, GapReason, StaleReason};
-use tickwire_wire::{Control, Dialect, Kind, RequestId, Seq};
+use tickwire_wire::{Control, Dialect, Kind, RequestId, Seq, Topic};
 
 use crate::planted::{Fault, is_planted};
 use crate::publication::TopicId;
@@ -16,6 +16,7 @@ use crate::publication::TopicId;
 #[derive(Debug)]
 pub(crate) struct Gap {
     pub(crate) topic: TopicId,
+    pub(crate) name: Topic,
     pub(crate) kind: Kind,
     pub(crate) from: Seq,
     pub(crate) to: Seq,
@@ -52,6 +53,14 @@ pub(crate) struct Joined {
     pub(crate) topic: TopicId,
     /// Whether it comes before a live update.
     pub(crate) live: bool,
+    pub(crate) bytes: Rc<[u8]>,
+}
+
+/// Says that a topic has ended. Nothing before it in the data lane is taken back.
+#[derive(Debug)]
+pub(crate) struct End {
+    pub(crate) topic: TopicId,
+    pub(crate) name: Topic,
     pub(crate) bytes: Rc<[u8]>,
 }
 
@@ -104,6 +113,8 @@ pub enum Reach {
     Unmoved,
     /// This position in the topic: messages up to it will not come.
     To(TopicId, Seq),
+    /// The end of the topic. Its reader stands before the topic's next life.
+    End(TopicId),
 }
 
 /// An answer that keeps its place among the data.

@@ -24,6 +24,7 @@ impl Item {
             Self::Delivery(delivery) => Some(delivery.topic()),
             Self::Gap(gap) => Some(gap.topic),
             Self::Joined(joined) => Some(joined.topic),
+            Self::End(end) => Some(end.topic),
             Self::Status(status) => Some(status.topic),
             Self::Synced(_) | Self::Answer(_) => None,
         }
@@ -34,7 +35,7 @@ impl Item {
         match self {
             Self::Delivery(delivery) => delivery.settles().sum(),
             Self::Gap(gap) => gap.gaps(),
-            Self::Joined(_) | Self::Status(_) | Self::Synced(_) | Self::Answer(_) => 0,
+            Self::Joined(_) | Self::End(_) | Self::Status(_) | Self::Synced(_) | Self::Answer(_) => 0,
         }
     }
 }

@@ -3,12 +3,15 @@
 //! Knows topics only by their numbers. Bounded by the limits on subscriptions, and by the number of topics that the
 //! patterns match.
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashMap;
 use tickwire_wire::Pattern;
 
 use super::beginnings::Beginnings;
 use super::patterns::{PatternSub, Patterns};
 use super::topics::Topics;
+use crate::cell::TopicCell;
 use crate::pace::{ClassCounts, Pace, RateClass};
 use crate::positions::Places;
 use crate::publication::TopicId;
@@ -47,11 +50,27 @@ pub(crate) struct SubRef {
     pub(crate) begun: u32,
 }
 
+impl OneShot {
+    fn of(cell: &Arc<TopicCell>) -> Self {
+        let (cell, awaited) = (cell.clone(), Awaited::default());
+        Self { cell, awaited }
+    }
+}
+
 impl SubRef {
     /// Whether it existed when ack number `number` was sent, or began with that ack. Numbers start again after 2³².
     pub(crate) const fn is_of_ack(&self, number: u32) -> bool {
         number.wrapping_sub(self.begun) <= u32::MAX / 2
     }
+}
+
+/// A value that is to be sent once.
+#[derive(Debug)]
+pub(crate) struct OneShot {
+    /// The topic, which may end before.
+    pub(crate) cell: Arc<TopicCell>,
+    /// The request that waits for it.
+    pub(crate) awaited: Awaited,
 }
 
 /// The subscriptions of a session.
@@ -63,17 +82,21 @@ pub(crate) struct Subscriptions {
     pub(crate) pattern_tokens: usize,
     /// A topic appeared and did not fit. No topic joins until the indexes hold none of the patterns.
     pub(crate) topics_full: bool,
+    /// The number of its topics that have ended, and whose end it was not told yet.
+    pub(crate) ending: u32,
     /// The number of topics that a wildcard of the request under way is still to bring.
-    pub(crate) reserved: usize,
+    pub(crate) reserved: u32,
     /// The session has ended, and some of its subscriptions are still to be taken out.
     pub(crate) parting: bool,
     /// The classes that patterns ask for, for topics that more than one pattern covers.
     classes: ClassCounts,
     pub(crate) pulls: Pulls,
-    /// The topics with a one-shot among the pulls, each with the request that waits for it.
-    pub(crate) one_shots: FxHashMap<TopicId, Awaited>,
+    /// The topics with a one-shot among the pulls.
+    pub(crate) one_shots: FxHashMap<TopicId, OneShot>,
     /// Whether the outbox may hold a one-shot snapshot.
     pub(crate) one_shot_waits: bool,
+    /// Whether the outbox may hold the end of a topic.
+    pub(crate) end_waits: bool,
     /// The messages of promised replays.
     pub(crate) replays: Replays,
     /// What the beginnings of subscriptions are still to say or to reach.
@@ -112,6 +135,16 @@ impl Subscriptions {
         self.patterns.insert(pattern, sub);
     }
 
+    /// Marks a pattern as one that the index holds, since its topic has ended. Returns it if the index did not hold it
+    /// before; then the caller adds it there.
+    pub(crate) fn index_again(&mut self, name: &Pattern) -> Option<PatternSub> {
+        let sub = self.patterns.get_mut(name).filter(|sub| !sub.indexed)?;
+        sub.indexed = true;
+        // The limit on tokens is not checked: nobody has asked for this.
+        self.pattern_tokens += name.tokens().count();
+        Some(*sub)
+    }
+
     /// Removes a pattern. The caller removes it from the indexes. Topics that it covers stay.
     pub(crate) fn remove(&mut self, pattern: &Pattern) -> Option<PatternSub> {
         let removed = self.patterns.remove(pattern)?;
@@ -124,7 +157,7 @@ impl Subscriptions {
 
     /// Makes room for `topics` topics that a wildcard will bring.
     pub(crate) fn reserve(&mut self, topics: usize) {
-        self.reserved = topics;
+        self.reserved = u32::try_from(topics).unwrap_or(u32::MAX);
         // This is done at once, while there is little to be moved: growing later would move everything that was added
         // by then.
         self.topics.reserve(topics);
@@ -193,27 +226,31 @@ impl Subscriptions {
     }
 
     /// Pulls the value of a topic once. The request under way waits for it.
-    pub(crate) fn one_shot(&mut self, topic: TopicId) {
+    pub(crate) fn one_shot(&mut self, cell: &Arc<TopicCell>) {
+        let topic = cell.id();
         if !self.one_shots.contains_key(&topic) {
             self.pulls.one_shot_later(topic);
         }
-        self.syncs.bring(self.one_shots.entry(topic).or_default());
+        let shot = self.one_shots.entry(topic).or_insert_with(|| OneShot::of(cell));
+        self.syncs.bring(&mut shot.awaited);
     }
 
     /// Pulls a value once more that was taken back.
-    pub(crate) fn one_shot_again(&mut self, topic: TopicId) {
+    pub(crate) fn one_shot_again(&mut self, cell: &Arc<TopicCell>) {
+        let topic = cell.id();
         if !self.one_shots.contains_key(&topic) {
             self.pulls.one_shot_next(topic);
         }
-        self.syncs.bring_again(self.one_shots.entry(topic).or_default());
+        let shot = self.one_shots.entry(topic).or_insert_with(|| OneShot::of(cell));
+        self.syncs.bring_again(&mut shot.awaited);
     }
 
     /// Drops the pulls of topics that the session has left.
     pub(crate) fn forget_pulls(&mut self, left: &TopicSet) {
-        self.one_shots.retain(|topic, awaited| {
+        self.one_shots.retain(|topic, shot| {
             let left = left.has(*topic);
             if left {
-                self.syncs.arrived(awaited);
+                self.syncs.arrived(&mut shot.awaited);
             }
             !left
         });

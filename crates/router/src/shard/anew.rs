@@ -28,10 +28,9 @@ impl Shard {
     #[must_use]
     pub fn anew(&self, settings: ShardSettings, compression: DeflateSettings) -> Self {
         self.directory.forget_shard(self.id);
-        for slot in &self.slots {
-            if let Some(cell) = &slot.cell {
-                cell.subscribers_removed(slot.counted);
-            }
+        for (_, slot) in self.slots.iter() {
+            slot.cell.subscribers_removed(slot.counted);
+            slot.cell.unnamed(slot.named);
         }
         let mut fresh = Self::new(self.id, self.directory.clone(), settings).with_compression(compression);
         fresh.generation = self.generation;

@@ -12,11 +12,11 @@ impl Shard {
         for session in self.sessions.iter() {
             pending += session.outbox.stands_for();
             for (topic, subscription) in session.subscriptions.topics.iter() {
-                let slot = &self.slots[topic.index()];
+                let slot = &self.slots[topic];
                 let subscriber = slot.at(subscription.place);
                 heads = heads.wrapping_add(slot.head.0);
                 pending += slot.head.0 - subscriber.after.0;
-                let newest = slot.cell.as_ref().map_or(slot.head, |cell| cell.position().seq);
+                let newest = slot.cell.position().seq;
                 unseen += newest.0 - slot.head.0;
             }
         }

@@ -96,7 +96,8 @@ impl Subscriptions {
         if self.has(topic) {
             return true;
         }
-        self.topics_full |= self.topics.len() + self.reserved >= limits.topics;
+        let held = self.topics.len() + self.reserved as usize;
+        self.topics_full |= held.saturating_sub(self.ending as usize) >= limits.topics;
         !self.topics_full
     }
 }

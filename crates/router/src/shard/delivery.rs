@@ -17,11 +17,14 @@ impl Shard {
     /// when a session has much to write, so that it is offered to its socket first.
     pub fn hand_out(&mut self, budget: usize, now: Micros) -> bool {
         let done = |shard: &Self| shard.inbox.publications.is_empty();
-        if done(self) && self.overflowed.is_empty() && self.silent.is_empty() {
+        if done(self) && self.overflowed.is_empty() && self.silent.is_empty() && self.ended.is_empty() {
             self.counts.queue_overflows = self.directory.queue(self.id).take(&mut self.inbox);
             self.inbox.publications.reverse(); // they are taken from the end
             self.overflowed.extend(self.inbox.overflowed.drain());
             self.silent.extend(self.inbox.stale.drain());
+            for cell in std::mem::take(&mut self.inbox.ended) {
+                self.end_later(cell);
+            }
         }
         let (mut spent, budget) = (0, budget.max(1));
         self.pressed = false;
@@ -48,7 +51,15 @@ impl Shard {
         {
             spent += 1 + self.source_fell_silent(topic, newest, now);
         }
-        let all = done(self) && self.overflowed.is_empty() && self.silent.is_empty();
+        while done(self)
+            && self.overflowed.is_empty()
+            && self.silent.is_empty()
+            && spent < budget
+            && let Some(told) = self.end_next()
+        {
+            spent += told;
+        }
+        let all = done(self) && self.overflowed.is_empty() && self.silent.is_empty() && self.ended.is_empty();
         self.directory.relieve();
         !all
     }
@@ -56,21 +67,18 @@ impl Shard {
     /// Puts a publication into the outbox of each live subscriber and returns the number of these.
     fn deliver(&mut self, publication: Arc<Publication>, now: Micros) -> usize {
         let topic = publication.lineage.id;
-        if self
-            .slots
-            .get(topic.index())
-            .is_none_or(|slot| slot.cell.is_none())
-        {
-            let Some(cell) = self.directory.get(topic) else {
-                return 0;
+        if self.slots.get(topic).is_none() {
+            let Some(cell) = self.cell(topic, publication.lineage.topic.as_str()) else {
+                return 0; // it has ended, and nobody is left who must get it
             };
             self.make_known(&cell);
         }
-        if self.is_unwanted(topic) {
+        let Some(slot) = self.slots.get_mut(topic).filter(|slot| !slot.is_empty()) else {
+            self.is_unwanted(topic);
             return 0;
-        }
-        self.slots[topic.index()].learn(publication.seq, &mut self.counts.ledger);
-        if self.slots[topic.index()].stale_since.is_some() {
+        };
+        slot.learn(publication.seq, &mut self.counts.ledger);
+        if slot.stale_since.is_some() {
             self.source_came_back(topic, publication.seq, now);
         }
         let publication = LocalPublication::from(publication);
@@ -85,7 +93,7 @@ impl Shard {
     /// [`Self::lag_overfull`].
     pub(super) fn hand_all(&mut self, publication: &LocalPublication, rated: Option<usize>) -> usize {
         let topic = publication.lineage.id;
-        let slot = &mut self.slots[topic.index()];
+        let slot = &mut self.slots[topic];
         let subscribers = match rated {
             None => &mut slot.subscribers,
             Some(index) => &mut slot.rated[index].subscribers,
@@ -116,11 +124,9 @@ impl Shard {
                 }
                 continue;
             }
-            if !subscriber.prelude.introduced()
-                && let Some(cell) = &slot.cell
-            {
+            if !subscriber.prelude.introduced() {
                 let dialect = session.dialect;
-                let bytes = joined_bytes(cell, &mut slot.announcement, dialect, subscriber.after);
+                let bytes = joined_bytes(&slot.cell, &mut slot.announcement, dialect, subscriber.after);
                 let live = true;
                 session
                     .outbox
@@ -153,9 +159,11 @@ impl Shard {
 
     /// Whether a known topic has no subscriber. If so, an interest that has outlived its subscriptions is withdrawn.
     pub(super) fn is_unwanted(&self, topic: TopicId) -> bool {
-        let slot = &self.slots[topic.index()];
+        let Some(slot) = self.slots.get(topic) else {
+            return true;
+        };
         if slot.is_empty() {
-            slot.cell.iter().for_each(|cell| cell.detach(self.id));
+            slot.cell.detach(self.id);
         }
         slot.is_empty()
     }
@@ -170,11 +178,11 @@ impl Shard {
         if self.is_unwanted(topic) {
             return 0;
         }
-        self.slots[topic.index()].learn(cell.position().seq, &mut self.counts.ledger);
-        if self.slots[topic.index()].stale_since.is_some() {
+        self.slots[topic].learn(cell.position().seq, &mut self.counts.ledger);
+        if self.slots[topic].stale_since.is_some() {
             self.source_came_back(topic, cell.position().seq, now);
         }
-        for subscriber in &mut self.slots[topic.index()].subscribers {
+        for subscriber in &mut self.slots[topic].subscribers {
             if !std::mem::replace(&mut subscriber.behind, true)
                 && let Some(session) = self.sessions.open(subscriber.session)
             {
@@ -185,6 +193,6 @@ impl Shard {
         if let Some(newest) = cell.newest() {
             self.hand_rated(&newest.into(), now);
         }
-        self.slots[topic.index()].len()
+        self.slots[topic].len()
     }
 }

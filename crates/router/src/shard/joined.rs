@@ -63,7 +63,7 @@ impl SessionMut<'_> {
     /// Records that an answer behind the waiting data tells the client the lineage of a topic.
     pub(super) fn lineage_told(&mut self, topic: TopicId) {
         if let Some(place) = self.session.subscriptions.place_of(topic) {
-            self.slots[topic.index()].at_mut(place).prelude.acked();
+            self.slots[topic].at_mut(place).prelude.acked();
         }
     }
 
@@ -71,12 +71,9 @@ impl SessionMut<'_> {
     /// stands at `after`.
     pub(super) fn introduce(&mut self, topic: TopicId, subscriber: &mut Subscriber, after: Seq) {
         let says_nothing = is_planted(Fault::LineageNotTold) && topic.index().is_multiple_of(2);
-        let slot = &mut self.slots[topic.index()];
-        if !subscriber.prelude.introduced()
-            && !says_nothing
-            && let Some(cell) = slot.cell.as_deref()
-        {
-            let bytes = joined_bytes(cell, &mut slot.announcement, self.session.dialect, after);
+        let slot = &mut self.slots[topic];
+        if !subscriber.prelude.introduced() && !says_nothing {
+            let bytes = joined_bytes(&slot.cell, &mut slot.announcement, self.session.dialect, after);
             let live = false;
             self.session
                 .outbox

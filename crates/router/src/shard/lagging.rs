@@ -99,16 +99,19 @@ impl Shard {
 
     /// Corrects the positions in the acks that wait among a session's data, after data was taken back.
     fn rewind_answers(&mut self, id: SessionId) {
-        let (slots, directory) = (&self.slots, &self.directory);
+        let (slots, directory, lives) = (&self.slots, &self.directory, &self.lives);
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
         let topics = &session.subscriptions.topics;
         // An ack from before a subscription belongs to an earlier subscription to the topic, which has ended.
         let standing = |topic: &str, number: u32| {
-            let topic = directory.find(topic)?.id();
+            // The life that the session is behind in, if the topic has ended.
+            let topic = lives
+                .first(topic, |life| topics.get(life).is_some())
+                .or_else(|| Some(directory.find(topic)?.id()))?;
             let subscription = topics.get(topic).filter(|of_now| of_now.is_of_ack(number))?;
-            Some(slots[topic.index()].at(subscription.place).after)
+            Some(slots[topic].at(subscription.place).after)
         };
         session
             .outbox
@@ -120,7 +123,14 @@ impl SessionMut<'_> {
     /// Takes back the waiting data, and puts the subscriptions back to their positions before it.
     fn rewind(&mut self) {
         let session = &mut *self.session;
-        let taken = session.outbox.take_back(|_| true);
+        let (subscriptions, slots) = (&session.subscriptions, &*self.slots);
+        let taken = session.outbox.take_back(|item| match item {
+            Item::Delivery(delivery) if delivery.sort == Sort::OneShot => slots
+                .get(delivery.topic())
+                .is_some_and(|slot| slot.ended.is_none()),
+            // What waits of a topic before its end is not pulled again.
+            item => item.topic().is_none_or(|topic| subscriptions.has(topic)),
+        });
         // The last item comes first, so that each subscription ends at its position before its first item.
         for item in taken.into_iter().rev() {
             if let Item::Synced(synced) = &item {
@@ -128,13 +138,13 @@ impl SessionMut<'_> {
             }
             let Some(topic) = item.topic() else { continue };
             if matches!(&item, Item::Delivery(delivery) if delivery.sort == Sort::OneShot) {
-                session.subscriptions.one_shot_again(topic);
+                session.subscriptions.one_shot_again(&self.slots[topic].cell);
                 continue;
             }
             let Some(subscription) = session.subscriptions.topics.get_mut(topic) else {
                 continue; // messages of an ended subscription were dropped already
             };
-            let slot = &mut self.slots[topic.index()];
+            let slot = &mut self.slots[topic];
             let subscriber = slot.at_mut(subscription.place);
             if begins(&item) {
                 session.subscriptions.syncs.bring_again(&mut subscription.awaited);
@@ -148,7 +158,7 @@ impl SessionMut<'_> {
                 }
             }
             match item {
-                Item::Answer(_) | Item::Synced(_) => {}
+                Item::Answer(_) | Item::Synced(_) | Item::End(_) => {}
                 Item::Joined(_) => subscriber.prelude.take_back(!is_planted(Fault::LineageTakenBack)),
                 Item::Status(status) => subscriber.last_status = status.before,
                 Item::Gap(gap) if gap.reason != GapReason::Slow => {
@@ -210,8 +220,8 @@ impl SessionMut<'_> {
                 return None;
             }
             let topic = waiting.topic();
-            let slot = &mut slots[topic.index()];
             let place = subscriptions.place_of(topic)?;
+            let slot = &mut slots[topic];
             let subscriber = slot.at(place);
             let newer_may_wait = subscriber.behind || place.class.is_limited();
             if subscriber.every || !newer_may_wait || subscriber.after != waiting.publication().seq {
@@ -227,7 +237,7 @@ impl SessionMut<'_> {
             if is_promised_more || snapshot_is_due || !decided.insert(topic) {
                 return None; // older ones, the snapshot or a kept frame come behind it
             }
-            let newest: Arc<Publication> = slot.cell.as_ref()?.newest()?;
+            let newest: Arc<Publication> = slot.cell.newest()?;
             let skips = newest.seq.0.checked_sub(waiting.before().0 + 1)?;
             slot.at_mut(place).after = newest.seq;
             learnt.push((topic, newest.seq));
@@ -243,7 +253,7 @@ impl SessionMut<'_> {
         });
         session.reader.set_superseded(may_be_again);
         for (topic, seq) in learnt {
-            self.slots[topic.index()].learn(seq, &mut self.counts.ledger);
+            self.slots[topic].learn(seq, &mut self.counts.ledger);
         }
     }
 }
@@ -274,6 +284,6 @@ fn begins(item: &Item) -> bool {
             Sort::Live | Sort::OneShot => false,
         },
         Item::Gap(gap) => gap.reason != GapReason::Slow,
-        Item::Joined(_) | Item::Status(_) | Item::Synced(_) | Item::Answer(_) => false,
+        Item::Joined(_) | Item::End(_) | Item::Status(_) | Item::Synced(_) | Item::Answer(_) => false,
     }
 }

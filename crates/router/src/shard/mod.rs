@@ -12,6 +12,7 @@ mod closing;
 mod delivery;
 mod drain;
 mod echo;
+mod ending;
 mod joined;
 mod lagging;
 mod parting;
@@ -40,11 +41,12 @@ pub use watching::{SessionLag, Watched};
 
 use std::cell::Cell;
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use drain::Draining;
+use ending::Lives;
 use parting::Parting;
 use piecewise::Piece;
 pub(crate) use piecewise::Unfinished;
@@ -55,15 +57,18 @@ use sessions::Sessions;
 use slot::{First, Prelude, Slot, Subscriber};
 use tickwire_wire::deflate::Deflater;
 use tickwire_wire::message::AckResult;
-use tickwire_wire::{Control, Dialect, Micros, Pattern, Refusal, Seq};
+use tickwire_wire::{Control, Dialect, Micros, Pattern, Refusal, Seq, Topic};
 use writing::Rounds;
 
+use crate::cell::TopicCell;
 use crate::counts::Counts;
 use crate::directory::Directory;
+use crate::epochs::Life;
 use crate::index::PatternIndex;
 use crate::ingress::Ingress;
 use crate::outbox::Outbox;
 use crate::pace::Pace;
+use crate::paged::Paged;
 use crate::publication::{Publication, TopicId};
 use crate::queue::{Inbox, ShardId};
 use crate::rights::Rights;
@@ -78,6 +83,8 @@ struct Expecting {
     session: SessionId,
     /// What the pattern asks for.
     pace: Pace,
+    /// If the pattern is a name: the life of the topic whose lineage the client was told.
+    told: Option<Life>,
 }
 
 /// The sessions with one pattern.
@@ -141,7 +148,9 @@ pub struct Shard {
     settings: ShardSettings,
     sessions: Sessions,
     generation: u32,
-    slots: Vec<Slot>,
+    slots: Paged<Slot>,
+    /// Topics that have ended, as long as sessions are behind in them.
+    lives: Lives,
     /// The sessions by their patterns that topics may join later.
     patterns: PatternIndex<Expectations>,
     /// The counts of the piece of a request that is being done.
@@ -152,6 +161,8 @@ pub struct Shard {
     overflowed: VecDeque<TopicId>,
     /// Topics of the inbox that became stale, with their newest number.
     silent: VecDeque<(TopicId, Seq)>,
+    /// Topics that have ended and whose subscribers are still to be told, by name, in their order.
+    ended: BTreeMap<Topic, Vec<Arc<TopicCell>>>,
     rounds: Rounds,
     gone: VecDeque<(SessionId, u32)>,
     /// Sessions that have ended and whose subscriptions are being taken out, beginning with the first.
@@ -200,12 +211,14 @@ impl Shard {
             settings,
             sessions: Sessions::default(),
             generation: 0,
-            slots: Vec::new(),
+            slots: Paged::default(),
+            lives: Lives::default(),
             patterns: PatternIndex::default(),
             piece: Piece::default(),
             inbox: Inbox::default(),
             overflowed: VecDeque::new(),
             silent: VecDeque::new(),
+            ended: BTreeMap::new(),
             rounds: Rounds::default(),
             gone: VecDeque::new(),
             partings: VecDeque::new(),

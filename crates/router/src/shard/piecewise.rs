@@ -316,7 +316,7 @@ impl Shard {
         };
         for _ in 0..at_once {
             let Some(topic) = repeats.pop_first() else { return };
-            if let Some(cell) = it.slots[topic.index()].cell.clone() {
+            if let Some(cell) = it.slots.get(topic).map(|slot| slot.cell.clone()) {
                 it.send_snapshot(&cell);
             }
         }
@@ -372,6 +372,23 @@ impl Shard {
         })))
     }
 
+    /// Has the result of a topic that is live say where its subscription stands now.
+    fn bring_up(&mut self, id: SessionId, result: &mut AckResult) {
+        let at = match self.find_for(id, &result.topic) {
+            Some(cell) => {
+                let Some(mut it) = self.session_mut(id) else {
+                    return;
+                };
+                let Some(at) = it.standing(&cell) else { return };
+                it.lineage_told(cell.id());
+                at
+            }
+            // Its end waits before the answer.
+            None => self.tell_next(id, &result.topic),
+        };
+        (result.epoch, result.seq) = (Some(at.epoch), Some(at.seq));
+    }
+
     /// Answers a request that is done.
     fn answer_named(&mut self, id: SessionId, unfinished: Unfinished, now: Micros) {
         let Unfinished {
@@ -386,15 +403,8 @@ impl Shard {
         }
         for answer in answers.iter_mut().filter(|answer| answer.in_order) {
             // A topic that is live has gone on since it was handled.
-            if let Some(seq) = &mut answer.result.seq
-                && let Some(cell) = self.directory.find(&answer.result.topic)
-                && let Some(mut it) = self.session_mut(id)
-                && let Some(at) = it.standing(&cell)
-            {
-                if !is_planted(Fault::AckOfItsTurn) {
-                    *seq = at.seq;
-                }
-                it.lineage_told(cell.id());
+            if answer.result.seq.is_some() && !is_planted(Fault::AckOfItsTurn) {
+                self.bring_up(id, &mut answer.result);
             }
         }
         self.ack(id, request.id(), answers, now);

@@ -26,7 +26,8 @@ use crate::settings::ShardSettings;
 const RECENT_TOPICS: usize = 256;
 
 /// Topics that clients of a shard have published to, each in a place that its name decides. A publisher that uses the
-/// same topics again and again finds them here without the directory and its locks. Topics are never removed.
+/// same topics again and again finds them here without the directory and its locks. A topic that has ended is removed
+/// when the shard is told.
 #[derive(Debug)]
 pub(super) struct RecentTopics(Box<[Option<RecentTopic>]>);
 
@@ -53,6 +54,12 @@ impl RecentTopics {
         let recent = self.0[Self::place(topic)].as_ref()?;
         let is_it = recent.cell.topic().as_str() == topic && Rc::ptr_eq(&recent.rights, rights);
         is_it.then_some(&*recent.cell)
+    }
+
+    /// Removes a topic that has ended.
+    pub(super) fn forget(&mut self, cell: &TopicCell) {
+        let place = &mut self.0[Self::place(cell.topic().as_str())];
+        place.take_if(|recent| recent.cell.id() == cell.id());
     }
 
     /// Keeps a topic that `rights` allow to publish to, in the place of another.
@@ -168,7 +175,8 @@ impl Shard {
         if let Some(cell) = self.recent_topics.get(topic, &session.rights)
             && !session.only_reads
         {
-            return Ok(self.ingress.submit_known(cell, data, now)?);
+            let origin = Origin::Client(session.publisher);
+            return Ok(self.ingress.submit_known(origin, cell, data, now)?);
         }
         let found = self.directory.find(topic);
         let name = found
@@ -179,11 +187,11 @@ impl Shard {
             return Err(Refusal::new(ErrorCode::Forbidden, reason));
         }
         session.rights.check_publish(topic)?;
+        let origin = Origin::Client(session.publisher);
         let Some(cell) = found else {
-            let origin = Origin::Client(session.publisher);
             return Ok(self.ingress.submit(origin, &name, data, now)?);
         };
-        let published = self.ingress.submit_known(&cell, data, now)?;
+        let published = self.ingress.submit_known(origin, &cell, data, now)?;
         self.recent_topics.put(cell, session.rights.clone());
         Ok(published)
     }

@@ -15,7 +15,7 @@ use crate::outbox::{Delivery, Gap, Item, Sort};
 use crate::planted::{Fault, is_planted};
 use crate::publication::{Publication, TopicId};
 use crate::pulls::Pull;
-use crate::session::SessionId;
+use crate::session::{OneShot, SessionId};
 
 /// The number of messages that are read from a history at once.
 const CHUNK: usize = 16;
@@ -32,14 +32,25 @@ enum NextTurn {
     Passes,
 }
 
+/// Why a session's pulls stop for a moment.
+enum Stop {
+    /// It is the turn of the one-shot of this topic.
+    OneShot(TopicId),
+    /// The session has got all of this topic, which has ended.
+    Ended(TopicId),
+}
+
 impl Shard {
     /// Fills a session's outbox from the directory, as far as there is room.
     pub(super) fn pull(&mut self, id: SessionId) {
         let mut left = PULLS_AT_ONCE;
         while let Some(mut it) = self.session_mut(id)
-            && let Some(topic) = it.follow_all(&mut left)
+            && let Some(stop) = it.follow_all(&mut left)
         {
-            self.one_shot_now(id, topic);
+            match stop {
+                Stop::OneShot(topic) => self.one_shot_now(id, topic),
+                Stop::Ended(topic) => self.tell_end(id, topic),
+            }
         }
         self.live_again(id);
     }
@@ -47,22 +58,17 @@ impl Shard {
     /// Sends the snapshot of a topic without a subscription. If the session has subscribed to the topic meanwhile, the
     /// subscription sends it in its order.
     fn one_shot_now(&mut self, id: SessionId, topic: TopicId) {
-        let cell = self.directory.get(topic);
-        if let Some(cell) = &cell {
-            self.make_known(cell);
-        }
         let Some(mut it) = self.session_mut(id) else {
             return;
         };
-        let one_shots = &mut it.session.subscriptions.one_shots;
-        let awaited = one_shots.remove(&topic).unwrap_or_default();
-        if let Some(cell) = cell {
-            if it.session.subscriptions.has(topic) {
-                it.send_snapshot(&cell);
-            } else if let Some(snapshot) = cell.snapshot() {
-                it.session.subscriptions.one_shot_waits = true;
-                it.push_pulled(snapshot, Sort::OneShot, 0, false);
-            }
+        let Some(OneShot { cell, awaited }) = it.session.subscriptions.one_shots.remove(&topic) else {
+            return;
+        };
+        if it.session.subscriptions.has(topic) {
+            it.send_snapshot(&cell);
+        } else if let Some(snapshot) = cell.snapshot() {
+            it.session.subscriptions.one_shot_waits = true;
+            it.push_pulled(snapshot, Sort::OneShot, 0, false);
         }
         it.one_shot_arrived(topic, awaited);
     }
@@ -75,43 +81,51 @@ impl SessionMut<'_> {
         self.session.outbox.data_bytes() < refill
     }
 
-    /// Gives subscriptions their turns, at most `left`, until there is no room or the next turn belongs to a one-shot,
-    /// which is returned.
-    fn follow_all(&mut self, left: &mut usize) -> Option<TopicId> {
+    /// Gives subscriptions their turns, at most `left`, until there is no room or something else is to be done.
+    fn follow_all(&mut self, left: &mut usize) -> Option<Stop> {
         while *left > 0 && self.has_room() {
             *left -= 1;
             match self.session.subscriptions.pulls.next()? {
-                Pull::Follow(topic) => self.follow(topic),
-                Pull::OneShot(topic) => return Some(topic),
+                Pull::Follow(topic) => {
+                    if self.follow(topic) {
+                        return Some(Stop::Ended(topic));
+                    }
+                }
+                Pull::OneShot(topic) => return Some(Stop::OneShot(topic)),
             }
         }
         None
     }
 
-    /// Takes a subscription one step towards the head of its topic.
-    fn follow(&mut self, topic: TopicId) {
+    /// Takes a subscription one step towards the head of its topic. Returns whether the topic has ended and the
+    /// subscription has got all of it.
+    fn follow(&mut self, topic: TopicId) -> bool {
         let Some(place) = self.session.subscriptions.place_of(topic) else {
-            return;
+            return false;
         };
-        let slot = &self.slots[topic.index()];
-        let Some(cell) = slot.cell.clone() else { return };
+        let slot = &self.slots[topic];
+        let cell = slot.cell.clone();
         let mut subscriber = *slot.at(place);
-        self.tell_live(&cell, &mut subscriber);
+        if slot.ended.is_none() || subscriber.after < slot.head {
+            self.tell_live(&cell, &mut subscriber);
+        }
         let turn = self.step(&cell, &mut subscriber);
-        if !subscriber.behind {
+        let has_all = self.has_all(topic, &mut subscriber);
+        if !subscriber.behind && !has_all {
             self.tell_stale(&cell, &mut subscriber);
         }
-        let slot = &mut self.slots[topic.index()];
+        let slot = &mut self.slots[topic];
         *slot.at_mut(place) = subscriber;
         slot.learn(subscriber.after, &mut self.counts.ledger);
         self.arrived(topic, &subscriber);
-        if subscriber.behind {
+        if subscriber.behind && !has_all {
             let pulls = &mut self.session.subscriptions.pulls;
             match turn {
                 NextTurn::GoesOn => pulls.follow_next(topic, subscriber.every),
                 NextTurn::Passes => pulls.follow_later(topic, subscriber.every),
             }
         }
+        has_all
     }
 
     fn step(&mut self, cell: &Arc<TopicCell>, subscriber: &mut Subscriber) -> NextTurn {
@@ -321,6 +335,7 @@ impl SessionMut<'_> {
         };
         let gap = Gap {
             topic: cell.id(),
+            name: cell.topic().clone(),
             kind: cell.kind(),
             from,
             to,

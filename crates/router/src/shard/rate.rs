@@ -69,8 +69,9 @@ impl Shard {
     pub(super) fn hand_rated(&mut self, publication: &LocalPublication, now: Micros) -> usize {
         let topic = publication.lineage.id;
         let mut handed = 0;
-        for index in 0..self.slots[topic.index()].rated.len() {
-            let list = &mut self.slots[topic.index()].rated[index];
+        let lists = self.slots.get(topic).map_or(0, |slot| slot.rated.len());
+        for index in 0..lists {
+            let list = &mut self.slots[topic].rated[index];
             if publication.seq <= list.sent || list.subscribers.is_empty() {
                 continue;
             }
@@ -97,7 +98,9 @@ impl Shard {
 
     /// Handles the timer of a list.
     fn come_up(&mut self, class: RateClass, topic: TopicId, now: Micros) -> usize {
-        let slot = &mut self.slots[topic.index()];
+        let Some(slot) = self.slots.get_mut(topic) else {
+            return 0; // it has ended
+        };
         let Some(index) = slot.rated.iter().position(|list| list.class == class) else {
             return 0;
         };
@@ -108,7 +111,7 @@ impl Shard {
             slot.rated.swap_remove(index);
             return 0;
         }
-        let Some(newest) = slot.cell.as_ref().filter(|_| owes).and_then(|cell| cell.newest()) else {
+        let Some(newest) = owes.then(|| slot.cell.newest()).flatten() else {
             return 0;
         };
         if slot.stale_since.is_some() {
@@ -120,7 +123,7 @@ impl Shard {
     /// Delivers a message to a list of its topic, whose timer runs from then on.
     fn send_rated(&mut self, index: usize, publication: &LocalPublication, now: Micros) -> usize {
         let topic = publication.lineage.id;
-        let slot = &mut self.slots[topic.index()];
+        let slot = &mut self.slots[topic];
         slot.learn(publication.seq, &mut self.counts.ledger);
         let list = &mut slot.rated[index];
         list.sent = publication.seq;

@@ -298,7 +298,7 @@ impl Shard {
             Ok(single) => single,
             Err(error) => return self.refuse(id, Some(request), error.into(), now),
         };
-        let cell = self.directory.find(single.as_str());
+        let cell = self.find_for(id, single.as_str());
         let standing = match &cell {
             Some(cell) => {
                 self.make_known(cell);
@@ -314,7 +314,7 @@ impl Shard {
                     patterns.any(|(pattern, _)| pattern.matches(&topic))
                 };
                 let expected = session.is_some_and(covers);
-                expected.then(|| self.directory.before_first(&topic))
+                expected.then(|| self.tell_next(id, &topic))
             }
         };
         let Some(at) = standing else {

@@ -99,7 +99,7 @@ impl Shard {
         let mut positions = Places::default();
         for lineage in since {
             for (topic, seq) in &lineage.seqs {
-                if let Some(cell) = self.directory.find(topic) {
+                if let Some(cell) = self.find(topic) {
                     positions.insert(cell.id(), cell.left_at(&lineage.epoch, *seq));
                 }
             }
@@ -153,7 +153,7 @@ impl SessionMut<'_> {
         let introduced = named == Named::ByName;
         let Some(left_at) = left_at else {
             let at = cell.attach(self.shard);
-            self.slots[cell.id().index()].learn(at.seq, &mut self.counts.ledger);
+            self.slots[cell.id()].learn(at.seq, &mut self.counts.ledger);
             self.join(cell, at.seq, pace, introduced);
             if snapshot {
                 self.send_snapshot(cell);
@@ -169,7 +169,7 @@ impl SessionMut<'_> {
         let limit = self.settings.session_limits.replay_bytes;
         let most = (!conflate).then(|| limit.saturating_sub(subscriptions.replays.bytes()));
         let (at, resume) = cell.attach_at(self.shard, left_at, most);
-        self.slots[cell.id().index()].learn(at.seq, &mut self.counts.ledger);
+        self.slots[cell.id()].learn(at.seq, &mut self.counts.ledger);
         self.counts.replays_refused += u64::from(matches!(resume, Resume::TooMuch(_)));
         let mut missed = None;
         let recovered = match resume {

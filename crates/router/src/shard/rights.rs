@@ -142,9 +142,8 @@ impl Shard {
         lost.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let mut left = TopicSet::default();
         // One-shots belong to no subscription.
-        for topic in session.subscriptions.one_shots.keys() {
-            let cell = self.directory.get(*topic);
-            if cell.is_some_and(|cell| !rights.subscribe.has(cell.topic().as_str())) {
+        for (topic, shot) in &session.subscriptions.one_shots {
+            if !rights.subscribe.has(shot.cell.topic().as_str()) {
                 left.insert(*topic);
             }
         }
@@ -155,6 +154,12 @@ impl Shard {
                     left.insert(lineage.id);
                 }
             }
+        }
+        for topic in session
+            .outbox
+            .ended_topics(|name| !rights.subscribe.has(name.as_str()))
+        {
+            left.insert(topic);
         }
         for (pattern, _) in &lost {
             for topic in self.unsubscribe(id, pattern) {

@@ -9,11 +9,13 @@ use slab::Slab;
 use tickwire_wire::Seq;
 use tickwire_wire::deflate::Deflater;
 
+use super::ending::Lives;
 use super::piecewise::Piece;
 use super::writing::Rounds;
 use super::{First, Shard, Slot};
 use crate::cell::{Attached, TopicCell};
 use crate::counts::Counts;
+use crate::paged::Paged;
 use crate::publication::{Publication, TopicId};
 use crate::queue::ShardId;
 use crate::session::{Phase, Session, SessionId};
@@ -83,7 +85,8 @@ pub(super) struct SessionMut<'a> {
     pub(super) session: &'a mut Session,
     pub(super) shard: ShardId,
     pub(super) settings: &'a ShardSettings,
-    pub(super) slots: &'a mut [Slot],
+    pub(super) slots: &'a mut Paged<Slot>,
+    pub(super) lives: &'a Lives,
     pub(super) counts: &'a mut Counts,
     pub(super) rounds: &'a mut Rounds,
     pub(super) deflater: &'a mut Deflater,
@@ -102,6 +105,7 @@ impl Shard {
             shard: self.id,
             settings: &self.settings,
             slots: &mut self.slots,
+            lives: &self.lives,
             counts: &mut self.counts,
             rounds: &mut self.rounds,
             deflater: &mut self.deflater,
@@ -118,7 +122,7 @@ impl SessionMut<'_> {
         let place = self.session.subscriptions.place_of(cell.id())?;
         Some(Attached {
             epoch: cell.position().epoch,
-            seq: self.slots[cell.id().index()].at(place).after,
+            seq: self.slots[cell.id()].at(place).after,
         })
     }
 
@@ -127,7 +131,7 @@ impl SessionMut<'_> {
         if let Some(place) = self.session.subscriptions.place_of(cell.id())
             && cell.position().seq > Seq::ZERO
         {
-            let prelude = &mut self.slots[cell.id().index()].at_mut(place).prelude;
+            let prelude = &mut self.slots[cell.id()].at_mut(place).prelude;
             if prelude.first() == First::Nothing {
                 prelude.set_first(First::Snapshot);
             }
@@ -146,7 +150,7 @@ impl SessionMut<'_> {
         let Some(place) = self.session.subscriptions.place_of(topic) else {
             return;
         };
-        let subscriber = self.slots[topic.index()].at_mut(place);
+        let subscriber = self.slots[topic].at_mut(place);
         if !std::mem::replace(&mut subscriber.behind, true) {
             self.session.fall_behind(topic, subscriber.every);
             self.rounds.mark(self.session);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tickwire_wire::Seq;
 
+use super::ending::Ended;
 use super::joined::Announcement;
 use super::rate::RateList;
 use crate::cell::TopicCell;
@@ -34,6 +35,7 @@ impl Prelude {
     const FIRST: u8 = 0b0011;
     const INTRODUCED: u8 = 0b0100;
     const ACKED: u8 = 0b1000;
+    const NAMED: u8 = 0b1_0000;
 
     /// A prelude with nothing to send first.
     pub(super) const fn new(introduced: bool) -> Self {
@@ -68,6 +70,16 @@ impl Prelude {
         self.0 |= Self::INTRODUCED | Self::ACKED;
     }
 
+    /// Whether one of the session's patterns is the topic's name.
+    pub(super) const fn is_named(self) -> bool {
+        self.0 & Self::NAMED != 0
+    }
+
+    /// Records whether one of the session's patterns is the topic's name.
+    pub(super) const fn set_named(&mut self, named: bool) {
+        self.0 = self.0 & !Self::NAMED | if named { Self::NAMED } else { 0 };
+    }
+
     /// Records that a message was taken back. If it `introduces`, it was the one that told the lineage.
     pub(super) const fn take_back(&mut self, introduces: bool) {
         if introduces && self.0 & Self::ACKED == 0 {
@@ -96,10 +108,12 @@ pub(super) struct Subscriber {
 const _: () = assert!(size_of::<Subscriber>() == 16);
 
 /// The state of a topic in a shard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Slot {
-    /// The topic's cell. Set once the sessions whose patterns match it were looked up.
-    pub(super) cell: Option<Arc<TopicCell>>,
+    /// The topic's cell.
+    pub(super) cell: Arc<TopicCell>,
+    /// Set once the topic has ended: its subscribers are behind until they have got all of it.
+    pub(super) ended: Option<Box<Ended>>,
     /// The subscribers without a limited rate.
     pub(super) subscribers: Vec<Subscriber>,
     /// The subscribers with a least time between two updates.
@@ -111,6 +125,8 @@ pub(super) struct Slot {
     /// The number of subscribers that the topic counts for this shard. Even if a panic has left the lists wrong, the
     /// right number can be subtracted.
     pub(super) counted: u32,
+    /// The number of those whose session has subscribed to the topic's name.
+    pub(super) named: u32,
     /// The last message before the silence that subscribers were told of.
     pub(super) stale_since: Option<Seq>,
     /// The `joined` that was made last.
@@ -118,6 +134,22 @@ pub(super) struct Slot {
 }
 
 impl Slot {
+    /// A topic without a subscriber.
+    pub(super) fn new(cell: Arc<TopicCell>) -> Self {
+        Self {
+            cell,
+            ended: None,
+            subscribers: Vec::new(),
+            rated: Vec::new(),
+            head: Seq::ZERO,
+            handed: 0,
+            counted: 0,
+            named: 0,
+            stale_since: None,
+            announcement: None,
+        }
+    }
+
     /// Adds a subscriber to those of `class` and returns its place.
     ///
     /// # Panics

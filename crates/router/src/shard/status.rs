@@ -65,21 +65,20 @@ impl Shard {
         if self.is_unwanted(topic) {
             return 0;
         }
-        self.slots[topic.index()].stale_since = Some(newest);
+        self.slots[topic].stale_since = Some(newest);
         self.tell_all(&cell, SourceState::Silent, newest, now);
-        self.slots[topic.index()].len()
+        self.slots[topic].len()
     }
 
     /// Tells the subscribers of a topic whose source was silent that it came back, if message `seq`, which they will
     /// get next, came after the silence.
     pub(super) fn source_came_back(&mut self, topic: TopicId, seq: Seq, now: Micros) {
-        let slot = &mut self.slots[topic.index()];
-        if slot.stale_since.is_some_and(|since| seq > since)
-            && let Some(cell) = slot.cell.clone()
-        {
+        let slot = &mut self.slots[topic];
+        if slot.stale_since.is_some_and(|since| seq > since) {
+            let cell = slot.cell.clone();
             // A subscriber that continued from the directory may know this message, and a silence behind it.
             let known = self.tell_all(&cell, SourceState::Live, seq, now);
-            self.slots[topic.index()].stale_since = known.then_some(seq);
+            self.slots[topic].stale_since = known.then_some(seq);
         }
     }
 
@@ -93,7 +92,7 @@ impl Shard {
             true => SourceState::Silent,
             false => SourceState::Live,
         };
-        for subscriber in self.slots[topic.index()].lists_mut().flatten() {
+        for subscriber in self.slots[topic].lists_mut().flatten() {
             // A subscriber that knows of a doubt knows that the topic is stale. One that is behind is told on its way
             // to the head.
             if subscriber.last_status != opposite || subscriber.behind {
@@ -151,7 +150,7 @@ impl SessionMut<'_> {
         }
         if since.is_some() && subscriber.last_status == SourceState::Silent {
             // The shard may not have been told yet.
-            let slot = &mut self.slots[cell.id().index()];
+            let slot = &mut self.slots[cell.id()];
             slot.stale_since = slot.stale_since.or(since);
         }
     }

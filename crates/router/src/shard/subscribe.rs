@@ -3,6 +3,8 @@
 //!
 //! A refused topic leaves everything as it was.
 
+use std::sync::Arc;
+
 use tickwire_wire::error::ErrorCode;
 use tickwire_wire::message::{AckResult, Position, Subscribe, TopicRequest};
 use tickwire_wire::{Kind, Micros, Mode, Pattern, Refusal, Seq, Topic};
@@ -13,9 +15,8 @@ use super::requests::TopicAnswer;
 use super::resume::check_since;
 use super::sessions::SessionMut;
 use super::wide::Wide;
-use crate::cell::TopicCell;
+use crate::cell::{Attached, TopicCell};
 use crate::pace::Pace;
-use crate::publication::TopicId;
 use crate::session::{PatternSub, SessionId};
 
 impl Shard {
@@ -55,7 +56,7 @@ impl Shard {
                 Some(_) => self.one_shot(id, &pattern, now).map(Step::Done),
             };
         }
-        let named = self.directory.find(pattern.as_str()).map(|cell| cell.id());
+        let named = self.find(pattern.as_str()).map(|cell| cell.id());
         let session = self.sessions.open(id).ok_or_else(closing)?;
         session
             .subscriptions
@@ -87,7 +88,7 @@ impl Shard {
 
     /// Sends the value of one topic, once.
     fn one_shot(&mut self, id: SessionId, pattern: &Pattern, now: Micros) -> Result<TopicAnswer, Refusal> {
-        let cell = self.directory.find(pattern.as_str());
+        let cell = self.find_for(id, pattern.as_str());
         self.charge(id, 1, now);
         self.piece.visited += 1;
         let session = self.sessions.open(id).ok_or_else(closing)?;
@@ -97,10 +98,10 @@ impl Shard {
             self.make_known(cell);
         }
         let mut it = self.session_mut(id).ok_or_else(closing)?;
-        let in_order = cell.as_ref().is_some_and(|cell| it.await_value(cell.id()));
+        let in_order = cell.as_ref().is_some_and(|cell| it.await_value(cell));
         it.rounds.mark(it.session);
         let at = cell.map(|cell| it.standing(&cell).unwrap_or_else(|| cell.position()));
-        let at = at.unwrap_or_else(|| self.directory.before_first(pattern.as_str()));
+        let at = at.unwrap_or_else(|| self.directory.before_first(pattern.as_str()).0);
         let result = AckResult {
             topic: pattern.to_string(),
             mode: Some(Mode::Snapshot),
@@ -125,7 +126,7 @@ impl Shard {
     ) -> Result<TopicAnswer, Refusal> {
         let session = self.sessions.open(id).ok_or_else(closing)?;
         let known = session.subscriptions.patterns.has(pattern);
-        let mut cell = self.directory.find(topic.as_str());
+        let mut cell = self.find(topic.as_str());
         if cell.is_none() && !known {
             self.directory.register(self.id, pattern);
             cell = self.directory.find_settled(topic.as_str());
@@ -136,70 +137,111 @@ impl Shard {
         if let Some(cell) = &cell {
             self.make_known(cell);
         }
-        let flows = cell
-            .as_ref()
-            .is_some_and(|cell| self.place_of(id, cell.id()).is_some());
+        let ending = self.ending(id, pattern);
+        let flows = !ending.is_empty()
+            || cell
+                .as_ref()
+                .is_some_and(|cell| self.place_of(id, cell.id()).is_some());
         if since.is_some() && (known || flows) {
             let reason = "this connection has the topic already; \"since\" is for a new subscription";
             return Err(Refusal::bad_request(reason));
         }
         if known {
-            let before = self.switch_pace(id, pattern, pace);
-            if let (Some(before), Some(cell)) = (before, &cell) {
-                self.repace(id, cell, before, pace);
+            if let Some(before) = self.switch_pace(id, pattern, pace) {
+                for cell in ending.iter().chain(&cell) {
+                    self.repace(id, cell, before, pace);
+                }
             }
         } else {
             let indexed = cell.is_none();
-            self.add_pattern(id, pattern, PatternSub { pace, indexed });
+            self.add_pattern(id, pattern, PatternSub { pace, indexed }, None);
+            for ended in &ending {
+                self.join(id, ended, Seq::ZERO, pace, false);
+            }
         }
         let result = AckResult {
             topic: topic.to_string(),
             ..AckResult::default()
         };
-        let Some(cell) = cell else {
+        // A session that is behind in an ended topic has not come to its end yet: for it the topic goes on.
+        let Some(current) = ending.first().or(cell.as_ref()).cloned() else {
             let pace = pace.on(self.directory.kind_of(topic.as_str()));
-            return Ok(TopicAnswer::new(granted(
-                self.subscribe_unknown(since, result),
-                pace,
-            )));
+            return Ok(self.subscribe_unknown(id, since, granted(result, pace)));
         };
+        let cell = cell.filter(|_| !known);
         // This is the pace that this subscription asks for. If another one asks for more, that has precedence until it
         // ends.
-        let result = granted(result, pace.on(cell.kind()));
-        if flows && !known {
-            self.join(id, &cell, Seq::ZERO, pace, false);
+        let result = granted(result, pace.on(current.kind()));
+        if flows && let Some(cell) = &cell {
+            if self.place_of(id, cell.id()).is_none() {
+                let at = cell.attach(self.id);
+                self.slots[cell.id()].learn(at.seq, &mut self.counts.ledger);
+            }
+            self.join(id, cell, Seq::ZERO, pace, false);
         }
         let mut it = self.session_mut(id).ok_or_else(closing)?;
-        if !flows {
-            return Ok(it.subscribe_anew(&cell, since, (pace, snapshot), result));
+        let answer = if flows {
+            if snapshot {
+                it.piece.repeats.push(current.id());
+            }
+            it.subscribe_again(&current, result)
+        } else {
+            it.subscribe_anew(&current, since, (pace, snapshot), result)
+        };
+        if let Some(cell) = &cell {
+            self.set_named(id, cell.id(), true);
         }
-        if snapshot {
-            it.piece.repeats.push(cell.id());
-        }
-        Ok(it.subscribe_again(&cell, result))
+        Ok(answer)
     }
 
-    /// The answer for a topic that does not exist yet: its subscription begins before the first message.
-    fn subscribe_unknown(&self, since: Option<&Position>, result: AckResult) -> AckResult {
-        let at = self.directory.before_first(&result.topic);
-        AckResult {
+    /// The answer for a topic that does not exist: its subscription begins before the first message.
+    fn subscribe_unknown(
+        &mut self,
+        id: SessionId,
+        since: Option<&Position>,
+        result: AckResult,
+    ) -> TopicAnswer {
+        let at = self.tell_next(id, &result.topic);
+        // The end of an earlier life may wait among the data, and comes before the answer.
+        let in_order = self
+            .sessions
+            .get(id)
+            .is_some_and(|session| session.subscriptions.end_waits);
+        let result = AckResult {
             recovered: since.map(|since| since.epoch == at.epoch && since.seq == at.seq),
             epoch: Some(at.epoch),
             seq: Some(at.seq),
             ..result
+        };
+        TopicAnswer {
+            in_order,
+            ..TopicAnswer::new(result)
         }
+    }
+
+    /// The position before the first message of a topic that does not exist. If the session has subscribed to its name,
+    /// it is told this lineage.
+    pub(super) fn tell_next(&mut self, id: SessionId, topic: &str) -> Attached {
+        let (at, life) = self.directory.before_first(topic);
+        if let Ok(name) = topic.parse::<Pattern>()
+            && let Some(expecting) = self.expecting(id, &name)
+        {
+            expecting.told = Some(life);
+        }
+        at
     }
 }
 
 impl SessionMut<'_> {
     /// Waits for the value of a topic that the shard knows. Returns whether the topic is live already.
-    pub(super) fn await_value(&mut self, topic: TopicId) -> bool {
+    pub(super) fn await_value(&mut self, cell: &Arc<TopicCell>) -> bool {
+        let topic = cell.id();
         let flows = self.session.subscriptions.has(topic);
         if flows {
             // Its snapshot keeps its place among the topic's messages.
             self.piece.repeats.push(topic);
         } else {
-            self.session.subscriptions.one_shot(topic);
+            self.session.subscriptions.one_shot(cell);
         }
         flows
     }

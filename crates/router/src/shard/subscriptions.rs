@@ -8,6 +8,7 @@ use tickwire_wire::{Pattern, Seq};
 use super::sessions::SessionMut;
 use super::{Expectations, Expecting, Prelude, Shard, Slot, Subscriber};
 use crate::cell::TopicCell;
+use crate::epochs::Life;
 use crate::outbox::{Item, SourceState};
 use crate::pace::Pace;
 use crate::planted::{Fault, is_planted};
@@ -20,30 +21,47 @@ impl Shard {
     /// Makes the topic known to the shard: every session with a pattern that matches joins it. They have missed
     /// nothing, since the directory has known their patterns for longer than the topic.
     pub(super) fn make_known(&mut self, cell: &Arc<TopicCell>) {
-        let index = cell.id().index();
-        if self.slots.len() <= index {
-            self.slots.resize_with(index + 1, Slot::default);
-        }
-        if self.slots[index].cell.is_some() {
+        if self.slots.get(cell.id()).is_some() {
             return;
         }
-        self.slots[index].cell = Some(cell.clone());
+        self.end_before(cell);
+        self.slots.insert(cell.id(), Slot::new(cell.clone()));
+        self.lives.began(cell);
         let mut joining = Vec::new();
         self.patterns
             .matches(cell.topic().as_str(), |expecting: &Expectations| {
-                // A session that named the topic was told its lineage then.
-                let introduced = expecting.pattern.as_ref().is_some_and(|p| !p.is_wildcard());
-                joining.extend(
-                    expecting
-                        .sessions
-                        .iter()
-                        .map(|expecting| (*expecting, introduced)),
-                );
+                let named = expecting.pattern.as_ref().is_some_and(|p| !p.is_wildcard());
+                joining.extend(expecting.sessions.iter().map(|expecting| (*expecting, named)));
             });
-        for (Expecting { session, pace }, introduced) in joining {
+        for (Expecting { session, pace, told }, named) in joining {
             if self.takes_topic(session, cell) {
+                // A session that named the topic was told its lineage then, unless another life came between.
+                let introduced = named && told == Some(cell.life());
                 self.join(session, cell, Seq::ZERO, pace, introduced);
+                if named {
+                    self.set_named(session, cell.id(), true);
+                }
             }
+        }
+    }
+
+    /// Records whether one of a session's patterns is the name of a topic that it has.
+    pub(super) fn set_named(&mut self, id: SessionId, topic: TopicId, named: bool) {
+        let Some(place) = self.place_of(id, topic) else {
+            return;
+        };
+        let slot = &mut self.slots[topic];
+        let prelude = &mut slot.at_mut(place).prelude;
+        if prelude.is_named() == named {
+            return;
+        }
+        prelude.set_named(named);
+        if named {
+            slot.named += 1;
+            slot.cell.named();
+        } else {
+            slot.named -= 1;
+            slot.cell.unnamed(1);
         }
     }
 
@@ -106,13 +124,13 @@ impl Shard {
         };
         if pace.class() != place.class {
             let subscriber = self.take_out(topic, place);
-            place = self.slots[topic.index()].add(pace.class(), subscriber);
+            place = self.slots[topic].add(pace.class(), subscriber);
             if let Some(mut it) = self.session_mut(id) {
                 it.session.subscriptions.moved(topic, place);
                 it.catch_up(topic);
             }
         }
-        let slot = &mut self.slots[topic.index()];
+        let slot = &mut self.slots[topic];
         let (newest, subscriber) = (slot.head, slot.at_mut(place));
         let changes = std::mem::replace(&mut subscriber.every, pace.is_every()) != pace.is_every();
         if changes
@@ -135,12 +153,17 @@ impl Shard {
             return None;
         }
         if sub.indexed
-            && let Some(expecting) = self.patterns.get_mut(pattern)
-            && let Some(own) = expecting.sessions.iter_mut().find(|other| other.session == id)
+            && let Some(own) = self.expecting(id, pattern)
         {
             own.pace = pace;
         }
         Some(before)
+    }
+
+    /// The entry of a session in the index, by one of its patterns.
+    pub(super) fn expecting(&mut self, id: SessionId, pattern: &Pattern) -> Option<&mut Expecting> {
+        let sessions = &mut self.patterns.get_mut(pattern)?.sessions;
+        sessions.iter_mut().find(|other| other.session == id)
     }
 
     /// Changes what a pattern asks for in one topic that it matches, if the session has that topic.
@@ -158,7 +181,7 @@ impl Shard {
 
     /// Takes a subscriber out of a topic's lists, and tells the session of the subscriber that moves to its place.
     fn take_out(&mut self, topic: TopicId, place: Place) -> Subscriber {
-        let (taken, moved) = self.slots[topic.index()].take(place);
+        let (taken, moved) = self.slots[topic].take(place);
         if let Some(moved) = moved
             && let Some(session) = self.sessions.get_mut(moved.session)
         {
@@ -169,15 +192,27 @@ impl Shard {
 
     /// Ends a subscriber of a topic.
     pub(super) fn forget(&mut self, topic: TopicId, place: Place) {
-        let ended = self.take_out(topic, place);
+        let left = self.take_out(topic, place);
         self.subscriptions -= 1;
-        let slot = &mut self.slots[topic.index()];
-        self.counts.ledger.end(ended.after, slot.head);
-        if let Some(cell) = &slot.cell {
-            slot.counted -= 1;
-            cell.subscribers_removed(1);
-            if slot.is_empty() || is_planted(Fault::InterestLostEarly) {
-                cell.detach(self.id);
+        let slot = &mut self.slots[topic];
+        self.counts.ledger.end(left.after, slot.head);
+        slot.counted -= 1;
+        slot.cell.subscribers_removed(1);
+        if left.prelude.is_named() {
+            slot.named -= 1;
+            slot.cell.unnamed(1);
+        }
+        if slot.is_empty() || is_planted(Fault::InterestLostEarly) {
+            slot.cell.detach(self.id);
+        }
+        if slot.ended.is_some() {
+            let is_last = slot.is_empty();
+            if let Some(session) = self.sessions.get_mut(left.session) {
+                let ending = &mut session.subscriptions.ending;
+                *ending = ending.saturating_sub(1);
+            }
+            if is_last {
+                self.drop_slot(topic);
             }
         }
     }
@@ -188,8 +223,15 @@ impl Shard {
     }
 
     /// Adds a pattern to those of a session. With `indexed`, topics that appear from now on join it. Then the directory
-    /// must know the pattern already, and the existing topics must be known to the shard.
-    pub(super) fn add_pattern(&mut self, id: SessionId, pattern: &Pattern, sub: PatternSub) {
+    /// must know the pattern already, and the existing topics must be known to the shard. `told` is the life whose lineage
+    /// the client is told for a name.
+    pub(super) fn add_pattern(
+        &mut self,
+        id: SessionId,
+        pattern: &Pattern,
+        sub: PatternSub,
+        told: Option<Life>,
+    ) {
         let Some(session) = self.sessions.open(id) else {
             return;
         };
@@ -198,6 +240,7 @@ impl Shard {
             expecting.sessions.push(Expecting {
                 session: id,
                 pace: sub.pace,
+                told,
             });
             expecting.pattern.get_or_insert_with(|| pattern.clone()).clone()
         } else {
@@ -239,11 +282,40 @@ impl Shard {
         let Some(removed) = self.take_pattern(id, pattern) else {
             return Vec::new();
         };
-        let cells = self.directory.matching(pattern).into_iter();
-        cells
-            .filter(|cell| self.leave(id, cell, removed.pace))
-            .map(|cell| cell.id())
-            .collect()
+        let found = loop {
+            let found = self.directory.matching(pattern);
+            // Those that have ended just now are queued.
+            if self.handle_ends() == 0 {
+                break found;
+            }
+        };
+        let mut cells = self.ending(id, pattern);
+        cells.extend(found);
+        let mut left = Vec::new();
+        for cell in cells {
+            if self.leave(id, &cell, removed.pace) {
+                left.push(cell.id());
+            } else if !pattern.is_wildcard() {
+                self.set_named(id, cell.id(), false);
+            }
+        }
+        left.extend(self.ends_left(id, pattern));
+        left
+    }
+
+    /// The ended topics of a pattern that a session has left, and no longer covers, whose end waits in its outbox.
+    pub(super) fn ends_left(&self, id: SessionId, pattern: &Pattern) -> Vec<TopicId> {
+        let session = self.sessions.get(id);
+        let Some(session) = session.filter(|session| session.subscriptions.end_waits) else {
+            return Vec::new();
+        };
+        let covered = |name: &str| {
+            let mut patterns = session.subscriptions.patterns.iter();
+            patterns.any(|(other, _)| other.matches(name))
+        };
+        session
+            .outbox
+            .ended_topics(|name| pattern.matches(name.as_str()) && !covered(name.as_str()))
     }
 
     /// Removes the messages of topics that a session has left from its outbox. The caller calls [`Self::send_synced`]
@@ -288,12 +360,13 @@ impl SessionMut<'_> {
     /// Begins the subscription to a topic that the session does not have, as [`Shard::join`] says.
     pub(super) fn join(&mut self, cell: &TopicCell, after: Seq, pace: Pace, introduced: bool) {
         let (topic, pace) = (cell.id(), pace.on(cell.kind()));
-        let slot = &mut self.slots[topic.index()];
+        let held = self.is_held(cell);
+        let slot = &mut self.slots[topic];
         self.counts.ledger.begin(after, slot.head);
         let subscriber = Subscriber {
             session: self.session.id,
             every: pace.is_every(),
-            behind: false,
+            behind: held,
             prelude: Prelude::new(introduced),
             last_status: SourceState::Live,
             after,

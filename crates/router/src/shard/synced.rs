@@ -45,7 +45,7 @@ impl SessionMut<'_> {
     pub(super) fn one_shot_arrived(&mut self, topic: TopicId, mut awaited: Awaited) {
         let subscriptions = &mut self.session.subscriptions;
         let place = subscriptions.place_of(topic);
-        let subscriber = place.map(|place| self.slots[topic.index()].at(place));
+        let subscriber = place.map(|place| self.slots[topic].at(place));
         let waits = subscriber.is_some_and(|subscriber| subscriptions.begins_yet(topic, subscriber));
         match subscriptions.topics.get_mut(topic) {
             Some(subscription) if waits => {

@@ -114,7 +114,7 @@ impl Shard {
     pub fn sessions_debug(&self, top_k: usize, watched: Watched, now: Micros) -> Vec<SessionLag> {
         let owed = |session: &Session| {
             let behind = session.subscriptions.topics.iter().map(|(topic, subscription)| {
-                let slot = &self.slots[topic.index()];
+                let slot = &self.slots[*topic];
                 slot.head.0 - slot.at(subscription.place).after.0
             });
             session.outbox.stands_for() + behind.sum::<u64>()
@@ -169,19 +169,17 @@ impl Shard {
     /// every topic.
     #[must_use]
     pub fn handed_out(&self) -> Vec<(TopicId, u64)> {
-        let topics = self.slots.iter().zip(0..).filter(|(slot, _)| slot.handed > 0);
-        topics
-            .map(|(slot, number)| (TopicId(number), slot.handed))
-            .collect()
+        let topics = self.slots.iter().filter(|(_, slot)| slot.handed > 0);
+        topics.map(|(topic, slot)| (topic, slot.handed)).collect()
     }
 
     fn oldest_us(&self, session: &Session, now: Micros) -> u64 {
         let waiting = session.outbox.oldest().map(|publication| publication.ts);
         let behind = session.subscriptions.pulls.follows(SAMPLED).filter_map(|topic| {
-            let slot = &self.slots[topic.index()];
+            let slot = &self.slots[topic];
             let subscription = session.subscriptions.topics.get(topic)?;
             let after = slot.at(subscription.place).after;
-            slot.cell.as_ref()?.first_after(after)
+            slot.cell.first_after(after)
         });
         let oldest = behind.chain(waiting).min();
         oldest.map_or(0, |ts| now.since(ts))

@@ -117,6 +117,10 @@ impl Wide {
         self.pattern.as_str().len() + self.found.memory_bytes() + own
     }
 
+    fn is_leaving(&self) -> bool {
+        matches!(self.wish, Wish::Leave)
+    }
+
     /// Whether the directory knows the pattern and the shard does not yet.
     fn is_registered_alone(&self) -> bool {
         matches!((&self.wish, &self.stage), (Wish::Begin { .. }, Stage::Finding(_)))
@@ -181,7 +185,7 @@ impl Shard {
                             // Positions are resolved only now: a topic that was made meanwhile has one, too.
                             *own = self.places_of(id, since, now);
                         }
-                        let before = self.enter_wide(id, &wide);
+                        let before = self.enter_wide(id, &mut wide);
                         wide.stage = Stage::SeeingTo(0, before);
                     }
                     Ok(false) => {}
@@ -233,7 +237,7 @@ impl Shard {
                 *unfit = Some(unfit.map_or(topic, |first| first.min(topic)));
             }
             new += usize::from(session.is_some_and(|session| !session.subscriptions.has(topic)));
-            if slots.get(topic.index()).is_none_or(|slot| slot.cell.is_none()) {
+            if slots.get(topic).is_none() {
                 unknown.push(cell.clone());
             }
         });
@@ -273,11 +277,39 @@ impl Shard {
         }
     }
 
-    /// Enters, changes or takes out the pattern of a wildcard whose topics were found. Returns its pace before.
-    fn enter_wide(&mut self, id: SessionId, wide: &Wide) -> Pace {
+    /// Enters, changes or takes out the pattern of a wildcard whose topics were found. Returns its pace before. Topics that
+    /// have ended were not found. If the session is behind in them, the change concerns them, too.
+    fn enter_wide(&mut self, id: SessionId, wide: &mut Wide) -> Pace {
+        // No topic that ended before the pattern was entered joins by it.
+        self.handle_ends();
+        let ending = self.ending(id, &wide.pattern);
+        self.piece.visited += ending.len();
+        let before = self.enter_wide_pattern(id, wide);
+        for cell in ending {
+            wide.found.remove(cell.id());
+            match wide.wish {
+                Wish::Begin { pace, .. } => self.join(id, &cell, Seq::ZERO, pace, false),
+                Wish::Change { pace } => self.repace(id, &cell, before, pace),
+                Wish::OneShot => {}
+                Wish::Leave => {
+                    if self.leave(id, &cell, before) {
+                        self.piece.left.push(cell.id());
+                    }
+                }
+            }
+        }
+        if wide.is_leaving() {
+            let left = self.ends_left(id, &wide.pattern);
+            self.piece.left.extend(left);
+        }
+        before
+    }
+
+    fn enter_wide_pattern(&mut self, id: SessionId, wide: &Wide) -> Pace {
         match wide.wish {
             Wish::Begin { pace, .. } => {
-                self.add_pattern(id, &wide.pattern, PatternSub { pace, indexed: true });
+                let sub = PatternSub { pace, indexed: true };
+                self.add_pattern(id, &wide.pattern, sub, None);
                 if let Some(session) = self.sessions.open(id) {
                     session.subscriptions.reserve(wide.new);
                 }
@@ -304,7 +336,8 @@ impl Shard {
         {
             from = topic.index() + 1;
             self.piece.seen_to += 1;
-            if let Some(cell) = self.slots[topic.index()].cell.clone() {
+            if let Some(slot) = self.slots.get(topic) {
+                let cell = slot.cell.clone();
                 self.see_to(id, wide, &cell, before, ahead);
             }
             next = wide.found.next(from);
@@ -340,6 +373,9 @@ impl Shard {
             Wish::Begin { pace, snapshot, own } => {
                 let reserved = &mut it.session.subscriptions.reserved;
                 *reserved = reserved.saturating_sub(1);
+                if it.slots[topic].ended.is_some() {
+                    return; // it has ended since it was found
+                }
                 let mut given = [own.as_ref(), ahead].into_iter().flatten();
                 let left_at = given.find_map(|places| places.get(&topic).copied());
                 let begun = it.begin(cell, left_at, (*pace, *snapshot), Named::ByPattern);
@@ -349,7 +385,7 @@ impl Shard {
                 }
             }
             Wish::Change { pace } => self.repace(id, cell, before, *pace),
-            Wish::OneShot => wide.in_order |= it.await_value(topic),
+            Wish::OneShot => wide.in_order |= it.await_value(cell),
             Wish::Leave => {
                 if self.leave(id, cell, before) {
                     self.piece.left.push(topic);

@@ -137,7 +137,9 @@ impl Shard {
             session.timers.spoke(now);
         }
         session.reader.took();
-        session.subscriptions.one_shot_waits &= session.outbox.data_bytes() > 0;
+        let data_waits = session.outbox.data_bytes() > 0;
+        session.subscriptions.one_shot_waits &= data_waits;
+        session.subscriptions.end_waits &= data_waits;
         if session.outbox.is_empty() {
             session.take_back_offer();
         }

@@ -210,7 +210,7 @@ fn new_rules_hold_for_each_of_very_many_topics() {
         after_ms: 100,
     });
     std::thread::scope(|scope| {
-        scope.spawn(|| directory.reconfigure(limits, Kinds::default(), rules.to_vec()));
+        scope.spawn(|| directory.reconfigure(limits, Kinds::default(), rules.to_vec(), Vec::new()));
         scope.spawn(|| (0..TOPICS).for_each(|n| publish(format!("new.{n}"))));
     });
     let now = Micros(1_000).plus_ms(100);

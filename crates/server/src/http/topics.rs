@@ -203,7 +203,7 @@ async fn first_by_name(
     }
     // The largest name is on top, so that it is the first to be removed.
     let mut kept: BinaryHeap<ByName> = BinaryHeap::new();
-    let mut from = Some(0);
+    let mut from = Some(TopicId::default());
     while let Some(start) = from {
         from = directory.walk(start, WALK_STEP, |cell| {
             let topic = cell.topic();

@@ -14,7 +14,7 @@ use crate::limits::SSE_TOPICS_MAX;
 use crate::message::Position;
 use crate::{Epoch, Seq};
 
-/// The longest epoch in a cursor, in bytes. Those of the broker have at most 13.
+/// The longest epoch in a cursor, in bytes. Those of the broker have at most 24.
 const EPOCH_BYTES_MAX: usize = 32;
 
 /// The positions of a stream in its topics: the last message that was sent of each, in the request's order. At least

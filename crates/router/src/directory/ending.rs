@@ -1,0 +1,136 @@
+//! How topics end: because somebody has deleted them, or by themselves.
+//!
+//! The name is free at once: a message that is published to it makes a new topic, with another number and another
+//! epoch. What the ended topic held stays as long as a shard needs it for its readers. Until then the topic counts as
+//! one, so that nobody can hold more topics by ending them.
+//!
+//! Subscriptions of a name go on when the topic is made again. A shard that is told of the end has the index know their
+//! names then. Until then the directory keeps an interest of each shard in the name, so that no message of the next life
+//! is missed.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tickwire_wire::message::EndReason;
+use tickwire_wire::{Epoch, Micros, Pattern, Seq};
+
+use super::{Directory, Topics};
+use crate::cell::{CellEnd, TopicCell};
+use crate::expiry::ExpiryRule;
+use crate::looks::Look;
+use crate::queue::ShardId;
+
+/// The number of topics that are looked at before other work has its turn.
+const LOOKS_AT_ONCE: usize = 1_024;
+
+/// A topic that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndedTopic {
+    /// The epoch of its numbers. No later topic with this name has it.
+    pub epoch: Epoch,
+    /// The last message.
+    pub seq: Seq,
+}
+
+impl Directory {
+    /// Ends a topic because somebody has deleted it. `None` if there is no such topic.
+    pub fn delete(&self, topic: &str) -> Option<EndedTopic> {
+        let mut topics = self.topics_write();
+        let cell = self.find(topic)?;
+        let epoch = cell.position().epoch;
+        self.keep_interest(&cell);
+        let end = cell.end(EndReason::Deleted, &self.queues)?;
+        self.remove(&mut topics, &cell, end, EndReason::Deleted);
+        let seq = end.last;
+        Some(EndedTopic { epoch, seq })
+    }
+
+    /// Ends the topics that have expired at `now`. Returns when to call this again. That is at once if so many topics
+    /// were looked at that other work should have its turn, and never if no rule applies to a topic yet.
+    pub fn expire(&self, now: Micros) -> Option<Micros> {
+        for _ in 0..LOOKS_AT_ONCE {
+            let Some(look) = self.expiries.next_due(now) else {
+                break;
+            };
+            if let Some(due) = self.expire_one(&look, now) {
+                self.expiries.again(look, due);
+            }
+        }
+        self.expiries.next_timeout()
+    }
+
+    /// Ends a topic if it has expired. Returns when to look again, if the topic still exists.
+    fn expire_one(&self, look: &Look<ExpiryRule>, now: Micros) -> Option<Micros> {
+        let cell = self.get(look.topic)?;
+        if let Some(again) = cell.expires_after(now, &look.rule) {
+            return Some(again);
+        }
+        let mut topics = self.topics_write();
+        topics.by_id.get(&look.topic)?;
+        self.keep_interest(&cell);
+        if let Some(end) = cell.expire(now, &look.rule, &self.queues) {
+            self.remove(&mut topics, &cell, end, EndReason::Expired);
+            return None;
+        }
+        self.give_interest_up(&cell);
+        cell.expires_after(now, &look.rule).or(Some(now))
+    }
+
+    /// Removes an ended topic from the tables.
+    fn remove(&self, topics: &mut Topics, cell: &Arc<TopicCell>, end: CellEnd, reason: EndReason) {
+        self.epochs.ended(cell.topic().as_str());
+        self.by_name.remove(cell.topic());
+        topics.tree.remove(cell.topic());
+        topics.by_id.remove(&cell.id());
+        topics.ended += 1;
+        if let Some(maker) = cell.maker()
+            && let Some(made) = topics.made_by.get_mut(&maker)
+        {
+            *made -= 1;
+            if *made == 0 {
+                topics.made_by.remove(&maker);
+            }
+        }
+        if end.was_stale {
+            self.staleness.ended();
+        }
+        self.ended[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Keeps an interest of each shard in the name of a topic that is to end.
+    fn keep_interest(&self, cell: &TopicCell) {
+        let name = Pattern::from(cell.topic().clone());
+        for shard in self.shard_ids() {
+            self.register(shard, &name);
+        }
+    }
+
+    /// Undoes [`Self::keep_interest`], as the topic has not ended.
+    fn give_interest_up(&self, cell: &TopicCell) {
+        for shard in self.shard_ids() {
+            self.end_handled(shard, cell);
+        }
+    }
+
+    fn shard_ids(&self) -> impl Iterator<Item = ShardId> {
+        (0_u8..).take(self.queues.len()).map(ShardId)
+    }
+
+    /// Records that a shard was told of the end of a topic, and has the index know the subscriptions of its name.
+    pub(crate) fn end_handled(&self, shard: ShardId, cell: &TopicCell) {
+        self.unregister(shard, &Pattern::from(cell.topic().clone()));
+    }
+
+    /// How many topics have ended for this reason.
+    #[must_use]
+    pub fn ended_topics(&self, reason: EndReason) -> u64 {
+        self.ended[reason as usize].load(Ordering::Relaxed)
+    }
+
+    /// The number of topics that have ended and are still held: for readers that have not got all of them, for shards
+    /// that were not told yet, or by publishers. They count for the most topics.
+    #[must_use]
+    pub fn ended_and_held(&self) -> usize {
+        self.memory.ended.load(Ordering::Relaxed)
+    }
+}
