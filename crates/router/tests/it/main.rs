@@ -13,6 +13,7 @@ mod compression;
 mod cycles;
 mod dialects;
 mod draining;
+mod ending;
 mod epochs;
 mod grants;
 mod lagging;

@@ -7,6 +7,7 @@
 //! | `shards N`, `queue N`, `history BYTES`, `topics N`, `outbox BYTES`, `subscriptions N`, `at_once N`, `rate PER_S BURST`, `caps TOPICS TOKENS` | sets a limit |
 //! | `rule PATTERN KIND HISTORY` | a kind for topics |
 //! | `stale PATTERN MS` | for how long topics may be silent |
+//! | `expiry PATTERN MS [watched]` | when topics end; `watched`: even if their names are subscribed |
 //! | `epoch PATTERN EPOCH` | topics of another epoch than that of the world, which is shown with their numbers |
 //! | `synced` | `synced` is printed, which it is not otherwise |
 //!
@@ -36,7 +37,8 @@
 //! | `stall NAME`, `resume NAME` | the client's socket takes nothing; takes everything |
 //! | `go` | drains everything and writes everyone who is not stalled |
 //! | `wait MS` | time passes |
-//! | `look` | looks for topics that fell silent |
+//! | `end TOPIC` | deletes a topic |
+//! | `look` | looks for topics that fell silent, or have expired |
 //! | `close NAME CODE REASON` | the broker ends a connection |
 //!
 //! `show …` prints numbers of the broker; see [`Script::show`].
@@ -44,7 +46,7 @@
 use std::fmt::Write as _;
 
 use expect_test::Expect;
-use tickwire_router::{EpochRule, KindRule, StaleRule};
+use tickwire_router::{EpochRule, ExpiryRule, KindRule, StaleRule};
 use tickwire_wire::message::{AckResult, Position, Positions, Since, StaleReason, Subscribe, TopicRequest};
 use tickwire_wire::{
     ClientMessage, CloseCode, Codec, Control, Epoch, Kind, Mode, Pattern, Seq, ServerMessage, Topic,
@@ -125,6 +127,11 @@ impl Script {
                     while world.hand_out(shard, budget.unwrap_or(1_000)) && budget.is_none() {}
                 }
             }
+            "end" => {
+                let ended = self.world().directory.delete(words[0]);
+                let ended = ended.map_or_else(|| "nothing".to_owned(), |it| at(&it.epoch, it.seq));
+                self.line(&format!("ended {}: {ended}", words[0]));
+            }
             "synced" => self.world().shows_synced = true,
             "go" => self.world().run(),
             "look" => self.world().look(),
@@ -156,6 +163,7 @@ impl Script {
             "caps",
             "rule",
             "stale",
+            "expiry",
             "epoch",
         ];
         if !known.contains(&op) {
@@ -173,6 +181,11 @@ impl Script {
             "stale" => setup.stale.push(StaleRule {
                 pattern: words[0].parse().expect("a pattern"),
                 after_ms: number(words[1]) as u64,
+            }),
+            "expiry" => setup.expiry.push(ExpiryRule {
+                pattern: words[0].parse().expect("a pattern"),
+                after_ms: number(words[1]) as u64,
+                even_if_watched: words.get(2) == Some(&"watched"),
             }),
             "epoch" => setup.epochs.push(EpochRule {
                 pattern: words[0].parse().expect("a pattern"),
@@ -347,7 +360,8 @@ impl Script {
     /// `show queue`: publications queued per shard. `show outbox NAME`: data bytes that wait. `show subscribers TOPIC`.
     /// `show count NAME`: one of the first shard's counts. `show history`: bytes of all histories, and whether they are
     /// within the limit of `history`. `show sessions`. `show lagging`. `show encodes`. `show unfinished NAME`: how many topics of
-    /// its request that is under way are done.
+    /// its request that is under way are done. `show topics`: how many there are, how many that have ended are still held,
+    /// and how many each shard holds.
     fn show(&mut self, words: &[&str]) {
         let text = match words[0] {
             "queue" => {
@@ -373,6 +387,12 @@ impl Script {
                     Some(done) => format!("{done} done"),
                     None => "nothing".to_owned(),
                 }
+            }
+            "topics" => {
+                let world = self.world();
+                let held: Vec<String> = world.shards.iter().map(|s| s.topics_held().to_string()).collect();
+                let (there, ended) = (world.directory.topic_count(), world.directory.ended_and_held());
+                format!("{there} there, {ended} ended, {} in shards", held.join(" "))
             }
             "lagging" => self.world().shards[0].lagging_count().to_string(),
             "sessions" => {
@@ -587,6 +607,15 @@ fn describe_control(control: &Control) -> String {
         Control::Synced { id } => format!("synced {}", id.0),
         Control::Joined { topic, epoch, seq } => {
             format!("joined {topic} {}", at(epoch, *seq))
+        }
+        Control::End {
+            topic,
+            epoch,
+            seq,
+            reason,
+        } => {
+            let reason = format!("{reason:?}").to_lowercase();
+            format!("end {topic} {} {reason}", at(epoch, *seq))
         }
         Control::Pong { id, .. } => {
             let id = id.map_or_else(|| "-".to_owned(), |id| id.0.to_string());

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_router::{
-    Directory, DirectoryLimits, EpochRule, Ingress, KindRule, Kinds, Origin, Outbox, PublishError, Published,
+    Directory, DirectoryLimits, EpochRule, ExpiryRule, Ingress, KindRule, Kinds, Origin, Outbox, PublishError, Published,
     Rights, SessionId, SessionLimits, Shard, ShardId, ShardQueue, ShardSettings, StaleRule, Transport,
 };
 use tickwire_wire::codec::Incoming;
@@ -50,6 +50,7 @@ pub(crate) struct Setup {
     pub(crate) topics_per_key: usize,
     pub(crate) rules: Vec<KindRule>,
     pub(crate) stale: Vec<StaleRule>,
+    pub(crate) expiry: Vec<ExpiryRule>,
     pub(crate) epochs: Vec<EpochRule>,
     pub(crate) settings: ShardSettings,
     pub(crate) compression: DeflateSettings,
@@ -67,6 +68,7 @@ impl Default for Setup {
             topics_per_key: 0,
             rules: Vec::new(),
             stale: Vec::new(),
+            expiry: Vec::new(),
             epochs: Vec::new(),
             settings: ShardSettings {
                 server: "test".to_owned(),
@@ -203,7 +205,7 @@ impl World {
         let kinds = Kinds::with_rules(setup.rules);
         let directory =
             Directory::new(Epoch::from(EPOCH), kinds, limits, queues).with_stale_rules(setup.stale);
-        let directory = directory.with_epochs(setup.epochs);
+        let directory = directory.with_epochs(setup.epochs).with_expiry_rules(setup.expiry);
         let directory = Arc::new(directory);
         let shards = (0..setup.shards)
             .map(|shard| {
@@ -340,8 +342,13 @@ impl World {
         }
     }
 
-    /// Looks for stale topics, as the server does from time to time.
+    /// Looks for topics that are stale or have expired, as the server does from time to time.
     pub(crate) fn look(&self) {
+        while self
+            .directory
+            .expire(self.now)
+            .is_some_and(|at| at <= self.now)
+        {}
         while self
             .directory
             .look_for_stale(self.now)
