@@ -18,6 +18,13 @@ const HASHES: usize = 4_096;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Life(u32);
 
+impl Life {
+    /// Whether the topic may have had an earlier life.
+    pub(crate) const fn is_later(self) -> bool {
+        self.0 > 0
+    }
+}
+
 /// A rule: topics that match `pattern` have the epoch `epoch`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EpochRule {

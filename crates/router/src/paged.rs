@@ -135,7 +135,9 @@ mod tests {
                 prop_assert!(paged.iter().eq(model.iter().map(|(topic, entry)| (*topic, entry))));
                 prop_assert_eq!(paged.len(), model.len());
             }
-            model.keys().for_each(|topic| drop(paged.remove(*topic)));
+            for topic in model.keys() {
+                paged.remove(*topic);
+            }
             prop_assert!(paged.pages.iter().all(Option::is_none));
         }
     }

@@ -313,6 +313,12 @@ impl SessionMut<'_> {
         self.lives.first(cell.topic().as_str(), earlier).is_some() && !is_planted(Fault::NextLifeNotHeld)
     }
 
+    /// Whether a topic has ended and a subscription of the session covers its name.
+    pub(super) fn has_next_life(&self, cell: &TopicCell) -> bool {
+        let mut patterns = self.session.subscriptions.patterns.iter();
+        cell.ended().is_some() && patterns.any(|(pattern, _)| pattern.matches(cell.topic().as_str()))
+    }
+
     /// Gives a subscription its turns that was held.
     fn let_go(&mut self, topic: TopicId) {
         let Some(place) = self.session.subscriptions.place_of(topic) else {

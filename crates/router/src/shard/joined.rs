@@ -67,6 +67,25 @@ impl SessionMut<'_> {
         }
     }
 
+    /// Does the same for an answer that does not grant a subscription. A client that was told of the end of an earlier
+    /// life does not rely on it.
+    pub(super) fn lineage_shown(&mut self, topic: TopicId) {
+        if let Some(place) = self.session.subscriptions.place_of(topic)
+            && !self.slots[topic].at(place).prelude.joins()
+        {
+            self.lineage_told(topic);
+        }
+    }
+
+    /// Tells the client the topic's lineage before a snapshot or gap, if an earlier life of the topic has ended for it:
+    /// behind an `end` nothing comes but a `joined`.
+    pub(super) fn introduce_joining(&mut self, topic: TopicId, subscriber: &mut Subscriber) {
+        if subscriber.prelude.joins() && !subscriber.prelude.introduced() {
+            let after = subscriber.after;
+            self.introduce(topic, subscriber, after);
+        }
+    }
+
     /// Tells the client the topic's lineage before an update that is pulled in, if it was not told. The subscription
     /// stands at `after`.
     pub(super) fn introduce(&mut self, topic: TopicId, subscriber: &mut Subscriber, after: Seq) {

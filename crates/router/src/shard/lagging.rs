@@ -106,10 +106,13 @@ impl Shard {
         let topics = &session.subscriptions.topics;
         // An ack from before a subscription belongs to an earlier subscription to the topic, which has ended.
         let standing = |topic: &str, number: u32| {
-            // The life that the session is behind in, if the topic has ended.
+            let is_it = |life: &TopicId| slots[*life].cell.topic().as_str() == topic;
+            // The life that the session is in. If the topic has ended and the shard was not told yet, nothing else leads
+            // to it.
             let topic = lives
                 .first(topic, |life| topics.get(life).is_some())
-                .or_else(|| Some(directory.find(topic)?.id()))?;
+                .or_else(|| Some(directory.find(topic)?.id()).filter(|life| topics.get(*life).is_some()))
+                .or_else(|| topics.keys().filter(is_it).min())?;
             let subscription = topics.get(topic).filter(|of_now| of_now.is_of_ack(number))?;
             Some(slots[topic].at(subscription.place).after)
         };
@@ -122,15 +125,8 @@ impl Shard {
 impl SessionMut<'_> {
     /// Takes back the waiting data, and puts the subscriptions back to their positions before it.
     fn rewind(&mut self) {
+        let taken = self.take_back();
         let session = &mut *self.session;
-        let (subscriptions, slots) = (&session.subscriptions, &*self.slots);
-        let taken = session.outbox.take_back(|item| match item {
-            Item::Delivery(delivery) if delivery.sort == Sort::OneShot => slots
-                .get(delivery.topic())
-                .is_some_and(|slot| slot.ended.is_none()),
-            // What waits of a topic before its end is not pulled again.
-            item => item.topic().is_none_or(|topic| subscriptions.has(topic)),
-        });
         // The last item comes first, so that each subscription ends at its position before its first item.
         for item in taken.into_iter().rev() {
             if let Item::Synced(synced) = &item {
@@ -200,6 +196,18 @@ impl SessionMut<'_> {
                 session.subscriptions.pulls.follow_next(topic, subscriber.every);
             }
         }
+    }
+
+    /// Takes back what waits and can be pulled again: of a topic whose end waits behind it, nothing can.
+    fn take_back(&mut self) -> Vec<Item> {
+        let (subscriptions, slots) = (&self.session.subscriptions, &*self.slots);
+        self.session.outbox.take_back(|item| match item {
+            Item::Delivery(delivery) if delivery.sort == Sort::OneShot => {
+                let slot = slots.get(delivery.topic());
+                slot.is_some_and(|slot| slot.ended.is_none())
+            }
+            item => item.topic().is_none_or(|topic| subscriptions.has(topic)),
+        })
     }
 
     /// Replaces waiting messages that were superseded while the session lagged by the newest ones.

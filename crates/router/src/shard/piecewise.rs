@@ -13,7 +13,7 @@
 use std::collections::BTreeSet;
 
 use tickwire_wire::message::{AckResult, Positions, Since, Subscribe, TopicRequest};
-use tickwire_wire::{Control, ErrorCode, Micros, Pattern, Refusal, RequestId, Seq};
+use tickwire_wire::{Control, ErrorCode, Micros, Mode, Pattern, Refusal, RequestId, Seq};
 
 use super::Shard;
 use super::requests::TopicAnswer;
@@ -380,7 +380,10 @@ impl Shard {
                     return;
                 };
                 let Some(at) = it.standing(&cell) else { return };
-                it.lineage_told(cell.id());
+                match result.mode {
+                    Some(Mode::Snapshot) => it.lineage_shown(cell.id()),
+                    _ => it.lineage_told(cell.id()),
+                }
                 at
             }
             // Its end waits before the answer.

@@ -56,7 +56,8 @@ impl Shard {
     }
 
     /// Sends the snapshot of a topic without a subscription. If the session has subscribed to the topic meanwhile, the
-    /// subscription sends it in its order.
+    /// subscription sends it in its order. If the topic has ended and the session expects its next life, the snapshot is not
+    /// sent, since it would be taken for one of that life.
     fn one_shot_now(&mut self, id: SessionId, topic: TopicId) {
         let Some(mut it) = self.session_mut(id) else {
             return;
@@ -66,7 +67,9 @@ impl Shard {
         };
         if it.session.subscriptions.has(topic) {
             it.send_snapshot(&cell);
-        } else if let Some(snapshot) = cell.snapshot() {
+        } else if let Some(snapshot) = cell.snapshot()
+            && !it.has_next_life(&cell)
+        {
             it.session.subscriptions.one_shot_waits = true;
             it.push_pulled(snapshot, Sort::OneShot, 0, false);
         }
@@ -196,6 +199,7 @@ impl SessionMut<'_> {
 
     /// Sends a snapshot to a subscription, which continues from there.
     fn push_snapshot(&mut self, subscriber: &mut Subscriber, snapshot: Arc<Publication>) {
+        self.introduce_joining(snapshot.lineage.id, subscriber);
         let (sort, skips) = match snapshot.seq.0.checked_sub(subscriber.after.0 + 1) {
             None => (Sort::Repeat, 0),
             Some(skips) => (Sort::Newer, skips),
@@ -213,6 +217,7 @@ impl SessionMut<'_> {
         snapshot: Arc<Publication>,
         goes_on: bool,
     ) {
+        self.introduce_joining(cell.id(), subscriber);
         if snapshot.seq > subscriber.after {
             let between = (subscriber.after.next(), snapshot.seq);
             self.push_gap(cell, subscriber, between, GapReason::Slow, goes_on);
@@ -325,6 +330,7 @@ impl SessionMut<'_> {
         reason: GapReason,
         goes_on: bool,
     ) {
+        self.introduce_joining(cell.id(), subscriber);
         self.counts.gaps += 1;
         let gap = Control::Gap {
             topic: cell.topic().to_string(),

@@ -14,7 +14,7 @@ use crate::bucket::SharedBucket;
 use crate::counts::Op;
 use crate::outbox::Answer;
 use crate::planted::{Fault, is_planted};
-use crate::session::{Session, SessionId, TooFast};
+use crate::session::{Session, SessionId, Subscriptions, TooFast};
 
 /// The answer to one topic of a request, and what follows it.
 #[derive(Debug)]
@@ -238,11 +238,16 @@ impl Shard {
 
     /// Whether an answer goes behind the data that waits. Clients read answers in the order of the requests, so behind
     /// one that keeps its place, all others do as well. A one-shot snapshot must not be taken for a message of a
-    /// subscription that begins now.
+    /// subscription that begins now, and what is said of a topic that has ended follows its end.
     fn answers_keep_their_place(&mut self, id: SessionId) -> bool {
-        self.sessions
-            .open(id)
-            .is_some_and(|session| session.outbox.answer_bytes() > 0 || session.subscriptions.one_shot_waits)
+        self.sessions.open(id).is_some_and(|session| {
+            let Subscriptions {
+                one_shot_waits,
+                end_waits,
+                ..
+            } = session.subscriptions;
+            session.outbox.answer_bytes() > 0 || one_shot_waits || end_waits
+        })
     }
 
     /// Sends an answer that goes ahead of the data, except behind an earlier answer that keeps its place: clients read
@@ -303,7 +308,7 @@ impl Shard {
             Some(cell) => {
                 self.make_known(cell);
                 self.session_mut(id).and_then(|mut it| {
-                    it.lineage_told(cell.id());
+                    it.lineage_shown(cell.id());
                     it.standing(cell)
                 })
             }

@@ -36,6 +36,7 @@ impl Prelude {
     const INTRODUCED: u8 = 0b0100;
     const ACKED: u8 = 0b1000;
     const NAMED: u8 = 0b1_0000;
+    const JOINS: u8 = 0b10_0000;
 
     /// A prelude with nothing to send first.
     pub(super) const fn new(introduced: bool) -> Self {
@@ -73,6 +74,17 @@ impl Prelude {
     /// Whether one of the session's patterns is the topic's name.
     pub(super) const fn is_named(self) -> bool {
         self.0 & Self::NAMED != 0
+    }
+
+    /// Whether only a `joined`, or the ack of a subscription to the name, may tell the client the lineage: an earlier life
+    /// of the topic may have ended for it.
+    pub(super) const fn joins(self) -> bool {
+        self.0 & Self::JOINS != 0
+    }
+
+    /// Records that an earlier life of the topic may have ended for the client.
+    pub(super) const fn set_joins(&mut self) {
+        self.0 |= Self::JOINS;
     }
 
     /// Records whether one of the session's patterns is the topic's name.

@@ -126,22 +126,16 @@ impl Shard {
     ) -> Result<TopicAnswer, Refusal> {
         let session = self.sessions.open(id).ok_or_else(closing)?;
         let known = session.subscriptions.patterns.has(pattern);
-        let mut cell = self.find(topic.as_str());
-        if cell.is_none() && !known {
-            self.directory.register(self.id, pattern);
-            cell = self.directory.find_settled(topic.as_str());
-            if cell.is_some() {
-                self.directory.unregister(self.id, pattern);
-            }
-        }
-        if let Some(cell) = &cell {
-            self.make_known(cell);
-        }
+        let mut cell = self.find_known(topic.as_str());
+        let is_had = |shard: &Self, cell: Option<&Arc<TopicCell>>| {
+            cell.is_some_and(|cell| shard.place_of(id, cell.id()).is_some())
+        };
         let ending = self.ending(id, pattern);
-        let flows = !ending.is_empty()
-            || cell
-                .as_ref()
-                .is_some_and(|cell| self.place_of(id, cell.id()).is_some());
+        let mut flows = !ending.is_empty() || is_had(self, cell.as_ref());
+        if cell.is_none() && !known && (since.is_none() || !flows) {
+            cell = self.await_first(topic, pattern);
+            flows |= is_had(self, cell.as_ref());
+        }
         if since.is_some() && (known || flows) {
             let reason = "this connection has the topic already; \"since\" is for a new subscription";
             return Err(Refusal::bad_request(reason));
@@ -194,6 +188,24 @@ impl Shard {
         Ok(answer)
     }
 
+    /// The topic, if it exists, known to the shard.
+    fn find_known(&mut self, topic: &str) -> Option<Arc<TopicCell>> {
+        let cell = self.find(topic);
+        if let Some(cell) = &cell {
+            self.make_known(cell);
+        }
+        cell
+    }
+
+    /// Registers the interest in a topic that does not exist. If it was made meanwhile, returns it.
+    fn await_first(&mut self, topic: &Topic, pattern: &Pattern) -> Option<Arc<TopicCell>> {
+        self.directory.register(self.id, pattern);
+        let cell = self.directory.find_settled(topic.as_str())?;
+        self.directory.unregister(self.id, pattern);
+        self.make_known(&cell);
+        Some(cell)
+    }
+
     /// The answer for a topic that does not exist: its subscription begins before the first message.
     fn subscribe_unknown(
         &mut self,
@@ -202,21 +214,12 @@ impl Shard {
         result: AckResult,
     ) -> TopicAnswer {
         let at = self.tell_next(id, &result.topic);
-        // The end of an earlier life may wait among the data, and comes before the answer.
-        let in_order = self
-            .sessions
-            .get(id)
-            .is_some_and(|session| session.subscriptions.end_waits);
-        let result = AckResult {
+        TopicAnswer::new(AckResult {
             recovered: since.map(|since| since.epoch == at.epoch && since.seq == at.seq),
             epoch: Some(at.epoch),
             seq: Some(at.seq),
             ..result
-        };
-        TopicAnswer {
-            in_order,
-            ..TopicAnswer::new(result)
-        }
+        })
     }
 
     /// The position before the first message of a topic that does not exist. If the session has subscribed to its name,

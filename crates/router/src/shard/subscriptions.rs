@@ -41,6 +41,11 @@ impl Shard {
                 if named {
                     self.set_named(session, cell.id(), true);
                 }
+                if cell.life().is_later()
+                    && let Some(place) = self.place_of(session, cell.id())
+                {
+                    self.slots[cell.id()].at_mut(place).prelude.set_joins();
+                }
             }
         }
     }
@@ -279,15 +284,15 @@ impl Shard {
     /// covers. The caller drops their messages from the outbox and the pulls, see [`Self::drop_waiting`] and
     /// [`Self::drop_pulls`].
     pub(super) fn unsubscribe(&mut self, id: SessionId, pattern: &Pattern) -> Vec<TopicId> {
-        let Some(removed) = self.take_pattern(id, pattern) else {
-            return Vec::new();
-        };
+        // Topics that have ended are handled before the pattern is gone: they may still join by it.
         let found = loop {
             let found = self.directory.matching(pattern);
-            // Those that have ended just now are queued.
             if self.handle_ends() == 0 {
                 break found;
             }
+        };
+        let Some(removed) = self.take_pattern(id, pattern) else {
+            return Vec::new();
         };
         let mut cells = self.ending(id, pattern);
         cells.extend(found);

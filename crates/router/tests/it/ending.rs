@@ -1,8 +1,11 @@
 //! The end of a topic: what its readers get before it, what comes after, and what is given back.
 
 use expect_test::expect;
+use tickwire_router::{KindRule, Shard};
+use tickwire_wire::{Codec, Kind};
 
 use crate::script::check;
+use crate::world::{Setup, World};
 
 #[test]
 fn an_end_comes_once_behind_the_last_message_and_the_next_life_joins() {
@@ -328,4 +331,75 @@ fn topics_that_have_ended_count_until_nobody_holds_them() {
             a: end t.a 9 deleted
             topics: 0 there, 0 ended, 0 in shards"#]],
     );
+}
+
+/// Each day has its own symbols, and ends those of the day before. What is held after a day is what was held after the
+/// second, the first on which topics end.
+#[test]
+fn a_week_of_daily_symbols_leaves_the_memory_flat() {
+    let rule = |pattern: &str, kind, history| KindRule {
+        pattern: pattern.parse().expect("a pattern"),
+        kind,
+        history,
+    };
+    let mut world = World::new(Setup {
+        shards: 2,
+        topics: 2_000,
+        rules: vec![rule("option.>", Kind::Event, 50), rule("quote.>", Kind::State, 1)],
+        ..Setup::default()
+    });
+    world.open(0, Codec::Json, Vec::new());
+    world.open(1, Codec::MessagePack, Vec::new());
+    world.open(1, Codec::Json, Vec::new());
+    world.subscribe(0, ">");
+    world.subscribe(1, "option.*.S1");
+    let names = |day: u32| {
+        let kinds = ["option", "quote"].into_iter();
+        kinds.flat_map(move |kind| (0..500).map(move |n| format!("{kind}.D{day}.S{n}")))
+    };
+    let (mut second, mut read) = (None, 0);
+    for day in 0..7 {
+        for name in names(day) {
+            for n in 0..20 {
+                world.publish(&name, &n.to_string());
+            }
+            world.run();
+        }
+        world.subscribe(2, &format!("option.D{day}.S7"));
+        world.run();
+        for name in names(day.wrapping_sub(1)).filter(|_| day > 0) {
+            world.directory.delete(&name).expect("it was published");
+        }
+        world.run();
+        read += world
+            .clients
+            .iter_mut()
+            .map(|client| client.inbox.drain(..).len())
+            .sum::<usize>();
+        let directory = &world.directory;
+        let sessions = world.clients.iter().map(|client| {
+            let shard = &world.shards[client.shard];
+            shard.session_memory_bytes(client.id.expect("a session"))
+        });
+        let held = (
+            (directory.topic_count(), directory.ended_and_held()),
+            directory.history_bytes(),
+            world.shards.iter().map(Shard::topics_held).collect::<Vec<_>>(),
+            world
+                .shards
+                .iter()
+                .map(Shard::subscription_count)
+                .collect::<Vec<_>>(),
+            sessions.collect::<Vec<_>>(),
+        );
+        assert_eq!(held.0, (1_000, 0));
+        if day > 0 {
+            let (before, values) = second.get_or_insert_with(|| (held.clone(), directory.value_bytes()));
+            assert_eq!(before, &held, "day {day}");
+            // Frames of later lives have longer epochs.
+            let more = directory.value_bytes().abs_diff(*values);
+            assert!(more < *values / 50, "{more} bytes more than {values}");
+        }
+    }
+    assert!(read > 7 * 500 * 21, "{read} messages were read");
 }

@@ -17,6 +17,7 @@ mod ending;
 mod epochs;
 mod grants;
 mod lagging;
+mod lives;
 mod memory;
 mod model;
 mod one_shots;

@@ -8,8 +8,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_router::{
-    Directory, DirectoryLimits, EpochRule, ExpiryRule, Ingress, KindRule, Kinds, Origin, Outbox, PublishError, Published,
-    Rights, SessionId, SessionLimits, Shard, ShardId, ShardQueue, ShardSettings, StaleRule, Transport,
+    Directory, DirectoryLimits, EpochRule, ExpiryRule, Ingress, KindRule, Kinds, Origin, Outbox,
+    PublishError, Published, Rights, SessionId, SessionLimits, Shard, ShardId, ShardQueue, ShardSettings,
+    StaleRule, Transport,
 };
 use tickwire_wire::codec::Incoming;
 use tickwire_wire::deflate::{Inflater, Settings as DeflateSettings, WindowBits};
@@ -205,7 +206,9 @@ impl World {
         let kinds = Kinds::with_rules(setup.rules);
         let directory =
             Directory::new(Epoch::from(EPOCH), kinds, limits, queues).with_stale_rules(setup.stale);
-        let directory = directory.with_epochs(setup.epochs).with_expiry_rules(setup.expiry);
+        let directory = directory
+            .with_epochs(setup.epochs)
+            .with_expiry_rules(setup.expiry);
         let directory = Arc::new(directory);
         let shards = (0..setup.shards)
             .map(|shard| {
@@ -344,11 +347,7 @@ impl World {
 
     /// Looks for topics that are stale or have expired, as the server does from time to time.
     pub(crate) fn look(&self) {
-        while self
-            .directory
-            .expire(self.now)
-            .is_some_and(|at| at <= self.now)
-        {}
+        while self.directory.expire(self.now).is_some_and(|at| at <= self.now) {}
         while self
             .directory
             .look_for_stale(self.now)
