@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hyper::Method;
 use hyper::header::{HeaderName, HeaderValue};
 use tickwire_wire::{Codec, Pattern, Secret};
 use tokio::time::timeout;
@@ -166,10 +167,22 @@ impl ClientBuilder {
     /// # Errors
     /// When the broker cannot be reached, refuses, or does not answer within the time for connecting.
     pub async fn get(&self, target: &str) -> Result<Vec<u8>, ConnectError> {
+        self.ask(Method::GET, target).await
+    }
+
+    /// The body of the answer to a DELETE of `target`, as [`Self::get`] asks for it. It ends a topic.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn delete(&self, target: &str) -> Result<Vec<u8>, ConnectError> {
+        self.ask(Method::DELETE, target).await
+    }
+
+    async fn ask(&self, method: Method, target: &str) -> Result<Vec<u8>, ConnectError> {
         let settings = self.settings()?;
         let headers = settings.headers().await?;
         let (Address { endpoint, tls }, after_ms) = (&settings.address, settings.connect_timeout_ms);
-        let answer = http::get(endpoint, tls.as_ref(), &headers, target);
+        let answer = http::ask(endpoint, tls.as_ref(), &headers, (method, target));
         timeout(Duration::from_millis(after_ms), answer)
             .await
             .unwrap_or_else(|_| {

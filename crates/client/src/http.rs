@@ -1,11 +1,11 @@
-//! Reads from a broker over HTTP at its public listener: one request on one connection.
+//! Asks a broker over HTTP at its public listener: one request on one connection.
 //!
 //! The answer is bounded in bytes. The caller bounds the time.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::Request;
 use hyper::header::{HOST, HeaderName, HeaderValue, USER_AGENT};
+use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tickwire_wire::Pattern;
@@ -42,12 +42,12 @@ pub(crate) fn names(endpoint: &Endpoint, body: &[u8]) -> Result<Vec<String>, Con
     Ok(listing.topics.into_iter().map(|listed| listed.topic).collect())
 }
 
-/// The body of the answer to a GET of `target`.
-pub(crate) async fn get(
+/// The body of the answer to a request.
+pub(crate) async fn ask(
     endpoint: &Endpoint,
     tls: Option<&Tls>,
     headers: &[(HeaderName, HeaderValue)],
-    target: &str,
+    (method, target): (Method, &str),
 ) -> Result<Vec<u8>, ConnectError> {
     let bad_http = |error: hyper::Error| failed(endpoint, &error);
     let stream = dial(endpoint, tls).await?;
@@ -60,7 +60,9 @@ pub(crate) async fn get(
             tracing::debug!(%error, "an HTTP connection failed");
         }
     });
-    let mut request = Request::get(target)
+    let mut request = Request::builder()
+        .method(method)
+        .uri(target)
         .header(HOST, endpoint.host_header())
         .header(USER_AGENT, concat!("tickwire-client/", env!("CARGO_PKG_VERSION")))
         .body(Empty::<Bytes>::new())

@@ -207,6 +207,7 @@ fn label_values(label: Label, shards: usize, version: &str, sets: &LabelSets) ->
         Label::TurnedAway => TurnedAwayLabel::NAMES,
         Label::Reload => Reload::NAMES,
         Label::Anomaly => sets.anomalies,
+        Label::EndReason => sets.end_reasons,
     };
     set.iter().map(|&value| value.to_owned()).collect()
 }

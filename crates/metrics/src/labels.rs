@@ -40,6 +40,8 @@ pub enum Label {
     Reload,
     /// The kind of fault in a recording.
     Anomaly,
+    /// Why a topic has ended.
+    EndReason,
 }
 
 impl Label {
@@ -55,8 +57,7 @@ impl Label {
             Self::Status | Self::StatusClass => "status",
             Self::Route => "route",
             Self::Shard => "shard",
-            Self::AuthFailure => "reason",
-            Self::TurnedAway => "reason",
+            Self::AuthFailure | Self::TurnedAway | Self::EndReason => "reason",
             Self::Version => "version",
             Self::Reload => "result",
         }
@@ -87,6 +88,7 @@ impl Label {
             }
             Self::Version => "the broker's version",
             Self::Reload => "`ok`, `refused`",
+            Self::EndReason => "`expired`, `deleted`",
             Self::Anomaly => {
                 "`unused`, `time_back`, `stale_depth`, `depth_hole`, `old_snapshot`, `repeated_trade`, `trade_hole`, \
                  `late_trade`, `stale_quote`, `second_stream`, `full_book`, \
@@ -118,6 +120,8 @@ pub struct LabelSets {
     pub refused_statuses: &'static [&'static str],
     /// The kinds of faults in lines of a recording that can be read: `stale_depth`, …
     pub anomalies: &'static [&'static str],
+    /// The reasons for which topics end: `expired`, `deleted`.
+    pub end_reasons: &'static [&'static str],
 }
 
 impl LabelSets {
@@ -131,6 +135,7 @@ impl LabelSets {
         routes: &["/v1/ws", "/v1/topics/{topic}", "other"],
         refused_statuses: &["400", "403", "503", "other"],
         anomalies: &["stale_depth", "depth_hole"],
+        end_reasons: &["expired", "deleted"],
     };
 }
 

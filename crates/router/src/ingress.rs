@@ -128,19 +128,29 @@ impl Ingress {
     }
 
     /// Publishes to an open topic, which saves the look-up by name. The payload must have the form that [`Self::check`]
-    /// gives.
+    /// gives. If the topic has ended, it is opened anew in place of `cell`, and `opened` sees it before the message.
     ///
     /// # Errors
-    /// If the payload does not fit the topic, or the topic has ended. Then nothing was published.
+    /// If the payload does not fit the topic, or there are too many topics. Then nothing was published.
     pub fn submit_to(
         &self,
-        cell: &TopicCell,
-        payload: Payload,
+        cell: &mut Arc<TopicCell>,
+        mut payload: Payload,
         now: Micros,
+        opened: impl Fn(&TopicCell),
     ) -> Result<Published, PublishError> {
-        let published = cell.publish(payload, now, self.directory.queues())?;
-        self.directory.entered(&published);
-        Ok(published)
+        loop {
+            match cell.publish(payload, now, self.directory.queues()) {
+                Ok(published) => {
+                    self.directory.entered(&published);
+                    return Ok(published);
+                }
+                Err(NotPublished::Refused(refusal)) => return Err(refusal.into()),
+                Err(NotPublished::Ended(back)) => payload = back,
+            }
+            *cell = self.directory.open(cell.topic())?;
+            opened(cell);
+        }
     }
 
     /// Enters a message that was numbered elsewhere, in the topic's epoch, into an open topic. `now` is the time of its

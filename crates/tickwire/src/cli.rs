@@ -24,7 +24,7 @@ use tickwire_wire::{Codec, Epoch, Mode, Pattern, Seq, Topic};
 pub(crate) use self::offline::{
     CheckConfigArgs, CheckRecordingArgs, CompletionsArgs, HashKeyArgs, ManArgs, ReportFormat,
 };
-pub(crate) use self::reading::{GetArgs, HistoryArgs, ListFormat, Since, TopicsArgs};
+pub(crate) use self::reading::{EndArgs, GetArgs, HistoryArgs, ListFormat, Since, TopicsArgs};
 pub(crate) use self::recording::RecordArgs;
 pub(crate) use self::watching::{BenchArgs, TopArgs};
 
@@ -119,6 +119,8 @@ pub(crate) enum Command {
     Pub(PubArgs),
     /// Record topics to a file that serve publishes again
     Record(RecordArgs),
+    /// End topics
+    End(EndArgs),
     /// List topics
     Topics(TopicsArgs),
     /// Print the values of topics

@@ -1,4 +1,4 @@
-//! What the commands that read over HTTP share: one request on one connection, and its answer as JSON.
+//! What the commands that ask over HTTP share: one request on one connection, and its answer as JSON.
 
 use anyhow::Context as _;
 use serde::de::DeserializeOwned;
@@ -24,7 +24,22 @@ pub(crate) async fn get<T: DeserializeOwned>(
     broker: &ClientBuilder,
     target: &str,
 ) -> Result<Option<T>, Failure> {
-    let body = match broker.get(target).await {
+    answer(target, broker.get(target).await)
+}
+
+/// The answer to a DELETE of `target`; `None` if there is no such thing.
+pub(crate) async fn delete<T: DeserializeOwned>(
+    broker: &ClientBuilder,
+    target: &str,
+) -> Result<Option<T>, Failure> {
+    answer(target, broker.delete(target).await)
+}
+
+fn answer<T: DeserializeOwned>(
+    target: &str,
+    body: Result<Vec<u8>, ConnectError>,
+) -> Result<Option<T>, Failure> {
+    let body = match body {
         Ok(body) => body,
         Err(ConnectError::Refused { status: 404, .. }) => return Ok(None),
         Err(error) => return Err(error.into()),

@@ -1,4 +1,4 @@
-//! The program `tickwire`: the broker (`serve`) and its tools (`sub`, `pub`, `topics`, `get`, `history`, `top`, `bench`,
+//! The program `tickwire`: the broker (`serve`) and its tools (`sub`, `pub`, `end`, `topics`, `get`, `history`, `top`, `bench`,
 //! `check-config`, `check-recording`, `hash-key`, `completions`, `man`).
 //!
 //! It is thin: it reads the command line, calls the module of the command, and turns the outcome into an exit code: 0
@@ -12,6 +12,7 @@ mod cli;
 mod colour;
 mod completions;
 mod console;
+mod end;
 mod failure;
 mod get;
 mod hash_key;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Sub(args) => sub::run(args),
         Command::Pub(args) => publish::run(args),
         Command::Record(args) => record::run(args),
+        Command::End(args) => end::run(&args),
         Command::Topics(args) => topics::run(&args),
         Command::Get(args) => get::run(&args),
         Command::History(args) => history::run(&args),

@@ -83,6 +83,12 @@ impl TopicCell {
         self.lock().ended
     }
 
+    /// Whether the topic has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ended().is_some()
+    }
+
     /// Records that a subscription names the topic.
     pub(crate) fn named(&self) {
         self.named.fetch_add(1, Ordering::Relaxed);

@@ -27,9 +27,6 @@ pub enum PublishError {
          or raise limits.topics_per_key"
     )]
     TooManyTopicsOfKey(usize),
-    /// The topic that the publisher has open has ended. It may be opened again.
-    #[error("the topic has ended")]
-    Ended,
     /// The message does not fit the topic's kind.
     #[error("{}", .0.reason)]
     Refused(Refusal),
@@ -41,20 +38,10 @@ impl From<Refusal> for PublishError {
     }
 }
 
-impl From<NotPublished> for PublishError {
-    fn from(error: NotPublished) -> Self {
-        match error {
-            NotPublished::Ended(_) => Self::Ended,
-            NotPublished::Refused(refusal) => Self::Refused(refusal),
-        }
-    }
-}
-
 impl From<PublishError> for Refusal {
     fn from(error: PublishError) -> Self {
         match error {
             PublishError::Refused(refusal) => refusal,
-            PublishError::Ended => Self::new(ErrorCode::BadTopic, error.to_string()),
             PublishError::TooManyTopics(_) | PublishError::TooManyTopicsOfKey(_) => {
                 Self::new(ErrorCode::LimitExceeded, error.to_string())
             }
@@ -111,25 +98,23 @@ impl Directory {
             let mut topics = self.topics_write();
             let existing = self.find(topic.as_str()); // another thread was faster
             let cell = match &existing {
-                Some(cell) => {
-                    drop(topics);
-                    match cell.publish(payload, now, &self.queues) {
-                        Err(NotPublished::Ended(back)) => payload = back,
-                        published => break published,
-                    }
-                    continue;
-                }
+                Some(cell) => cell.clone(),
                 None => self.next_cell(&topics, publisher, topic)?,
             };
-            // No other thread has the cell yet. A shard that finds the message in its queue before the topic can be
+            // No other thread has a new cell yet. A shard that finds the message in its queue before the topic can be
             // found waits for the list of topics.
-            let published = cell.publish(payload, now, &self.queues);
-            if published.is_ok() {
-                self.add_topic(&mut topics, &cell);
+            let kept = existing.is_none().then_some(&mut topics);
+            match cell.publish(payload, now, &self.queues) {
+                Ok(published) => {
+                    if let Some(topics) = kept {
+                        self.add_topic(topics, &cell);
+                    }
+                    break published;
+                }
+                Err(NotPublished::Refused(refusal)) => return Err(refusal.into()),
+                Err(NotPublished::Ended(back)) => payload = back,
             }
-            break published;
         };
-        let published = published?;
         self.entered(&published);
         Ok(published)
     }

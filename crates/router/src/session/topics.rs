@@ -90,6 +90,11 @@ impl Topics {
         }
     }
 
+    /// The numbers of all of them, in no particular order.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = TopicId> {
+        self.iter().map(|(topic, _)| topic)
+    }
+
     /// All of them, in no particular order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (TopicId, &SubRef)> {
         let (list, map) = match self {

@@ -145,7 +145,7 @@ impl Shard {
             let had = lives.filter(|life| session.subscriptions.has(**life));
             return had.filter_map(ended).collect();
         }
-        let mut cells: Vec<_> = session.subscriptions.topics.keys().filter_map(ended).collect();
+        let mut cells: Vec<_> = session.subscriptions.topics.keys().filter_map(|topic| ended(&topic)).collect();
         cells.sort_unstable_by_key(|cell| cell.id());
         cells
     }
@@ -162,7 +162,8 @@ impl Shard {
 
     /// Takes the ends that are queued by now.
     fn take_ends(&mut self) {
-        for cell in self.directory.queue(self.id).take_ended() {
+        let queue = self.directory.queues().get(usize::from(self.id.0)).cloned();
+        for cell in queue.iter().flat_map(|queue| queue.take_ended()) {
             self.end_later(cell);
         }
     }

@@ -20,6 +20,13 @@ history = 200
 [[staleness]]
 pattern = "ticker.>"
 after_ms = 5000
+
+# How many milliseconds after their last message topics end. Tried in order. A connection that is subscribed to a topic's
+# name holds its end up, unless even_if_watched is true.
+[[expiry]]
+pattern = "option.>"
+after_ms = 86400000
+even_if_watched = true
 "#;
 
 /// A flag of `tickwire serve`.

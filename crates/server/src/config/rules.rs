@@ -1,6 +1,7 @@
-//! The lists of rules: the kinds of topics (`kinds`), and how long topics may be silent (`staleness`).
+//! The lists of rules: the kinds of topics (`kinds`), how long topics may be silent (`staleness`), and when they end
+//! (`expiry`).
 
-use tickwire_router::{KindRule, StaleRule};
+use tickwire_router::{ExpiryRule, KindRule, StaleRule};
 use tickwire_wire::limits::{BOOK_HISTORY_MAX, EVENT_HISTORY_MAX};
 use tickwire_wire::{Kind, Pattern};
 
@@ -8,7 +9,7 @@ use super::error::ConfigError;
 use super::fields::{Fields, Form};
 use super::key::{Setting, Shape};
 use super::settings::Settings;
-use super::table::{HISTORY_MAX, STALE_MS_MAX};
+use super::table::{EXPIRY_MS_MAX, HISTORY_MAX, STALE_MS_MAX};
 
 const KINDS: Form = Form {
     known: &["pattern", "kind", "history"],
@@ -20,6 +21,13 @@ const STALENESS: Form = Form {
     known: &["pattern", "after_ms"],
     list: "must be a list of {pattern, after_ms}",
     entry: Some("must be a table with a pattern and after_ms"),
+    hidden: None,
+};
+
+const EXPIRY: Form = Form {
+    known: &["pattern", "after_ms", "even_if_watched"],
+    list: "must be a list of {pattern, after_ms, even_if_watched}",
+    entry: Some("must be a table with a pattern, after_ms and perhaps even_if_watched"),
     hidden: None,
 };
 
@@ -56,6 +64,28 @@ impl Setting for Vec<StaleRule> {
             fields.there("after_ms", "must be a whole number")?;
             let after_ms = fields.integer("after_ms", 1, STALE_MS_MAX)?.unwrap_or_default();
             Ok(StaleRule { pattern, after_ms })
+        })
+    }
+}
+
+impl Setting for Vec<ExpiryRule> {
+    const SHAPE: Shape = Shape::Tables(
+        "list of tables",
+        "`pattern`, `after_ms`, and perhaps `even_if_watched`",
+    );
+
+    fn read(settings: &Settings, path: &'static str) -> Result<Self, ConfigError> {
+        EXPIRY.list(settings, path, |fields, rules: &[ExpiryRule]| {
+            let earlier = rules.iter().map(|rule| &rule.pattern);
+            let pattern = pattern(fields, path, "must be a topic pattern, such as option.>", earlier)?;
+            fields.there("after_ms", "must be a whole number")?;
+            let after_ms = fields.integer("after_ms", 1, EXPIRY_MS_MAX)?.unwrap_or_default();
+            let even_if_watched = fields.truth("even_if_watched")?.unwrap_or(false);
+            Ok(ExpiryRule {
+                pattern,
+                after_ms,
+                even_if_watched,
+            })
         })
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
-use tickwire_router::{KindRule, PublishRate, SessionLimits, StaleRule};
+use tickwire_router::{ExpiryRule, KindRule, PublishRate, SessionLimits, StaleRule};
 use tickwire_wire::{Pattern, deflate, limits};
 
 use super::auth::{AuthKey, Jwt};
@@ -26,6 +26,8 @@ pub(super) const SHARDS_MAX: u64 = 64;
 pub(super) const HISTORY_MAX: u64 = 1_000_000;
 /// Longest silence that a rule may allow: a day.
 pub(super) const STALE_MS_MAX: u64 = 24 * 60 * MINUTE_MS;
+/// Longest time after a topic's last message that a rule may allow: a year.
+pub(super) const EXPIRY_MS_MAX: u64 = 366 * STALE_MS_MAX;
 /// Longest time in milliseconds after its last byte for which a vanished client may be kept, by the two settings that
 /// detect it.
 const HALF_OPEN_MS_MAX: u64 = 300_000;
@@ -65,6 +67,8 @@ rows! {
             "The kind of topics and the number of messages that each keeps: rules that are tried in order, before the built-in ones";
         staleness: Vec<StaleRule> = list(&[]).file_only(),
             "Time in milliseconds for which topics may be silent before their subscribers are told: rules that are tried in order; other topics are never stale";
+        expiry: Vec<ExpiryRule> = list(&[]).file_only(),
+            "Time in milliseconds after its last message at which a topic ends: rules that are tried in order; other topics end only when they are deleted. Connections subscribed to a topic's name hold its end up, unless its rule has even_if_watched = true";
     }
     tables {
         /// The log.

@@ -97,7 +97,7 @@ impl Caller {
         let connection_limits = &context.connection_limits;
         let place = match asked {
             Asked::Events => requester.connect(connection_limits)?,
-            Asked::Publish(_) => {
+            Asked::Publish(_) | Asked::Delete(_) => {
                 requester.ask_to_publish(connection_limits)?;
                 None
             }
@@ -107,7 +107,7 @@ impl Caller {
             }
         };
         let admitted = context.admit(&head.headers);
-        if let Asked::Publish(_) = asked {
+        if let Asked::Publish(_) | Asked::Delete(_) = asked {
             match &admitted {
                 Ok(admission) => requester.publish(connection_limits, admission)?,
                 Err(_) => requester.charge_refused_publish(connection_limits),
@@ -196,6 +196,7 @@ async fn dispatch(
             };
             caller.published(context, publication.await)
         }
+        Asked::Delete(delete) => caller.published(context, delete(call).await),
         Asked::Events => {
             let opening = Opening::new(caller.requester.client, caller.permit, caller.place);
             let who = (caller.requester, caller.admission);

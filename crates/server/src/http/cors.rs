@@ -77,7 +77,10 @@ pub(super) fn allow(readers: &Readers, method: &Method, answer: &mut HeaderMap) 
 /// Tells the browser what a page among the `readers` may request at an endpoint with these `methods`.
 pub(super) fn allow_requests(readers: &Readers, methods: &'static str, answer: &mut HeaderMap) {
     let (origin, methods) = match readers {
-        Readers::Anyone => (HeaderValue::from_static("*"), methods.replace("POST, ", "")),
+        Readers::Anyone => (
+            HeaderValue::from_static("*"),
+            methods.replace("POST, ", "").replace("DELETE, ", ""),
+        ),
         Readers::Origin(origin) => (origin.clone(), methods.to_owned()),
         Readers::Nobody => return,
     };

@@ -10,6 +10,7 @@ mod bulk;
 mod coding;
 mod context;
 mod cors;
+mod delete;
 mod error;
 mod etag;
 mod gzip;

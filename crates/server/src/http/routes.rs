@@ -13,14 +13,14 @@ use tickwire_metrics::{Catalogue, Metric, StatusClass};
 
 use super::coding::Coding;
 use super::context::Call;
-use super::{ErrorResponse, Reply, UnreadQuery, WantedTopics, bulk, publish, topics};
+use super::{ErrorResponse, Reply, UnreadQuery, WantedTopics, bulk, delete, publish, topics};
 
 /// Stands for a topic in a path.
 const TOPIC: &str = "{topic}";
 /// The methods of an endpoint for a stream of events or a WebSocket.
 pub(crate) const METHODS_OF_STREAMS: &str = "GET, OPTIONS";
 /// The methods of all endpoints together.
-const METHODS: &str = "GET, HEAD, POST, OPTIONS";
+const METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
 
 /// The endpoints.
 const ROUTES: &[Route] = &[
@@ -29,18 +29,21 @@ const ROUTES: &[Route] = &[
         parameters: &[],
         get: Get::WebSocket,
         post: None,
+        delete: None,
     },
     Route {
         path: "/v1/sse",
         parameters: &["topic", "mode", "conflate_ms", "last_event_id"],
         get: Get::Events,
         post: None,
+        delete: None,
     },
     Route {
         path: "/v1/topics",
         parameters: WantedTopics::PARAMETERS,
         get: Get::Value(|call| topics::list(call).boxed_local()),
         post: None,
+        delete: None,
     },
     Route {
         path: "/v1/topics/{topic}",
@@ -50,12 +53,14 @@ const ROUTES: &[Route] = &[
             let who = (call.requester, call.admission);
             publish::message(call.context, who, call.topic, body).boxed_local()
         }),
+        delete: Some(|call| ready(delete::topic(call)).boxed_local()),
     },
     Route {
         path: "/v1/topics/{topic}/history",
         parameters: &["since", "limit"],
         get: Get::Value(|call| ready(topics::history(call)).boxed_local()),
         post: None,
+        delete: None,
     },
     Route {
         path: "/v1/publish",
@@ -64,6 +69,7 @@ const ROUTES: &[Route] = &[
         post: Some(|call, body| {
             bulk::lines(call.context, (call.requester, call.admission), body).boxed_local()
         }),
+        delete: None,
     },
 ];
 
@@ -87,6 +93,8 @@ struct Route {
     get: Get,
     /// Handles the body of a `POST`.
     post: Option<Publish>,
+    /// The answer to `DELETE`.
+    delete: Option<Read>,
 }
 
 /// The answer of an endpoint to `GET`.
@@ -110,6 +118,8 @@ pub(super) type Publish = for<'c> fn(Call<'c>, (&'c mut Incoming, Coding)) -> Fu
 pub(super) enum Asked {
     Read(Read),
     Publish(Publish),
+    /// It costs as much as publishing a message.
+    Delete(Read),
     Events,
     /// The methods of the endpoint.
     Methods(&'static str),
@@ -156,7 +166,7 @@ impl Endpoint {
             (Get::Nothing, None) => "",
             (Get::Nothing, Some(_)) => "POST, OPTIONS",
             (Get::Value(_), None) => "GET, HEAD, OPTIONS",
-            (Get::Value(_), Some(_)) => METHODS,
+            (Get::Value(_), Some(_)) => METHODS, // with `DELETE`: there is one such endpoint
             (Get::Events | Get::WebSocket, _) => METHODS_OF_STREAMS,
         }
     }
@@ -171,6 +181,10 @@ impl Endpoint {
             (&Method::GET | &Method::HEAD, Get::Value(read), _) => Asked::Read(*read),
             (&Method::GET, Get::Events, _) => Asked::Events,
             (&Method::POST, _, Some(publish)) => Asked::Publish(publish),
+            (&Method::DELETE, ..) => match self.delete() {
+                Some(delete) => Asked::Delete(delete),
+                None => Asked::Nothing(ErrorResponse::method_not_allowed(path, self.methods())),
+            },
             _ => Asked::Nothing(ErrorResponse::method_not_allowed(path, self.methods())),
         }
     }
@@ -201,6 +215,10 @@ impl Endpoint {
 
     fn post(self) -> Option<Publish> {
         self.route().and_then(|route| route.post)
+    }
+
+    fn delete(self) -> Option<Read> {
+        self.route().and_then(|route| route.delete)
     }
 }
 
@@ -275,7 +293,7 @@ mod tests {
         });
         for (index, route) in ROUTES.iter().enumerate() {
             let methods = Endpoint(index).methods().split(", ");
-            for method in methods.filter(|method| matches!(*method, "GET" | "POST")) {
+            for method in methods.filter(|method| matches!(*method, "GET" | "POST" | "DELETE")) {
                 let request = format!("`{method} {}", route.path);
                 let told = |page: &String| {
                     let mut places = page.match_indices(&request);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use hyper::header::{CACHE_CONTROL, ETAG, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
-use tickwire_router::{Directory, Grant, TopicCell};
+use tickwire_router::{Directory, Grant, TopicCell, TopicId};
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::limits::{HISTORY_ANSWER_BYTES_MAX, HISTORY_PAGE_MAX, TOPICS_PAGE, TOPICS_PAGE_MAX};
 use tickwire_wire::{Epoch, ErrorCode, Kind, Pattern, Refusal, Seq, Topic};
@@ -234,7 +234,7 @@ fn existing(call: Call<'_>) -> Result<(Topic, Arc<TopicCell>), ErrorResponse> {
     Ok((topic, cell))
 }
 
-fn no_such_topic(topic: &Topic) -> ErrorResponse {
-    let reason = format!("no such topic: nothing was published to {topic} yet");
+pub(super) fn no_such_topic(topic: &Topic) -> ErrorResponse {
+    let reason = format!("no such topic: nothing was published to {topic} yet, or it has ended");
     ErrorResponse::new(StatusCode::NOT_FOUND, Refusal::new(ErrorCode::BadTopic, reason))
 }

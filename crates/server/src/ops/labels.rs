@@ -5,6 +5,7 @@ use tickwire_metrics::LabelSets;
 use tickwire_router::Op;
 use tickwire_wire::deflate::Encoding;
 use tickwire_wire::error::ErrorCode;
+use tickwire_wire::message::EndReason;
 use tickwire_wire::{CloseCode, Kind};
 
 use crate::http::{ENDPOINT_LABELS, REFUSED_STATUSES};
@@ -49,6 +50,16 @@ const ANOMALIES: [&str; FaultKind::ANOMALIES.len()] = {
     names
 };
 
+const END_REASONS: [&str; EndReason::ALL.len()] = {
+    let mut names = [""; EndReason::ALL.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = EndReason::ALL[at].as_str();
+        at += 1;
+    }
+    names
+};
+
 /// The label values of this broker.
 pub(crate) const LABELS: LabelSets = LabelSets {
     kinds: &KINDS,
@@ -59,6 +70,7 @@ pub(crate) const LABELS: LabelSets = LabelSets {
     routes: &ENDPOINT_LABELS,
     refused_statuses: &REFUSED_STATUSES,
     anomalies: &ANOMALIES,
+    end_reasons: &END_REASONS,
 };
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioTimer;
 use tickwire_metrics::{CONTENT_TYPE as METRICS_TYPE, Catalogue, Metric};
 use tickwire_router::Directory;
+use tickwire_wire::message::EndReason;
 use tickwire_wire::{ErrorCode, Refusal};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -272,6 +273,7 @@ impl Ops {
         let directory = &self.directory;
         for (metric, value) in [
             (Metric::Topics, directory.topic_count() as u64),
+            (Metric::TopicsHeld, directory.ended_and_held() as u64),
             (Metric::HistoryBytes, directory.history_bytes() as u64),
             (Metric::ValueBytes, directory.value_bytes() as u64),
             (Metric::ReplayBytes, directory.replay_bytes() as u64),
@@ -283,6 +285,10 @@ impl Ops {
             (Metric::LogLost, self.log_lines_lost.load(Ordering::Relaxed)),
         ] {
             self.catalogue.set(metric, &[], value);
+        }
+        for reason in EndReason::ALL {
+            let ended = directory.ended_topics(reason);
+            self.catalogue.set(Metric::TopicsEnded, &[reason as usize], ended);
         }
         match self.catalogue.render() {
             Ok(page) => {

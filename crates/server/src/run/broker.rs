@@ -303,8 +303,9 @@ impl Common {
         let limits = config.directory_limits();
         let epoch = Epoch::from_number(clock.number_of_start());
         let kinds = Kinds::with_rules(config.kinds.clone());
-        let directory =
-            Directory::new(epoch, kinds, limits, queues.collect()).with_stale_rules(config.staleness.clone());
+        let directory = Directory::new(epoch, kinds, limits, queues.collect())
+            .with_stale_rules(config.staleness.clone())
+            .with_expiry_rules(config.expiry.clone());
         let catalogue = Catalogue::new(shard_count, VERSION, &LABELS)?;
         let lifecycle = Arc::new(Lifecycle::new(config.feed.start == FeedStart::Now));
         let rules = LimitRules::of(&config, connections_max);
@@ -426,7 +427,7 @@ impl Common {
             });
             keep_up("the record of health", move || health.clone().run());
             let watched = directory.clone();
-            keep_up("the look for silent topics", move || {
+            keep_up("the look for silent and expired topics", move || {
                 stale_watch::run(watched.clone(), clock)
             });
             keep_up("the look for memory to give back", move || {

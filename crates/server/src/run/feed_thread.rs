@@ -3,6 +3,8 @@
 //! Ticks are due at their virtual time, which is mapped to real time once at the start. A feed that cannot keep up is
 //! late, which a metric shows. It waits for the shards instead of overflowing their queues, and leaves out no tick. One that
 //! its topic refuses is dropped and counted.
+//! A topic that has ended is opened anew when the next tick of it is due; a book is in doubt then, as its source sends
+//! changes.
 //! Faults in a recording are counted and logged. If they put a book in doubt, its subscribers are told.
 
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use std::time::Duration;
 use tickwire_feed::{FaultKind, Feed, FeedStats, Tick};
 use tickwire_metrics::{LocalMetrics, Metric};
 use tickwire_router::{Ingress, Origin, PublishError, Published, TopicCell};
-use tickwire_wire::message::StaleReason;
+use tickwire_wire::message::{EndReason, StaleReason};
 use tickwire_wire::{Kind, Micros, Payload};
 
 use crate::run::clock::Clock;
@@ -51,12 +53,22 @@ impl Pace {
     }
 }
 
+/// A topic of the feed.
+#[derive(Default)]
+struct FeedTopic {
+    /// The topic, if it was opened and has not ended since.
+    open: Option<Arc<TopicCell>>,
+    has_ended: bool,
+}
+
 /// The counts that were exported, and the faults that were logged.
 #[derive(Debug, Default)]
 struct Told {
     stats: FeedStats,
     /// The number of faults that were logged.
     faults: usize,
+    /// The number of ended topics when the feed's were looked at last.
+    ended: u64,
 }
 
 impl FeedPlan {
@@ -81,7 +93,7 @@ impl FeedPlan {
             virtual_start: tick.at,
             speed: self.speed,
         };
-        let mut cells: Vec<Option<Arc<TopicCell>>> = Vec::new();
+        let mut cells: Vec<FeedTopic> = Vec::new();
         let (mut flushed, mut told) = (now, Told::default());
         for count in 1_usize.. {
             let due = pace.due(tick.at);
@@ -90,6 +102,7 @@ impl FeedPlan {
                 // After a long wait the counts would be old.
                 if now.since(flushed) >= FLUSH_US || due.since(now) >= FLUSH_US {
                     self.flush(&mut told);
+                    self.let_go(&mut cells, &mut told);
                     flushed = now;
                 }
                 if !self.wait_until(due, &mut now) || !self.wait_for_shards() {
@@ -121,6 +134,20 @@ impl FeedPlan {
         tracing::info!(ticks, lines, wrong, "the recording is over; its last values stay");
     }
 
+    /// Lets go of topics that have ended, so that what they held is freed.
+    fn let_go(&self, cells: &mut [FeedTopic], told: &mut Told) {
+        let directory = self.ingress.directory();
+        let ended = EndReason::ALL
+            .iter()
+            .map(|reason| directory.ended_topics(*reason))
+            .sum();
+        if std::mem::replace(&mut told.ended, ended) != ended {
+            for topic in cells {
+                topic.has_ended |= topic.open.take_if(|cell| cell.has_ended()).is_some();
+            }
+        }
+    }
+
     /// Waits until `due`. Returns `false` if the broker stops.
     fn wait_until(&self, due: Micros, now: &mut Micros) -> bool {
         while *now < due {
@@ -143,7 +170,7 @@ impl FeedPlan {
         true
     }
 
-    fn publish(&mut self, tick: Tick, cells: &mut Vec<Option<Arc<TopicCell>>>, now: Micros) {
+    fn publish(&mut self, tick: Tick, cells: &mut Vec<FeedTopic>, now: Micros) {
         let topic = tick.topic;
         self.metrics.add(Metric::FeedTicks, &[], 1);
         match self.try_publish(tick, cells, now) {
@@ -166,16 +193,29 @@ impl FeedPlan {
     fn try_publish(
         &mut self,
         tick: Tick,
-        cells: &mut Vec<Option<Arc<TopicCell>>>,
+        cells: &mut Vec<FeedTopic>,
         now: Micros,
     ) -> Result<Published, PublishError> {
         let index = tick.topic.index();
         if cells.len() <= index {
-            cells.resize_with(index + 1, || None);
+            cells.resize_with(index + 1, FeedTopic::default);
         }
-        let cell = match &mut cells[index] {
+        // The source goes on with changes of a book that is gone.
+        let reopened = |cell: &TopicCell| {
+            if cell.kind() == Kind::Book {
+                cell.doubt(StaleReason::Partial);
+            }
+        };
+        let FeedTopic { open, has_ended } = &mut cells[index];
+        let cell = match open {
             Some(cell) => cell,
-            slot => slot.insert(self.ingress.directory().open(self.feed.topic(tick.topic))?),
+            slot => {
+                let cell = slot.insert(self.ingress.directory().open(self.feed.topic(tick.topic))?);
+                if std::mem::take(has_ended) {
+                    reopened(cell);
+                }
+                cell
+            }
         };
         if let Some(reason) = tick.doubt {
             cell.doubt(reason);
@@ -185,7 +225,7 @@ impl FeedPlan {
             json @ Payload::Json(_) => fitting(&self.ingress, cell, json, tick.is_whole),
             typed => Ok(typed),
         };
-        let published = payload.and_then(|payload| self.ingress.submit_to(cell, payload, now));
+        let published = payload.and_then(|payload| self.ingress.submit_to(cell, payload, now, reopened));
         if published.is_err() && cell.kind() == Kind::Book {
             // The refused change is missing in the book.
             cell.doubt(StaleReason::Hole);

@@ -79,12 +79,12 @@ impl Parts {
 
     /// Puts all parts in place.
     pub(crate) fn apply(self, running: &Running<'_>) {
-        let stale_rules = self.config.staleness.clone();
+        let (stale_rules, expiry_rules) = (self.config.staleness.clone(), self.config.expiry.clone());
         running.live_settings.set(&self.config, &self.access);
         running.connection_limits.replace(self.limit_rules);
         running
             .directory
-            .reconfigure(self.limits, self.kinds, stale_rules);
+            .reconfigure(self.limits, self.kinds, stale_rules, expiry_rules);
         if let (Some(tls), Some(identity)) = (running.tls, self.identity) {
             tls.install(identity);
         }

@@ -1,4 +1,4 @@
-//! The task that looks for stale topics, at the time when the next one may have become stale.
+//! The task that looks for topics that are silent or have expired, at the time when that may be so of the next one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +12,14 @@ const PAUSE_MAX: Duration = Duration::from_millis(250);
 /// The shortest time between two looks, in which the thread's other tasks have their turn.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 
-/// Looks for stale topics until the future is dropped.
+/// Looks for silent and expired topics until the future is dropped.
 pub(crate) async fn run(directory: Arc<Directory>, clock: Clock) {
     loop {
-        let next = directory.look_for_stale(clock.now());
+        let (silent, expired) = (
+            directory.look_for_stale(clock.now()),
+            directory.expire(clock.now()),
+        );
+        let next = [silent, expired].into_iter().flatten().min();
         let wait = next.map_or(PAUSE_MAX, |at| {
             Duration::from_micros(at.since(clock.now())).clamp(PAUSE_MIN, PAUSE_MAX)
         });

@@ -524,12 +524,12 @@ fn options_are_told() {
     let mut client = broker.connect();
     for (target, allow) in [
         ("/v1/topics", "GET, HEAD, OPTIONS"),
-        ("/v1/topics/a", "GET, HEAD, POST, OPTIONS"),
+        ("/v1/topics/a", "GET, HEAD, POST, DELETE, OPTIONS"),
         ("/v1/topics/a/history", "GET, HEAD, OPTIONS"),
         ("/v1/publish", "POST, OPTIONS"),
         ("/v1/sse", "GET, OPTIONS"),
         ("/v1/ws", "GET, OPTIONS"),
-        ("*", "GET, HEAD, POST, OPTIONS"),
+        ("*", "GET, HEAD, POST, DELETE, OPTIONS"),
     ] {
         let answer = client.send("OPTIONS", target, &[], "");
         assert_eq!((answer.status, answer.header("allow")), (204, allow), "{target}");

@@ -99,11 +99,11 @@ fn refused_reads() {
     for (target, refusal) in [
         (
             "/v1/topics/trade.Y",
-            "404 bad_topic: no such topic: nothing was published to trade.Y yet",
+            "404 bad_topic: no such topic: nothing was published to trade.Y yet, or it has ended",
         ),
         (
             "/v1/topics/trade.Y/history",
-            "404 bad_topic: no such topic: nothing was published to trade.Y yet",
+            "404 bad_topic: no such topic: nothing was published to trade.Y yet, or it has ended",
         ),
         ("/v1/topics/", "400 bad_topic: topic is empty"),
         ("/v1/topics/a..b", "400 bad_topic: empty token at byte 2"),
@@ -164,8 +164,9 @@ fn refused_reads() {
 fn every_endpoint_names_its_methods() {
     let broker = TestBroker::start();
     for (method, target, allow) in [
-        ("DELETE", "/v1/topics/a", "GET, HEAD, POST, OPTIONS"),
-        ("PUT", "/v1/topics/a", "GET, HEAD, POST, OPTIONS"),
+        ("DELETE", "/v1/topics", "GET, HEAD, OPTIONS"),
+        ("DELETE", "/v1/topics/a/history", "GET, HEAD, OPTIONS"),
+        ("PUT", "/v1/topics/a", "GET, HEAD, POST, DELETE, OPTIONS"),
         ("POST", "/v1/topics", "GET, HEAD, OPTIONS"),
         ("POST", "/v1/topics/a/history", "GET, HEAD, OPTIONS"),
         ("GET", "/v1/publish", "POST, OPTIONS"),

@@ -6,6 +6,7 @@ mod bulk;
 mod coding;
 mod documentation;
 mod doors;
+mod ending;
 mod hostile_http;
 mod http;
 mod ops;

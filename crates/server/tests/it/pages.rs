@@ -23,7 +23,7 @@ fn a_preflight_of_an_allowed_page_was_refused() {
         (
             "https://app.example.com",
             "/v1/topics/a",
-            "GET, HEAD, POST, OPTIONS",
+            "GET, HEAD, POST, DELETE, OPTIONS",
         ),
         ("https://a.b.example.org", "/v1/publish", "POST, OPTIONS"),
         ("https://a.example.org", "/v1/topics", "GET, HEAD, OPTIONS"),

@@ -53,6 +53,9 @@ impl Brokers {
         } else {
             body
         };
+        if method == "DELETE" {
+            self.plain.publish("a.b", "1");
+        }
         let ask = |headers: &[&str]| self.plain.connect().send(method, target, headers, body);
         let raw = |bytes: &[u8]| {
             let mut client = self.plain.connect();

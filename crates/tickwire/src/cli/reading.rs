@@ -1,4 +1,4 @@
-//! The arguments of the commands that read over HTTP: `topics`, `get`, `history`.
+//! The arguments of the commands that ask over HTTP: `topics`, `get`, `history`, `end`.
 
 use clap::{Args, ValueEnum, value_parser};
 use clap_complete::ArgValueCompleter;
@@ -54,6 +54,28 @@ pub(crate) struct GetArgs {
     /// Print the data only
     #[arg(long)]
     pub(crate) data: bool,
+    /// Topics, without wildcards
+    #[arg(value_name = "TOPIC", required = true, add = ArgValueCompleter::new(completions::topics))]
+    pub(crate) topics: Vec<Topic>,
+}
+
+const END_EXAMPLES: &str = "\
+A topic ends at once: its history and value are gone, and its subscribers get an `end` behind its last message. A message that is
+published to it later makes it anew, in another epoch. The token needs the right to publish to it.
+
+Examples:
+  tickwire end option.BTC-27DEC26-90000-C
+      One topic that is over.
+  tickwire topics --format names 'option.*' | xargs tickwire end
+      All topics of a pattern.
+
+Exit codes: 0 each topic has ended, 1 one does not exist or the broker refuses or cannot be asked, 2 used wrongly.";
+
+#[derive(Debug, Args)]
+#[command(after_help = END_EXAMPLES)]
+pub(crate) struct EndArgs {
+    #[command(flatten)]
+    pub(crate) broker: BrokerArgs,
     /// Topics, without wildcards
     #[arg(value_name = "TOPIC", required = true, add = ArgValueCompleter::new(completions::topics))]
     pub(crate) topics: Vec<Topic>,

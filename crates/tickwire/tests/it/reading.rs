@@ -1,5 +1,6 @@
 //! The commands that read over HTTP, watch and measure: `topics`, `get`, `history`, `top`, `bench`, and what `sub` prints for people.
 
+use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use serde_json::{Value, json};
@@ -71,6 +72,41 @@ fn more_topics_than_a_page_has_are_listed() {
         (names.len(), names[0], names[count - 1]),
         (count, "t.0000", "t.2049")
     );
+}
+
+#[test]
+fn topics_are_ended_and_their_subscribers_told() {
+    let serve = broker(2);
+    let end = |topics: &[&str]| run(&[&["end", "--url", &serve.url], topics].concat(), "");
+    let mut subscriber = tickwire(&["sub", "--url", &serve.url, "--count", "2", "chat.a"]);
+    let mut subscriber = subscriber.stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut read = BufReader::new(subscriber.stdout.take().expect("a pipe")).lines();
+    let mut next = || -> Value {
+        let line = read.next().expect("a line").expect("text");
+        serde_json::from_str(&line).expect("a line is JSON")
+    };
+    let snapshot = next();
+    assert_eq!(
+        (&snapshot["op"], &snapshot["seq"]),
+        (&json!("snapshot"), &json!(2))
+    );
+    let ended = end(&["chat.a", "chat.none"]);
+    assert_eq!(ended.code, Some(1), "one does not exist");
+    let said: Vec<&str> = ended.stderr.lines().collect();
+    assert!(
+        said[0].contains("chat.a: ended at ") && said[0].ends_with(":2"),
+        "{}",
+        ended.stderr
+    );
+    assert!(said[1].ends_with("chat.none: no such topic"), "{}", ended.stderr);
+    let told = next();
+    assert_eq!((&told["op"], &told["reason"]), (&json!("end"), &json!("deleted")));
+    assert_eq!(run(&["get", "--url", &serve.url, "chat.a"], "").code, Some(1));
+    let anew = run(&["pub", "--url", &serve.url, "chat.a"], "1");
+    assert_eq!(anew.code, Some(0), "{}", anew.stderr);
+    assert_eq!(next()["seq"], json!(1));
+    assert!(subscriber.wait().expect("it ends").success());
+    assert_eq!(end(&["ticker.X"]).code, Some(0));
 }
 
 #[test]

@@ -24,6 +24,20 @@ pub enum EndReason {
     Deleted,
 }
 
+impl EndReason {
+    /// All reasons, in the order of their numbers.
+    pub const ALL: [Self; 2] = [Self::Expired, Self::Deleted];
+
+    /// The reason as on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Deleted => "deleted",
+        }
+    }
+}
+
 /// The state of a topic's source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -7,10 +7,12 @@ use super::*;
 #[test]
 fn the_example_is_the_defaults_with_rules() {
     let config = Case::new().file(&Config::example_toml()).loaded();
-    assert_eq!((config.kinds.len(), config.staleness.len()), (2, 1));
+    let rules = (config.kinds.len(), config.staleness.len(), config.expiry.len());
+    assert_eq!(rules, (2, 1, 1));
     let without_rules = Config {
         kinds: Vec::new(),
         staleness: Vec::new(),
+        expiry: Vec::new(),
         ..config
     };
     assert_eq!(without_rules, Config::default());

@@ -196,6 +196,17 @@ fn clients_show_certificates_if_someone_may_sign_them() {
 }
 
 #[test]
+fn topics_end_by_the_first_rule() {
+    let file = "[[expiry]]\npattern = \"a.b\"\nafter_ms = 1\neven_if_watched = true\n[[expiry]]\npattern = \"a.>\"\nafter_ms = 31622400000\n";
+    let rules = Case::new().file(file).loaded().expiry;
+    let rules: Vec<_> = rules
+        .iter()
+        .map(|rule| (rule.pattern.as_str(), rule.after_ms, rule.even_if_watched))
+        .collect();
+    assert_eq!(rules, [("a.b", 1, true), ("a.>", 31_622_400_000, false)]);
+}
+
+#[test]
 fn topics_may_be_silent_for_as_long_as_the_first_rule_says() {
     let file = "[[staleness]]\npattern = \"a.b\"\nafter_ms = 1\n[[staleness]]\npattern = \"a.>\"\nafter_ms = 86400000\n";
     let rules = Case::new().file(file).loaded().staleness;

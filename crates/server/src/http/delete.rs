@@ -1,0 +1,30 @@
+//! `DELETE /v1/topics/{topic}`: ends the topic.
+
+use serde::Serialize;
+use tickwire_wire::{Epoch, Seq};
+
+use super::context::Call;
+use super::topics::no_such_topic;
+use super::{ErrorResponse, Reply, reply, topic_of_segment};
+
+/// The position at which a topic has ended.
+#[derive(Serialize)]
+struct Ended<'a> {
+    topic: &'a str,
+    epoch: &'a Epoch,
+    seq: Seq,
+}
+
+/// Ends the topic in the path. The client must be allowed to publish to it.
+pub(super) fn topic(call: Call<'_>) -> Result<Reply, ErrorResponse> {
+    let topic = topic_of_segment(call.topic)?;
+    call.admission.rights.check_publish(topic.as_str())?;
+    let ended = call.context.directory.delete(topic.as_str());
+    let ended = ended.ok_or_else(|| no_such_topic(&topic))?;
+    tracing::info!(%topic, epoch = %ended.epoch, seq = %ended.seq, "a client has ended a topic");
+    Ok(reply::json(&Ended {
+        topic: topic.as_str(),
+        epoch: &ended.epoch,
+        seq: ended.seq,
+    }))
+}
