@@ -105,8 +105,6 @@ metrics! {
         "Topics that exist now.";
     TopicsEnded: Counter One [EndReason] "tickwire_topics_ended_total"
         "Topics that have ended.";
-    TopicsHeld: Gauge One [] "tickwire_topics_ended_held"
-        "Topics that have ended and are still held now, for readers that have not got all of them. They count for `limits.topics`.";
     HistoryBytes: Gauge Bytes [] "tickwire_history_bytes"
         "Bytes that the histories of all topics hold now, including their encoded frames, without the newest message of each topic.";
     ValueBytes: Gauge Bytes [] "tickwire_value_bytes"

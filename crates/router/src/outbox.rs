@@ -410,17 +410,6 @@ impl Outbox {
             .map(|it| &**it.publication)
     }
 
-    /// The topics whose end waits, if `wanted` selects their names. Looks at everything that waits.
-    pub(crate) fn ended_topics(&self, wanted: impl Fn(&Topic) -> bool) -> Vec<TopicId> {
-        let ends = self.data.iter().filter_map(|item| match item {
-            Item::End(end) => Some(end),
-            _ => None,
-        });
-        ends.filter(|end| wanted(&end.name))
-            .map(|end| end.topic)
-            .collect()
-    }
-
     /// The number of items of the data lane that are partly written: 0 or 1.
     fn begun(&self) -> usize {
         usize::from(self.partial == Partial::Data)

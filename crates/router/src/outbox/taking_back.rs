@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 
-use tickwire_wire::Seq;
 use tickwire_wire::message::{AckResult, GapReason};
+use tickwire_wire::{Seq, Topic};
 
 use super::{Delivery, Item, Outbox, Sort};
 use crate::publication::TopicId;
@@ -75,6 +75,17 @@ impl Outbox {
         });
         self.count();
         dropped
+    }
+
+    /// The topics whose end waits, if `wanted` selects their names. Looks at everything that waits.
+    pub(crate) fn ended_topics(&self, wanted: impl Fn(&Topic) -> bool) -> Vec<TopicId> {
+        let ends = self.data.iter().filter_map(|item| match item {
+            Item::End(end) => Some(end),
+            _ => None,
+        });
+        ends.filter(|end| wanted(&end.name))
+            .map(|end| end.topic)
+            .collect()
     }
 
     /// The number of owed messages that the waiting ones stand for, including a partly written one. Looks at everything

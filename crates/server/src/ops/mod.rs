@@ -273,7 +273,6 @@ impl Ops {
         let directory = &self.directory;
         for (metric, value) in [
             (Metric::Topics, directory.topic_count() as u64),
-            (Metric::TopicsHeld, directory.ended_and_held() as u64),
             (Metric::HistoryBytes, directory.history_bytes() as u64),
             (Metric::ValueBytes, directory.value_bytes() as u64),
             (Metric::ReplayBytes, directory.replay_bytes() as u64),

@@ -27,7 +27,6 @@ fn who_may_publish_to_a_topic_ends_it() {
     }
     for (series, value) in [
         ("tickwire_topics", 0.0),
-        ("tickwire_topics_ended_held", 0.0),
         ("tickwire_topics_ended_total{reason=\"deleted\"}", 1.0),
         ("tickwire_topics_ended_total{reason=\"expired\"}", 0.0),
         ("tickwire_value_bytes", 0.0),

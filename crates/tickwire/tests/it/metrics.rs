@@ -255,6 +255,9 @@ fn move_what_is_short(moved: &mut Moved) {
         &json!({"op": "subscribe", "id": 2, "topics": [{"topic": "chat.x", "since": since}]}),
     );
     moved.wait(&broker, &["replays_refused_total"]);
+    let (_, ended) = Socket::request(&broker, "DELETE /v1/topics/chat.x HTTP/1.1", &[]);
+    assert_eq!(ended.status, 200);
+    moved.wait(&broker, &["topics_ended_total"]);
 
     let mut stream = Socket::connect(&broker);
     let head = stream.ask("GET /v1/sse?topic=chat.long HTTP/1.1", &[]);

@@ -78,7 +78,7 @@ fn more_topics_than_a_page_has_are_listed() {
 fn topics_are_ended_and_their_subscribers_told() {
     let serve = broker(2);
     let end = |topics: &[&str]| run(&[&["end", "--url", &serve.url], topics].concat(), "");
-    let mut subscriber = tickwire(&["sub", "--url", &serve.url, "--count", "2", "chat.a"]);
+    let mut subscriber = tickwire(&["sub", "--url", &serve.url, "--count", "3", "chat.a"]);
     let mut subscriber = subscriber.stdout(Stdio::piped()).spawn().expect("it starts");
     let mut read = BufReader::new(subscriber.stdout.take().expect("a pipe")).lines();
     let mut next = || -> Value {

@@ -7,9 +7,15 @@ use super::*;
 #[test]
 fn rules_of_expiry() {
     let file = |text: &str| Case::new().file(text);
-    file("[[expiry]]\npattern = \"a.>\"").refused(&expect![[r#"expiry[0] = {pattern = "a.>"} (from file x.toml): has no after_ms, which must be a whole number"#]]);
-    file("[[expiry]]\npattern = \"a.>\"\nafter_ms = 31622400001").refused(&expect!["expiry[0].after_ms = 31622400001 (from file x.toml): must be between 1 and 31622400000"]);
-    file("[[expiry]]\npattern = \"a.>\"\nafter_ms = 1\neven_if_watched = 1").refused(&expect!["expiry[0].even_if_watched = 1 (from file x.toml): must be true or false"]);
+    file("[[expiry]]\npattern = \"a.>\"").refused(&expect![[
+        r#"expiry[0] = {pattern = "a.>"} (from file x.toml): has no after_ms, which must be a whole number"#
+    ]]);
+    file("[[expiry]]\npattern = \"a.>\"\nafter_ms = 31622400001").refused(&expect![
+        "expiry[0].after_ms = 31622400001 (from file x.toml): must be between 1 and 31622400000"
+    ]);
+    file("[[expiry]]\npattern = \"a.>\"\nafter_ms = 1\neven_if_watched = 1").refused(&expect![
+        "expiry[0].even_if_watched = 1 (from file x.toml): must be true or false"
+    ]);
     file("[[expiry]]\npattern = \"a\"\nafter_ms = 5\n[[expiry]]\npattern = \"a\"\nafter_ms = 6")
         .refused(&expect![[r#"expiry[1].pattern = "a" (from file x.toml): expiry[0] has the same pattern, and the first match wins"#]]);
 }
