@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tickwire_router::{Directory, PatternIndex, TopicCell};
+use tickwire_router::{Directory, PatternIndex, TopicCell, TopicId};
 use tickwire_wire::Pattern;
 
 use crate::case::HotPath;
@@ -112,7 +112,7 @@ impl HotPath for Wildcard {
 
     fn check(&mut self, found: &Self::Output) {
         let mut expected = Vec::new();
-        let rest = self.directory.walk(0, usize::MAX, |cell| {
+        let rest = self.directory.walk(TopicId::default(), usize::MAX, |cell| {
             if self.pattern.matches(cell.topic().as_str()) {
                 expected.push(cell.id());
             }

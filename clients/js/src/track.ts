@@ -174,6 +174,8 @@ export class Track {
     this.awaiting = "nothing";
     this.alternative = undefined;
     this.promised = 0;
+    // An ack may tell the next lineage before its `joined`.
+    this.quiet = true;
     this.isEnded = true;
   }
 

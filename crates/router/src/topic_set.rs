@@ -35,11 +35,15 @@ impl TopicSet {
         is_new
     }
 
-    /// Removes a topic.
-    pub(crate) fn remove(&mut self, topic: TopicId) {
-        if self.has(topic) {
-            self.words[topic.index() / BITS] &= !(1 << (topic.index() % BITS));
-            self.len -= 1;
+    /// Keeps the topics that `keep` selects.
+    pub(crate) fn retain(&mut self, keep: impl Fn(TopicId) -> bool) {
+        let mut next = self.next(0);
+        while let Some(topic) = next {
+            if !keep(topic) {
+                self.words[topic.index() / BITS] &= !(1 << (topic.index() % BITS));
+                self.len -= 1;
+            }
+            next = self.next(topic.index() + 1);
         }
     }
 
@@ -85,10 +89,8 @@ mod tests {
             for number in numbers {
                 prop_assert_eq!(set.insert(TopicId(number)), model.insert(number));
             }
-            for number in removed {
-                set.remove(TopicId(number));
-                model.remove(&number);
-            }
+            set.retain(|topic| !removed.contains(&topic.0));
+            model.retain(|number| !removed.contains(number));
             prop_assert_eq!((set.len(), set.is_empty()), (model.len(), model.is_empty()));
             prop_assert_eq!(set.has(TopicId(asked)), model.contains(&asked));
             let next = model.range(asked..).next().copied();

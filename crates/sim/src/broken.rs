@@ -29,6 +29,8 @@ pub enum Rule {
     Subscriptions,
     /// The lineage of a topic is told once, before its first update.
     Lineage,
+    /// A topic ends once, behind its last message and before its next life, and then nothing of it is held.
+    Ends,
     /// The `synced` of a request comes once, after everything that the request brings.
     Synced,
     /// The id of an event names the position from which its stream goes on.
@@ -60,6 +62,7 @@ impl fmt::Display for Rule {
             Self::Framing => "framing",
             Self::Subscriptions => "subscriptions",
             Self::Lineage => "lineage",
+            Self::Ends => "ends",
             Self::Synced => "synced",
             Self::Ids => "ids",
             Self::Answers => "answers",
@@ -104,9 +107,8 @@ impl From<BrokenPromise> for Broken {
             | BrokenPromise::NoPosition { .. }
             | BrokenPromise::ResumeCount { .. }
             | BrokenPromise::SilentEpoch { .. } => Rule::Resume,
-            BrokenPromise::UnknownLineage { .. }
-            | BrokenPromise::JoinedAgain { .. }
-            | BrokenPromise::AfterEnd { .. } => Rule::Lineage,
+            BrokenPromise::UnknownLineage { .. } | BrokenPromise::JoinedAgain { .. } => Rule::Lineage,
+            BrokenPromise::AfterEnd { .. } => Rule::Ends,
             BrokenPromise::UnknownSynced { .. } | BrokenPromise::SyncedEarly { .. } => Rule::Synced,
             BrokenPromise::BeforeAck { .. }
             | BrokenPromise::AfterUnsubscribe { .. }

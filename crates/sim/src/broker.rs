@@ -332,6 +332,7 @@ fn kinds(setup: &Setup) -> Kinds {
         rule("candle.>", Kind::State, setup.kept_events),
         rule("bbo.>", Kind::State, 1),
         rule("book.>", Kind::Book, setup.kept_books),
+        rule("opt.q", Kind::State, 1),
         rule(">", Kind::Event, setup.kept_events),
     ])
 }

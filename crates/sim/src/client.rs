@@ -95,7 +95,11 @@ impl Client {
         // already.
         for (pattern, wanted) in std::mem::take(&mut self.wanted) {
             if !topics::is_wildcard(pattern) {
-                let from = left.remove(&pattern).map(From::Topic);
+                let from = match topics::mortal_of(pattern) {
+                    Some(_) => self.position_named(topics::pattern(pattern)),
+                    None => left.remove(&pattern),
+                };
+                let from = from.map(From::Topic);
                 self.subscribe(vec![(pattern, from)], wanted, link);
                 continue;
             }
@@ -138,6 +142,11 @@ impl Client {
     /// The client's position in a topic, over all connections.
     pub(crate) fn position(&self, topic: usize) -> Option<Position> {
         self.checker.position(topics::name(topic))
+    }
+
+    /// The same, for a topic by its name.
+    pub(crate) fn position_named(&self, topic: &str) -> Option<Position> {
+        self.checker.position(topic)
     }
 
     fn next_id(&mut self) -> u64 {
@@ -335,6 +344,9 @@ impl Client {
 
     fn tell_oracle(&mut self, message: &ServerMessage, at: &mut Reading<'_>) -> Result<(), Broken> {
         let truth = at.truth;
+        if let Some(told) = self.oracle.mortal(message, truth) {
+            return told;
+        }
         let find = |name: &str| {
             let unknown = || Broken::new(Rule::Content, format!("{name} was never published to"));
             topics::find(name).ok_or_else(unknown)

@@ -123,6 +123,18 @@ pub enum Op {
         /// The approximate size of a message in bytes.
         size: usize,
     },
+    /// The feed publishes to a topic that ends.
+    PublishMortal {
+        /// Which one.
+        mortal: usize,
+        /// How many messages.
+        times: usize,
+    },
+    /// A topic is deleted.
+    End {
+        /// Which one of those that end.
+        mortal: usize,
+    },
     /// A shard runs one cycle: read, timers, deliver, write.
     Cycle {
         /// Which shard.
@@ -225,6 +237,10 @@ impl fmt::Display for Op {
                 )
             }
             Self::Publish { .. } => self.describe_publish(f),
+            Self::PublishMortal { mortal, times } => {
+                write!(f, "{times} × publish {}", topics::MORTALS[*mortal].0)
+            }
+            Self::End { mortal } => write!(f, "{} is deleted", topics::MORTALS[*mortal].0),
             Self::Cycle { shard, budget, read } => {
                 write!(f, "shard {shard} cycles, budget {budget}, reads {read} B")
             }

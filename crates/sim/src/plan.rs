@@ -9,7 +9,7 @@ use tickwire_wire::{Codec, Dialect, Mode, Variant};
 
 use crate::chance::Chance;
 use crate::op::{Op, Pace, Since};
-use crate::topics::{EARLY, NAMES, PATTERNS};
+use crate::topics::{ALL_PATTERNS, EARLY, MORTALS, NAMES, PATTERNS};
 
 /// The choices of the setting of this name.
 const OUTBOX_BYTES: [usize; 5] = [100, 500, 2_000, 20_000, 262_144];
@@ -104,6 +104,7 @@ impl Plan {
             chance,
             setup: &setup,
             ops: Vec::new(),
+            mortality: mortality(seed),
         };
         let ops = writer.write();
         Self { setup, ops }
@@ -158,6 +159,13 @@ fn dialect(index: usize, chance: &mut Chance) -> Dialect {
     variant.into()
 }
 
+/// The chances of topics that end, in the worlds that have some. They are apart from the others: a world is the same with
+/// them.
+fn mortality(seed: u64) -> Option<Chance> {
+    let mut chance = Chance::new(!seed);
+    chance.percent(40).then_some(chance)
+}
+
 /// Writes the operations of a plan.
 struct Writer<'a> {
     chance: Chance,
@@ -177,6 +185,7 @@ struct Writer<'a> {
     /// Whether the broker takes other settings.
     reloads: bool,
     long_percent: u64,
+    mortality: Option<Chance>,
 }
 
 impl Writer<'_> {
@@ -198,6 +207,12 @@ impl Writer<'_> {
         for _ in 0..length {
             let op = self.op();
             self.ops.push(op);
+            if let Some(chance) = &mut self.mortality
+                && chance.percent(30)
+            {
+                let op = mortal_op(chance, self.setup.clients.len());
+                self.ops.push(op);
+            }
         }
         self.ops.push(Op::Settle);
         self.ops
@@ -384,6 +399,35 @@ impl Writer<'_> {
                 .pick(&[None, None, None, Some(0), Some(50), Some(400)]),
             snapshot: self.chance.percent(75),
         }
+    }
+}
+
+/// An operation on topics that end.
+fn mortal_op(chance: &mut Chance, clients: usize) -> Op {
+    let mortal = chance.below(MORTALS.len());
+    let client = chance.below(clients);
+    let pattern = chance.between(PATTERNS, ALL_PATTERNS - 1);
+    match chance.below(20) {
+        0..=9 => Op::PublishMortal {
+            mortal,
+            times: chance.pick(&[1, 1, 2, 5, 12]),
+        },
+        10..=13 => Op::End { mortal },
+        14..=16 => Op::Subscribe {
+            client,
+            topics: vec![(pattern, chance.percent(40).then_some(Since::Own))],
+            mode: chance.pick(&[None, None, Some(Mode::Every)]),
+            conflate_ms: chance.pick(&[None, None, Some(50)]),
+            snapshot: chance.percent(60),
+        },
+        17 => Op::Unsubscribe {
+            client,
+            patterns: vec![pattern],
+        },
+        _ => Op::Read {
+            client,
+            bytes: chance.pick(&[1, 50, 300, 1_000_000]),
+        },
     }
 }
 

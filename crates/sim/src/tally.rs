@@ -55,6 +55,8 @@ pub struct Tally {
     pub closed_drained: u64,
     /// How often the broker took other settings.
     pub reloads: u64,
+    /// How often a topic was to end.
+    pub ended: u64,
 }
 
 impl Tally {
@@ -86,7 +88,7 @@ impl Tally {
         }
     }
 
-    fn fields(&mut self) -> [&mut u64; 24] {
+    fn fields(&mut self) -> [&mut u64; 25] {
         [
             &mut self.steps,
             &mut self.starts,
@@ -112,12 +114,13 @@ impl Tally {
             &mut self.closed_idle,
             &mut self.closed_drained,
             &mut self.reloads,
+            &mut self.ended,
         ]
     }
 
     /// The sums with their names.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 24] {
+    pub fn named(&self) -> [(&'static str, u64); 25] {
         [
             ("steps", self.steps),
             ("broker starts", self.starts),
@@ -143,6 +146,7 @@ impl Tally {
             ("closed without a request (4008)", self.closed_idle),
             ("closed to drain (4000)", self.closed_drained),
             ("reloads", self.reloads),
+            ("topics deleted", self.ended),
         ]
     }
 

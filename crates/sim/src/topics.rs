@@ -1,4 +1,6 @@
 //! The topics and patterns of every simulated world, by number, and which pattern matches which topic.
+//!
+//! Some topics end and are made again. They are apart, with numbers of their own.
 
 use std::sync::LazyLock;
 
@@ -37,6 +39,19 @@ const WILDCARDS: [&str; 9] = [
 /// The number of patterns, including the topics' own names.
 pub(crate) const PATTERNS: usize = NAMES.len() + WILDCARDS.len();
 
+/// The topics that end.
+pub(crate) const MORTALS: [(&str, Kind); 3] = [
+    ("opt.a", Kind::Event),
+    ("opt.b", Kind::Event),
+    ("opt.q", Kind::State),
+];
+
+/// The pattern of all of them. Their own names follow it.
+const ALL_MORTALS: &str = "opt.*";
+
+/// The number of patterns, including those of topics that end.
+pub(crate) const ALL_PATTERNS: usize = PATTERNS + 1 + MORTALS.len();
+
 struct Parsed {
     topics: Vec<Topic>,
     patterns: Vec<Pattern>,
@@ -46,8 +61,11 @@ struct Parsed {
 
 static PARSED: LazyLock<Parsed> = LazyLock::new(|| {
     let names = || NAMES.iter().map(|(name, _)| *name);
+    let mortals = MORTALS.iter().map(|(name, _)| *name);
     let patterns: Vec<Pattern> = names()
         .chain(WILDCARDS)
+        .chain([ALL_MORTALS])
+        .chain(mortals)
         .map(|pattern| pattern.parse().expect("a valid pattern"))
         .collect();
     let mask = |pattern: &Pattern| {
@@ -90,7 +108,22 @@ pub(crate) fn pattern(pattern: usize) -> &'static str {
 
 /// Whether the pattern has wildcards.
 pub(crate) fn is_wildcard(pattern: usize) -> bool {
-    pattern >= NAMES.len()
+    pattern >= NAMES.len() && mortal_of(pattern).is_none()
+}
+
+/// The topic that ends whose name a pattern is.
+pub(crate) fn mortal_of(pattern: usize) -> Option<usize> {
+    pattern.checked_sub(PATTERNS + 1)
+}
+
+/// The number of the topic that ends with this name.
+pub(crate) fn find_mortal(name: &str) -> Option<usize> {
+    MORTALS.iter().position(|(known, _)| *known == name)
+}
+
+/// Whether a pattern matches a topic that ends.
+pub(crate) fn matches_mortal(pattern: usize, mortal: usize) -> bool {
+    PARSED.patterns[pattern].matches(MORTALS[mortal].0)
 }
 
 /// Whether a pattern matches a topic.

@@ -12,7 +12,7 @@ use tickwire_wire::{Epoch, Kind, Micros, Payload, Seq};
 
 use crate::broken::{Broken, Rule, ensure};
 use crate::plan::Setup;
-use crate::topics::{self, NAMES};
+use crate::topics::{self, MORTALS, NAMES};
 use crate::trace::{hash_numbers, hash_of};
 
 /// The number of prices that a side of a book uses.
@@ -27,9 +27,19 @@ struct TopicTruth {
     book: [BTreeMap<u64, u64>; 2],
 }
 
+/// One life of a topic that ends.
+#[derive(Debug)]
+struct Life {
+    epoch: Epoch,
+    /// Hashes of the data by number, from 1.
+    messages: Vec<u64>,
+    has_ended: bool,
+}
+
 /// What was published since the broker's last start.
 #[derive(Debug)]
 pub(crate) struct Truth {
+    mortals: [Vec<Life>; MORTALS.len()],
     directory: Arc<Directory>,
     topics: [TopicTruth; NAMES.len()],
     epochs: [Epoch; NAMES.len()],
@@ -43,6 +53,7 @@ impl Truth {
         Self {
             epochs: std::array::from_fn(|topic| directory.epoch_of(topics::name(topic))),
             directory,
+            mortals: Default::default(),
             topics: Default::default(),
             squeezed: setup.squeezed,
             kept_events: setup.kept_events as u64,
@@ -99,6 +110,109 @@ impl Truth {
         })?;
         self.topics[topic].messages.push(hash);
         Ok(bytes)
+    }
+
+    /// Publishes a message to a topic that ends, which may be its first in another life.
+    pub(crate) fn publish_mortal(&mut self, mortal: usize, now: Micros) -> Result<(), Broken> {
+        let (name, lives) = (MORTALS[mortal].0, &mut self.mortals[mortal]);
+        let is_anew = lives.last().is_none_or(|life| life.has_ended);
+        let life = lives.len() + usize::from(is_anew);
+        let seq = 1 + lives
+            .last()
+            .filter(|_| !is_anew)
+            .map_or(0, |life| life.messages.len());
+        let data = (life * 1_000_000 + seq).to_string();
+        let payload = Payload::from_json(data.as_bytes()).expect("a number");
+        let topic = name.parse().expect("a topic");
+        let submitted = Ingress::new(self.directory.clone()).submit(Origin::Feed, &topic, payload, now);
+        let published = submitted.map_err(|error| Broken::new(Rule::Content, format!("{name}: {error}")))?;
+        if is_anew {
+            let is_new = lives.iter().all(|life| life.epoch != published.epoch);
+            ensure(is_new, Rule::Ends, || {
+                format!("{name} has a life in epoch {} again", published.epoch)
+            })?;
+            lives.push(Life {
+                epoch: published.epoch.clone(),
+                messages: Vec::new(),
+                has_ended: false,
+            });
+        }
+        let last = lives.last_mut().filter(|life| life.epoch == published.epoch);
+        let last = last.ok_or_else(|| Broken::new(Rule::Ends, format!("{name} is in another life")))?;
+        last.messages.push(hash_of(&data));
+        ensure(published.seq.0 == seq as u64, Rule::Order, || {
+            format!("{name} got number {} where {seq} was due", published.seq)
+        })
+    }
+
+    /// Ends a topic, if it exists.
+    pub(crate) fn end_mortal(&mut self, mortal: usize) -> Result<(), Broken> {
+        let name = MORTALS[mortal].0;
+        let ended = self
+            .directory
+            .delete(name)
+            .map(|ended| (ended.epoch, ended.seq.0));
+        let last = self.mortals[mortal].last_mut().filter(|life| !life.has_ended);
+        let expected = last
+            .as_ref()
+            .map(|life| (life.epoch.clone(), life.messages.len() as u64));
+        if let Some(life) = last {
+            life.has_ended = true;
+        }
+        ensure(ended == expected, Rule::Ends, || {
+            format!("{name} ended at {ended:?} and not at {expected:?}")
+        })
+    }
+
+    fn life(&self, mortal: usize, epoch: &Epoch) -> Option<&Life> {
+        self.mortals[mortal].iter().find(|life| life.epoch == *epoch)
+    }
+
+    /// The last number of a life that has ended.
+    pub(crate) fn mortal_end(&self, mortal: usize, epoch: &Epoch) -> Option<u64> {
+        let life = self.life(mortal, epoch).filter(|life| life.has_ended);
+        life.map(|life| life.messages.len() as u64)
+    }
+
+    /// The epoch and the newest number of a topic that ends, if it exists now.
+    pub(crate) fn mortal_head(&self, mortal: usize) -> Option<(&Epoch, u64)> {
+        let life = self.mortals[mortal].last().filter(|life| !life.has_ended)?;
+        Some((&life.epoch, life.messages.len() as u64))
+    }
+
+    /// Checks that `data` was published as message `seq` of a life.
+    pub(crate) fn check_mortal(
+        &self,
+        mortal: usize,
+        epoch: &Epoch,
+        seq: u64,
+        data: &str,
+    ) -> Result<(), Broken> {
+        let at = usize::try_from(seq).ok().and_then(|seq| seq.checked_sub(1));
+        let hash = at.and_then(|at| self.life(mortal, epoch)?.messages.get(at));
+        ensure(hash == Some(&hash_of(data)), Rule::Content, || {
+            format!(
+                "{} {epoch}:{seq}: {data:.60} was never published as this",
+                MORTALS[mortal].0
+            )
+        })
+    }
+
+    /// The number of topics that exist.
+    pub(crate) fn topics_there(&self) -> usize {
+        let mortals = (0..MORTALS.len()).filter(|mortal| self.mortal_head(*mortal).is_some());
+        mortals.count() + self.heads().iter().filter(|head| **head > 0).count()
+    }
+
+    /// Checks that nothing is held of a topic that has ended.
+    pub(crate) fn nothing_ended_is_held(&self) -> Result<(), Broken> {
+        let (held, there) = (self.directory.ended_and_held(), self.directory.topic_count());
+        ensure(held == 0 && there == self.topics_there(), Rule::Ends, || {
+            format!(
+                "{there} topics are there, not {}, and {held} that have ended are held",
+                self.topics_there()
+            )
+        })
     }
 
     /// Sets, removes or replaces levels of a book. Returns the book message.

@@ -82,6 +82,15 @@ impl World {
                 level,
                 size,
             } => self.publish(*topic, *times, *level, *size)?,
+            Op::PublishMortal { mortal, times } => {
+                for _ in 0..*times {
+                    self.broker.truth.publish_mortal(*mortal, self.now)?;
+                }
+            }
+            Op::End { mortal } => {
+                self.broker.tally.ended += 1;
+                self.broker.truth.end_mortal(*mortal)?;
+            }
             Op::Cycle { shard, budget, read } => {
                 self.cycle(*shard, *budget, *read)?;
             }
@@ -198,11 +207,19 @@ impl World {
                     snapshot: *snapshot,
                 };
                 let truth = &self.broker.truth;
+                // The oracle knows the ids of topics that do not end.
+                let topics: Vec<_> = topics
+                    .iter()
+                    .filter(|(pattern, _)| topics::mortal_of(*pattern).is_none())
+                    .collect();
+                if topics.is_empty() {
+                    return Ok(());
+                }
                 let resumes = topics.iter().any(|(_, since)| since.is_some());
                 let patterns: Vec<usize> = topics.iter().map(|(pattern, _)| *pattern).collect();
                 let plain = !patterns.iter().any(|pattern| topics::is_wildcard(*pattern));
                 let positions = (resumes && plain).then(|| {
-                    let at = |(topic, since): &(usize, Option<Since>)| {
+                    let at = |(topic, since): &&(usize, Option<Since>)| {
                         let known = since.and_then(|since| position(truth, it, *topic, since));
                         known.unwrap_or_else(|| Position {
                             epoch: truth.epoch(*topic).clone(),
@@ -364,7 +381,12 @@ impl World {
         }
         for (shard, ledger) in self.broker.shards.iter().zip(&self.broker.ledgers) {
             ledger.settled(shard)?;
+            let (held, there) = (shard.topics_held(), self.broker.truth.topics_there());
+            ensure(held <= there, Rule::Ends, || {
+                format!("a shard holds {held} topics, and there are {there}")
+            })?;
         }
+        self.broker.truth.nothing_ended_is_held()?;
         Ok(())
     }
 
@@ -388,6 +410,9 @@ impl World {
 
 /// The position or positions from which a topic, or the topics of a pattern, resume.
 fn from(truth: &Truth, client: &Client, pattern: usize, since: Since) -> Option<From> {
+    if topics::mortal_of(pattern).is_some() {
+        return client.position_named(topics::pattern(pattern)).map(From::Topic);
+    }
     if !topics::is_wildcard(pattern) {
         return position(truth, client, pattern, since).map(From::Topic);
     }

@@ -143,6 +143,8 @@ impl Track {
         self.awaiting = Awaiting::Nothing;
         self.alternative = None;
         self.promised = Seq::ZERO;
+        // An ack may tell the next lineage before its `joined`.
+        self.quiet = true;
         self.is_ended = true;
         verdict
     }

@@ -211,6 +211,7 @@ impl Shard {
     /// Has the subscribers of an ended topic get the rest of it and its end. Returns their number.
     fn end(&mut self, cell: &Arc<TopicCell>) -> usize {
         let topic = cell.id();
+        self.ends += 1;
         self.recent_topics.forget(cell);
         // Its first messages may wait for sessions that are still to join.
         self.make_known(cell);

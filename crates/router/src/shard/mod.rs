@@ -163,6 +163,8 @@ pub struct Shard {
     silent: VecDeque<(TopicId, Seq)>,
     /// Topics that have ended and whose subscribers are still to be told, by name, in their order.
     ended: BTreeMap<Topic, Vec<Arc<TopicCell>>>,
+    /// The number of ends that were handled.
+    ends: u64,
     rounds: Rounds,
     gone: VecDeque<(SessionId, u32)>,
     /// Sessions that have ended and whose subscriptions are being taken out, beginning with the first.
@@ -219,6 +221,7 @@ impl Shard {
             overflowed: VecDeque::new(),
             silent: VecDeque::new(),
             ended: BTreeMap::new(),
+            ends: 0,
             rounds: Rounds::default(),
             gone: VecDeque::new(),
             partings: VecDeque::new(),

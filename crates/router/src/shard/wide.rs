@@ -63,6 +63,8 @@ pub(super) struct Wide {
     wish: Wish,
     stage: Stage,
     found: TopicSet,
+    /// The number of ends that the shard had handled when the search began.
+    ends: Option<u64>,
     /// The number of found topics that are new to the session.
     new: usize,
     kinds: BTreeSet<Kind>,
@@ -81,6 +83,7 @@ impl Wide {
             wish,
             stage: Stage::Finding(Search::default()),
             found: TopicSet::default(),
+            ends: None,
             new: 0,
             kinds: BTreeSet::new(),
             conflates: false,
@@ -223,6 +226,7 @@ impl Shard {
         let Stage::Finding(search) = &mut wide.stage else {
             return Ok(true);
         };
+        wide.ends.get_or_insert(self.ends);
         let mut unknown = Vec::new();
         let (found, kinds, unfit) = (&mut wide.found, &mut wide.kinds, &mut wide.unfit);
         let (session, slots) = (self.sessions.get(id), &self.slots);
@@ -282,11 +286,14 @@ impl Shard {
     fn enter_wide(&mut self, id: SessionId, wide: &mut Wide) -> Pace {
         // No topic that ended before the pattern was entered joins by it.
         self.handle_ends();
+        if wide.ends != Some(self.ends) {
+            let is_there = |topic| self.slots.get(topic).is_some_and(|slot| slot.ended.is_none());
+            wide.found.retain(is_there);
+        }
         let ending = self.ending(id, &wide.pattern);
         self.piece.visited += ending.len();
         let before = self.enter_wide_pattern(id, wide);
         for cell in ending {
-            wide.found.remove(cell.id());
             match wide.wish {
                 Wish::Begin { pace, .. } => self.join(id, &cell, Seq::ZERO, pace, false),
                 Wish::Change { pace } => self.repace(id, &cell, before, pace),

@@ -4,6 +4,7 @@
 //! The client's own checks ([`tickwire_client::promise`]) know only what a client sees; the oracle knows everything. Of
 //! the router's internals it only knows the sizes of the histories.
 
+mod mortals;
 mod place;
 mod resuming;
 
@@ -12,12 +13,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use tickwire_wire::message::{AckResult, GapReason, Position};
 use tickwire_wire::{ErrorCode, Kind, Mode};
 
+use self::mortals::Mortals;
 use self::place::Place;
 use self::resuming::Resuming;
 use crate::broken::{Broken, Rule, ensure};
 use crate::ledger::Got;
 use crate::link::Handled;
-use crate::topics::{self, NAMES};
+use crate::topics::{self, MORTALS, NAMES};
 use crate::truth::Truth;
 
 /// The options with which a pattern is subscribed.
@@ -88,6 +90,7 @@ pub(crate) struct Oracle {
     asked: BTreeMap<u64, (Asked, Vec<Handled>)>,
     patterns: BTreeMap<usize, Wanted>,
     places: BTreeMap<usize, Place>,
+    mortals: Mortals,
     /// Topics with a one-shot that was asked for, and the request that still owes one.
     shots: BTreeMap<usize, Option<u64>>,
     /// Positions that the broker keeps for the next subscribe, by request.
@@ -199,6 +202,10 @@ impl Oracle {
                     let heads = heads_at(&pieces, at).unwrap_or(heads);
                     if result.error.is_some() {
                         continue; // refused: nothing changed
+                    }
+                    if let Some(mortal) = topics::mortal_of(*pattern) {
+                        self.mortal_granted(mortal, (*pattern, wanted), from.as_ref(), result)?;
+                        continue;
                     }
                     if let Some(place) = self.places.get_mut(pattern) {
                         place.hinted |= !place.told; // by its name
@@ -395,6 +402,11 @@ impl Oracle {
             self.places.remove(&topic);
             self.shots.remove(&topic);
         }
+        for mortal in 0..MORTALS.len() {
+            if !self.covers_mortal(mortal) {
+                self.mortals.leave(mortal);
+            }
+        }
         Ok(())
     }
 
@@ -474,6 +486,9 @@ impl Oracle {
         if let Some((topic, _)) = self.shots.iter().find(|(_, owed)| owed.is_some()) {
             let what = format!("the one snapshot of {} never came", topics::name(*topic));
             return Err(Broken::new(Rule::Subscriptions, what));
+        }
+        for mortal in (0..MORTALS.len()).filter(|mortal| self.covers_mortal(*mortal)) {
+            self.mortals.settled(mortal, truth)?;
         }
         for (topic, place) in &self.places {
             place.settled(*topic, self.wants_every(*topic), truth)?;

@@ -206,7 +206,8 @@ class Track:
         counts = self.epoch == epoch and self.standing is AT and self.alternative is None
         last = self.seq
         self.ended = True
-        self.quiet = False
+        # An ack may tell the next lineage before its joined.
+        self.quiet = True
         self.epoch = epoch
         self.seq = max(last, seq) if counts else seq
         self.standing = AT
