@@ -143,8 +143,7 @@ impl Track {
         self.awaiting = Awaiting::Nothing;
         self.alternative = None;
         self.promised = Seq::ZERO;
-        // An ack may tell the next lineage before its `joined`.
-        self.quiet = true;
+        self.quiet = true; // an ack may tell the next lineage before its `joined`
         self.is_ended = true;
         verdict
     }

@@ -4,6 +4,7 @@
 //! The client's own checks ([`tickwire_client::promise`]) know only what a client sees; the oracle knows everything. Of
 //! the router's internals it only knows the sizes of the histories.
 
+mod modes;
 mod mortals;
 mod place;
 mod resuming;
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tickwire_wire::message::{AckResult, GapReason, Position};
 use tickwire_wire::{ErrorCode, Kind, Mode};
 
+use self::modes::told_mode;
 use self::mortals::Mortals;
 use self::place::Place;
 use self::resuming::Resuming;
@@ -55,9 +57,6 @@ pub(crate) enum Asked {
     /// A request that changes no subscription.
     Other,
 }
-
-/// The values of `conflate_ms` that the broker grants, up to the largest that plans ask for.
-const GRANTED_MS: [u32; 8] = [0, 10, 20, 50, 100, 200, 250, 500];
 
 type Heads = [u64; NAMES.len()];
 
@@ -495,21 +494,4 @@ impl Oracle {
         }
         Ok(())
     }
-}
-
-/// Whether an ack tells the right mode for each topic of a pattern or topic that asked for `wanted`.
-fn told_mode(pattern: usize, wanted: Wanted, result: &AckResult) -> bool {
-    let asked_ms = wanted.conflate_ms.unwrap_or(0);
-    let granted_ms = GRANTED_MS.iter().copied().find(|ms| *ms >= asked_ms);
-    let mut covered = (0..NAMES.len()).filter(|topic| topics::matches(pattern, *topic));
-    covered.all(|topic| {
-        let kind = topics::kind(topic);
-        let every = kind != Kind::State || wanted.mode == Some(Mode::Every);
-        let mode = if every { Mode::Every } else { Mode::Conflate };
-        match (result.mode, &result.modes) {
-            (Some(told), None) => told == mode && (every || result.conflate_ms == granted_ms),
-            (None, Some(modes)) => modes.get(&kind) == Some(&mode),
-            _ => false,
-        }
-    })
 }
