@@ -84,13 +84,9 @@ faults! {
     AckOfPublicationPlaces = "the ack of a publication tells where a subscription stood",
     ParkedForgotten = "a request that is not done is not gone on with",
     RestForgotten = "what the time did not suffice for is not handled",
-    #[seeds = 20_000]
     EndOvertakes = "the end of a topic overtakes what a slow reader has not got yet",
-    #[seeds = 20_000]
     NextLifeNotHeld = "a topic that is made again does not wait for the end of its earlier life",
-    #[seeds = 20_000]
     EndNotTold = "the name of a topic that has ended is not expected again",
-    #[seeds = 20_000]
     EndedKept = "what a shard held of a topic that has ended is kept",
     TurnLost = "a connection that is not read to its end gets no other turn",
 }
