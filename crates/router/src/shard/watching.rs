@@ -114,7 +114,7 @@ impl Shard {
     pub fn sessions_debug(&self, top_k: usize, watched: Watched, now: Micros) -> Vec<SessionLag> {
         let owed = |session: &Session| {
             let behind = session.subscriptions.topics.iter().map(|(topic, subscription)| {
-                let slot = &self.slots[*topic];
+                let slot = &self.slots[topic];
                 slot.head.0 - slot.at(subscription.place).after.0
             });
             session.outbox.stands_for() + behind.sum::<u64>()
