@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
 use tickwire_router::{
-    Directory, DirectoryLimits, Ingress, Kinds, Origin, Rights, SessionId, Shard, ShardId, ShardQueue,
-    StaleRule, Transport,
+    Delivery, Directory, DirectoryLimits, Ingress, Kinds, Origin, Rights, SessionId, Shard, ShardId,
+    ShardQueue, StaleRule, Transport,
 };
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::message::{Subscribe, TopicRequest};
@@ -85,6 +85,21 @@ impl Reading {
 
     /// Drains and reads everything. Every message must be the next one of its topic.
     fn read(&mut self) {
+        let mut at = std::mem::take(&mut self.at);
+        self.read_to(|delivery| {
+            let publication = delivery.publication();
+            let topic = publication.lineage.topic.to_string();
+            if let Some(before) = at.insert(topic, publication.seq) {
+                assert_eq!(publication.seq, before.next(), "{:?}", publication.lineage.topic);
+            } else if delivery.op() == DataOp::Update {
+                assert_eq!(publication.seq, Seq(1), "{:?}", publication.lineage.topic);
+            }
+        });
+        self.at = at;
+    }
+
+    /// Drains and writes everything, and calls `read` with each message.
+    fn read_to(&mut self, mut read: impl FnMut(&Delivery)) {
         while self.shard.hand_out(1_000, NOW) {}
         while self.shard.dirty_count() > 0 {
             // `None` ends a round and begins none.
@@ -93,16 +108,7 @@ impl Reading {
             };
             let outbox = self.shard.outbox(id).expect("a session");
             let count = outbox.waiting().map(|waiting| waiting.bytes.len()).sum();
-            let at = &mut self.at;
-            let wrote = self.shard.wrote(id, count, NOW, |delivery| {
-                let publication = delivery.publication();
-                let topic = publication.lineage.topic.to_string();
-                if let Some(before) = at.insert(topic, publication.seq) {
-                    assert_eq!(publication.seq, before.next(), "{:?}", publication.lineage.topic);
-                } else if delivery.op() == DataOp::Update {
-                    assert_eq!(publication.seq, Seq(1), "{:?}", publication.lineage.topic);
-                }
-            });
+            let wrote = self.shard.wrote(id, count, NOW, &mut read);
             wrote.expect("no more than waited");
         }
     }
@@ -217,4 +223,63 @@ fn new_rules_hold_for_each_of_very_many_topics() {
     while directory.look_for_stale(now).is_some_and(|at| at <= now) {}
     assert_eq!(directory.stale_topics(), 2 * TOPICS, "each is checked");
     assert_eq!(directory.stale_changes(), 2 * TOPICS, "and falls silent once");
+}
+
+/// A publisher ends a topic again and again while shards read it, by its name and by a pattern. Each life comes whole, and
+/// in order.
+#[test]
+fn a_topic_that_ends_while_it_is_read_loses_no_message_of_any_life() {
+    const LIVES: usize = 1_500;
+    const MESSAGES: u64 = 3;
+    let (directory, _woken) = directory(2, 16);
+    let is_over = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        let readings = ["t.a", "t.*"].into_iter().zip(0_u8..).map(|(pattern, id)| {
+            let (directory, is_over) = (directory.clone(), &is_over);
+            let (ready, is_ready) = mpsc::channel();
+            let reading = scope.spawn(move || {
+                let mut reading = Reading::new(id, directory);
+                reading.subscribe(pattern);
+                ready.send(()).expect("the test waits for it");
+                let mut read: Vec<(String, Seq)> = Vec::new();
+                loop {
+                    // What was published before this look comes with the reading behind it.
+                    let is_last = is_over.load(Ordering::Acquire) > 0;
+                    reading.read_to(|delivery| {
+                        let publication = delivery.publication();
+                        read.push((publication.lineage.epoch.to_string(), publication.seq));
+                    });
+                    if is_last {
+                        assert_eq!(reading.shard.topics_held(), 0);
+                        return read;
+                    }
+                }
+            });
+            is_ready.recv().expect("it subscribes");
+            reading
+        });
+        let readings: Vec<_> = readings.collect();
+        let mut epochs = Vec::new();
+        for _ in 0..LIVES {
+            for seq in 1..=MESSAGES {
+                assert_eq!(publish(&directory, "t.a"), Seq(seq));
+            }
+            epochs.push(
+                directory
+                    .delete("t.a")
+                    .expect("it was published")
+                    .epoch
+                    .to_string(),
+            );
+        }
+        is_over.store(1, Ordering::Release);
+        let all: Vec<(String, Seq)> = epochs
+            .into_iter()
+            .flat_map(|epoch| (1..=MESSAGES).map(move |seq| (epoch.clone(), Seq(seq))))
+            .collect();
+        for reading in readings {
+            assert!(reading.join().expect("it reads") == all, "a message is missing");
+        }
+    });
+    assert_eq!((directory.ended_and_held(), directory.topic_count()), (0, 0));
 }
