@@ -29,7 +29,7 @@ pub(crate) use patterns::{PatternSub, Patterns};
 pub(crate) use reader::Reader;
 pub(crate) use subscriptions::{OneShot, Place, SubRef, Subscriptions};
 pub(crate) use timers::Timers;
-pub(crate) use topics::Topics;
+pub(crate) use topics::SubscribedTopics;
 
 /// A connection's number within its shard. Numbers of closed connections are used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -10,7 +10,7 @@ use tickwire_wire::Pattern;
 
 use super::beginnings::Beginnings;
 use super::patterns::{PatternSub, Patterns};
-use super::topics::Topics;
+use super::topics::SubscribedTopics;
 use crate::cell::TopicCell;
 use crate::pace::{ClassCounts, Pace, RateClass};
 use crate::positions::Places;
@@ -77,7 +77,7 @@ pub(crate) struct OneShot {
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions {
     pub(crate) patterns: Patterns,
-    pub(crate) topics: Topics,
+    pub(crate) topics: SubscribedTopics,
     /// The number of tokens of the patterns that the indexes hold.
     pub(crate) pattern_tokens: usize,
     /// A topic appeared and did not fit. No topic joins until the indexes hold none of the patterns.

@@ -9,20 +9,20 @@ use crate::publication::TopicId;
 /// The most topics in a list.
 const FEW: usize = 8;
 
-/// Topics, each once.
+/// Topics that a session is subscribed to, each once.
 #[derive(Debug)]
-pub(crate) enum Topics {
+pub(crate) enum SubscribedTopics {
     Few(Vec<(TopicId, SubRef)>),
     Many(FxHashMap<TopicId, SubRef>),
 }
 
-impl Default for Topics {
+impl Default for SubscribedTopics {
     fn default() -> Self {
         Self::Few(Vec::new())
     }
 }
 
-impl Topics {
+impl SubscribedTopics {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Few(list) => list.len(),
@@ -134,7 +134,7 @@ mod tests {
     proptest! {
         #[test]
         fn are_a_map(steps in prop::collection::vec((0..6_u8, 0..14_u32, 0..1_000_u32), 0..80)) {
-            let (mut topics, mut model) = (Topics::default(), BTreeMap::new());
+            let (mut topics, mut model) = (SubscribedTopics::default(), BTreeMap::new());
             for (step, topic, begun) in steps {
                 let topic = TopicId(topic);
                 match step {
@@ -166,8 +166,8 @@ mod tests {
 
     #[test]
     fn a_session_with_one_topic_paid_for_a_map() {
-        let mut topics = Topics::default();
+        let mut topics = SubscribedTopics::default();
         topics.insert(TopicId(1), subscription(0));
-        assert!(matches!(&topics, Topics::Few(list) if list.capacity() == 1));
+        assert!(matches!(&topics, SubscribedTopics::Few(list) if list.capacity() == 1));
     }
 }

@@ -145,7 +145,12 @@ impl Shard {
             let had = lives.filter(|life| session.subscriptions.has(**life));
             return had.filter_map(ended).collect();
         }
-        let mut cells: Vec<_> = session.subscriptions.topics.keys().filter_map(|topic| ended(&topic)).collect();
+        let mut cells: Vec<_> = session
+            .subscriptions
+            .topics
+            .keys()
+            .filter_map(|topic| ended(&topic))
+            .collect();
         cells.sort_unstable_by_key(|cell| cell.id());
         cells
     }

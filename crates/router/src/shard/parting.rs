@@ -8,7 +8,7 @@ use std::vec;
 use super::Shard;
 use crate::outbox::Outbox;
 use crate::publication::TopicId;
-use crate::session::{Patterns, Phase, SessionId, Topics};
+use crate::session::{Patterns, Phase, SessionId, SubscribedTopics};
 
 /// The subscriptions of a session that are still to be taken out.
 #[derive(Debug)]
@@ -127,7 +127,7 @@ impl Shard {
             return true;
         }
         if let Some(session) = self.sessions.get_mut(id) {
-            session.subscriptions.topics = Topics::default();
+            session.subscriptions.topics = SubscribedTopics::default();
         }
         false
     }
