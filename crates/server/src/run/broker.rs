@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use socket2::SockRef;
-use tickwire_feed::{Feed, Replay, Sim, SimConfig};
+use tickwire_feed::Feed;
 use tickwire_metrics::{Catalogue, Metric, Reload};
 use tickwire_router::{Directory, Ingress, Kinds, ShardId, ShardQueue};
 use tickwire_wire::Epoch;
@@ -21,7 +21,7 @@ use tokio::task::LocalSet;
 
 use crate::VERSION;
 use crate::auth::Access;
-use crate::config::{Config, ConfigError, FeedSource, FeedStart};
+use crate::config::{Config, ConfigError, FeedStart};
 use crate::http::Encoder;
 use crate::limits::{ConnectionLimits, LimitRules};
 use crate::net::acceptor::{AcceptPlan, Accepting, Acceptor, ShardHandle};
@@ -37,6 +37,7 @@ use crate::run::feed_thread::FeedPlan;
 use crate::run::kept_up::{keep_up, kept_up};
 use crate::run::lifecycle::Lifecycle;
 use crate::run::live_settings::LiveSettings;
+use crate::run::opening::{bind, open_feed, raise_open_files};
 use crate::run::pulse::Pulse;
 use crate::run::reload::{self, Parts, ReloadError, Reloaded, Running};
 use crate::run::shard_thread::ShardPlan;
@@ -473,38 +474,6 @@ impl Common {
                     pulse.fail();
                 }
             })?)
-    }
-}
-
-fn bind(key: &'static str, address: SocketAddr, backlog: u32) -> Result<std::net::TcpListener, StartError> {
-    listener::listen(address, backlog).map_err(|source| StartError::Listen { key, address, source })
-}
-
-fn open_feed(config: &Config) -> Result<Option<(Feed, f64)>, StartError> {
-    let feed = &config.feed;
-    Ok(match &feed.source {
-        FeedSource::None => None,
-        FeedSource::Sim => {
-            let sim = SimConfig {
-                symbols: feed.symbols,
-                rate: feed.rate,
-                seed: feed.seed,
-                start: Clock::start().now(),
-            };
-            Some((Feed::Sim(Sim::new(sim)?), 1.0))
-        }
-        FeedSource::Replay(files) => Some((Feed::Replay(Replay::open(files)?), feed.speed)),
-    })
-}
-
-/// Raises the limit on open files as far as possible and returns it.
-fn raise_open_files() -> u64 {
-    match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(limit) => limit,
-        Err(error) => {
-            tracing::warn!(%error, "the limit on open files could not be raised");
-            rlimit::getrlimit(rlimit::Resource::NOFILE).map_or(1_024, |(soft, _)| soft)
-        }
     }
 }
 

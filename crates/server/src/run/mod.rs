@@ -10,6 +10,7 @@ pub(crate) mod kept_up;
 pub(crate) mod leaving;
 pub(crate) mod lifecycle;
 pub(crate) mod live_settings;
+mod opening;
 pub(crate) mod pulse;
 pub(crate) mod reload;
 pub(crate) mod shard_thread;

@@ -1,0 +1,54 @@
+//! Opens what a broker starts with: its addresses, its feed, and as many files as the system allows.
+
+use std::net::SocketAddr;
+
+use tickwire_feed::{Feed, Replay, Sim, SimConfig};
+
+use crate::config::{Config, FeedSource};
+use crate::net::listener;
+use crate::run::clock::Clock;
+use crate::run::start_error::StartError;
+
+/// Listens on `address`, the value of the setting `key`.
+///
+/// # Errors
+/// If the address cannot be used.
+pub(super) fn bind(
+    key: &'static str,
+    address: SocketAddr,
+    backlog: u32,
+) -> Result<std::net::TcpListener, StartError> {
+    listener::listen(address, backlog).map_err(|source| StartError::Listen { key, address, source })
+}
+
+/// Opens the feed that the settings ask for, if they do. Returns it with the factor by which it runs faster than its time.
+///
+/// # Errors
+/// If a recording cannot be used, or the simulated market does not take its settings.
+pub(super) fn open_feed(config: &Config) -> Result<Option<(Feed, f64)>, StartError> {
+    let feed = &config.feed;
+    Ok(match &feed.source {
+        FeedSource::None => None,
+        FeedSource::Sim => {
+            let sim = SimConfig {
+                symbols: feed.symbols,
+                rate: feed.rate,
+                seed: feed.seed,
+                start: Clock::start().now(),
+            };
+            Some((Feed::Sim(Sim::new(sim)?), 1.0))
+        }
+        FeedSource::Replay(files) => Some((Feed::Replay(Replay::open(files)?), feed.speed)),
+    })
+}
+
+/// Raises the limit on open files as far as possible and returns it.
+pub(super) fn raise_open_files() -> u64 {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) => limit,
+        Err(error) => {
+            tracing::warn!(%error, "the limit on open files could not be raised");
+            rlimit::getrlimit(rlimit::Resource::NOFILE).map_or(1_024, |(soft, _)| soft)
+        }
+    }
+}
