@@ -7,8 +7,9 @@
 use std::rc::Rc;
 
 use tickwire_wire::message::{AckResult, GapReason, StaleReason};
-use tickwire_wire::{Control, Dialect, Kind, RequestId, Seq, Topic};
+use tickwire_wire::{Control, Dialect, Epoch, Kind, RequestId, Seq, Topic};
 
+use crate::cell::Attached;
 use crate::planted::{Fault, is_planted};
 use crate::publication::TopicId;
 
@@ -17,6 +18,7 @@ use crate::publication::TopicId;
 pub(crate) struct Gap {
     pub(crate) topic: TopicId,
     pub(crate) name: Topic,
+    pub(crate) epoch: Epoch,
     pub(crate) kind: Kind,
     pub(crate) from: Seq,
     pub(crate) to: Seq,
@@ -61,6 +63,8 @@ pub(crate) struct Joined {
 pub(crate) struct End {
     pub(crate) topic: TopicId,
     pub(crate) name: Topic,
+    /// The position of its reader before it: the topic's last.
+    pub(crate) at: Attached,
     pub(crate) bytes: Rc<[u8]>,
 }
 

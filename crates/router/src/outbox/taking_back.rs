@@ -4,17 +4,24 @@
 use std::collections::VecDeque;
 
 use tickwire_wire::message::{AckResult, GapReason};
-use tickwire_wire::{Seq, Topic};
+use tickwire_wire::{Epoch, Seq, Topic};
 
 use super::{Delivery, Item, Outbox, Sort};
 use crate::publication::TopicId;
 
 impl Item {
-    /// The topic of an owed message, or of a gap that names some, and where its subscription stood before it.
-    pub(crate) fn stood_before(&self) -> Option<(TopicId, Seq)> {
+    /// The topic of an owed message, of a gap that names some, or of an end, and the epoch and the number at which its
+    /// subscription stood before it.
+    pub(crate) fn stood_before(&self) -> Option<(&Topic, &Epoch, Seq)> {
         match self {
-            Self::Delivery(it) if it.sort != Sort::OneShot => Some((it.topic(), it.before())),
-            Self::Gap(gap) if gap.reason == GapReason::Slow => Some((gap.topic, Seq(gap.from.0 - 1))),
+            Self::Delivery(it) if it.sort != Sort::OneShot => {
+                let lineage = &it.publication.lineage;
+                Some((&lineage.topic, &lineage.epoch, it.before()))
+            }
+            Self::Gap(gap) if gap.reason == GapReason::Slow => {
+                Some((&gap.name, &gap.epoch, Seq(gap.from.0 - 1)))
+            }
+            Self::End(end) => Some((&end.name, &end.at.epoch, end.at.seq)),
             _ => None,
         }
     }

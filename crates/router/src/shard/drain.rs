@@ -12,10 +12,11 @@
 use std::cmp::Reverse;
 
 use rustc_hash::FxHashMap;
-use tickwire_wire::{CloseCode, Control, Micros};
+use tickwire_wire::message::AckResult;
+use tickwire_wire::{CloseCode, Control, Micros, Topic};
 
 use super::Shard;
-use super::lagging::move_back;
+use crate::cell::Attached;
 use crate::outbox::Item;
 use crate::planted::{Fault, is_planted};
 use crate::session::{Phase, SessionId};
@@ -170,29 +171,61 @@ impl Shard {
     pub(super) fn end_patience(&mut self, id: SessionId, now: Micros) {
         self.clear_expiry(id);
         let deadline = now.plus_ms(self.settings.close_timeout_ms);
-        let directory = &self.directory;
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
         session.phase = Phase::Closing(deadline);
         let mut stood = FxHashMap::default();
         let dropped = session.outbox.purge(|item| {
-            if let Some((topic, before)) = item.stood_before() {
-                stood.entry(topic).or_insert(before);
+            if let Some((topic, epoch, seq)) = item.stood_before() {
+                let epoch = epoch.clone();
+                stood.entry(topic.clone()).or_insert(Attached { epoch, seq });
             }
             !matches!(item, Item::Answer(_))
         });
         // An ack that stood behind them must not tell its client that it has them.
         if !is_planted(Fault::AckOfDropped) {
-            session.outbox.correct_answers(|_, results| {
-                move_back(results, |topic| stood.get(&directory.find(topic)?.id()).copied())
-            });
+            session
+                .outbox
+                .correct_answers(|_, results| put_all_back(results, &stood));
         }
         let entry = Reverse((deadline, id, session.generation));
         self.counts.ledger.dropped += dropped;
         self.deadlines.push(entry);
         self.rounds.mark(session);
     }
+}
+
+/// Does [`put_back`] for each of `results`. Returns whether any has changed.
+fn put_all_back(results: &mut [AckResult], stood: &FxHashMap<Topic, Attached>) -> bool {
+    let mut changed = false;
+    for result in results {
+        changed |= put_back(result, stood);
+    }
+    changed
+}
+
+/// Puts the result of an ack back to where its client stands, if what came before the ack was dropped. Returns whether it has
+/// changed.
+fn put_back(result: &mut AckResult, stood: &FxHashMap<Topic, Attached>) -> bool {
+    let Some(at) = stood.get(result.topic.as_str()) else {
+        return false;
+    };
+    let (Some(epoch), Some(seq)) = (&result.epoch, result.seq) else {
+        return false;
+    };
+    if *epoch == at.epoch {
+        // The start of a resume comes from the request and stays.
+        if result.recovered.is_some() || seq <= at.seq {
+            return false;
+        }
+    } else {
+        // It is of the topic's next life, whose client was not told the end of the one before.
+        result.epoch = Some(at.epoch.clone());
+        result.recovered = None;
+    }
+    result.seq = Some(at.seq);
+    true
 }
 
 #[cfg(test)]

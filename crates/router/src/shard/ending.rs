@@ -345,11 +345,16 @@ impl SessionMut<'_> {
         let Some(slot) = self.slots.get_mut(topic) else {
             return;
         };
-        let name = slot.cell.topic().clone();
+        let (name, at) = (slot.cell.topic().clone(), slot.cell.position());
         if let Some(ended) = &mut slot.ended {
             let bytes = ended.bytes(dialect);
             self.session.subscriptions.end_waits = true;
-            let end = Item::End(Box::new(End { topic, name, bytes }));
+            let end = Item::End(Box::new(End {
+                topic,
+                name,
+                at,
+                bytes,
+            }));
             self.session.outbox.push(end);
             self.rounds.mark(self.session);
         }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashSet;
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::message::{AckResult, GapReason};
-use tickwire_wire::{Micros, Seq};
+use tickwire_wire::{Epoch, Micros, Seq};
 
 use super::sessions::SessionMut;
 use super::{First, Shard};
@@ -104,8 +104,9 @@ impl Shard {
             return;
         };
         let topics = &session.subscriptions.topics;
-        // An ack from before a subscription belongs to an earlier subscription to the topic, which has ended.
-        let standing = |topic: &str, number: u32| {
+        // An ack from before a subscription belongs to an earlier subscription to the topic, which has ended. So does one
+        // of another epoch: what came before the end of an earlier life was not taken back.
+        let standing = |topic: &str, epoch: &Epoch, number: u32| {
             let is_it = |life: &TopicId| slots[*life].cell.topic().as_str() == topic;
             // The life that the session is in. If the topic has ended and the shard was not told yet, nothing else leads
             // to it.
@@ -114,11 +115,12 @@ impl Shard {
                 .or_else(|| Some(directory.find(topic)?.id()).filter(|life| topics.get(*life).is_some()))
                 .or_else(|| topics.keys().filter(is_it).min())?;
             let subscription = topics.get(topic).filter(|of_now| of_now.is_of_ack(number))?;
-            Some(slots[topic].at(subscription.place).after)
+            let slot = &slots[topic];
+            (slot.cell.position().epoch == *epoch).then(|| slot.at(subscription.place).after)
         };
-        session
-            .outbox
-            .correct_answers(|number, results| move_back(results, |topic| standing(topic, number)));
+        session.outbox.correct_answers(|number, results| {
+            move_back(results, |topic, epoch| standing(topic, epoch, number))
+        });
     }
 }
 
@@ -268,12 +270,12 @@ impl SessionMut<'_> {
 
 /// Moves the results of an ack back to where their subscriptions stand, where that is before the position in the ack.
 /// Returns whether any has changed.
-pub(super) fn move_back(results: &mut [AckResult], standing: impl Fn(&str) -> Option<Seq>) -> bool {
+fn move_back(results: &mut [AckResult], standing: impl Fn(&str, &Epoch) -> Option<Seq>) -> bool {
     let mut changed = false;
     // The start of a resume comes from the request and stays.
     for result in results.iter_mut().filter(|result| result.recovered.is_none()) {
-        if let Some(seq) = &mut result.seq
-            && let Some(at) = standing(&result.topic)
+        if let (Some(seq), Some(epoch)) = (&mut result.seq, &result.epoch)
+            && let Some(at) = standing(&result.topic, epoch)
             && at < *seq
         {
             (*seq, changed) = (at, true);

@@ -332,9 +332,10 @@ impl SessionMut<'_> {
     ) {
         self.introduce_joining(cell.id(), subscriber);
         self.counts.gaps += 1;
+        let epoch = cell.position().epoch;
         let gap = Control::Gap {
             topic: cell.topic().to_string(),
-            epoch: cell.position().epoch,
+            epoch: epoch.clone(),
             from,
             to,
             reason,
@@ -342,6 +343,7 @@ impl SessionMut<'_> {
         let gap = Gap {
             topic: cell.id(),
             name: cell.topic().clone(),
+            epoch,
             kind: cell.kind(),
             from,
             to,

@@ -295,7 +295,11 @@ impl Shard {
         let before = self.enter_wide_pattern(id, wide);
         for cell in ending {
             match wide.wish {
-                Wish::Begin { pace, .. } => self.join(id, &cell, Seq::ZERO, pace, false),
+                Wish::Begin { pace, .. } => {
+                    // Its waiting messages were chosen by the mode before.
+                    wide.in_order = true;
+                    self.join(id, &cell, Seq::ZERO, pace, false);
+                }
                 Wish::Change { pace } => self.repace(id, &cell, before, pace),
                 Wish::OneShot => {}
                 Wish::Leave => {

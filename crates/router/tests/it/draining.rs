@@ -7,7 +7,7 @@ use tickwire_wire::message::Control;
 use tickwire_wire::{CloseCode, Codec, Micros, Seq, ServerMessage};
 
 use crate::grants::grant;
-use crate::world::{Frame, Setup, World};
+use crate::world::{EPOCH, Frame, Setup, World};
 
 const PLAN: Drain = Drain {
     window_ms: 10_000,
@@ -279,5 +279,41 @@ fn an_ack_told_a_client_that_drained_slowly_of_messages_that_it_never_got() {
     assert_eq!(acks.collect::<Vec<_>>(), [Seq(0)], "it has no message");
     let words: Vec<String> = read(&world, 0).1.into_iter().map(|(_, word)| word).collect();
     assert_eq!(words, ["close 4000"]);
+    world.check_ledgers();
+}
+
+#[test]
+fn an_ack_told_a_client_that_drained_slowly_of_what_it_never_got_of_an_ended_topic() {
+    let mut world = World::new(Setup::default());
+    assert_eq!(world.open(0, Codec::Json, Vec::new()), 0);
+    world.send(0, br#"{"op":"subscribe","id":1,"topics":["trade.A"]}"#);
+    world.run();
+    world.clients[0].inbox.clear();
+    world.clients[0].room = Some(0);
+    world.publish("trade.A", "1");
+    world.run();
+    world.directory.delete("trade.A").expect("it is there");
+    world.run();
+    world.send(0, br#"{"op":"subscribe","id":2,"topics":["trade.A"]}"#);
+    world.run();
+    begin(&mut world);
+    wait_for_close(&mut world, 0);
+    world.wait_ms(PLAN.patience_ms);
+    world.make_room(0, None);
+    let acks = world.clients[0]
+        .inbox
+        .iter()
+        .filter_map(|(_, frame)| match frame {
+            Frame::Message(ServerMessage::Control(Control::Ack { results, .. })) => {
+                Some((results[0].epoch.clone(), results[0].seq))
+            }
+            _ => None,
+        });
+    let told: Vec<_> = acks.collect();
+    assert_eq!(
+        told,
+        [(Some(EPOCH.into()), Some(Seq(0)))],
+        "it has neither the message nor the end"
+    );
     world.check_ledgers();
 }

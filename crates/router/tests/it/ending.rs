@@ -239,6 +239,21 @@ fn an_ack_of_a_name_does_not_overtake_its_end() {
 }
 
 #[test]
+fn an_ack_of_a_pattern_overtook_what_the_mode_before_had_chosen_of_an_ended_topic() {
+    check(
+        "rule s.> state 1; open a; sub a s.q rate=50; go; stall a; pub s.q 1..12; drain; wait 60; drain; end s.q; sub a s.* mode=every; drain;
+         resume a; go",
+        expect![[r#"
+            a: ack 1 s.q@0 conflate rate=50
+            ended s.q: 12
+            a: update s.q 1 1
+            a: update s.q 12 12
+            a: ack 2 s.* matched=0 every
+            a: end s.q 12 deleted"#]],
+    );
+}
+
+#[test]
 fn nothing_of_an_ended_topic_comes_after_an_unsubscribe() {
     check(
         "outbox 100; rule t.> event 100; open a; open b; sub a t.a; sub b t.*; pub t.a 1; go; stall a; stall b; pub t.a 2..9; drain; end t.a; drain;
