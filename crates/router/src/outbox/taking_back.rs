@@ -84,14 +84,14 @@ impl Outbox {
         dropped
     }
 
-    /// The topics whose end waits, if `wanted` selects their names. Looks at everything that waits.
-    pub(crate) fn ended_topics(&self, wanted: impl Fn(&Topic) -> bool) -> Vec<TopicId> {
+    /// The topics whose end waits, with their names, if `wanted` selects these. Looks at everything that waits.
+    pub(crate) fn ended_topics(&self, wanted: impl Fn(&Topic) -> bool) -> Vec<(TopicId, Topic)> {
         let ends = self.data.iter().filter_map(|item| match item {
             Item::End(end) => Some(end),
             _ => None,
         });
         ends.filter(|end| wanted(&end.name))
-            .map(|end| end.topic)
+            .map(|end| (end.topic, end.name.clone()))
             .collect()
     }
 

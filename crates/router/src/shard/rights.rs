@@ -155,7 +155,7 @@ impl Shard {
                 }
             }
         }
-        for topic in session
+        for (topic, _) in session
             .outbox
             .ended_topics(|name| !rights.subscribe.has(name.as_str()))
         {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tickwire_wire::{Pattern, Seq};
+use tickwire_wire::{Pattern, Seq, Topic};
 
 use super::sessions::SessionMut;
 use super::{Expectations, Expecting, Prelude, Shard, Slot, Subscriber};
@@ -304,12 +304,13 @@ impl Shard {
                 self.set_named(id, cell.id(), false);
             }
         }
-        left.extend(self.ends_left(id, pattern));
+        left.extend(self.ends_left(id, pattern).into_iter().map(|(topic, _)| topic));
         left
     }
 
-    /// The ended topics of a pattern that a session has left, and no longer covers, whose end waits in its outbox.
-    pub(super) fn ends_left(&self, id: SessionId, pattern: &Pattern) -> Vec<TopicId> {
+    /// The ended topics of a pattern that a session has left, and no longer covers, whose end waits in its outbox, with their
+    /// names.
+    pub(super) fn ends_left(&self, id: SessionId, pattern: &Pattern) -> Vec<(TopicId, Topic)> {
         let session = self.sessions.get(id);
         let Some(session) = session.filter(|session| session.subscriptions.end_waits) else {
             return Vec::new();

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tickwire_wire::message::{AckResult, Since, Subscribe};
-use tickwire_wire::{Kind, Micros, Mode, Pattern, Refusal, Seq};
+use tickwire_wire::{Kind, Micros, Mode, Pattern, Refusal, Seq, Topic};
 
 use super::Shard;
 use super::piecewise::Step;
@@ -306,14 +306,29 @@ impl Shard {
                     if self.leave(id, &cell, before) {
                         self.piece.left.push(cell.id());
                     }
+                    self.leave_next_life(id, wide, cell.topic(), before);
                 }
             }
         }
         if wide.is_leaving() {
-            let left = self.ends_left(id, &wide.pattern);
-            self.piece.left.extend(left);
+            for (topic, name) in self.ends_left(id, &wide.pattern) {
+                self.piece.left.push(topic);
+                self.leave_next_life(id, wide, &name, before);
+            }
         }
         before
+    }
+
+    /// Leaves the life that a topic has now, together with an earlier one: else the client could hear of it, and not of the end
+    /// before.
+    fn leave_next_life(&mut self, id: SessionId, wide: &mut Wide, name: &Topic, before: Pace) {
+        let next = self.directory.find(name.as_str());
+        if let Some(cell) = next.filter(|cell| wide.found.has(cell.id())) {
+            wide.found.retain(|topic| topic != cell.id());
+            if self.leave(id, &cell, before) {
+                self.piece.left.push(cell.id());
+            }
+        }
     }
 
     fn enter_wide_pattern(&mut self, id: SessionId, wide: &Wide) -> Pace {
