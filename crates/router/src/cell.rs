@@ -393,7 +393,7 @@ impl TopicCell {
     }
 
     /// Marks the book as in doubt from the next message on, until a message replaces the whole book. The first reason
-    /// holds.
+    /// holds. Does nothing if the topic is no book.
     pub fn doubt(&self, reason: StaleReason) {
         self.lock().sequencer.doubt(reason);
     }

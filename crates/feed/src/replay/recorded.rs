@@ -80,7 +80,8 @@ pub(super) fn parse(json: &str) -> Result<Recorded, LineError> {
             ..
         }) => (topic, What::Gap { epoch, from, to }),
         ServerMessage::Control(Control::Status { topic, state, reason }) => match (state, reason) {
-            (TopicState::Stale, None) => {
+            // Whoever replays it finds out by itself whether a source is silent or a book crossed.
+            (TopicState::Stale, None | Some(StaleReason::Crossed)) => {
                 return Err(LineError::UnusedMessage("status".to_owned()));
             }
             (TopicState::Stale, reason) => (topic, What::Doubt(reason)),

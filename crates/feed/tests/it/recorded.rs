@@ -88,20 +88,24 @@ fn a_book_behind_a_gap_is_in_doubt_until_its_value_comes() {
             r#"{"op":"gap","topic":"book.A","epoch":"k","from":2,"to":5,"reason":"slow"}"#,
             r#"{"op":"update","topic":"book.A","seq":6,"ts":1,"data":{"asks":[]}}"#,
             r#"{"op":"snapshot","topic":"book.A","epoch":"k","seq":6,"ts":1,"data":{"bids":[]}}"#,
-            r#"{"op":"status","topic":"book.A","state":"stale","reason":"crossed"}"#,
+            r#"{"op":"status","topic":"book.A","state":"stale","reason":"partial"}"#,
             r#"{"op":"update","topic":"book.A","seq":7,"ts":1,"data":{}}"#,
             r#"{"op":"status","topic":"book.A","state":"live"}"#,
             r#"{"op":"update","topic":"book.A","seq":8,"ts":1,"data":{}}"#,
             r#"{"op":"status","topic":"book.A","state":"stale"}"#,
+            r#"{"op":"status","topic":"book.A","state":"stale","reason":"crossed"}"#,
+            r#"{"op":"update","topic":"book.A","seq":9,"ts":1,"data":{}}"#,
         ],
         &expect![[r#"
             0 book.A {"bids":[]} whole
             2 book.A {"asks":[]} Hole
             3 book.A {"bids":[]} whole
-            5 book.A {} Crossed
+            5 book.A {} Partial
             7 book.A {}
+            10 book.A {}
             message_gap in line 2: messages 2 to 5 of book.A are missing
             unused in line 9: a broker's message "status" holds nothing to replay
+            unused in line 10: a broker's message "status" holds nothing to replay
         "#]],
     );
 }

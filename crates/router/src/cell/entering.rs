@@ -225,9 +225,11 @@ impl Sequencer {
     }
 
     /// Marks the book as in doubt from the next message on, until a message replaces the whole book. The first reason
-    /// holds.
+    /// holds. A topic that is no book has nothing to doubt.
     pub(super) fn doubt(&mut self, reason: StaleReason) {
-        self.doubt = self.doubt.or(Some(reason));
+        if self.kind == Kind::Book {
+            self.doubt = self.doubt.or(Some(reason));
+        }
     }
 
     /// Gives `payload` the next number. Also returns whether the book became crossed by it.

@@ -184,3 +184,14 @@ fn a_rate_does_not_hold_back_a_status() {
             150 ms a: update ticker.A 4 4"#]],
     );
 }
+
+#[test]
+fn a_topic_that_is_no_book_was_stale_for_ever_by_a_doubt_of_its_source() {
+    check(
+        "open a; sub a trade.A; open_topic trade.A; doubt trade.A hole; pub trade.A 1; go; pub trade.A 2; go",
+        expect![[r#"
+            a: ack 1 trade.A@0 every
+            a: update trade.A 1 1
+            a: update trade.A 2 2"#]],
+    );
+}
