@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use tickwire_router::{Drain, Rights};
 use tickwire_wire::message::Control;
-use tickwire_wire::{CloseCode, Codec, Micros, Seq, ServerMessage};
+use tickwire_wire::{CloseCode, Codec, Epoch, Micros, Seq, ServerMessage};
 
 use crate::grants::grant;
 use crate::world::{EPOCH, Frame, Setup, World};
@@ -251,69 +251,56 @@ fn what_waits_for_who_leaves_goes_with_the_right_to_it() {
     }
 }
 
-#[test]
-fn an_ack_told_a_client_that_drained_slowly_of_messages_that_it_never_got() {
+/// Drains a client that takes nothing, until the broker's patience with it is over. Then the client reads. Returns the positions
+/// in its acks, and the other messages as words.
+fn drain_slowly(world: &mut World) -> (Vec<(Epoch, Seq)>, Vec<String>) {
+    begin(world);
+    wait_for_close(world, 0);
+    world.wait_ms(PLAN.patience_ms);
+    world.make_room(0, None);
+    let acks = world.clients[0].inbox.iter();
+    let acks = acks.filter_map(|(_, frame)| match frame {
+        Frame::Message(ServerMessage::Control(Control::Ack { results, .. })) => {
+            results[0].epoch.clone().zip(results[0].seq)
+        }
+        _ => None,
+    });
+    (acks.collect(), words(world, 0))
+}
+
+/// A client that has subscribed as `request` says and takes nothing from there on. A message of `topic` waits for it.
+fn stopped(request: &[u8], topic: &str) -> World {
     let mut world = World::new(Setup::default());
     assert_eq!(world.open(0, Codec::Json, Vec::new()), 0);
-    world.send(
-        0,
-        br#"{"op":"subscribe","id":1,"topics":["ticker.A"],"mode":"conflate"}"#,
-    );
+    world.send(0, request);
     world.run();
     world.clients[0].inbox.clear();
     world.clients[0].room = Some(0);
-    world.publish("ticker.A", "1");
+    world.publish(topic, "1");
     world.run();
+    world
+}
+
+#[test]
+fn an_ack_told_a_client_that_drained_slowly_of_messages_that_it_never_got() {
+    let request = br#"{"op":"subscribe","id":1,"topics":["ticker.A"],"mode":"conflate"}"#;
+    let mut world = stopped(request, "ticker.A");
     world.send(0, br#"{"op":"resync","id":2,"topic":"ticker.A"}"#);
-    begin(&mut world);
-    wait_for_close(&mut world, 0);
-    world.wait_ms(PLAN.patience_ms);
-    world.make_room(0, None);
-    let acks = world.clients[0]
-        .inbox
-        .iter()
-        .filter_map(|(_, frame)| match frame {
-            Frame::Message(ServerMessage::Control(Control::Ack { results, .. })) => results[0].seq,
-            _ => None,
-        });
-    assert_eq!(acks.collect::<Vec<_>>(), [Seq(0)], "it has no message");
-    let words: Vec<String> = read(&world, 0).1.into_iter().map(|(_, word)| word).collect();
+    let (acks, words) = drain_slowly(&mut world);
+    assert_eq!(acks, [(EPOCH.into(), Seq(0))], "it has no message");
     assert_eq!(words, ["close 4000"]);
     world.check_ledgers();
 }
 
 #[test]
 fn an_ack_told_a_client_that_drained_slowly_of_what_it_never_got_of_an_ended_topic() {
-    let mut world = World::new(Setup::default());
-    assert_eq!(world.open(0, Codec::Json, Vec::new()), 0);
-    world.send(0, br#"{"op":"subscribe","id":1,"topics":["trade.A"]}"#);
-    world.run();
-    world.clients[0].inbox.clear();
-    world.clients[0].room = Some(0);
-    world.publish("trade.A", "1");
-    world.run();
+    let mut world = stopped(br#"{"op":"subscribe","id":1,"topics":["trade.A"]}"#, "trade.A");
     world.directory.delete("trade.A").expect("it is there");
     world.run();
     world.send(0, br#"{"op":"subscribe","id":2,"topics":["trade.A"]}"#);
-    world.run();
-    begin(&mut world);
-    wait_for_close(&mut world, 0);
-    world.wait_ms(PLAN.patience_ms);
-    world.make_room(0, None);
-    let acks = world.clients[0]
-        .inbox
-        .iter()
-        .filter_map(|(_, frame)| match frame {
-            Frame::Message(ServerMessage::Control(Control::Ack { results, .. })) => {
-                Some((results[0].epoch.clone(), results[0].seq))
-            }
-            _ => None,
-        });
-    let told: Vec<_> = acks.collect();
-    assert_eq!(
-        told,
-        [(Some(EPOCH.into()), Some(Seq(0)))],
-        "it has neither the message nor the end"
-    );
+    let (acks, words) = drain_slowly(&mut world);
+    let nothing = (EPOCH.into(), Seq(0));
+    assert_eq!(acks, [nothing], "it has neither the message nor the end");
+    assert_eq!(words, ["close 4000"]);
     world.check_ledgers();
 }
