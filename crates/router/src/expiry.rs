@@ -1,7 +1,7 @@
 //! Which topics end by themselves, and when.
 //!
-//! There are rules by pattern, of which the first match counts; a topic that no rule matches never ends by itself. Never
-//! reads a clock.
+//! A rule has a pattern, and the first rule whose pattern matches a topic is the topic's. A topic without a rule never ends by
+//! itself. Nothing here reads a clock.
 
 use tickwire_wire::Pattern;
 

@@ -4,9 +4,9 @@
 //! epoch. What the ended topic held stays as long as a shard needs it for its readers. Until then the topic counts as
 //! one, so that nobody can hold more topics by ending them.
 //!
-//! Subscriptions of a name go on when the topic is made again. A shard that is told of the end has the index know their
-//! names then. Until then the directory keeps an interest of each shard in the name, so that no message of the next life
-//! is missed.
+//! A subscription to a name stays when the topic ends, and joins the topic when it is made again. A shard learns of the end
+//! only when it takes it from its queue. From then on the shard's index of patterns has the names of such subscriptions.
+//! Until then the directory keeps an interest in the name for each shard, so that no message of the next life is missed.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -200,7 +200,8 @@ impl SessionMut<'_> {
         }
     }
 
-    /// Takes back what waits and can be pulled again: of a topic whose end waits behind it, nothing can.
+    /// Takes back the waiting data that can be pulled again. The data of a topic whose end waits behind them cannot, so they
+    /// stay.
     fn take_back(&mut self) -> Vec<Item> {
         let (subscriptions, slots) = (&self.session.subscriptions, &*self.slots);
         self.session.outbox.take_back(|item| match item {

@@ -76,8 +76,8 @@ impl TlsStream {
         Ok(self)
     }
 
-    /// Sends what waits for a client that is shaking hands, and reads what it sends. Ready without bytes when the handshake is
-    /// over.
+    /// Does one step of the exchange with a client that is shaking hands: sends what waits for it, and reads what it has sent.
+    /// Ready with the bytes that it has sent, or with `None` when the handshake is over.
     fn poll_exchange(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Option<Vec<u8>>>> {
         if self.session.has_only_tickets() {
             self.held = self.session.outward().len();
@@ -408,7 +408,8 @@ mod tests {
         assert!(!accepted.expect("a handshake").session.is_handshaking());
     }
 
-    /// Writes two pieces, of which the first is followed by the second. Returns whether nothing came before the second was written.
+    /// Writes a piece that says that another one follows, and then the other one. Returns whether nothing had come before the
+    /// second piece was written.
     async fn both_come_at_once(client: &mut std::net::TcpStream, stream: &mut HttpStream) -> bool {
         let first = poll_fn(|context| stream.poll_write_followed(context, b"first")).await;
         assert_eq!(first.expect("there is room"), 5);
