@@ -7,6 +7,7 @@
 mod config;
 mod deflate;
 mod frames;
+mod journal;
 mod node;
 mod payloads;
 mod recording;
@@ -17,6 +18,7 @@ mod topics;
 pub use config::config;
 pub use deflate::deflate;
 pub use frames::frames;
+pub use journal::journal;
 pub use payloads::payloads;
 pub use recording::recording;
 pub use requests::{json, msgpack};
@@ -30,6 +32,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("config", config),
     ("deflate", deflate),
     ("frames", frames),
+    ("journal", journal),
     ("json", json),
     ("msgpack", msgpack),
     ("payloads", payloads),

@@ -24,7 +24,7 @@ const STAND_IN: &str = "httpdate";
 /// Names that say nothing about a crate.
 const NAMELESS: &str = "common types utils util helpers misc shared core";
 /// Crates that get time and randomness as arguments.
-const PURE: [&str; 4] = ["wire", "router", "feed", "httpdate"];
+const PURE: [&str; 5] = ["wire", "router", "feed", "lane", "httpdate"];
 /// Crates that the pure ones never depend on directly. Foreign data structures may bring in some of them.
 const SYSTEM: &str = "chrono getrandom libc nix rand rlimit rustix signal-hook time";
 

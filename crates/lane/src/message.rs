@@ -1,0 +1,135 @@
+//! The messages in entries and checkpoints, and the ends of topics.
+
+use tickwire_wire::message::{EndReason, StaleReason};
+use tickwire_wire::{Kind, Micros, Seq};
+
+use crate::bytes::{Malformed, Reader, put_bytes, put_difference, put_number};
+use crate::entry::TopicNumber;
+
+/// The content of an item. The bytes are those of JSON, and are not looked at here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content<'a> {
+    /// The data of a message.
+    Data(&'a [u8]),
+    /// The levels of a book that a message changes, with the checksum after them.
+    Change(&'a [u8]),
+    /// All levels of a book.
+    Whole(&'a [u8]),
+    /// The topic ends after the message with this number.
+    End(EndReason),
+}
+
+/// A message or an end, with its place in its topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Item<'a> {
+    /// The number of its topic in the segment.
+    pub topic: TopicNumber,
+    /// The number of the message before it. For an end: the last message.
+    pub after: Seq,
+    /// Its own number. For an end: the last message.
+    pub seq: Seq,
+    /// When it was numbered.
+    pub ts: Micros,
+    /// Why the book is in doubt from this message on.
+    pub doubt: Option<StaleReason>,
+    /// The content.
+    pub content: Content<'a>,
+}
+
+/// The least bytes of an item: topic, number, time, kind, and a length or a reason.
+pub(crate) const ITEM_BYTES_MIN: usize = 5;
+
+const DATA: u8 = 0;
+const CHANGE: u8 = 1;
+const WHOLE: u8 = 2;
+const END: u8 = 3;
+/// Set if the number of the message before it follows.
+const SKIPS: u8 = 1 << 6;
+
+/// The doubts by their numbers in bits 2 to 4, beginning with 1.
+const DOUBTS: [StaleReason; 3] = [StaleReason::Partial, StaleReason::Hole, StaleReason::Crossed];
+
+impl Item<'_> {
+    /// Appends the item. `ts` is the time of the item before it.
+    pub(crate) fn put(&self, out: &mut Vec<u8>, ts: Micros) {
+        put_number(out, u64::from(self.topic.0));
+        put_number(out, self.seq.0);
+        put_difference(out, ts.0, self.ts.0);
+        let kind = match self.content {
+            Content::Data(_) => DATA,
+            Content::Change(_) => CHANGE,
+            Content::Whole(_) => WHOLE,
+            Content::End(_) => END,
+        };
+        let doubt = DOUBTS.iter().position(|doubt| Some(*doubt) == self.doubt);
+        let doubt = doubt.map_or(0, |at| at as u8 + 1) << 2;
+        let skips = kind != END && self.after.0.checked_add(1) != Some(self.seq.0);
+        out.push(kind | doubt | if skips { SKIPS } else { 0 });
+        if skips {
+            put_number(out, self.after.0);
+        }
+        match self.content {
+            Content::Data(bytes) | Content::Change(bytes) | Content::Whole(bytes) => put_bytes(out, bytes),
+            Content::End(reason) => put_number(out, reason as u64),
+        }
+    }
+}
+
+impl<'a> Item<'a> {
+    /// Reads an item. `ts` is the time of the item before it.
+    pub(crate) fn read(reader: &mut Reader<'a>, ts: Micros) -> Result<Self, Malformed> {
+        let topic = TopicNumber(reader.small("the number of a topic")?);
+        let seq = Seq(reader.number("the number of a message")?);
+        let ts = Micros(reader.difference(ts.0, "a time")?);
+        let flags = reader.byte("what a message is")?;
+        let doubt = match (flags >> 2) & 0b1111 {
+            0 => None,
+            number => {
+                let doubt = DOUBTS.get(usize::from(number) - 1);
+                Some(*doubt.ok_or(Malformed("a doubt"))?)
+            }
+        };
+        let kind = flags & 0b11;
+        let after = match flags & SKIPS != 0 {
+            true => Seq(reader.number("the number of the message before")?),
+            false if kind == END => seq,
+            false => Seq(seq
+                .0
+                .checked_sub(1)
+                .ok_or(Malformed("a message's number above 0"))?),
+        };
+        if flags & 0x80 != 0 || after > seq || (after == seq) != (kind == END) {
+            return Err(Malformed("a message behind the one before it"));
+        }
+        let content = match kind {
+            DATA => Content::Data(reader.bytes("the data of a message")?),
+            CHANGE => Content::Change(reader.bytes("the change of a book")?),
+            WHOLE => Content::Whole(reader.bytes("a book")?),
+            _ => {
+                let reason = usize::try_from(reader.number("a reason")?).unwrap_or(usize::MAX);
+                let reason = EndReason::ALL.get(reason);
+                Content::End(*reason.ok_or(Malformed("the reason of an end"))?)
+            }
+        };
+        Ok(Self {
+            topic,
+            after,
+            seq,
+            ts,
+            doubt,
+            content,
+        })
+    }
+}
+
+/// The kinds by their numbers.
+const KINDS: [Kind; 3] = [Kind::State, Kind::Book, Kind::Event];
+
+pub(crate) fn put_kind(out: &mut Vec<u8>, kind: Kind) {
+    out.push(KINDS.iter().position(|known| *known == kind).unwrap_or_default() as u8);
+}
+
+pub(crate) fn read_kind(reader: &mut Reader<'_>) -> Result<Kind, Malformed> {
+    let kind = KINDS.get(usize::from(reader.byte("a kind of topics")?));
+    kind.copied().ok_or(Malformed("a kind of topics"))
+}
