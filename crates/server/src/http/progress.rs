@@ -21,8 +21,10 @@ use super::smuggling::{HeadScan, Smuggling};
 use super::unreadable;
 use crate::net::tls::HttpStream;
 
-/// The number of bytes that are read at once.
+/// The number of bytes that are read at once from a client that sends little.
 const CHUNK_BYTES: usize = 8 * 1024;
+/// The same for one that sends much: for whom hyper has made more room than that.
+const LONG_CHUNK_BYTES: usize = 64 * 1024;
 
 #[derive(Debug, Default)]
 struct State {
@@ -105,6 +107,24 @@ impl Progress {
         self
     }
 
+    /// Reads up to `N` bytes, which are seen on their way to hyper.
+    fn poll_chunk<const N: usize>(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut piece = [0; N];
+        let length = buffer.remaining().min(N);
+        let mut piece = ReadBuf::new(&mut piece[..length]);
+        ready!(Pin::new(&mut self.io).poll_read(context, piece.unfilled()))?;
+        if !piece.filled().is_empty() {
+            self.exchange.set_answered(false);
+        }
+        self.heads.read(piece.filled());
+        buffer.put_slice(piece.filled());
+        Poll::Ready(Ok(()))
+    }
+
     /// The inner connection.
     pub(crate) fn into_inner(self) -> HttpStream {
         self.io.into_inner()
@@ -184,16 +204,11 @@ impl Read for Progress {
         context: &mut Context<'_>,
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut piece = [0; CHUNK_BYTES];
-        let length = buffer.remaining().min(CHUNK_BYTES);
-        let mut piece = ReadBuf::new(&mut piece[..length]);
-        ready!(Pin::new(&mut self.io).poll_read(context, piece.unfilled()))?;
-        if !piece.filled().is_empty() {
-            self.exchange.set_answered(false);
+        if buffer.remaining() > CHUNK_BYTES {
+            self.poll_chunk::<LONG_CHUNK_BYTES>(context, &mut buffer)
+        } else {
+            self.poll_chunk::<CHUNK_BYTES>(context, &mut buffer)
         }
-        self.heads.read(piece.filled());
-        buffer.put_slice(piece.filled());
-        Poll::Ready(Ok(()))
     }
 }
 

@@ -33,8 +33,9 @@ use crate::net::proxied::ClientAddr;
 use crate::net::tls::HttpStream;
 use crate::ws::handshake;
 
-/// The smallest buffer that hyper accepts.
-const BUFFER_BYTES_MIN: usize = 8 * 1024;
+/// The most bytes that are read of a request before they are handled. Hyper begins with 8 KiB and makes more room for a
+/// client whose bytes fill that.
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// The path that sends messages back unchanged, if `test.echo` is on.
 const ECHO_PATH: &str = "/v1/echo";
 /// The path that makes the task of its connection panic, if `test.panic` is on.
@@ -126,7 +127,7 @@ async fn speak(context: Rc<HttpContext>, transport: HttpStream, client: ClientAd
         .header_read_timeout(limits.headers_within + KEPT_LONGER)
         .max_headers(limits.headers)
         .max_header_size(limits.header_bytes)
-        .max_buf_size(limits.header_bytes.max(BUFFER_BYTES_MIN))
+        .max_buf_size(limits.header_bytes.max(BUFFER_BYTES_MAX))
         .serve_connection(transport, service)
         .with_upgrades();
     let served = tokio::select! {

@@ -49,7 +49,7 @@ impl HeadScan {
     pub(super) fn read(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         loop {
-            let end = rest.iter().position(|byte| *byte == b'\n');
+            let end = memchr::memchr(b'\n', rest);
             self.keep(&rest[..end.unwrap_or(rest.len())]);
             let Some(end) = end else { return };
             self.end_line();
