@@ -8,6 +8,7 @@ use tickwire_server::http::parse_line;
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::deflate::Deflater;
 use tickwire_wire::frame::payload_of;
+use tickwire_wire::market::Book;
 use tickwire_wire::sse::Framing;
 use tickwire_wire::{ClientMessage, Codec, Dialect, Micros, Payload, Seq, ServerMessage, Topic};
 
@@ -48,6 +49,7 @@ pub fn payloads(input: &[u8]) {
 /// Decodes JSON data in five ways, which must give the same result.
 fn from_json(data: &[u8]) -> Option<Payload> {
     let alone = Payload::from_json(data).ok()?;
+    is_book_alike(data);
     let request = [br#"{"op":"publish","topic":"chat.x","data":"#, data, b"}"].concat();
     assert_eq!(published(Codec::Json, &request).as_ref(), Some(&alone));
     // A field that the fast readers do not know leaves the request and the line to the others.
@@ -63,10 +65,22 @@ fn from_json(data: &[u8]) -> Option<Payload> {
         r#"{"unknown":0,"topic":"chat.x","data":"#,
     ] {
         let line = [beginning.as_bytes(), data, b"}"].concat();
-        let line = parse_line(1, &line, usize::MAX).map(|line| line.payload);
+        let line = parse_line(1, &line, usize::MAX).map(|line| Payload::Json(line.data.to_text()));
         assert_eq!(line.as_ref(), Ok(&alone));
     }
     Some(alone)
+}
+
+/// Checks that the reader of books and serde agree on `data`, which is JSON, alone and in a line.
+fn is_book_alike(data: &[u8]) {
+    let text = std::str::from_utf8(data).expect("JSON is UTF-8");
+    let book = serde_json::from_str::<Book>(text).ok();
+    assert_eq!(Book::from_json(text).ok(), book);
+    let line = [br#"{"topic":"book.x","data":"#, data, b"}"].concat();
+    let line = parse_line(1, &line, usize::MAX).expect("it is read with another topic");
+    if let Some(read) = line.book {
+        assert_eq!(Some(*read), book);
+    }
 }
 
 fn from_msgpack(data: &[u8]) -> Option<Payload> {

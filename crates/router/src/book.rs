@@ -112,7 +112,10 @@ impl OrderBook {
 }
 
 /// Refuses a book of an instrument that is not the one in the last tokens of `topic`.
-pub(crate) fn check_symbol(topic: &str, book: &market::Book) -> Result<(), Refusal> {
+///
+/// # Errors
+/// `bad_request`, with both names.
+pub fn check_symbol(topic: &str, book: &market::Book) -> Result<(), Refusal> {
     let before = topic.strip_suffix(book.symbol.as_str());
     if before.is_some_and(|before| before.is_empty() || before.ends_with('.')) {
         return Ok(());

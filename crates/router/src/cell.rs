@@ -20,7 +20,7 @@ pub(crate) use self::entering::NotPublished;
 use self::entering::Sequencer;
 pub use self::entering::{NotEntered, Numbered};
 pub(crate) use self::holding::check_room;
-pub use self::trial::BookTrial;
+pub use self::trial::{BookTrial, ValueTrial};
 use crate::book::OrderBook;
 use crate::epochs::Life;
 use crate::history::History;
@@ -375,15 +375,6 @@ impl TopicCell {
     #[cfg(test)]
     pub(crate) fn book(&self) -> Option<OrderBook> {
         self.lock().book().cloned()
-    }
-
-    /// The bytes that the values of all topics hold more if `payload` becomes the value of `cell`, or of a new topic.
-    #[must_use]
-    pub fn growth_bytes(cell: Option<&Self>, payload: &Payload) -> usize {
-        match cell {
-            Some(cell) => cell.lock().growth_bytes(payload),
-            None => holding::growth_bytes(0, payload, None),
-        }
     }
 
     /// The newest number if the topic is stale: nothing was published since for longer than its rule allows.

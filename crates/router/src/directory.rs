@@ -31,7 +31,7 @@ use crate::kinds::Kinds;
 use crate::looks::Looks;
 use crate::memory::Memory;
 use crate::publication::TopicId;
-use crate::queue::{Inbox, ShardId, ShardQueue};
+use crate::queue::{Inbox, Recipients, ShardId, ShardQueue};
 use crate::rights::Publisher;
 use crate::staleness::{StaleRule, Staleness};
 use crate::tree::TopicTree;
@@ -356,6 +356,11 @@ impl Directory {
     /// The queues of all shards.
     pub(crate) fn queues(&self) -> &[Arc<ShardQueue>] {
         &self.queues
+    }
+
+    /// The same queues for a publication that wakes its shards at once.
+    pub(crate) fn recipients(&self) -> Recipients<'_> {
+        Recipients::at_once(&self.queues)
     }
 
     /// The queue of `shard`.

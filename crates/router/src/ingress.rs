@@ -3,6 +3,7 @@
 //! Handing a message in never waits. A publisher first asks whether it should wait for the shards. How much may be
 //! queued depends on the message's origin. A refused message leaves everything as it was. Never reads a clock.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use tickwire_wire::limits::SHARD_QUEUE_MAX;
@@ -11,6 +12,7 @@ use tickwire_wire::{Kind, Micros, Payload, Refusal, Topic, market};
 use crate::book::{check_symbol, not_a_book};
 use crate::cell::{NotEntered, NotPublished, Numbered, Published, TopicCell};
 use crate::directory::{Directory, PublishError};
+use crate::queue::Recipients;
 use crate::rights::Publisher;
 
 /// The source of a message.
@@ -91,6 +93,17 @@ impl Ingress {
         }
     }
 
+    /// A batch of messages from `origin`. Its shards are woken once for all of them.
+    #[must_use]
+    pub fn batch(&self, origin: Origin) -> Batch<'_> {
+        let later = Cell::new(0);
+        Batch {
+            ingress: self,
+            origin,
+            later,
+        }
+    }
+
     /// Publishes the first message of a topic that does not exist.
     fn submit_first(
         &self,
@@ -116,15 +129,25 @@ impl Ingress {
         payload: Payload,
         now: Micros,
     ) -> Result<Published, PublishError> {
-        let payload = fit(cell.kind(), cell.topic().as_str(), payload)?;
-        match cell.publish(payload, now, self.directory.queues()) {
-            Ok(published) => {
-                self.directory.entered(&published);
-                Ok(published)
-            }
+        match self.enter(cell, payload, now, self.directory.recipients()) {
+            Ok(published) => Ok(published),
             Err(NotPublished::Ended(payload)) => self.submit_first(origin, cell.topic(), payload, now),
             Err(NotPublished::Refused(refusal)) => Err(refusal.into()),
         }
+    }
+
+    /// Publishes to a topic that has not ended.
+    fn enter(
+        &self,
+        cell: &TopicCell,
+        payload: Payload,
+        now: Micros,
+        to: Recipients<'_>,
+    ) -> Result<Published, NotPublished> {
+        let payload = fit(cell.kind(), cell.topic().as_str(), payload)?;
+        let published = cell.publish(payload, now, to)?;
+        self.directory.entered(&published);
+        Ok(published)
     }
 
     /// Publishes to an open topic, which saves the look-up by name. The payload must have the form that [`Self::check`]
@@ -140,7 +163,7 @@ impl Ingress {
         opened: impl Fn(&TopicCell),
     ) -> Result<Published, PublishError> {
         loop {
-            match cell.publish(payload, now, self.directory.queues()) {
+            match cell.publish(payload, now, self.directory.recipients()) {
                 Ok(published) => {
                     self.directory.entered(&published);
                     return Ok(published);
@@ -159,7 +182,7 @@ impl Ingress {
     /// # Errors
     /// If it is not the topic's next message, or does not fit what the topic holds.
     pub fn apply(&self, cell: &TopicCell, numbered: Numbered, now: Micros) -> Result<Published, NotEntered> {
-        let published = cell.apply(numbered, now, self.directory.queues())?;
+        let published = cell.apply(numbered, now, self.directory.recipients())?;
         self.directory.entered(&published);
         Ok(published)
     }
@@ -174,36 +197,183 @@ impl Ingress {
     }
 }
 
+/// Messages that come together, such as the lines of a body. Each is published by itself, and readers may see it at once;
+/// but the shards that wait for messages are woken only at the end, or when the batch is dropped. So a batch should not
+/// last longer than its readers may wait.
+#[derive(Debug)]
+pub struct Batch<'i> {
+    ingress: &'i Ingress,
+    origin: Origin,
+    /// The shards that are to be woken, one bit each.
+    later: Cell<u64>,
+}
+
+impl Batch<'_> {
+    /// Does the same as [`Ingress::submit`]. `cell` is the topic as it was found earlier, if it was. Afterwards it is the
+    /// topic that has the message.
+    ///
+    /// # Errors
+    /// As [`Ingress::submit`].
+    pub fn submit(
+        &self,
+        topic: &Topic,
+        cell: &mut Option<Arc<TopicCell>>,
+        mut payload: Payload,
+        now: Micros,
+    ) -> Result<Published, PublishError> {
+        let Ingress { directory } = self.ingress;
+        if cell.is_none() {
+            *cell = directory.find(topic.as_str());
+        }
+        if let Some(known) = &*cell {
+            match self.ingress.enter(known, payload, now, self.recipients()) {
+                Ok(published) => return Ok(published),
+                Err(NotPublished::Refused(refusal)) => return Err(refusal.into()),
+                Err(NotPublished::Ended(back)) => payload = back,
+            }
+        }
+        *cell = None;
+        let published = self.ingress.submit_first(self.origin, topic, payload, now)?;
+        *cell = directory.find(topic.as_str());
+        Ok(published)
+    }
+
+    /// Wakes the shards that have something to do for the batch.
+    pub fn wake(&self) {
+        self.recipients().wake();
+    }
+
+    fn recipients(&self) -> Recipients<'_> {
+        Recipients::later(self.ingress.directory.queues(), &self.later)
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.wake();
+    }
+}
+
 /// `payload` in the form that the topic `topic` of `kind` holds.
 fn fit(kind: Kind, topic: &str, payload: Payload) -> Result<Payload, Refusal> {
     let book = match (kind, payload) {
         (Kind::State | Kind::Event, payload) => return Ok(payload),
-        (Kind::Book, Payload::Book(book)) => book,
-        (Kind::Book, Payload::Json(text)) => serde_json::from_str::<market::Book>(text.as_str())
-            .map(Box::new)
-            .map_err(|error| Refusal::bad_request(format!("not a book message: {error}")))?,
+        (Kind::Book, Payload::Book(book)) => {
+            check_symbol(topic, &book)?;
+            book
+        }
+        (Kind::Book, Payload::Json(text)) => read_book(topic, text.as_str())?,
         (Kind::Book, _) => return Err(not_a_book(topic)),
     };
-    check_symbol(topic, &book)?;
     Ok(Payload::Book(book))
+}
+
+/// Reads the message to the book `topic` that is in `text`.
+///
+/// # Errors
+/// If it is no book message, or one of another symbol.
+pub fn read_book(topic: &str, text: &str) -> Result<Box<market::Book>, Refusal> {
+    let book = market::Book::from_json(text)
+        .map_err(|error| Refusal::bad_request(format!("not a book message: {error}")))?;
+    check_symbol(topic, &book)?;
+    Ok(Box::new(book))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use tickwire_wire::{Epoch, Micros};
 
     use super::*;
     use crate::directory::DirectoryLimits;
     use crate::kinds::Kinds;
-    use crate::queue::{ShardId, ShardQueue};
+    use crate::queue::{Inbox, ShardId, ShardQueue};
+
+    /// An ingress whose one shard wants every topic, the shard's queue, and how often that was woken.
+    fn watched() -> (Ingress, Arc<ShardQueue>, Arc<AtomicUsize>) {
+        let wakes = Arc::new(AtomicUsize::new(0));
+        let count = wakes.clone();
+        let wake = Box::new(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        let queue = Arc::new(ShardQueue::new(SHARD_QUEUE_MAX, wake));
+        let limits = DirectoryLimits::default();
+        let directory = Directory::new(Epoch::from("e"), Kinds::default(), limits, vec![queue.clone()]);
+        directory.register(ShardId(0), &">".parse().expect("a pattern"));
+        (Ingress::new(Arc::new(directory)), queue, wakes)
+    }
+
+    #[test]
+    fn a_batch_wakes_a_shard_once_at_its_end() {
+        let (ingress, queue, wakes) = watched();
+        let topic = "trade.A".parse().expect("a topic");
+        let payload = || Payload::from_json(b"1").expect("JSON");
+        let taken = || {
+            let mut inbox = Inbox::default();
+            queue.take(&mut inbox);
+            inbox.publications.len()
+        };
+        // A topic that is made wakes its shards: they may have to learn of it.
+        ingress
+            .submit(Origin::Feed, &topic, payload(), Micros(1))
+            .expect("there is room");
+        assert_eq!((taken(), wakes.swap(0, Ordering::Relaxed)), (1, 1));
+        let batch = ingress.batch(Origin::Feed);
+        let mut cell = None;
+        let mut in_batch = || batch.submit(&topic, &mut cell, payload(), Micros(2));
+        for seq in 2..5 {
+            assert_eq!(in_batch().map(|place| place.seq.0), Ok(seq));
+        }
+        assert_eq!(wakes.load(Ordering::Relaxed), 0, "they come together");
+        // Another publisher does not wait for the batch.
+        ingress
+            .submit(Origin::Feed, &topic, payload(), Micros(3))
+            .expect("there is room");
+        assert_eq!(wakes.swap(0, Ordering::Relaxed), 1);
+        // Whoever was woken for that has taken everything.
+        assert_eq!(taken(), 4);
+        batch.wake();
+        assert_eq!(wakes.load(Ordering::Relaxed), 0);
+        in_batch().expect("there is room");
+        batch.wake();
+        batch.wake();
+        assert_eq!(wakes.swap(0, Ordering::Relaxed), 1);
+        in_batch().expect("there is room");
+        drop(batch);
+        assert_eq!((taken(), wakes.load(Ordering::Relaxed)), (2, 0), "it was awake");
+        let batch = ingress.batch(Origin::Feed);
+        batch
+            .submit(&topic, &mut cell, payload(), Micros(2))
+            .expect("there is room");
+        drop(batch);
+        assert_eq!((taken(), wakes.load(Ordering::Relaxed)), (1, 1));
+    }
+
+    #[test]
+    fn a_batch_finds_the_next_life_of_a_topic_that_has_ended() {
+        let (ingress, ..) = watched();
+        let topic: Topic = "trade.A".parse().expect("a topic");
+        let batch = ingress.batch(Origin::Feed);
+        let mut cell = None;
+        let seqs: Vec<u64> = (0..6)
+            .map(|at| {
+                if at == 3 {
+                    ingress.directory().delete("trade.A").expect("it exists");
+                }
+                let payload = Payload::from_json(b"1").expect("JSON");
+                let place = batch.submit(&topic, &mut cell, payload, Micros(2));
+                let found = ingress.directory().find("trade.A").expect("it exists");
+                assert!(cell.as_ref().is_some_and(|cell| Arc::ptr_eq(cell, &found)));
+                place.expect("there is room").seq.0
+            })
+            .collect();
+        assert_eq!(seqs, [1, 2, 3, 1, 2, 3]);
+    }
 
     #[test]
     fn the_feed_waits_first_and_bulk_bodies_last() {
-        let queue = Arc::new(ShardQueue::new(SHARD_QUEUE_MAX, Box::new(|| {})));
-        let limits = DirectoryLimits::default();
-        let directory = Directory::new(Epoch::from("e"), Kinds::default(), limits, vec![queue]);
-        directory.register(ShardId(0), &">".parse().expect("a pattern"));
-        let ingress = Ingress::new(Arc::new(directory));
+        let (ingress, ..) = watched();
         let topic = "trade.A".parse().expect("a topic");
         let waits = || {
             [

@@ -43,16 +43,18 @@ mod syncs;
 mod topic_set;
 mod tree;
 
-pub use book::OrderBook;
+pub use book::{OrderBook, check_symbol};
 pub use bucket::{Bucket, Rate, SharedBucket};
-pub use cell::{Attached, BookTrial, Catchup, HistoryPage, NotEntered, Numbered, Published, TopicCell};
+pub use cell::{
+    Attached, BookTrial, Catchup, HistoryPage, NotEntered, Numbered, Published, TopicCell, ValueTrial,
+};
 pub use counts::{Counts, Op};
 pub use directory::{Directory, DirectoryLimits, EndedTopic, PublishError, SHARDS_MAX, TopicInfo};
 pub use epochs::EpochRule;
 pub use expiry::ExpiryRule;
 pub use hot_topic::HotTopic;
 pub use index::PatternIndex;
-pub use ingress::{Ingress, Origin};
+pub use ingress::{Batch, Ingress, Origin, read_book};
 pub use kinds::{KindRule, Kinds};
 pub use ledger::{Audit, Ledger};
 pub use outbox::{Delivery, Outbox, Overrun, Reach, Waiting};

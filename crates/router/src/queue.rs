@@ -4,6 +4,7 @@
 //! serves that topic's subscribers from the directory's history. Messages that the history no longer has become an
 //! exact gap.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -40,6 +41,17 @@ struct Inner {
     awake: bool,
 }
 
+impl Inner {
+    fn add(&mut self, publication: &Arc<Publication>, capacity: usize) {
+        if self.inbox.publications.len() < capacity {
+            self.inbox.publications.push(publication.clone());
+        } else {
+            self.inbox.overflowed.insert(publication.lineage.id);
+            self.refused += 1;
+        }
+    }
+}
+
 /// A shard's queue.
 pub struct ShardQueue {
     inner: Mutex<Inner>,
@@ -74,12 +86,25 @@ impl ShardQueue {
     /// Queues `publication`, or remembers its topic if the queue is full.
     pub fn push(&self, publication: &Arc<Publication>) {
         let mut inner = self.lock();
-        if inner.inbox.publications.len() < self.capacity {
-            inner.inbox.publications.push(publication.clone());
-        } else {
-            inner.inbox.overflowed.insert(publication.lineage.id);
-            inner.refused += 1;
+        inner.add(publication, self.capacity);
+        self.wake(inner);
+    }
+
+    /// Does the same without waking the shard. Call [`Self::wake_for_rest`] soon.
+    fn push_quietly(&self, publication: &Arc<Publication>) {
+        self.lock().add(publication, self.capacity);
+    }
+
+    /// Wakes the shard if publications wait that were queued without that, and nothing has woken it since.
+    fn wake_for_rest(&self) {
+        let inner = self.lock();
+        if !inner.inbox.publications.is_empty() || !inner.inbox.overflowed.is_empty() {
+            self.wake(inner);
         }
+    }
+
+    /// Wakes the shard, unless that was done since it took the content of the queue.
+    fn wake(&self, mut inner: MutexGuard<'_, Inner>) {
         let wake = !std::mem::replace(&mut inner.awake, true);
         drop(inner);
         if wake {
@@ -91,11 +116,7 @@ impl ShardQueue {
     pub(crate) fn push_stale(&self, topic: TopicId, newest: Seq) {
         let mut inner = self.lock();
         inner.inbox.stale.insert(topic, newest);
-        let wake = !std::mem::replace(&mut inner.awake, true);
-        drop(inner);
-        if wake {
-            (self.wake)();
-        }
+        self.wake(inner);
     }
 
     /// Tells the shard that a topic ended, after its last message was queued. The end of a topic is never left out:
@@ -104,11 +125,7 @@ impl ShardQueue {
         let mut inner = self.lock();
         inner.inbox.ended.push(cell.clone());
         self.has_ended.store(true, Ordering::Relaxed);
-        let wake = !std::mem::replace(&mut inner.awake, true);
-        drop(inner);
-        if wake {
-            (self.wake)();
-        }
+        self.wake(inner);
     }
 
     /// Takes only the topics that ended. A thread that knows a topic's next life finds its end here, if it was not taken
@@ -139,6 +156,56 @@ impl ShardQueue {
     #[must_use]
     pub fn depth(&self) -> usize {
         self.lock().inbox.publications.len()
+    }
+}
+
+/// The queues of all shards, as one publication or a batch of them sees them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Recipients<'q> {
+    queues: &'q [Arc<ShardQueue>],
+    /// In a batch: the shards that are to be woken at its end, one bit each.
+    later: Option<&'q Cell<u64>>,
+}
+
+impl<'q> Recipients<'q> {
+    /// Shards that are woken by the publication.
+    pub(crate) const fn at_once(queues: &'q [Arc<ShardQueue>]) -> Self {
+        Self { queues, later: None }
+    }
+
+    /// Shards that [`Self::wake`] wakes. `later` has a bit for each of them.
+    pub(crate) const fn later(queues: &'q [Arc<ShardQueue>], later: &'q Cell<u64>) -> Self {
+        Self {
+            queues,
+            later: Some(later),
+        }
+    }
+
+    /// Queues `publication` for each shard that has its bit set in `interested`.
+    #[inline]
+    pub(crate) fn push(self, publication: &Arc<Publication>, interested: u64) {
+        if let Some(later) = self.later {
+            later.set(later.get() | interested);
+        }
+        for_each_shard(interested, |shard| match self.later {
+            Some(_) => self.queues[shard].push_quietly(publication),
+            None => self.queues[shard].push(publication),
+        });
+    }
+
+    /// Wakes the shards that publications were queued for without that.
+    pub(crate) fn wake(self) {
+        let later = self.later.map_or(0, Cell::take);
+        for_each_shard(later, |shard| self.queues[shard].wake_for_rest());
+    }
+}
+
+/// Calls `visit` with the number of each shard that has its bit set in `shards`.
+#[inline]
+fn for_each_shard(mut shards: u64, mut visit: impl FnMut(usize)) {
+    while shards != 0 {
+        visit(shards.trailing_zeros() as usize);
+        shards &= shards - 1;
     }
 }
 

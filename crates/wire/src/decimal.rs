@@ -82,6 +82,34 @@ impl Decimal {
         Self(rust_decimal::Decimal::new(mantissa, scale))
     }
 
+    /// The number in `text`, if that is one of at most [`SHORT_DIGITS_MAX`] digits, as nearly all are.
+    fn of_short(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix('-').unwrap_or(text).as_bytes();
+        if digits.len() > SHORT_DIGITS_MAX + 1 || !digits.first()?.is_ascii_digit() {
+            return None;
+        }
+        // With one digit too many this is wrong, and not used.
+        let (mut mantissa, mut point) = (0_i64, None);
+        for (at, byte) in digits.iter().enumerate() {
+            match byte {
+                b'0'..=b'9' => mantissa = mantissa.wrapping_mul(10).wrapping_add(i64::from(byte - b'0')),
+                b'.' if point.is_none() => point = Some(at),
+                _ => return None,
+            }
+        }
+        let scale = point.map_or(0, |point| digits.len() - point - 1);
+        let has_room = digits.len() - usize::from(point.is_some()) <= SHORT_DIGITS_MAX;
+        if !has_room || point.is_some() && scale == 0 {
+            return None;
+        }
+        let mantissa = if digits.len() < text.len() {
+            -mantissa
+        } else {
+            mantissa
+        };
+        Some(Self::new(mantissa, u32::try_from(scale).ok()?))
+    }
+
     /// Whether the number is 0.
     #[must_use]
     pub fn is_zero(self) -> bool {
@@ -117,6 +145,9 @@ impl FromStr for Decimal {
     type Err = DecimalError;
 
     fn from_str(text: &str) -> Result<Self, DecimalError> {
+        if let Some(number) = Self::of_short(text) {
+            return Ok(number);
+        }
         if text.len() > DECIMAL_BYTES_MAX {
             return Err(DecimalError::TooLong(text.len()));
         }
@@ -131,6 +162,9 @@ impl FromStr for Decimal {
             .map_err(|_| malformed())
     }
 }
+
+/// Digits that always fit in an `i64`.
+const SHORT_DIGITS_MAX: usize = 18;
 
 /// Room for any decimal's text: a sign, a zero, a point, 28 digits after it.
 const TEXT_BYTES_MAX: usize = 40;
@@ -218,6 +252,18 @@ mod tests {
             ("0.05005", "0.05005", 5_005),
             ("-0", "0", 0),
             ("-1.50", "-1.5", 15),
+            ("007.0", "7", 7),
+            (
+                "999999999999999999",
+                "999999999999999999",
+                999_999_999_999_999_999,
+            ),
+            (
+                "0999999999999999999",
+                "999999999999999999",
+                999_999_999_999_999_999,
+            ),
+            ("0.000000000000000001", "0.000000000000000001", 1),
         ] {
             let number: Decimal = text.parse().expect(text);
             assert_eq!(
@@ -233,6 +279,15 @@ mod tests {
         fn text_is_that_of_the_library(mantissa in -((1_i128 << 96) - 1)..(1_i128 << 96), shift in 0_u32..96, scale in 0_u32..=28) {
             let number = rust_decimal::Decimal::from_i128_with_scale(mantissa >> shift, scale).normalize();
             proptest::prop_assert_eq!(Decimal::from(number).to_string(), number.to_string());
+        }
+
+        #[test]
+        fn a_short_text_is_read_as_the_library_reads_it(text in "-?[0-9]{0,20}\\.?[0-9]{0,20}[-.x]?") {
+            let digits = text.strip_prefix('-').unwrap_or(&text);
+            let is_plain = digits.starts_with(|first: char| first.is_ascii_digit()) && !digits.ends_with('.');
+            let expected = rust_decimal::Decimal::from_str_exact(&text).ok().filter(|_| is_plain);
+            let read = text.parse::<Decimal>().ok();
+            proptest::prop_assert_eq!(read.map(|read| read.get().serialize()), expected.map(|number| number.normalize().serialize()));
         }
 
         #[test]

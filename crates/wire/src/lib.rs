@@ -30,7 +30,7 @@ pub use deflate::Variant;
 pub use dialect::Dialect;
 pub use error::{ErrorCode, Refusal};
 pub use ids::{Epoch, Micros, Seq};
-pub use json_text::{JsonError, JsonText};
+pub use json_text::{JsonError, JsonSlice, JsonText};
 pub use market::Symbol;
 pub use message::{ClientMessage, Control, Kind, Mode, Payload, RequestId, ServerMessage};
 pub use secret::Secret;

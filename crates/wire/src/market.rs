@@ -9,6 +9,7 @@ use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::ser::SerializeTuple;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::codec::book;
 use crate::decimal::Decimal;
 use crate::ids::Micros;
 use crate::limits::BOOK_CHECKSUM_LEVELS;
@@ -209,6 +210,26 @@ pub struct Book {
     /// subscribers.
     #[serde(default, skip_serializing)]
     pub replace: bool,
+}
+
+impl Book {
+    /// Reads a message that is one JSON value.
+    ///
+    /// # Errors
+    /// If it is no book message.
+    ///
+    /// ```
+    /// use tickwire_wire::market::Book;
+    /// let book = Book::from_json(r#"{"symbol":"A","bids":[["99.5","2"]],"time":0}"#)?;
+    /// assert_eq!(book.bids[0].price.to_string(), "99.5");
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
+        match book::read(text, 0) {
+            Some((book, end)) if end == text.len() => Ok(book),
+            _ => serde_json::from_str(text),
+        }
+    }
 }
 
 /// CRC-32 (IEEE) over the top 10 asks, then the top 10 bids: for each level the digits of price, then size, without

@@ -17,7 +17,7 @@ use super::holding::check_room;
 use super::{Published, State, TopicCell};
 use crate::book::{OrderBook, not_a_book};
 use crate::publication::Publication;
-use crate::queue::ShardQueue;
+use crate::queue::Recipients;
 
 /// A message with its number. It is the same at every broker that has the topic.
 #[derive(Debug, Clone)]
@@ -88,7 +88,7 @@ impl TopicCell {
         &self,
         payload: Payload,
         now: Micros,
-        queues: &[Arc<ShardQueue>],
+        to: Recipients<'_>,
     ) -> Result<Published, NotPublished> {
         let mut guard = self.lock();
         let state = &mut *guard;
@@ -97,7 +97,7 @@ impl TopicCell {
         }
         check_room(&state.lineage.memory, state.growth_bytes(&payload))?;
         match state.sequencer.number(payload, now, &self.topic) {
-            Ok((numbered, crossed)) => Ok(self.enter(state, numbered, crossed, now, queues)),
+            Ok((numbered, crossed)) => Ok(self.enter(state, numbered, crossed, now, to)),
             Err(refusal) => {
                 state.count_if_lost();
                 Err(refusal.into())
@@ -113,7 +113,7 @@ impl TopicCell {
         &self,
         numbered: Numbered,
         now: Micros,
-        queues: &[Arc<ShardQueue>],
+        to: Recipients<'_>,
     ) -> Result<Published, NotEntered> {
         let mut guard = self.lock();
         let state = &mut *guard;
@@ -128,7 +128,7 @@ impl TopicCell {
             return Err(NotEntered::Hole(head));
         }
         match state.sequencer.follow(numbered, &self.topic) {
-            Ok((numbered, crossed)) => Ok(self.enter(state, numbered, crossed, now, queues)),
+            Ok((numbered, crossed)) => Ok(self.enter(state, numbered, crossed, now, to)),
             Err(refusal) => {
                 state.count_if_lost();
                 Err(NotEntered::Refused(refusal))
@@ -143,7 +143,7 @@ impl TopicCell {
         numbered: Numbered,
         crossed: bool,
         now: Micros,
-        queues: &[Arc<ShardQueue>],
+        to: Recipients<'_>,
     ) -> Published {
         let begins_anew = numbered.begins_anew();
         let Numbered {
@@ -162,12 +162,7 @@ impl TopicCell {
         if came_back {
             self.stale.store(0, Ordering::Relaxed);
         }
-        let mut interested = state.interested;
-        while interested != 0 {
-            let shard = interested.trailing_zeros() as usize;
-            interested &= interested - 1;
-            queues[shard].push(&publication);
-        }
+        to.push(&publication, state.interested);
         let over_budget = state.history.push(publication, &state.lineage.memory);
         if begins_anew {
             state.history.begin_with_newest();

@@ -65,13 +65,13 @@ impl State {
 
 /// The bytes that the values of all topics hold more if `payload` becomes the value of a topic. `before` is the bytes of
 /// the topic's value now, and `book` its book, if it has one.
-pub(super) fn growth_bytes(before: usize, payload: &Payload, book: Option<&OrderBook>) -> usize {
-    message_growth(before, payload) + book_growth(payload, book)
+fn growth_bytes(before: usize, payload: &Payload, book: Option<&OrderBook>) -> usize {
+    message_growth(before, payload.heap_bytes()) + book_growth(payload, book)
 }
 
-/// The part of [`growth_bytes`] for the message.
-pub(super) fn message_growth(before: usize, payload: &Payload) -> usize {
-    let bytes = size_of::<Publication>() + MESSAGE_OVERHEAD + payload.heap_bytes();
+/// The part of [`growth_bytes`] for the message, whose payload has `heap_bytes` bytes.
+pub(super) fn message_growth(before: usize, heap_bytes: usize) -> usize {
+    let bytes = size_of::<Publication>() + MESSAGE_OVERHEAD + heap_bytes;
     bytes.saturating_sub(before)
 }
 

@@ -1,4 +1,5 @@
-//! A trial of messages to a book on a copy of it, before the first of them is published.
+//! Trials of messages before the first of them is published: what the topic's value will need, and for a book, whether a
+//! copy of it takes them.
 
 use tickwire_wire::{Kind, Micros, Payload, Refusal, Topic};
 
@@ -47,15 +48,43 @@ impl BookTrial {
             bytes.saturating_sub(self.book_bytes)
         };
         let before = grown(&self.sequencer) + book_growth(&payload, self.sequencer.book());
-        let asked = message_growth(self.message_bytes, &payload);
+        let asked = message_growth(self.message_bytes, payload.heap_bytes());
         let (numbered, _) = self.sequencer.number(payload, Micros(0), &self.topic)?;
         let after = grown(&self.sequencer);
         // A whole book is held as the changes to it. Each message takes the place of the one before it, so the longest
         // of them counts.
-        let held = message_growth(self.message_bytes, &numbered.payload);
+        let held = message_growth(self.message_bytes, numbered.payload.heap_bytes());
         self.message_growth = self.message_growth.max(asked).max(held);
         self.needs = self.needs.max(before.max(after) + self.message_growth);
         Ok(self.needs)
+    }
+}
+
+/// A topic that is no book, and messages to it that are to be published later. It says how much memory the topic's value
+/// needs for them.
+#[derive(Debug)]
+pub struct ValueTrial {
+    /// The bytes that the values held for the newest message before the trial.
+    message_bytes: usize,
+    needs: usize,
+}
+
+impl ValueTrial {
+    /// The trial of `cell` as it is now, or of a topic that does not exist yet.
+    #[must_use]
+    pub fn new(cell: Option<&TopicCell>) -> Self {
+        let newest = cell.and_then(TopicCell::newest);
+        Self {
+            message_bytes: newest.map_or(0, |newest| newest.data_bytes()),
+            needs: 0,
+        }
+    }
+
+    /// Counts the next message, whose payload holds `heap_bytes` bytes. Returns by how many bytes it raises the most that
+    /// the topic's value needs more at any time than before the trial.
+    pub fn publish(&mut self, heap_bytes: usize) -> usize {
+        let needs = self.needs.max(message_growth(self.message_bytes, heap_bytes));
+        needs - std::mem::replace(&mut self.needs, needs)
     }
 }
 

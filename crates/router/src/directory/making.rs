@@ -104,7 +104,7 @@ impl Directory {
             // No other thread has a new cell yet. A shard that finds the message in its queue before the topic can be
             // found waits for the list of topics.
             let kept = existing.is_none().then_some(&mut topics);
-            match cell.publish(payload, now, &self.queues) {
+            match cell.publish(payload, now, self.recipients()) {
                 Ok(published) => {
                     if let Some(topics) = kept {
                         self.add_topic(topics, &cell);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rustc_hash::FxBuildHasher;
 use tickwire_wire::codec::PlainPublish;
 use tickwire_wire::message::{AckResult, AnnouncedLimits};
-use tickwire_wire::{Control, ErrorCode, Micros, Payload, Refusal, RequestId};
+use tickwire_wire::{Control, ErrorCode, Kind, Micros, Payload, Refusal, RequestId};
 
 use super::Shard;
 use super::subscribe::closing;
@@ -118,24 +118,30 @@ impl Shard {
                 id: request,
                 topic,
                 data,
+                book,
             } = publish;
-            self.publish_request(id, request, topic, Payload::Json(data), now);
+            let bytes = data.as_str().len();
+            let data = match book {
+                Some(book) if self.directory.kind_of(topic) == Kind::Book => Payload::Book(book),
+                _ => Payload::Json(data.to_text()),
+            };
+            self.publish_request(id, request, topic, (data, bytes), now);
             self.close_if_drowning(id, now);
         }
     }
 
+    /// Publishes `data`, which had this number of bytes in its request.
     pub(super) fn publish_request(
         &mut self,
         id: SessionId,
         request: Option<RequestId>,
         topic: &str,
-        data: Payload,
+        (data, bytes): (Payload, usize),
         now: Micros,
     ) {
         if !self.within_publish_rate(id, request, now) {
             return;
         }
-        let bytes = data.heap_bytes() as u64;
         match self.submit(id, topic, data, now) {
             Err(refusal) => {
                 if self.within_rate(id, request, now) {
@@ -144,7 +150,7 @@ impl Shard {
             }
             Ok(published) => {
                 self.counts.published[published.kind as usize] += 1;
-                self.counts.published_bytes += bytes;
+                self.counts.published_bytes += bytes as u64;
                 if let Some(session) = self.sessions.open(id) {
                     session.allowance.accepted();
                     session.publishes = true;

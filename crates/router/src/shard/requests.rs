@@ -89,7 +89,8 @@ impl Shard {
                 topic,
                 data,
             }) => {
-                self.publish_request(id, request, &topic, data, now);
+                let bytes = data.heap_bytes();
+                self.publish_request(id, request, &topic, (data, bytes), now);
             }
             Ok(ClientMessage::Resync { id: request, topic }) => self.resync(id, request, topic, now),
             Ok(ClientMessage::Auth { id: request, token }) => self.auth_later(id, request, token),

@@ -1,7 +1,7 @@
 //! The body of `POST /v1/publish`: one object `{"topic","data"}` on each line.
 //!
-//! It is read line by line, so a body takes no more memory than it has bytes, whatever its lines hold. Empty lines are
-//! ignored, lines may end with CRLF, and a byte order mark before the first one is skipped. The caller bounds the body
+//! It is read line by line and lent to the messages in it, so a body takes no more memory than it has bytes, whatever its
+//! lines hold. Empty lines are ignored, lines may end with CRLF, and a byte order mark before the first one is skipped. The caller bounds the body
 //! ([`tickwire_wire::limits::BULK_BODY_BYTES_MAX`]).
 
 use std::borrow::Cow;
@@ -10,7 +10,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use thiserror::Error;
 use tickwire_wire::codec::PlainPublish;
-use tickwire_wire::{ErrorCode, Payload, Refusal, Topic, byte_order_mark};
+use tickwire_wire::market::Book;
+use tickwire_wire::{ErrorCode, JsonSlice, Refusal, byte_order_mark};
 
 use super::ErrorResponse;
 
@@ -45,13 +46,13 @@ struct Line<'b> {
 
 /// A line of a body that is a message.
 #[derive(Debug, Clone, PartialEq)]
-pub struct LineMessage {
-    /// The number of the line, beginning with 1.
-    pub line: usize,
-    /// The topic that it names.
-    pub topic: Topic,
+pub struct LineMessage<'b> {
+    /// The topic that it names, not validated.
+    pub topic: Cow<'b, str>,
     /// The message.
-    pub payload: Payload,
+    pub data: JsonSlice<'b>,
+    /// The message as one to a book, if it was read as that.
+    pub book: Option<Box<Book>>,
 }
 
 impl BadLine {
@@ -64,25 +65,52 @@ impl BadLine {
     }
 }
 
-/// The lines of `body` that are not empty, in order, each with its number.
-pub fn split_lines(body: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
-    let lines = byte_order_mark::without(body).split(|byte| *byte == b'\n');
-    lines
-        .zip(1..)
-        .map(|(text, line)| (line, text.trim_ascii()))
-        .filter(|(_, text)| !text.is_empty())
+/// The lines of a body that are not empty, in order, each with its number.
+#[derive(Debug, Clone)]
+pub struct Lines<'b> {
+    rest: &'b [u8],
+    /// The number of lines that were read.
+    read: usize,
 }
 
-/// Parses the message in `text`, line number `line`.
+impl<'b> Lines<'b> {
+    /// The lines of `body`.
+    #[must_use]
+    pub fn new(body: &'b [u8]) -> Self {
+        Self {
+            rest: byte_order_mark::without(body),
+            read: 0,
+        }
+    }
+}
+
+impl<'b> Iterator for Lines<'b> {
+    type Item = (usize, &'b [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.rest.is_empty() {
+            let end = memchr::memchr(b'\n', self.rest).unwrap_or(self.rest.len());
+            let (line, rest) = self.rest.split_at(end);
+            self.rest = rest.get(1..).unwrap_or_default();
+            self.read += 1;
+            let text = line.trim_ascii();
+            if !text.is_empty() {
+                return Some((self.read, text));
+            }
+        }
+        None
+    }
+}
+
+/// Reads the message in `text`, line number `line`.
 ///
 /// # Errors
 /// If it is not a message, or longer than `message_bytes_max`.
-pub fn parse_line(line: usize, text: &[u8], message_bytes_max: usize) -> Result<LineMessage, BadLine> {
-    let (topic, payload) = parse(text, message_bytes_max).map_err(|refusal| BadLine::new(line, refusal))?;
-    Ok(LineMessage { line, topic, payload })
+pub fn parse_line(line: usize, text: &[u8], message_bytes_max: usize) -> Result<LineMessage<'_>, BadLine> {
+    parse(text, message_bytes_max).map_err(|refusal| BadLine::new(line, refusal))
 }
 
-fn parse(line: &[u8], message_bytes_max: usize) -> Result<(Topic, Payload), Refusal> {
+fn parse(line: &[u8], message_bytes_max: usize) -> Result<LineMessage<'_>, Refusal> {
     if line.len() > message_bytes_max {
         let reason = format!(
             "has {} bytes; at most {message_bytes_max} are allowed",
@@ -90,8 +118,12 @@ fn parse(line: &[u8], message_bytes_max: usize) -> Result<(Topic, Payload), Refu
         );
         return Err(Refusal::new(ErrorCode::TooLarge, reason));
     }
-    if let Some(PlainPublish { topic, data, .. }) = PlainPublish::of_line(line) {
-        return Ok((topic.parse()?, Payload::Json(data)));
+    if let Some(PlainPublish {
+        topic, data, book, ..
+    }) = PlainPublish::of_line(line)
+    {
+        let topic = Cow::Borrowed(topic);
+        return Ok(LineMessage { topic, data, book });
     }
     // The parser would take an array as the fields of a message in their order.
     if !line.starts_with(b"{") {
@@ -99,8 +131,11 @@ fn parse(line: &[u8], message_bytes_max: usize) -> Result<(Topic, Payload), Refu
     }
     let line: Line<'_> = serde_json::from_slice(line)
         .map_err(|e| Refusal::bad_request(format!("is not {{\"topic\",\"data\"}}: {e}")))?;
-    let topic = line.topic.parse::<Topic>()?;
-    Ok((topic, Payload::from_json(line.data.get().as_bytes())?))
+    Ok(LineMessage {
+        topic: line.topic,
+        data: JsonSlice::parse(line.data.get().as_bytes())?,
+        book: None,
+    })
 }
 
 #[cfg(test)]
@@ -110,8 +145,8 @@ mod tests {
     use super::*;
 
     /// All messages, or the first bad line.
-    fn read(body: &[u8], message_bytes_max: usize) -> Result<Vec<LineMessage>, BadLine> {
-        split_lines(body)
+    fn read(body: &[u8], message_bytes_max: usize) -> Result<Vec<LineMessage<'_>>, BadLine> {
+        Lines::new(body)
             .map(|(line, text)| parse_line(line, text, message_bytes_max))
             .collect()
     }
@@ -121,12 +156,10 @@ mod tests {
         let result = match read(body.as_bytes(), 100) {
             Err(bad) => bad.to_string(),
             Ok(messages) => {
-                let lines = messages.iter().map(|LineMessage { topic, payload, .. }| {
-                    let mut data = Vec::new();
-                    payload.write_json(&mut data);
-                    format!("{topic} {}\n", String::from_utf8(data).unwrap())
-                });
-                lines.collect()
+                let lines = messages.iter();
+                lines
+                    .map(|LineMessage { topic, data, .. }| format!("{topic} {data:?}\n"))
+                    .collect()
             }
         };
         expected.assert_eq(&result);
@@ -194,14 +227,6 @@ mod tests {
             ]],
         );
         check(
-            "{\"topic\":\"a..b\",\"data\":1}",
-            &expect!["line 1: bad_topic: empty token at byte 2"],
-        );
-        check(
-            "{\"topic\":\"a.*\",\"data\":1}",
-            &expect!["line 1: bad_topic: wildcard at byte 2: a single topic is needed here"],
-        );
-        check(
             "{\"topic\":\"a\",\"data\":1,\"data\":2}",
             &expect![[
                 r#"line 1: bad_request: is not {"topic","data"}: duplicate field `data` at column 28"#
@@ -264,15 +289,15 @@ mod tests {
             (4, b"nonsense"),
             (5, b"{\"topic\":\"b\",\"data\":2}"),
         ];
-        assert_eq!(split_lines(body).collect::<Vec<_>>(), expected);
+        assert_eq!(Lines::new(body).collect::<Vec<_>>(), expected);
     }
 
     #[test]
     fn the_answer_names_line_and_code() {
-        let bad = read(b"\n{\"topic\":\"a..b\",\"data\":1}", 100).unwrap_err();
+        let bad = read(b"\n{\"topic\":\"a\",\"data\":1e999}", 100).unwrap_err();
         let response = ErrorResponse::from(bad);
         assert_eq!(response.status, hyper::StatusCode::BAD_REQUEST);
-        expect!["bad_topic: line 2: empty token at byte 2; nothing was published"]
+        expect!["bad_request: line 2: data is not usable JSON: the number at byte 0 is out of range; nothing was published"]
             .assert_eq(&response.refusal.to_string());
     }
 }

@@ -6,6 +6,7 @@
 //! bounded by a small multiple of the input. Published data never becomes a tree: it goes from the bytes of a request
 //! into a [`JsonText`], and from there into the bytes of each codec.
 
+pub(crate) mod book;
 mod fields;
 mod json;
 pub(crate) mod later;

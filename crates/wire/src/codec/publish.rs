@@ -1,23 +1,33 @@
-//! Reads a `publish` of JSON in the form that nearly all clients send: in one pass, and with no copy but of its data. A
-//! line of a bulk body is read in the same way.
+//! Reads a `publish` of JSON in the form that nearly all clients send: in one pass and without a copy. A line of a bulk
+//! body is read in the same way.
 //!
 //! That form is a map with the fields `op`, `topic`, `data` and perhaps `id`, once each and in any order. Names and the
 //! topic have no escapes, and the id is an integer. Every other request is left to the reader of all requests, which
 //! also says what is wrong with a bad one. What this reads, that one reads as the same.
+//!
+//! A message to a book is read as that, so that its text is not read again for its levels. The broker's rules may say
+//! that the topic is no book. Then its text counts.
 
-use crate::json_text::JsonText;
+use super::book;
+use crate::json_text::JsonSlice;
 use crate::json_text::check::{digits_end, plain_string_end, skip_space, value_end, word_end};
+use crate::market::Book;
 use crate::message::{ClientMessage, Payload, RequestId};
 
-/// A `publish` whose topic is lent from the bytes of the request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The beginning of the topics that are books by the default rules (PROTOCOL.md, "Topics").
+const BOOKS: &str = "book.";
+
+/// A `publish` whose topic and data are lent from the bytes of the request.
+#[derive(Debug, Clone, PartialEq)]
 pub struct PlainPublish<'a> {
     /// The request's id, if it has one.
     pub id: Option<RequestId>,
     /// The topic, not validated.
     pub topic: &'a str,
     /// The data.
-    pub data: JsonText,
+    pub data: JsonSlice<'a>,
+    /// The same data as a book message, if it has the usual form of one and the topic is a book by the default rules.
+    pub book: Option<Box<Book>>,
 }
 
 impl From<PlainPublish<'_>> for ClientMessage {
@@ -25,7 +35,7 @@ impl From<PlainPublish<'_>> for ClientMessage {
         Self::Publish {
             id: publish.id,
             topic: publish.topic.to_owned(),
-            data: Payload::Json(publish.data),
+            data: Payload::Json(publish.data.to_text()),
         }
     }
 }
@@ -52,6 +62,7 @@ struct Fields<'a> {
     id: Option<RequestId>,
     topic: Option<&'a str>,
     data: Option<&'a str>,
+    book: Option<Box<Book>>,
 }
 
 impl<'a> Fields<'a> {
@@ -87,7 +98,14 @@ impl<'a> Fields<'a> {
                 Some(end)
             }
             "\"data\"" if self.data.is_none() => {
-                let end = value_end(bytes, at)?;
+                let is_book = self.topic.is_some_and(|topic| topic.starts_with(BOOKS));
+                let end = match is_book.then(|| book::read(text, at)).flatten() {
+                    Some((book, end)) => {
+                        self.book = Some(book.into());
+                        end
+                    }
+                    None => value_end(bytes, at)?,
+                };
                 self.data = Some(text.get(at..end)?);
                 Some(end)
             }
@@ -108,7 +126,8 @@ impl<'a> Fields<'a> {
         Some(PlainPublish {
             id: self.id,
             topic: self.topic?,
-            data: JsonText::checked(self.data?),
+            data: JsonSlice::checked(self.data?),
+            book: self.book,
         })
     }
 }

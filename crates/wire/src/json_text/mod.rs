@@ -23,6 +23,10 @@ pub use crate::msgpack::read::Malformed;
 #[derive(Clone, PartialEq, Eq)]
 pub struct JsonText(Box<str>);
 
+/// A [`JsonText`] that is not copied: its text is lent by the bytes that it came in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct JsonSlice<'a>(&'a str);
+
 /// Why a text is no [`JsonText`]. Offsets are bytes from the start, beginning with 0.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum JsonError {
@@ -69,18 +73,7 @@ impl JsonText {
     /// assert!(JsonText::parse("[".repeat(65).as_bytes()).is_err());
     /// ```
     pub fn parse(text: &[u8]) -> Result<Self, JsonError> {
-        let text = std::str::from_utf8(text).map_err(|error| JsonError::NotUtf8(error.valid_up_to()))?;
-        let trimmed = scan::trimmed(text);
-        if check::value_end(trimmed.as_bytes(), 0) != Some(trimmed.len()) {
-            let mut scanner = Scanner::new(text);
-            while scanner.next()?.is_some() {}
-        }
-        Ok(Self(trimmed.into()))
-    }
-
-    /// Takes over `text`, which [`check::value_end`] has found to be one value.
-    pub(crate) fn checked(text: &str) -> Self {
-        Self(text.into())
+        JsonSlice::parse(text).map(JsonSlice::to_text)
     }
 
     /// The text.
@@ -96,9 +89,48 @@ impl JsonText {
     }
 }
 
+impl<'a> JsonSlice<'a> {
+    /// Checks `text`. Leaves out the white space around it.
+    ///
+    /// # Errors
+    /// As [`JsonText::parse`].
+    pub fn parse(text: &'a [u8]) -> Result<Self, JsonError> {
+        let text = std::str::from_utf8(text).map_err(|error| JsonError::NotUtf8(error.valid_up_to()))?;
+        let trimmed = scan::trimmed(text);
+        if check::value_end(trimmed.as_bytes(), 0) != Some(trimmed.len()) {
+            let mut scanner = Scanner::new(text);
+            while scanner.next()?.is_some() {}
+        }
+        Ok(Self(trimmed))
+    }
+
+    /// `text`, which [`check::value_end`] has found to be one value.
+    pub(crate) const fn checked(text: &'a str) -> Self {
+        Self(text)
+    }
+
+    /// The text.
+    #[must_use]
+    pub const fn as_str(self) -> &'a str {
+        self.0
+    }
+
+    /// A copy of the text.
+    #[must_use]
+    pub fn to_text(self) -> JsonText {
+        JsonText(self.0.into())
+    }
+}
+
 impl fmt::Debug for JsonText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for JsonSlice<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
     }
 }
 

@@ -4,6 +4,7 @@
     reason = "`expect![…]` is meant to be an argument"
 )]
 
+mod books;
 mod hostile;
 mod publish;
 mod requests;

@@ -1,0 +1,134 @@
+//! The publication of a body that was checked.
+//!
+//! The shards are woken, and the messages counted, for a number of messages or bytes together. Waits for shards that have too
+//! much to do.
+
+use hyper::StatusCode;
+use tickwire_metrics::Metric;
+use tickwire_router::{Batch, Origin, PublishError};
+use tickwire_wire::{JsonSlice, Micros, Payload, Refusal};
+
+use super::Bulk;
+use super::check::{AboutTopic, Checked};
+use crate::http::{ErrorResponse, LineMessage, parse_line};
+
+/// The number of messages after which shards are woken that have something to do, and it is seen whether they have too much.
+const MESSAGES_PER_LOOK: usize = 256;
+/// The bytes of messages after which that is done at the latest.
+const BYTES_PER_LOOK: usize = 64 * 1024;
+/// The number of messages that get the same time.
+const MESSAGES_PER_TIME: usize = 16;
+/// The kinds of topics.
+const KINDS: usize = 3;
+
+/// A publication that is under way.
+struct UnderWay<'a> {
+    bulk: &'a Bulk,
+    batch: Batch<'a>,
+    published: usize,
+    now: Micros,
+    /// The messages since the last look.
+    since_look: Looked,
+}
+
+/// Messages that are counted together.
+#[derive(Debug, Default)]
+struct Looked {
+    messages: usize,
+    bytes: usize,
+    by_kind: [u64; KINDS],
+}
+
+impl Bulk {
+    /// Publishes every line. They have been checked. Returns as [`Self::run`].
+    pub(super) fn publish(&self, checked: Checked<'_>) -> (usize, Result<(), ErrorResponse>) {
+        let mut under_way = UnderWay {
+            bulk: self,
+            batch: self.ingress.batch(Origin::Bulk(self.publisher)),
+            published: 0,
+            now: self.clock.now(),
+            since_look: Looked::default(),
+        };
+        let ended = under_way.publish(checked);
+        (under_way.published, ended)
+    }
+}
+
+impl UnderWay<'_> {
+    fn publish(&mut self, checked: Checked<'_>) -> Result<(), ErrorResponse> {
+        let Checked {
+            kept,
+            rest,
+            mut topics,
+            ..
+        } = checked;
+        for ready in &kept {
+            let about = &mut topics.about[ready.topic];
+            self.message((ready.line, ready.text), about, ready.payload())?;
+        }
+        let bulk = self.bulk;
+        for (line, text) in rest {
+            let LineMessage { topic, data, .. } = parse_line(line, text, bulk.message_bytes)?;
+            let place = topics.place(&topic, || topic.parse().map(|topic| AboutTopic::new(bulk, topic)));
+            let place =
+                place.map_err(|error| stopped_at(line, self.published, Refusal::from(error).into()))?;
+            let payload = Payload::Json(data.to_text());
+            self.message((line, data), &mut topics.about[place], payload)?;
+        }
+        Ok(())
+    }
+
+    /// Publishes the message of a line with the data `text`.
+    fn message(
+        &mut self,
+        (line, text): (usize, JsonSlice<'_>),
+        about: &mut AboutTopic<'_>,
+        payload: Payload,
+    ) -> Result<(), ErrorResponse> {
+        let Looked { messages, bytes, .. } = self.since_look;
+        if messages >= MESSAGES_PER_LOOK || bytes >= BYTES_PER_LOOK {
+            self.look();
+            self.bulk.wait_for_shards();
+            self.now = self.bulk.clock.now();
+        } else if messages.is_multiple_of(MESSAGES_PER_TIME) {
+            self.now = self.bulk.clock.now();
+        }
+        let place = self
+            .batch
+            .submit(&about.topic, &mut about.cell, payload, self.now);
+        let place = place.map_err(|error| stopped_at(line, self.published, error))?;
+        self.published += 1;
+        self.since_look.messages += 1;
+        self.since_look.bytes += text.as_str().len();
+        self.since_look.by_kind[place.kind as usize] += 1;
+        Ok(())
+    }
+
+    /// Wakes the shards that have something to do, and counts the messages.
+    fn look(&mut self) {
+        self.batch.wake();
+        let Looked { bytes, by_kind, .. } = std::mem::take(&mut self.since_look);
+        let metrics = &self.bulk.metrics;
+        for (kind, count) in by_kind.into_iter().enumerate().filter(|(_, count)| *count > 0) {
+            metrics.add(Metric::Publications, &[kind], count);
+        }
+        metrics.add(Metric::PublishedBytes, &[], bytes as u64);
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.look();
+    }
+}
+
+/// The answer if a line was refused although it had passed the check.
+fn stopped_at(line: usize, published: usize, error: PublishError) -> ErrorResponse {
+    let refusal = Refusal::from(error);
+    let reason = format!(
+        "line {line}: {}; another publisher was faster; the {published} messages before it are published, it and \
+         what follows are not",
+        refusal.reason
+    );
+    ErrorResponse::new(StatusCode::CONFLICT, Refusal::new(refusal.code, reason))
+}
