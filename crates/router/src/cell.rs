@@ -371,6 +371,14 @@ impl TopicCell {
         }
     }
 
+    /// The number of the first message that the history holds from `moment` on. If all of them are older, the number that
+    /// the next message will have.
+    #[must_use]
+    pub fn first_at(&self, moment: Micros) -> Seq {
+        let state = self.lock();
+        state.history.first_at(moment, state.head())
+    }
+
     /// A copy of the book as it is now, if the topic is a book.
     #[cfg(test)]
     pub(crate) fn book(&self) -> Option<OrderBook> {

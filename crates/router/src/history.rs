@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tickwire_wire::Seq;
+use tickwire_wire::{Micros, Seq};
 
 use crate::memory::{Memory, MessagePlace, Moves};
 use crate::planted::{Fault, is_planted};
@@ -119,6 +119,16 @@ impl History {
             .saturating_add(1 + u64::from(is_planted(Fault::HistoryReachesTooFar))));
         let oldest = self.oldest_seq().unwrap_or(head.next());
         (after < head && oldest > first).then_some(oldest)
+    }
+
+    /// The number of the first message that it holds from `moment` on; of the one after the newest if all are older.
+    /// `head` is the newest number of the topic.
+    pub(crate) fn first_at(&self, moment: Micros, head: Seq) -> Seq {
+        // A topic's times never go back.
+        let older = self.messages.partition_point(|message| message.ts < moment);
+        self.messages
+            .get(older)
+            .map_or(head.next(), |message| message.seq)
     }
 
     /// The messages after `after` that it holds, oldest first.

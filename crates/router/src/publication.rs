@@ -104,6 +104,12 @@ impl Publication {
         payload_of(self.frame(Codec::Json, op))
     }
 
+    /// Appends the message as JSON. Unlike [`Self::json`] it keeps nothing, for readers that come once.
+    pub fn write_json(&self, op: DataOp, out: &mut Vec<u8>) {
+        let message = self.message(op);
+        Codec::Json.encode_data(op, message.stamp, message.payload, out);
+    }
+
     /// Makes the whole frame or event, including its header, for subscribers of `dialect`, unless it was made before.
     /// What is made is counted in `counts`. `deflater` compresses it if the dialect needs that. Returns its length.
     pub fn encode(&self, dialect: Dialect, op: DataOp, deflater: &mut Deflater, counts: &mut Counts) -> u32 {

@@ -136,8 +136,8 @@ impl Caller {
 async fn encode(context: &HttpContext, head: &Parts, response: Reply) -> Result<Reply, ErrorResponse> {
     let (parts, body) = response.into_parts();
     let mut answer = match body {
-        Either::Left(whole) => Response::from_parts(parts, whole),
-        Either::Right(stream) => return Ok(Reply::from_parts(parts, Either::Right(stream))),
+        Either::Left(Either::Left(whole)) => Response::from_parts(parts, whole),
+        other => return Ok(Reply::from_parts(parts, other)),
     };
     if !matches!(head.method, Method::GET | Method::HEAD) || !context.compression {
         return Ok(reply::whole(answer));

@@ -17,7 +17,8 @@ use crate::auth::Access;
 const REQUEST_HEADERS: &str =
     "Authorization, Content-Type, Content-Encoding, Idempotency-Key, If-None-Match, Last-Event-ID";
 /// The headers that a page may read, besides those that it always may.
-const ANSWER_HEADERS: &str = "Allow, ETag, Retry-After, WWW-Authenticate";
+const ANSWER_HEADERS: &str =
+    "Allow, ETag, Retry-After, Tickwire-Epoch, Tickwire-Newest, Tickwire-Oldest, WWW-Authenticate";
 /// Seconds for which a browser may keep the answer to a preflight. No browser keeps it for more than two hours.
 const PREFLIGHT_AGE_S: &str = "7200";
 

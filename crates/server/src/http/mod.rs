@@ -14,6 +14,7 @@ mod delete;
 mod error;
 mod etag;
 mod gzip;
+mod history;
 mod host;
 pub(crate) mod identify;
 mod ndjson;

@@ -6,17 +6,20 @@ use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, 
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
+use super::history::Export;
 use super::stream::Granted;
 
-/// The body of an answer: a whole one, or a stream, which the hub writes.
-pub(crate) type ReplyBody = Either<Full<Bytes>, Box<Granted>>;
+/// The body of an answer that hyper writes: a whole one, or one that is made while the client takes it.
+pub(crate) type WrittenBody = Either<Full<Bytes>, Box<Export>>;
+/// The body of an answer. The hub writes streams.
+pub(crate) type ReplyBody = Either<WrittenBody, Box<Granted>>;
 
 /// An answer.
 pub(crate) type Reply = Response<ReplyBody>;
 
 /// A whole answer as a [`Reply`].
 pub(crate) fn whole(response: Response<Full<Bytes>>) -> Reply {
-    response.map(Either::Left)
+    response.map(|body| Either::Left(Either::Left(body)))
 }
 
 /// Adds `name` to `Vary`: the answer depends on this header of the request (RFC 9110 §12.5.5).
@@ -48,6 +51,15 @@ pub(super) fn json_text(body: impl Into<Bytes>) -> Reply {
     // A shared cache may store it, but must revalidate it each time.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     whole(response)
+}
+
+/// 200 with `export`, whose type is `media_type`.
+pub(super) fn export(export: Export, media_type: &'static str) -> Reply {
+    let mut response = Response::new(Either::Left(Either::Right(Box::new(export))));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 /// 200 with `value` as JSON.

@@ -5,6 +5,7 @@ use hyper::header::{CONNECTION, HeaderValue};
 use hyper::http::Extensions;
 
 use super::ErrorResponse;
+use super::history::CHUNK_BYTES;
 use crate::auth::{Admission, Holder};
 use crate::limits::{AddressSlot, ConnectionLimits, HttpAllowance, HttpPublisher, TurnedAway, WaitingAnswer};
 use crate::net::proxied::ClientAddr;
@@ -116,6 +117,14 @@ impl Requester {
                 _place: place,
             }),
         })
+    }
+
+    /// Reserves a place for an answer that is made while the client takes it.
+    pub(super) fn hold_export(
+        &self,
+        connection_limits: &ConnectionLimits,
+    ) -> Result<Option<WaitingAnswer>, ErrorResponse> {
+        Ok(connection_limits.hold_answer(self.client.ip(), CHUNK_BYTES)?)
     }
 
     /// The allowance of the connection itself. A proxy's connection has none, since it has many clients.

@@ -13,7 +13,7 @@ use tickwire_metrics::{Catalogue, Metric, StatusClass};
 
 use super::coding::Coding;
 use super::context::Call;
-use super::{ErrorResponse, Reply, UnreadQuery, WantedTopics, bulk, delete, publish, topics};
+use super::{ErrorResponse, Reply, UnreadQuery, WantedTopics, bulk, delete, history, publish, topics};
 
 /// Stands for a topic in a path.
 const TOPIC: &str = "{topic}";
@@ -57,8 +57,8 @@ const ROUTES: &[Route] = &[
     },
     Route {
         path: "/v1/topics/{topic}/history",
-        parameters: &["since", "limit"],
-        get: Get::Value(|call| ready(topics::history(call)).boxed_local()),
+        parameters: history::PARAMETERS,
+        get: Get::Value(|call| ready(history::history(call)).boxed_local()),
         post: None,
         delete: None,
     },

@@ -22,6 +22,7 @@ use tokio::net::TcpStream;
 
 use crate::auth::Admission;
 use crate::http::identify;
+use crate::http::reply;
 use crate::http::shutdown::Answering;
 use crate::http::{
     self, Endpoint, ErrorResponse, Exchange, HttpContext, Progress, Reply, Requester, Smuggling, Takeover,
@@ -113,7 +114,7 @@ async fn speak(context: Rc<HttpContext>, transport: HttpStream, client: ClientAd
             note_answer(exchange, endpoint, reply.status());
             let (parts, body) = reply.into_parts();
             match body {
-                Either::Left(whole) => Ok::<_, Infallible>(Response::from_parts(parts, whole)),
+                Either::Left(written) => Ok::<_, Infallible>(Response::from_parts(parts, written)),
                 Either::Right(granted) => {
                     takeover.set(parts, granted);
                     std::future::pending().await
@@ -204,7 +205,7 @@ fn unclear<B>(request: &Request<B>, smuggling: &Smuggling) -> Option<ErrorRespon
 fn refuse_unclear(context: &HttpContext, endpoint: Endpoint, refused: ErrorResponse) -> Reply {
     let refused = refused.with_header(CONNECTION, "close");
     endpoint.count(&context.metrics, refused.status);
-    refused.into_response().map(Either::Left)
+    reply::whole(refused.into_response())
 }
 
 /// Answers a request, and decides whether further requests on the connection are answered.
@@ -220,11 +221,11 @@ async fn answer_for_now(
         let refused = ErrorResponse::draining().into_response();
         context.handshake_refused(refused.status());
         endpoint.count(&context.metrics, refused.status());
-        refused.map(Either::Left)
+        reply::whole(refused)
     } else {
         answer(context, endpoint, request, counted).await
     };
-    let is_whole = matches!(response.body(), Either::Left(_));
+    let is_written = matches!(response.body(), Either::Left(_));
     let is_last = counted
         .answering
         .borrow()
@@ -233,7 +234,7 @@ async fn answer_for_now(
     let headers = response.headers_mut();
     if is_last {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    } else if let Some(kept) = kept.filter(|_| is_whole && !headers.contains_key(CONNECTION)) {
+    } else if let Some(kept) = kept.filter(|_| is_written && !headers.contains_key(CONNECTION)) {
         headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
         headers.insert(KEEP_ALIVE, kept);
     }
@@ -266,7 +267,7 @@ async fn answer(
     };
     let response = upgrade(context, &mut request, transport, counted);
     endpoint.count(&context.metrics, response.status());
-    response.map(Either::Left)
+    reply::whole(response)
 }
 
 /// Answers a WebSocket handshake. If it is accepted, hands the connection to the hub.

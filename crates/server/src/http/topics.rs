@@ -1,6 +1,6 @@
-//! Endpoints for reading: the value of a topic, its history, and the list of topics.
+//! Endpoints for reading: the value of a topic, and the list of topics.
 //!
-//! Bounded: lists and histories come in pages, and a large answer needs a place among the waiting answers. A list looks
+//! Bounded: lists come in pages, and a large answer needs a place among the waiting answers. A list looks
 //! at every topic of the broker, in steps between which the shard does its other work.
 
 use std::cmp::Ordering;
@@ -12,7 +12,7 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 use tickwire_router::{Directory, Grant, TopicCell, TopicId};
 use tickwire_wire::codec::DataOp;
-use tickwire_wire::limits::{HISTORY_ANSWER_BYTES_MAX, HISTORY_PAGE_MAX, TOPICS_PAGE, TOPICS_PAGE_MAX};
+use tickwire_wire::limits::{TOPICS_PAGE, TOPICS_PAGE_MAX};
 use tickwire_wire::{Epoch, ErrorCode, Kind, Pattern, Refusal, Seq, Topic};
 
 use super::context::Call;
@@ -42,39 +42,6 @@ pub(super) fn value(call: Call<'_>) -> Result<Reply, ErrorResponse> {
         response.headers_mut().insert(ETAG, tag);
     }
     Ok(response)
-}
-
-/// `GET /v1/topics/{topic}/history`
-pub(super) fn history(call: Call<'_>) -> Result<Reply, ErrorResponse> {
-    let context = call.context;
-    let query = call.query.read()?;
-    let since = query
-        .one_as::<u64>("since", "the number of a message, a whole number")?
-        .map_or(Seq::ZERO, Seq);
-    let page = context.limits.history_page.min(HISTORY_PAGE_MAX);
-    let limit = query.count("limit", page, HISTORY_PAGE_MAX)?;
-    let (topic, cell) = existing(call)?;
-    let page = cell.history(since, limit);
-    let oldest = page.oldest.ok_or_else(|| no_such_topic(&topic))?;
-    let mut body = format!(
-        "{{\"topic\":\"{topic}\",\"epoch\":\"{}\",\"oldest\":{oldest},\"newest\":{},\"messages\":[",
-        page.epoch, page.newest
-    )
-    .into_bytes();
-    for (index, publication) in page.messages.iter().enumerate() {
-        let update = publication.json(DataOp::Update);
-        // At least one message is returned, whatever its size, so that a reader makes progress.
-        if index > 0 && body.len() + update.len() > HISTORY_ANSWER_BYTES_MAX {
-            break;
-        }
-        if index > 0 {
-            body.push(b',');
-        }
-        body.extend_from_slice(update);
-    }
-    body.extend_from_slice(b"]}");
-    let body = call.requester.hold(&context.connection_limits, body)?;
-    Ok(reply::json_text(body))
 }
 
 /// `GET /v1/topics`
@@ -224,7 +191,7 @@ async fn first_by_name(
 }
 
 /// The topic in the path. It must exist, and the client must be allowed to subscribe to it.
-fn existing(call: Call<'_>) -> Result<(Topic, Arc<TopicCell>), ErrorResponse> {
+pub(super) fn existing(call: Call<'_>) -> Result<(Topic, Arc<TopicCell>), ErrorResponse> {
     let topic = topic_of_segment(call.topic)?;
     call.admission.rights.check_subscribe(&topic.clone().into())?;
     let directory = &call.context.directory;

@@ -7,6 +7,7 @@ mod coding;
 mod documentation;
 mod doors;
 mod ending;
+mod history;
 mod hostile_http;
 mod http;
 mod ops;

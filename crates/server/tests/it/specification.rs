@@ -104,7 +104,7 @@ impl Specification {
             assert!(self.document.pointer(&schema).is_some(), "{request} as {kind:?}");
             let body = match kind {
                 "application/json" => answer.json(),
-                _ => json!(answer.text()),
+                _ => json!(String::from_utf8_lossy(&answer.body)),
             };
             self.validate(&schema, &body, &request);
         }

@@ -1,0 +1,193 @@
+//! `GET /v1/topics/{topic}/history`: what a topic's history holds, from a number or a moment on.
+//!
+//! As JSON it is a page, which is bounded. In the other formats it is an [`Export`]: the messages up to the newest one of
+//! that moment, in chunks as the client takes them.
+
+mod export;
+mod rows;
+
+use std::sync::Arc;
+
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use tickwire_router::TopicCell;
+use tickwire_wire::codec::DataOp;
+use tickwire_wire::limits::{HISTORY_ANSWER_BYTES_MAX, HISTORY_PAGE_MAX};
+use tickwire_wire::{Micros, Moment, Seq, Topic};
+
+pub(super) use self::export::CHUNK_BYTES;
+pub(crate) use self::export::Export;
+use self::rows::Format;
+use super::context::Call;
+use super::topics::{existing, no_such_topic};
+use super::{ErrorResponse, Query, Reply, reply};
+
+/// The parameters of a request.
+pub(super) const PARAMETERS: &[&str] = &["since", "from", "to", "limit", "format"];
+/// The headers with the epoch of the numbers, the oldest number that the history holds, and the topic's newest one. A page
+/// has them in its text, too.
+pub(super) const HEADERS: [&str; 3] = ["tickwire-epoch", "tickwire-oldest", "tickwire-newest"];
+
+/// The messages that a request asks for.
+#[derive(Debug, PartialEq, Eq)]
+struct Wanted {
+    begin: Begin,
+    /// The moment at which they end; its own messages are not among them.
+    to: Option<Micros>,
+    limit: Option<usize>,
+    format: Format,
+}
+
+/// The beginning of the messages that a request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begin {
+    /// The oldest message that the history holds.
+    Oldest,
+    /// The messages after this number.
+    After(Seq),
+    /// The messages from this moment on.
+    From(Micros),
+}
+
+impl Wanted {
+    fn read(query: &Query) -> Result<Self, ErrorResponse> {
+        let since = query.one_as::<u64>("since", "the number of a message, a whole number")?;
+        let begin = match (since, moment(query, "from")?) {
+            (Some(_), Some(_)) => {
+                let reason = "the query has both \"since\" and \"from\"; give one of them";
+                return Err(ErrorResponse::bad_request(reason));
+            }
+            (_, Some(from)) => Begin::From(from),
+            (Some(since), None) => Begin::After(Seq(since)),
+            (None, None) => Begin::Oldest,
+        };
+        let format = query
+            .one_as::<Format>("format", Format::NAMES)?
+            .unwrap_or(Format::Json);
+        let most = match format {
+            Format::Json => HISTORY_PAGE_MAX,
+            Format::Ndjson | Format::Csv | Format::Arrow => usize::MAX,
+        };
+        let limit = match query.one("limit")? {
+            None => None,
+            Some(_) => Some(query.count("limit", most, most)?),
+        };
+        Ok(Self {
+            begin,
+            to: moment(query, "to")?,
+            limit,
+            format,
+        })
+    }
+
+    /// The number before the first message that is wanted of `cell`.
+    fn after(&self, cell: &TopicCell) -> Seq {
+        match self.begin {
+            Begin::Oldest => Seq::ZERO,
+            Begin::After(seq) => seq,
+            Begin::From(moment) => Seq(cell.first_at(moment).0.saturating_sub(1)),
+        }
+    }
+}
+
+/// The moment in the parameter `name`, if there is one.
+fn moment(query: &Query, name: &str) -> Result<Option<Micros>, ErrorResponse> {
+    let Some(text) = query.one(name)? else {
+        return Ok(None);
+    };
+    match text.parse() {
+        Ok(Moment(moment)) => Ok(Some(moment)),
+        Err(wrong) => Err(ErrorResponse::bad_request(format!(
+            "{name} in the query: {wrong} (in a query a + is written %2B)"
+        ))),
+    }
+}
+
+/// Answers a request for a topic's history.
+pub(super) fn history(call: Call<'_>) -> Result<Reply, ErrorResponse> {
+    let wanted = Wanted::read(&call.query.read()?)?;
+    let (topic, cell) = existing(call)?;
+    let after = wanted.after(&cell);
+    match wanted.format {
+        Format::Json => page(call, &wanted, (&topic, &cell), after),
+        Format::Ndjson | Format::Csv | Format::Arrow => export(call, &wanted, (&topic, cell), after),
+    }
+}
+
+/// A page as JSON.
+fn page(
+    call: Call<'_>,
+    wanted: &Wanted,
+    (topic, cell): (&Topic, &TopicCell),
+    after: Seq,
+) -> Result<Reply, ErrorResponse> {
+    let context = call.context;
+    let usual = context.limits.history_page.min(HISTORY_PAGE_MAX);
+    let page = cell.history(after, wanted.limit.unwrap_or(usual));
+    let oldest = page.oldest.ok_or_else(|| no_such_topic(topic))?;
+    let mut body = format!(
+        "{{\"topic\":\"{topic}\",\"epoch\":\"{}\",\"oldest\":{oldest},\"newest\":{},\"messages\":[",
+        page.epoch, page.newest
+    )
+    .into_bytes();
+    let ends_before = |ts: Micros| wanted.to.is_none_or(|to| ts < to);
+    let messages = page.messages.iter().take_while(|message| ends_before(message.ts));
+    for (index, publication) in messages.enumerate() {
+        let update = publication.json(DataOp::Update);
+        // At least one message is returned, whatever its size, so that a reader makes progress.
+        if index > 0 && body.len() + update.len() > HISTORY_ANSWER_BYTES_MAX {
+            break;
+        }
+        if index > 0 {
+            body.push(b',');
+        }
+        body.extend_from_slice(update);
+    }
+    body.extend_from_slice(b"]}");
+    let body = call.requester.hold(&context.connection_limits, body)?;
+    let mut answer = reply::json_text(body);
+    tell_ends(answer.headers_mut(), &[&page.epoch, &oldest, &page.newest]);
+    Ok(answer)
+}
+
+/// The messages in another format, in chunks.
+fn export(
+    call: Call<'_>,
+    wanted: &Wanted,
+    (topic, cell): (&Topic, Arc<TopicCell>),
+    after: Seq,
+) -> Result<Reply, ErrorResponse> {
+    let ends = cell.history(after, 0);
+    let oldest = ends.oldest.ok_or_else(|| no_such_topic(topic))?;
+    // A gap is told of messages that were asked for by their number, if the format can tell it. Otherwise the export
+    // begins with the oldest message, whose number is in the head.
+    let tells = matches!((wanted.begin, wanted.format), (Begin::After(_), Format::Ndjson));
+    let after = if tells {
+        after
+    } else {
+        after.max(Seq(oldest.0.saturating_sub(1)))
+    };
+    let held = call.requester.hold_export(&call.context.connection_limits)?;
+    let export = Export::new(export::Plan {
+        cell,
+        after,
+        last: ends.newest,
+        to: wanted.to,
+        limit: wanted.limit.unwrap_or(usize::MAX),
+        format: wanted.format,
+        held,
+    })
+    .map_err(|error| ErrorResponse::fault(&error.to_string()))?;
+    let mut answer = reply::export(export, wanted.format.media_type());
+    tell_ends(answer.headers_mut(), &[&ends.epoch, &oldest, &ends.newest]);
+    Ok(answer)
+}
+
+/// Puts the values of [`HEADERS`] into the head of an answer.
+fn tell_ends(headers: &mut HeaderMap, values: &[&dyn std::fmt::Display; 3]) {
+    for (name, value) in HEADERS.into_iter().zip(values) {
+        // Epochs are letters and digits.
+        if let Ok(value) = HeaderValue::from_str(&value.to_string()) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! An answer that is made while the client takes it.
+//!
+//! It holds one chunk of rows and never the history: messages that the history lets go of meanwhile are told of by a gap,
+//! or the answer breaks off, which the client sees by its missing end. It ends at the message that was the newest when it
+//! began.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame};
+use tickwire_router::{Publication, TopicCell};
+use tickwire_wire::{Micros, Seq};
+
+use super::rows::{ExportBroken, Format, Rows, Subject};
+use crate::limits::WaitingAnswer;
+
+/// The bytes of rows after which a chunk is full. Its last row may exceed it.
+pub(in crate::http) const CHUNK_BYTES: usize = 64 * 1024;
+/// The most messages that are taken from the history at a time.
+const BATCH: usize = 128;
+
+/// What an export is made of.
+pub(super) struct Plan {
+    pub(super) cell: Arc<TopicCell>,
+    /// The number before the first message.
+    pub(super) after: Seq,
+    /// The last number.
+    pub(super) last: Seq,
+    /// The moment at which it ends.
+    pub(super) to: Option<Micros>,
+    /// The most messages.
+    pub(super) limit: usize,
+    pub(super) format: Format,
+    /// The export's place among the waiting answers.
+    pub(super) held: Option<WaitingAnswer>,
+}
+
+/// The body of an answer with the messages of a history.
+pub(crate) struct Export {
+    cell: Arc<TopicCell>,
+    subject: Subject,
+    after: Seq,
+    last: Seq,
+    to: Option<Micros>,
+    left: usize,
+    rows: Rows,
+    batch: Vec<Arc<Publication>>,
+    is_over: bool,
+    _held: Option<WaitingAnswer>,
+}
+
+impl Export {
+    /// The export that `plan` describes.
+    ///
+    /// # Errors
+    /// If the format refuses to begin.
+    pub(super) fn new(plan: Plan) -> Result<Self, ExportBroken> {
+        let subject = Subject {
+            topic: plan.cell.topic().clone(),
+            kind: plan.cell.kind(),
+            epoch: plan.cell.position().epoch,
+        };
+        Ok(Self {
+            rows: Rows::begin(plan.format, &subject)?,
+            cell: plan.cell,
+            subject,
+            after: plan.after,
+            last: plan.last,
+            to: plan.to,
+            left: plan.limit,
+            batch: Vec::new(),
+            is_over: false,
+            _held: plan.held,
+        })
+    }
+
+    /// The next chunk; `None` at the end.
+    fn next(&mut self) -> Result<Option<Vec<u8>>, ExportBroken> {
+        while !self.is_over && self.rows.bytes() < CHUNK_BYTES {
+            self.add_batch()?;
+        }
+        let chunk = self.rows.take()?;
+        Ok(Some(chunk).filter(|chunk| !chunk.is_empty()))
+    }
+
+    /// Adds rows until the chunk is full, the batch is used up or the export is over.
+    fn add_batch(&mut self) -> Result<(), ExportBroken> {
+        let mut batch = std::mem::take(&mut self.batch);
+        let found = self.cell.read_after(self.after, BATCH, &mut batch);
+        if let Some((from, to)) = found.gap
+            && from <= self.last
+            && self.left > 0
+        {
+            self.rows.gap(&self.subject, from, to.min(self.last))?;
+            self.after = to;
+        }
+        for message in &batch {
+            let is_wanted = message.seq <= self.last && self.to.is_none_or(|to| message.ts < to);
+            if !is_wanted || self.left == 0 {
+                self.is_over = true;
+                break;
+            }
+            self.rows.push(message);
+            self.after = message.seq;
+            self.left -= 1;
+            if self.rows.bytes() >= CHUNK_BYTES {
+                break;
+            }
+        }
+        batch.clear();
+        self.batch = batch;
+        if self.after >= self.last || self.left == 0 || self.is_over {
+            self.is_over = true;
+            self.rows.end()?;
+        }
+        Ok(())
+    }
+}
+
+impl Body for Export {
+    type Data = Bytes;
+    type Error = ExportBroken;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ExportBroken>>> {
+        let export = self.get_mut();
+        let next = export
+            .next()
+            .map(|chunk| chunk.map(|rows| Frame::data(rows.into())));
+        if next.is_err() {
+            export.is_over = true;
+        }
+        Poll::Ready(next.transpose())
+    }
+}
