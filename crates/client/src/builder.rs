@@ -14,7 +14,7 @@ use crate::client::{self, Client, Events};
 use crate::core::Core;
 use crate::driver::{Address, Driver, Settings, connect_first};
 use crate::error::ConnectError;
-use crate::http;
+use crate::http::{self, Download};
 use crate::promise::Checker;
 use crate::tls::TlsFiles;
 use crate::token::TokenSource;
@@ -176,6 +176,25 @@ impl ClientBuilder {
     /// As [`Self::get`].
     pub async fn delete(&self, target: &str) -> Result<Vec<u8>, ConnectError> {
         self.ask(Method::DELETE, target).await
+    }
+
+    /// The answer to a GET of `target`, of any length, to be taken chunk by chunk.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn download(&self, target: &str) -> Result<Download, ConnectError> {
+        let settings = self.settings()?;
+        let headers = settings.headers().await?;
+        let (Address { endpoint, tls }, after_ms) = (&settings.address, settings.connect_timeout_ms);
+        let answer = http::download(endpoint, tls.as_ref(), &headers, target, after_ms);
+        timeout(Duration::from_millis(after_ms), answer)
+            .await
+            .unwrap_or_else(|_| {
+                Err(ConnectError::TimedOut {
+                    endpoint: endpoint.to_string(),
+                    after_ms,
+                })
+            })
     }
 
     async fn ask(&self, method: Method, target: &str) -> Result<Vec<u8>, ConnectError> {

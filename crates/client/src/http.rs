@@ -1,18 +1,23 @@
 //! Asks a broker over HTTP at its public listener: one request on one connection.
 //!
-//! The answer is bounded in bytes. The caller bounds the time.
+//! A whole answer is bounded in bytes, and the caller bounds its time. A [`Download`] is taken chunk by chunk.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
 use hyper::header::{HOST, HeaderName, HeaderValue, USER_AGENT};
-use hyper::{Method, Request};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tickwire_wire::Pattern;
+use tokio::time::timeout;
 
 use crate::connect::{bad, dial, failed, refused};
 use crate::endpoint::Endpoint;
-use crate::error::ConnectError;
+use crate::error::{ConnectError, Loss};
 use crate::tls::Tls;
 
 /// Most bytes of an answer. A page of history has the most: 4 MiB of messages.
@@ -42,13 +47,83 @@ pub(crate) fn names(endpoint: &Endpoint, body: &[u8]) -> Result<Vec<String>, Con
     Ok(listing.topics.into_iter().map(|listed| listed.topic).collect())
 }
 
+/// An answer that is taken chunk by chunk: [`crate::ClientBuilder::download`].
+#[derive(Debug)]
+pub struct Download {
+    endpoint: Endpoint,
+    body: Incoming,
+    /// The longest time that a chunk may take.
+    stall_ms: u64,
+    _sender: SendRequest<Empty<Bytes>>,
+}
+
+impl Download {
+    /// The next chunk; `None` at the end of the answer.
+    ///
+    /// # Errors
+    /// When the connection ends before the answer does, or nothing comes within the time for connecting.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, ConnectError> {
+        let within = Duration::from_millis(self.stall_ms);
+        loop {
+            let frame = match timeout(within, self.body.frame()).await {
+                Ok(None) => return Ok(None),
+                Ok(Some(frame)) => frame.map_err(|error| failed(&self.endpoint, &error))?,
+                Err(_) => {
+                    return Err(ConnectError::Lost {
+                        endpoint: self.endpoint.to_string(),
+                        loss: Loss::Silent {
+                            after_ms: self.stall_ms,
+                        },
+                    });
+                }
+            };
+            // Trailers are no data.
+            if let Ok(data) = frame.into_data() {
+                return Ok(Some(data));
+            }
+        }
+    }
+}
+
+/// Asks for an answer that is taken chunk by chunk.
+pub(crate) async fn download(
+    endpoint: &Endpoint,
+    tls: Option<&Tls>,
+    headers: &[(HeaderName, HeaderValue)],
+    target: &str,
+    stall_ms: u64,
+) -> Result<Download, ConnectError> {
+    let (response, sender) = request(endpoint, tls, headers, (Method::GET, target)).await?;
+    Ok(Download {
+        endpoint: endpoint.clone(),
+        body: response.into_body(),
+        stall_ms,
+        _sender: sender,
+    })
+}
+
 /// The body of the answer to a request.
 pub(crate) async fn ask(
     endpoint: &Endpoint,
     tls: Option<&Tls>,
     headers: &[(HeaderName, HeaderValue)],
-    (method, target): (Method, &str),
+    asked: (Method, &str),
 ) -> Result<Vec<u8>, ConnectError> {
+    let (response, _sender) = request(endpoint, tls, headers, asked).await?;
+    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+        .collect()
+        .await
+        .map_err(|error| bad(endpoint, format!("its answer cannot be read: {error}")))?;
+    Ok(body.to_bytes().to_vec())
+}
+
+/// The beginning of the answer to a request that was granted. The connection ends with the sender.
+async fn request(
+    endpoint: &Endpoint,
+    tls: Option<&Tls>,
+    headers: &[(HeaderName, HeaderValue)],
+    (method, target): (Method, &str),
+) -> Result<(Response<Incoming>, SendRequest<Empty<Bytes>>), ConnectError> {
     let bad_http = |error: hyper::Error| failed(endpoint, &error);
     let stream = dial(endpoint, tls).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
@@ -74,9 +149,5 @@ pub(crate) async fn ask(
     if !response.status().is_success() {
         return Err(refused(endpoint, response).await);
     }
-    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
-        .collect()
-        .await
-        .map_err(|error| bad(endpoint, format!("its answer cannot be read: {error}")))?;
-    Ok(body.to_bytes().to_vec())
+    Ok((response, sender))
 }

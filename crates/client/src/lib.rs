@@ -59,4 +59,5 @@ pub use client::{Client, Events, Publishing, Subscribing};
 pub use clocks::Clocks;
 pub use error::{ConnectError, Loss, RequestError, TlsError, UrlError};
 pub use event::Event;
+pub use http::Download;
 pub use subscription::Subscription;

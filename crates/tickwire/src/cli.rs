@@ -24,7 +24,9 @@ use tickwire_wire::{Codec, Epoch, Mode, Pattern, Seq, Topic};
 pub(crate) use self::offline::{
     CheckConfigArgs, CheckRecordingArgs, CompletionsArgs, HashKeyArgs, ManArgs, ReportFormat,
 };
-pub(crate) use self::reading::{EndArgs, GetArgs, HistoryArgs, ListFormat, Since, TopicsArgs};
+pub(crate) use self::reading::{
+    EndArgs, ExportArgs, ExportFormat, GetArgs, HistoryArgs, ListFormat, Since, TopicsArgs,
+};
 pub(crate) use self::recording::RecordArgs;
 pub(crate) use self::watching::{BenchArgs, TopArgs};
 
@@ -127,6 +129,8 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// Print the messages that a topic's history holds
     History(HistoryArgs),
+    /// Write the histories of topics to a file: Parquet, Arrow, CSV or NDJSON
+    Export(ExportArgs),
     /// Watch the hottest topics and the slowest readers
     Top(TopArgs),
     /// Measure how fast a broker delivers, with a small load

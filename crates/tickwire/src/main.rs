@@ -1,4 +1,4 @@
-//! The program `tickwire`: the broker (`serve`) and its tools (`sub`, `pub`, `end`, `topics`, `get`, `history`, `top`, `bench`,
+//! The program `tickwire`: the broker (`serve`) and its tools (`sub`, `pub`, `end`, `topics`, `get`, `history`, `export`, `top`, `bench`,
 //! `check-config`, `check-recording`, `hash-key`, `completions`, `man`).
 //!
 //! It is thin: it reads the command line, calls the module of the command, and turns the outcome into an exit code: 0
@@ -13,6 +13,7 @@ mod colour;
 mod completions;
 mod console;
 mod end;
+mod export;
 mod failure;
 mod get;
 mod hash_key;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         Command::Topics(args) => topics::run(&args),
         Command::Get(args) => get::run(&args),
         Command::History(args) => history::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Top(args) => top::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),

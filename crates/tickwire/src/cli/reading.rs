@@ -1,9 +1,11 @@
-//! The arguments of the commands that ask over HTTP: `topics`, `get`, `history`, `end`.
+//! The arguments of the commands that ask over HTTP: `topics`, `get`, `history`, `export`, `end`.
+
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum, value_parser};
 use clap_complete::ArgValueCompleter;
 use tickwire_wire::message::Position;
-use tickwire_wire::{Pattern, Seq, Topic};
+use tickwire_wire::{Moment, Pattern, Seq, Topic};
 
 use super::{BrokerArgs, position};
 use crate::completions;
@@ -115,6 +117,71 @@ pub(crate) struct HistoryArgs {
     /// The topic, without wildcards
     #[arg(value_name = "TOPIC", add = ArgValueCompleter::new(completions::topics))]
     pub(crate) topic: Topic,
+}
+
+const EXPORT_EXAMPLES: &str = "\
+A row has topic, seq, ts and data, which is JSON. ts are microseconds since 1970; Parquet and Arrow have them as a time in UTC.
+A MOMENT is a number of microseconds since 1970, or a date and a time, such as 2024-08-08T23:54:13Z.
+
+Examples:
+  tickwire export 'trade.>' -o trades.parquet
+      All trades that the broker still has, for pyarrow, polars, duckdb and others.
+  tickwire export --from 2024-08-08T08:00:00Z --to 2024-08-08T09:00:00Z trade.BTC-USD -o hour.csv
+      The trades of an hour.
+
+Exit codes: 0 the file is whole, 1 no topic matches, a history came faster than it could be read, or the broker cannot be asked,
+2 used wrongly, or the file exists.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXPORT_EXAMPLES)]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    pub(crate) broker: BrokerArgs,
+    /// The file to write
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// The format; without it the end of the file's name says it
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<ExportFormat>,
+    /// The messages from this moment on
+    #[arg(long, value_name = "MOMENT")]
+    pub(crate) from: Option<Moment>,
+    /// The messages before this moment
+    #[arg(long, value_name = "MOMENT")]
+    pub(crate) to: Option<Moment>,
+    /// Replace a file that exists
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Topics and patterns
+    #[arg(value_name = "TOPIC", required = true, add = ArgValueCompleter::new(completions::topics))]
+    pub(crate) topics: Vec<Pattern>,
+}
+
+/// The values of `--format` of an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// Parquet, with Snappy
+    Parquet,
+    /// An Arrow IPC file
+    Arrow,
+    /// A head and a line per message (RFC 4180)
+    Csv,
+    /// A JSON object per line
+    Ndjson,
+}
+
+impl ExportFormat {
+    /// The format that the end of a file's name says.
+    pub(crate) fn of_file(path: &Path) -> Option<Self> {
+        let end = path.extension()?.to_str()?.to_ascii_lowercase();
+        match end.as_str() {
+            "parquet" => Some(Self::Parquet),
+            "arrow" | "feather" => Some(Self::Arrow),
+            "csv" => Some(Self::Csv),
+            "ndjson" | "jsonl" => Some(Self::Ndjson),
+            _ => None,
+        }
+    }
 }
 
 /// Where a history begins.

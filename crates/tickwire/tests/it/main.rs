@@ -16,6 +16,7 @@ mod deploy;
 mod descriptors;
 mod documents;
 mod echo;
+mod exporting;
 mod faults;
 mod floods;
 mod handshake;

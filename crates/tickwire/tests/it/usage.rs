@@ -14,6 +14,7 @@ fn every_command_explains_itself_with_examples() {
         "topics",
         "get",
         "history",
+        "export",
         "top",
         "bench",
         "check-config",
