@@ -18,7 +18,7 @@ use tickwire_wire::{Micros, Payload, Topic};
 
 pub use check::Check;
 pub use record::{Recorder, RecordingForm};
-pub use replay::{FaultCounts, FaultKind, RecordingFault, Replay, ReplayError};
+pub use replay::{Excerpt, FaultCounts, FaultKind, Part, RecordingFault, Replay, ReplayError};
 pub use sim::{Sim, SimConfig, SimError};
 
 /// Most symbols of one feed, simulated or replayed.
@@ -67,17 +67,23 @@ pub struct FeedStats {
     pub faults: FaultCounts,
 }
 
+impl FeedStats {
+    /// Adds the counts of another replay.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.ticks += other.ticks;
+        self.lines += other.lines;
+        self.covered_depth += other.covered_depth;
+        self.faults.merge(&other.faults);
+    }
+}
+
 /// A source of ticks.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one feed in a process, and it is asked for every tick"
-)]
 pub enum Feed {
     /// The simulated market, which never ends.
     Sim(Sim),
-    /// Recordings. The feed ends when they do.
-    Replay(Replay),
+    /// A part of recordings. The feed ends when it does, unless it repeats.
+    Replay(Excerpt),
 }
 
 impl Feed {
@@ -124,6 +130,15 @@ impl Feed {
         match self {
             Self::Sim(sim) => sim.stats(),
             Self::Replay(replay) => replay.stats(),
+        }
+    }
+
+    /// Why a replay that repeats could not begin again, if that is why it has ended.
+    #[must_use]
+    pub fn failure(&self) -> Option<&ReplayError> {
+        match self {
+            Self::Sim(_) => None,
+            Self::Replay(replay) => replay.failure(),
         }
     }
 

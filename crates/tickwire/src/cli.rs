@@ -83,6 +83,10 @@ impl Args for SettingFlags {
                 .help(format!("{}{again} [default: {}]", flag.meaning, flag.default));
             match flag.words {
                 [] if flag.is_list => arg.action(ArgAction::Append),
+                [] if flag.is_truth => arg
+                    .num_args(0..=1)
+                    .require_equals(true)
+                    .default_missing_value("true"),
                 [] => arg,
                 words => arg.value_parser(PossibleValuesParser::new(words.iter().copied())),
             }

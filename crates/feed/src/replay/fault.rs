@@ -130,6 +130,13 @@ impl FaultCounts {
         self.0.iter().sum()
     }
 
+    /// Adds the faults of another replay.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (count, more) in self.0.iter_mut().zip(other.0) {
+            *count += more;
+        }
+    }
+
     /// Adds `more` faults of `kind`.
     pub(crate) fn add(&mut self, kind: FaultKind, more: u64) {
         self.0[kind as usize] += more;

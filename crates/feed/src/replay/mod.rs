@@ -9,6 +9,7 @@
 
 mod binance;
 mod book_line;
+mod excerpt;
 mod fault;
 mod lines;
 mod markets;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use tickwire_wire::{Micros, Topic};
 
+pub use excerpt::{Excerpt, Part};
 pub use fault::{FAULTS_MAX, FaultCounts, FaultKind, REASON_BYTES_MAX, RecordingFault};
 pub(crate) use fault::{FaultLog, Spot};
 pub use lines::LINE_BYTES_MAX;

@@ -3,6 +3,7 @@
 mod anomalies;
 mod book_audit;
 mod derived_audit;
+mod excerpt;
 mod recorded;
 mod recordings;
 mod replay;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use expect_test::{Expect, expect};
 use tempfile::TempDir;
-use tickwire_feed::{Feed, Recorder, RecordingForm, Replay};
+use tickwire_feed::{Excerpt, Feed, Part, Recorder, RecordingForm};
 use tickwire_wire::Micros;
 
 use crate::replay::{BASE_MS, bbo};
@@ -29,7 +29,7 @@ fn recorded(folder: &TempDir, form: RecordingForm, messages: &[&str]) -> PathBuf
 
 /// What a replay of `files` publishes, and its faults.
 fn replayed(files: &[PathBuf]) -> String {
-    let mut feed = Feed::Replay(Replay::open(files).expect("usable lines"));
+    let mut feed = Feed::Replay(Excerpt::open(files, Part::default()).expect("usable lines"));
     let mut text = String::new();
     while let Some(tick) = feed.next_tick() {
         let mut json = Vec::new();

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
 use serde_json::Value;
-use tickwire_feed::{FaultKind, Feed, FeedStats, Replay, Tick};
+use tickwire_feed::{Excerpt, FaultKind, Feed, FeedStats, Part, Replay, Tick};
 use tickwire_wire::market::{Level, Side};
 use tickwire_wire::{Decimal, Micros, Payload};
 
@@ -45,7 +45,7 @@ fn recordings(test: &str, names: &[&str]) -> Option<Vec<PathBuf>> {
 }
 
 fn replay(files: &[PathBuf]) -> Feed {
-    Feed::Replay(Replay::open(files).expect("the recordings are there"))
+    Feed::Replay(Excerpt::open(files, Part::default()).expect("the recordings are there"))
 }
 
 /// The lines of a recording, as times and JSON.

@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 use proptest::prelude::*;
 use tempfile::TempDir;
 use tickwire_feed::replay::{FAULTS_MAX, LINE_BYTES_MAX};
-use tickwire_feed::{FaultKind, Feed, Replay, ReplayError, Tick};
+use tickwire_feed::{Excerpt, FaultKind, Feed, Part, Replay, ReplayError, Tick};
 use tickwire_wire::Payload;
 use tickwire_wire::market::Level;
 
@@ -47,7 +47,7 @@ pub(crate) fn snapshot(ms: u64, last: u64, price: &str) -> String {
     format!(r#"{ms}000000 {{"lastUpdateId":{last},"bids":[["{price}","1.50"]],"asks":[]}}"#)
 }
 
-fn show(feed: &Feed, tick: &Tick) -> String {
+pub(crate) fn show(feed: &Feed, tick: &Tick) -> String {
     let levels = |levels: &[Level]| {
         levels
             .iter()
@@ -110,7 +110,7 @@ fn replay(files: &[&[u8]], keep: impl Fn(&Tick) -> bool) -> String {
         .zip(names)
         .map(|(bytes, name)| folder.file(name, bytes))
         .collect();
-    let mut feed = Feed::Replay(Replay::open(&paths).expect("the files are there"));
+    let mut feed = Feed::Replay(Excerpt::open(&paths, Part::default()).expect("the files are there"));
     let mut log = String::new();
     for tick in ticks(&mut feed, usize::MAX).iter().filter(|tick| keep(tick)) {
         log += &format!("{}\n", show(&feed, tick));
@@ -521,7 +521,7 @@ proptest! {
         ];
         let usable = |file: &PathBuf| Replay::open(std::slice::from_ref(file)).is_ok();
         let files: Vec<PathBuf> = files.into_iter().filter(usable).collect();
-        let mut feed = Feed::Replay(Replay::open(&files).expect("each can be used"));
+        let mut feed = Feed::Replay(Excerpt::open(&files, Part::default()).expect("each can be used"));
         let published = ticks(&mut feed, usize::MAX);
         let stats = feed.stats();
         prop_assert!(feed.faults().len() as u64 <= stats.faults.all());

@@ -44,6 +44,8 @@ pub struct Flag {
     pub words: &'static [&'static str],
     /// Whether it may be given several times.
     pub is_list: bool,
+    /// Whether it may be given without a value, which then is `true`.
+    pub is_truth: bool,
 }
 
 impl Config {
@@ -68,6 +70,7 @@ impl Config {
                 default,
                 words,
                 is_list: matches!(key.shape, Shape::Texts(_)),
+                is_truth: matches!(key.shape, Shape::Bool),
             })
         })
     }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use figment::value::{Num, Value};
 use ipnet::IpNet;
-use tickwire_wire::Pattern;
+use tickwire_wire::{Micros, Moment, Pattern};
 
 use super::credentials::Credentials;
 use super::error::{ConfigError, ValueOrigin};
@@ -194,6 +194,26 @@ impl Setting for SocketAddr {
         v4.or(found.first())
             .copied()
             .ok_or_else(|| settings.refuse(path, format!("{name} has no address")))
+    }
+}
+
+/// Microseconds since 1970 as a whole number or as a text, or a date and a time.
+impl Setting for Moment {
+    const SHAPE: Shape = Shape::Text("moment");
+
+    fn read(settings: &Settings, path: &'static str) -> Result<Self, ConfigError> {
+        let value = settings.value(path);
+        if let Some(micros) = value
+            .and_then(whole)
+            .and_then(|number| u64::try_from(number).ok())
+        {
+            return Ok(Self(Micros(micros)));
+        }
+        let text = value.and_then(Value::as_str).unwrap_or_default();
+        text.parse().map_err(|_| {
+            let rule = "must be microseconds since 1970, such as 1723161253000000, or a date and a time, such as \"2024-08-08T23:54:13Z\"";
+            settings.refuse(path, rule)
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 use tickwire_router::{ExpiryRule, KindRule, PublishRate, SessionLimits, StaleRule};
-use tickwire_wire::{Pattern, deflate, limits};
+use tickwire_wire::{Moment, Pattern, deflate, limits};
 
 use super::auth::{AuthKey, Jwt};
 use super::choices::{ConsoleData, EgressKind, FeedStart, LogFormat, LogLevel, ProxyProtocol, TlsClientAuth};
@@ -279,7 +279,7 @@ rows! {
 
 rows! {
     /// The key table `[feed]`: the source of market data.
-    pub struct FeedSettings in "feed." {
+    pub struct FeedSettings in "feed." checked begins_before_its_end {
         source as "kind": FeedSource = text("sim").flag("--feed", "FEED").restart(),
             "Source of market data. The flag and the variable accept `none`, `sim` or `replay:FILE,FILE…`";
         + list(&[]).file_only().restart().named("feed.files", Shape::Texts("readable files"),
@@ -292,6 +292,12 @@ rows! {
             "Seed of the simulated market: the same seed gives the same ticks";
         speed: f64 = Key::new(Preset::Number(1.0)).flag("--speed", "FACTOR").restart(),
             "Speed of a replay, as a multiple of the recorded speed";
+        from: Option<Moment> = unset("the beginning of the recordings", "\"2024-08-08T08:00:00Z\"").flag("--from", "MOMENT").restart(),
+            "Where a replay begins, by the times of the recordings: microseconds since 1970, or a date and a time";
+        until: Option<Moment> = unset("the end of the recordings", "\"2024-08-08T09:00:00Z\"").flag("--until", "MOMENT").restart(),
+            "Where a replay ends: nothing of this moment or later is published";
+        repeats as "loop": bool = truth(false).flag("--loop", "TRUTH").restart(),
+            "Whether a replay begins again at its end";
         start: FeedStart = text("now").flag("--start", "WHEN").restart(),
             "Whether the feed starts with the broker or with the first subscription";
         silent_ms: u64 = int(10_000).between(100, 24 * 60 * MINUTE_MS),
@@ -366,6 +372,13 @@ fn finds_the_vanished(heartbeat: &HeartbeatSettings, settings: &Settings) -> Res
         &rule,
         "heartbeat.pong_timeout_ms",
     )
+}
+
+fn begins_before_its_end(feed: &FeedSettings, settings: &Settings) -> Result<(), ConfigError> {
+    let empty = feed
+        .until
+        .is_some_and(|until| feed.from.is_some_and(|from| from >= until));
+    settings.refuse_beside_if(empty, "feed.from", "must be before", "feed.until")
 }
 
 fn drains_in_time(drain: &DrainSettings, settings: &Settings) -> Result<(), ConfigError> {

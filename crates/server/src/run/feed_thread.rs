@@ -118,6 +118,9 @@ impl FeedPlan {
         }
         self.pulse.rest();
         self.flush(&mut told);
+        if let Some(error) = self.feed.failure() {
+            tracing::error!(%error, "the recordings cannot be opened again");
+        }
         let FeedStats {
             ticks, lines, faults, ..
         } = told.stats;

@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use tickwire_feed::{Feed, Replay, Sim, SimConfig};
+use tickwire_feed::{Excerpt, Feed, Part, Sim, SimConfig};
+use tickwire_wire::Moment;
 
 use crate::config::{Config, FeedSource};
 use crate::net::listener;
@@ -38,7 +39,14 @@ pub(super) fn open_feed(config: &Config) -> Result<Option<(Feed, f64)>, StartErr
             };
             Some((Feed::Sim(Sim::new(sim)?), 1.0))
         }
-        FeedSource::Replay(files) => Some((Feed::Replay(Replay::open(files)?), feed.speed)),
+        FeedSource::Replay(files) => {
+            let part = Part {
+                from: feed.from.map(|Moment(from)| from),
+                until: feed.until.map(|Moment(until)| until),
+                repeats: feed.repeats,
+            };
+            Some((Feed::Replay(Excerpt::open(files, part)?), feed.speed))
+        }
     })
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::handshake::GOOD;
-use crate::program::run;
+use crate::program::{Serve, run};
 use crate::support::{Broker, Frame, Socket, get};
 
 const SIM: [&str; 6] = ["--feed", "sim", "--symbols", "3", "--rate", "2000"];
@@ -171,4 +171,43 @@ fn what_sub_prints_is_published_by_pub() {
         refused.stderr
     );
     other.stop();
+}
+
+/// A part of a recording, over and over.
+#[test]
+fn a_part_is_replayed_again_and_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("trades.jsonl");
+    let lines: String = (0..5)
+        .map(|number| {
+            let ms = 1_723_161_240_000_u64 + number * 1_000;
+            format!(
+                "{ms}000000 {{\"stream\":\"ausdt@trade\",\"data\":{{\"e\":\"trade\",\"E\":{ms},\"s\":\"AUSDT\",\"t\":{number},\"p\":\"1\",\"q\":\"2\",\"T\":{ms},\"m\":false}}}}\n"
+            )
+        })
+        .collect();
+    fs::write(&file, lines).expect("a file");
+    let feed = format!("replay:{}", file.display());
+    let serve = Serve::start(&[
+        "--feed",
+        &feed,
+        "--from",
+        "2024-08-08T23:54:01Z",
+        "--until",
+        "2024-08-08T23:54:03Z",
+        "--loop",
+        "--speed",
+        "100",
+        "--start",
+        "on-subscribe",
+    ]);
+    let read = run(&["sub", "--url", &serve.url, "--count", "5", "trade.A-USDT"], "");
+    assert_eq!(read.code, Some(0), "{}", read.stderr);
+    let ids: Vec<Value> = read
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["data"]["id"].clone())
+        .filter(|id| !id.is_null())
+        .collect();
+    assert_eq!(ids, [1, 2, 1, 2, 1]);
 }

@@ -4,7 +4,7 @@ use expect_test::{Expect, expect};
 use tempfile::TempDir;
 
 use super::key::{self, Key, Shape};
-use tickwire_wire::Kind;
+use tickwire_wire::{Kind, Micros, Moment};
 
 use super::*;
 
@@ -96,6 +96,9 @@ fn every_flag_reaches_its_field() {
                 ("--rate", "12"),
                 ("--seed", "13"),
                 ("--speed", "0.5"),
+                ("--from", "2024-08-08T07:59:59Z"),
+                ("--until", "1723104000000000"),
+                ("--loop", "true"),
                 ("--start", "on-subscribe"),
                 ("--shards", "3"),
                 ("--anonymous-publish", "chat.>,a.*,b"),
@@ -121,6 +124,9 @@ fn every_flag_reaches_its_field() {
             rate: 12,
             seed: 13,
             speed: 0.5,
+            from: Some(Moment(Micros(1_723_103_999_000_000))),
+            until: Some(Moment(Micros(1_723_104_000_000_000))),
+            repeats: true,
             start: FeedStart::OnSubscribe,
             silent_ms: 10_000,
         },

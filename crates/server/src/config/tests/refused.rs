@@ -100,6 +100,15 @@ fn a_bad_value_names_key_value_origin_and_range() {
     flag(|f| f.set("--speed", "slow")).refused(&expect![[
         r#"feed.speed = "slow" (from --speed): must be a number above 0"#
     ]]);
+    flag(|f| f.set("--from", "today")).refused(&expect![[r#"feed.from = "today" (from --from): must be microseconds since 1970, such as 1723161253000000, or a date and a time, such as "2024-08-08T23:54:13Z""#]]);
+    flag(|f| {
+        f.set("--from", "2024-08-09T00:00:00Z");
+        f.set("--until", "2024-08-09T00:00:00Z");
+    })
+    .refused(&expect![[r#"feed.from = "2024-08-09T00:00:00Z" (from --from): must be before feed.until = "2024-08-09T00:00:00Z" (from --until)"#]]);
+    flag(|f| f.set("--loop", "maybe")).refused(&expect![[
+        r#"feed.loop = "maybe" (from --loop): must be true or false"#
+    ]]);
     flag(|f| f.set("--listen", "localhost")).refused(&expect![[r#"listen = "localhost" (from --listen): must be an address or a name, and a port, such as 127.0.0.1:7400, [::]:7400 or localhost:7400"#]]);
     flag(|f| f.set("--feed", "live")).refused(&expect![[
         r#"feed.kind = "live" (from --feed): must be one of none, sim, replay"#
