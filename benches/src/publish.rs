@@ -72,6 +72,9 @@ impl HotPath for Publish {
         for request in &self.requests {
             match Codec::Json.receive(request) {
                 Incoming::Publish(publish) => self.shard.publish(self.session, publish, self.now),
+                Incoming::PackedPublish(publish) => {
+                    self.shard.publish_packed(self.session, publish, self.now);
+                }
                 Incoming::Other(request) => self.shard.request(self.session, request, self.now),
             }
         }

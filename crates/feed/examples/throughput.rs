@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Payload::Bbo(_) => 2,
             Payload::Ticker(_) => 3,
             Payload::Candle(_) => 4,
-            Payload::Json(_) => 5,
+            Payload::Json(_) | Payload::Packed(_) => 5,
         }] += 1;
     }
     let seconds = began.elapsed().as_secs_f64();

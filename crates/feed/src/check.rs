@@ -130,7 +130,7 @@ impl Check {
                 }
                 self.book(book);
             }
-            Payload::Json(_) => {
+            Payload::Json(_) | Payload::Packed(_) => {
                 let topic = self.replay.topics()[tick.topic.index()].clone();
                 let held = self.topics.entry(topic).or_default();
                 held.messages += 1;

@@ -263,6 +263,7 @@ fn fit(kind: Kind, topic: &str, payload: Payload) -> Result<Payload, Refusal> {
             book
         }
         (Kind::Book, Payload::Json(text)) => read_book(topic, text.as_str())?,
+        (Kind::Book, Payload::Packed(value)) => read_book(topic, value.as_slice().to_json().as_str())?,
         (Kind::Book, _) => return Err(not_a_book(topic)),
     };
     Ok(Payload::Book(book))

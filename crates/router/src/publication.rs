@@ -235,11 +235,11 @@ impl Deref for LocalPublication {
 
 #[cfg(test)]
 mod tests {
-    use tickwire_wire::Variant;
     use tickwire_wire::deflate::WindowBits;
     use tickwire_wire::frame::is_deflated;
     use tickwire_wire::market;
     use tickwire_wire::sse::Framing;
+    use tickwire_wire::{PackedSlice, Variant};
 
     use super::*;
 
@@ -266,6 +266,7 @@ mod tests {
     #[test]
     fn what_it_holds_is_counted_as_it_is_made() {
         let floats = format!("[{}1.5]", "1.5,".repeat(1_000));
+        let packed = [&b"\xdc\x03\xe8"[..], &[0xc0; 1_000]].concat();
         let level = r#"["123456789.123456789","987654321.987654321"]"#;
         let book = format!(
             r#"{{"symbol":"S","bids":[{level}{}],"time":0}}"#,
@@ -276,6 +277,7 @@ mod tests {
         let payloads = [
             Payload::from_json(b"0").expect("JSON"),
             Payload::from_json(floats.as_bytes()).expect("JSON"),
+            Payload::Packed(PackedSlice::parse(&packed).expect("MessagePack").to_value()),
             Payload::Book(Box::new(
                 serde_json::from_str::<market::Book>(&book).expect("a book"),
             )),

@@ -35,5 +35,6 @@ pub use json_text::{JsonError, JsonSlice, JsonText};
 pub use market::Symbol;
 pub use message::{ClientMessage, Control, Kind, Mode, Payload, RequestId, ServerMessage};
 pub use moment::{BadMoment, Moment};
+pub use msgpack::value::{PackedSlice, PackedValue};
 pub use secret::Secret;
 pub use topic::{Pattern, Topic, TopicError};

@@ -15,6 +15,7 @@ use crate::error::{ErrorCode, Refusal};
 use crate::ids::{Epoch, Micros, Seq, whole_number};
 use crate::json_text::JsonText;
 use crate::market::{Bbo, Book, Candle, Ticker, Trade};
+use crate::msgpack::value::PackedValue;
 use crate::secret::Secret;
 pub use reasons::{EndReason, GapReason, StaleReason, TopicState};
 
@@ -246,6 +247,8 @@ pub struct BadRequest {
 pub enum Payload {
     /// JSON text, for all other data.
     Json(JsonText),
+    /// The same data from a publisher of MessagePack.
+    Packed(PackedValue),
     /// `ticker.<symbol>`
     Ticker(Box<Ticker>),
     /// `bbo.<symbol>`

@@ -66,7 +66,7 @@ impl DerivedAudit {
                 }
             }
             Payload::Candle(candle) => self.candle(candle),
-            Payload::Book(_) | Payload::Json(_) => {}
+            Payload::Book(_) | Payload::Json(_) | Payload::Packed(_) => {}
         }
     }
 

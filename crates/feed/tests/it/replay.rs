@@ -71,7 +71,7 @@ pub(crate) fn show(feed: &Feed, tick: &Tick) -> String {
             let whole = if data.replace { "= " } else { "" };
             format!("{whole}{}/{}", levels(&data.bids), levels(&data.asks))
         }
-        Payload::Json(_) => panic!("feeds publish market data only"),
+        Payload::Json(_) | Payload::Packed(_) => panic!("feeds publish market data only"),
     };
     let doubt = tick
         .doubt

@@ -75,7 +75,9 @@ fn a_seed_names_one_market_to_the_byte() {
                 Payload::Trade(data) => serde_json::to_vec(data),
                 Payload::Candle(data) => serde_json::to_vec(data),
                 Payload::Book(data) => serde_json::to_vec(data),
-                Payload::Json(_) => panic!("the simulated market publishes market data only"),
+                Payload::Json(_) | Payload::Packed(_) => {
+                    panic!("the simulated market publishes market data only")
+                }
             };
             crc.update(&tick.at.0.to_le_bytes());
             crc.update(&tick.topic.0.to_le_bytes());

@@ -27,7 +27,7 @@ pub(crate) fn symbol_of(payload: &Payload) -> &str {
         Payload::Trade(data) => data.symbol.as_str(),
         Payload::Candle(data) => data.symbol.as_str(),
         Payload::Book(data) => data.symbol.as_str(),
-        Payload::Json(_) => panic!("feeds publish market data only"),
+        Payload::Json(_) | Payload::Packed(_) => panic!("feeds publish market data only"),
     }
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn assert_topic(topic: &Topic, payload: &Payload) {
         Payload::Trade(data) => format!("trade.{}", data.symbol),
         Payload::Candle(data) => format!("candle.{}.{}", data.interval, data.symbol),
         Payload::Book(data) => format!("book.{}", data.symbol),
-        Payload::Json(_) => panic!("feeds publish market data only"),
+        Payload::Json(_) | Payload::Packed(_) => panic!("feeds publish market data only"),
     };
     assert_eq!(topic.as_str(), expected);
 }

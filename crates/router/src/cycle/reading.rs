@@ -293,6 +293,10 @@ fn handle_event(
                 shard.publish(id, publish, now);
                 return Some(payload.len());
             }
+            Incoming::PackedPublish(publish) => {
+                shard.publish_packed(id, publish, now);
+                return Some(payload.len());
+            }
             Incoming::Other(request) => shard.request(id, request, now),
         },
         Event::Message { .. } => {

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use rustc_hash::FxBuildHasher;
-use tickwire_wire::codec::PlainPublish;
+use tickwire_wire::codec::{PackedPublish, PlainPublish};
 use tickwire_wire::message::{AckResult, AnnouncedLimits};
 use tickwire_wire::{Control, ErrorCode, Kind, Micros, Payload, Refusal, RequestId};
 
@@ -125,6 +125,21 @@ impl Shard {
                 Some(book) if self.directory.kind_of(topic) == Kind::Book => Payload::Book(book),
                 _ => Payload::Json(data.to_text()),
             };
+            self.publish_request(id, request, topic, (data, bytes), now);
+            self.close_if_drowning(id, now);
+        }
+    }
+
+    /// Does the same for a `publish` of MessagePack.
+    pub fn publish_packed(&mut self, id: SessionId, publish: PackedPublish<'_>, now: Micros) {
+        if self.takes_request(id, Op::Publish, now) {
+            let PackedPublish {
+                id: request,
+                topic,
+                data,
+            } = publish;
+            let bytes = data.as_bytes().len();
+            let data = Payload::Packed(data.to_value());
             self.publish_request(id, request, topic, (data, bytes), now);
             self.close_if_drowning(id, now);
         }

@@ -300,6 +300,7 @@ impl World {
         shard.heard(id, self.now);
         match it.codec.receive(message) {
             Incoming::Publish(publish) => shard.publish(id, publish, self.now),
+            Incoming::PackedPublish(publish) => shard.publish_packed(id, publish, self.now),
             Incoming::Other(request) => {
                 if let Ok(ClientMessage::Subscribe(subscribe)) = &request {
                     it.subscribing.push(subscribe.id);

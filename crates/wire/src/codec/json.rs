@@ -7,7 +7,6 @@ use super::fields::{self, RawRequest};
 use super::later::Status;
 use super::{BadMessage, DataOp, Stamp, request};
 use crate::ids::{Epoch, Micros, Seq};
-use crate::json_text::JsonText;
 use crate::message::{BadRequest, ClientMessage, Control, Payload, RequestId, ServerMessage};
 
 /// Appends `value` as JSON.
@@ -33,7 +32,7 @@ pub(super) fn encode_publish(id: Option<RequestId>, topic: &str, data: &Payload,
 pub(super) fn decode_request(bytes: &[u8]) -> Result<ClientMessage, BadRequest> {
     match serde_json::from_slice::<RawRequest<&RawValue>>(bytes) {
         // The reader of raw text only looks for its end.
-        Ok(raw) => request::from_raw(raw, |data| Ok(JsonText::parse(data.get().as_bytes())?)),
+        Ok(raw) => request::from_raw(raw, |data| Payload::from_json(data.get().as_bytes())),
         Err(error) => Err(request::unreadable(serde_json::from_slice(bytes).ok(), &error)),
     }
 }

@@ -4,7 +4,7 @@
 //! side does the reverse. Decoding hostile bytes returns an error: it never panics, and its recursion is bounded (by
 //! the protocol's types in requests, by serde_json's limit of 128 in messages that a client reads). Its memory is
 //! bounded by a small multiple of the input. Published data never becomes a tree: it goes from the bytes of a request
-//! into a [`JsonText`], and from there into the bytes of each codec.
+//! into a [`JsonText`] or a [`PackedValue`](crate::PackedValue), and from there into the bytes of each codec.
 
 pub(crate) mod book;
 mod fields;
@@ -21,6 +21,7 @@ use crate::frame::Opcode;
 use crate::ids::{Epoch, Micros, Seq};
 use crate::json_text::JsonText;
 use crate::message::{BadRequest, ClientMessage, Control, Payload, ServerMessage};
+pub use msgpack::publish::PackedPublish;
 pub use publish::PlainPublish;
 
 /// The encoding of a connection's messages.
@@ -36,8 +37,10 @@ pub enum Codec {
 /// A request as it was read.
 #[derive(Debug)]
 pub enum Incoming<'a> {
-    /// A `publish` in its usual form.
+    /// A `publish` of JSON in its usual form.
     Publish(PlainPublish<'a>),
+    /// A `publish` of MessagePack in its usual form.
+    PackedPublish(PackedPublish<'a>),
     /// Any other request, or the refusal to answer with and the request's id if that could be read.
     Other(Result<ClientMessage, BadRequest>),
 }
@@ -98,11 +101,12 @@ impl Codec {
     pub fn decode_request(self, bytes: &[u8]) -> Result<ClientMessage, BadRequest> {
         match self.receive(bytes) {
             Incoming::Publish(publish) => Ok(publish.into()),
+            Incoming::PackedPublish(publish) => Ok(publish.into()),
             Incoming::Other(request) => request,
         }
     }
 
-    /// Reads a request. Does not copy the topic of a `publish` that has the form of a [`PlainPublish`].
+    /// Reads a request. Does not copy a `publish` in its usual form.
     #[must_use]
     pub fn receive(self, bytes: &[u8]) -> Incoming<'_> {
         match self {
@@ -110,7 +114,10 @@ impl Codec {
                 Some(publish) => Incoming::Publish(publish),
                 None => Incoming::Other(json::decode_request(bytes)),
             },
-            Self::MessagePack => Incoming::Other(msgpack::decode_request(bytes)),
+            Self::MessagePack => match msgpack::publish::read(bytes) {
+                Some(publish) => Incoming::PackedPublish(publish),
+                None => Incoming::Other(msgpack::decode_request(bytes)),
+            },
         }
     }
 
@@ -169,6 +176,7 @@ impl Payload {
     pub fn write_json(&self, out: &mut Vec<u8>) {
         match self {
             Self::Json(text) => out.extend_from_slice(text.as_str().as_bytes()),
+            Self::Packed(value) => value.as_slice().write_json(out),
             Self::Ticker(data) => json::write(data, out),
             Self::Bbo(data) => json::write(data, out),
             Self::Trade(data) => json::write(data, out),
@@ -177,10 +185,12 @@ impl Payload {
         }
     }
 
-    /// Appends the payload as MessagePack. JSON is converted as [`JsonText::write_msgpack`] says.
+    /// Appends the payload as MessagePack: as it came, if it came so. JSON is converted as [`JsonText::write_msgpack`]
+    /// says.
     pub fn write_msgpack(&self, out: &mut Vec<u8>) {
         match self {
             Self::Json(text) => text.write_msgpack(out),
+            Self::Packed(value) => out.extend_from_slice(value.as_bytes()),
             Self::Ticker(data) => msgpack::write(data, out),
             Self::Bbo(data) => msgpack::write(data, out),
             Self::Trade(data) => msgpack::write(data, out),
@@ -189,10 +199,11 @@ impl Payload {
         }
     }
 
-    /// The length of the payload as JSON, if it is kept as that, or 0.
-    pub(crate) fn text_bytes(&self) -> usize {
+    /// The length of published data as it is kept, or 0.
+    pub(crate) fn kept_bytes(&self) -> usize {
         match self {
             Self::Json(text) => text.as_str().len(),
+            Self::Packed(value) => value.as_bytes().len(),
             _ => 0,
         }
     }
@@ -202,6 +213,7 @@ impl Payload {
     pub fn heap_bytes(&self) -> usize {
         match self {
             Self::Json(text) => text.as_str().len(),
+            Self::Packed(value) => value.as_bytes().len(),
             Self::Ticker(_) => size_of::<crate::market::Ticker>(),
             Self::Bbo(_) => size_of::<crate::market::Bbo>(),
             Self::Trade(_) => size_of::<crate::market::Trade>(),

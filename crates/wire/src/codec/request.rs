@@ -7,7 +7,6 @@ use serde::Serialize;
 use super::fields::{Identity, RawRequest};
 use super::{Codec, json, msgpack};
 use crate::error::{ErrorCode, Refusal};
-use crate::json_text::JsonText;
 use crate::message::{
     BadRequest, ClientMessage, Mode, Payload, Positions, RequestId, Since, Subscribe, TopicRequest,
 };
@@ -29,10 +28,10 @@ pub(super) fn unreadable(identity: Option<Identity>, error: &dyn fmt::Display) -
     }
 }
 
-/// The request in `raw`. `text` turns the codec's raw data into JSON.
+/// The request in `raw`. `checked` makes a payload of the codec's raw data.
 pub(super) fn from_raw<D>(
     raw: RawRequest<D>,
-    text: impl FnOnce(D) -> Result<JsonText, Refusal>,
+    checked: impl FnOnce(D) -> Result<Payload, Refusal>,
 ) -> Result<ClientMessage, BadRequest> {
     let id = raw.id;
     let refuse = |refusal| BadRequest { id, refusal };
@@ -67,7 +66,7 @@ pub(super) fn from_raw<D>(
         "publish" => Ok(ClientMessage::Publish {
             id,
             topic: raw.topic.ok_or_else(|| missing("topic"))?,
-            data: Payload::Json(text(raw.data.ok_or_else(|| missing("data"))?).map_err(refuse)?),
+            data: checked(raw.data.ok_or_else(|| missing("data"))?).map_err(refuse)?,
         }),
         "resync" => Ok(ClientMessage::Resync {
             id: id.ok_or_else(|| missing("id"))?,

@@ -91,7 +91,7 @@ impl Frames {
     pub fn plain(&self, codec: Codec, message: DataMessage<'_>) -> Shared<'_> {
         let mut encoded = None;
         let bytes = self.plain[codec as usize].get_or_init(|| {
-            let data_bytes = message.payload.text_bytes();
+            let data_bytes = message.payload.kept_bytes();
             let frame = data_frame(codec.opcode(), data_bytes, |out| message.encode(codec, out));
             let payload_bytes = payload_of(&frame).len();
             encoded = Some(Encoded {

@@ -76,6 +76,12 @@ impl JsonText {
         JsonSlice::parse(text).map(JsonSlice::to_text)
     }
 
+    /// Takes over `text`, which was written as JSON from a value that was checked.
+    pub(crate) fn made(text: Vec<u8>) -> Self {
+        let text = String::from_utf8(text).expect("JSON is written from strings and ASCII");
+        Self(text.into())
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -2,11 +2,12 @@
 //!
 //! Both directions go value by value, without recursion and without a tree in between.
 
-use super::number::{self, Equal, equal};
+use super::number::{Equal, equal};
 use super::scan::{Scanner, Token};
 use super::{JsonText, Malformed};
-use crate::limits::NESTING_MAX;
-use crate::msgpack::read::{Input, PackedItem, utf8};
+use crate::msgpack::read::Input;
+use crate::msgpack::value::push;
+use crate::msgpack::walk::walk;
 use crate::msgpack::write::{self, Head};
 
 impl JsonText {
@@ -22,58 +23,10 @@ impl JsonText {
     /// ```
     pub fn from_msgpack(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut input = Input::new(bytes);
-        let mut text = String::with_capacity(bytes.len() * 2);
-        let mut open: Vec<Unwritten> = Vec::new();
-        loop {
-            let mut is_key = false;
-            if let Some(inner) = open.last_mut() {
-                if inner.left == 0 {
-                    text.push(if inner.is_map { '}' } else { ']' });
-                    open.pop();
-                    if open.is_empty() {
-                        break;
-                    }
-                    continue;
-                }
-                is_key = inner.begin_next(&mut text);
-            }
-            let at = input.at();
-            match input.item()? {
-                PackedItem::String(bytes) => push_string(utf8(bytes, at)?, &mut text),
-                _ if is_key => return Err(Malformed::KeyNotString(at)),
-                PackedItem::Nil => text.push_str("null"),
-                PackedItem::Bool(true) => text.push_str("true"),
-                PackedItem::Bool(false) => text.push_str("false"),
-                PackedItem::Unsigned(number) => text.push_str(itoa::Buffer::new().format(number)),
-                PackedItem::Signed(number) => text.push_str(itoa::Buffer::new().format(number)),
-                PackedItem::Float(number) => {
-                    let mut buffer = zmij::Buffer::new();
-                    let number = number::text_of(number, &mut buffer);
-                    text.push_str(number.ok_or(Malformed::NotFinite(at))?);
-                }
-                PackedItem::Binary(_) => return Err(Malformed::NotJson { at, kind: "binary" }),
-                PackedItem::Extension(_) => {
-                    let kind = "extension type";
-                    return Err(Malformed::NotJson { at, kind });
-                }
-                PackedItem::Array(_) | PackedItem::Map(_) if open.len() == NESTING_MAX => {
-                    return Err(Malformed::TooDeep(NESTING_MAX));
-                }
-                PackedItem::Array(len) => {
-                    text.push('[');
-                    open.push(Unwritten::new(len.into(), false));
-                }
-                PackedItem::Map(pairs) => {
-                    text.push('{');
-                    open.push(Unwritten::new(u64::from(pairs) * 2, true));
-                }
-            }
-            if open.is_empty() {
-                break;
-            }
-        }
+        let mut text = Vec::with_capacity(bytes.len() * 2);
+        walk(&mut input, |piece| push(piece, &mut text))?;
         input.finish()?;
-        Ok(Self(text.into()))
+        Ok(Self::made(text))
     }
 
     /// Appends the value as MessagePack. A number that has no equal in MessagePack is appended as a string with its
@@ -113,69 +66,6 @@ impl JsonText {
         }
         heads.widen(out);
     }
-}
-
-/// A container with values that are still to be read. A map's keys count as values.
-struct Unwritten {
-    left: u64,
-    is_map: bool,
-    is_empty: bool,
-}
-
-impl Unwritten {
-    const fn new(left: u64, is_map: bool) -> Self {
-        Self {
-            left,
-            is_map,
-            is_empty: true,
-        }
-    }
-
-    /// Appends the separator before the next value. Returns whether that value is a key.
-    fn begin_next(&mut self, text: &mut String) -> bool {
-        let is_key = self.is_map && self.left.is_multiple_of(2);
-        if self.is_map && !is_key {
-            text.push(':');
-        } else if !self.is_empty {
-            text.push(',');
-        }
-        self.is_empty = false;
-        self.left -= 1;
-        is_key
-    }
-}
-
-/// Appends `text` in quotes, with only those escapes that JSON requires.
-fn push_string(text: &str, out: &mut String) {
-    out.push('"');
-    let mut written = 0;
-    for (at, byte) in text.bytes().enumerate() {
-        let short = match byte {
-            b'"' => "\\\"",
-            b'\\' => "\\\\",
-            0x08 => "\\b",
-            b'\t' => "\\t",
-            b'\n' => "\\n",
-            0x0c => "\\f",
-            b'\r' => "\\r",
-            0..0x20 => "",
-            _ => continue,
-        };
-        out.push_str(&text[written..at]);
-        if short.is_empty() {
-            const DIGITS: [char; 16] = [
-                '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
-            ];
-            out.push_str("\\u00");
-            out.push(DIGITS[usize::from(byte >> 4)]);
-            out.push(DIGITS[usize::from(byte & 0xf)]);
-        } else {
-            out.push_str(short);
-        }
-        written = at + 1;
-    }
-    out.push_str(&text[written..]);
-    out.push('"');
 }
 
 /// The heads of containers. They say how many values follow, and are before these values.

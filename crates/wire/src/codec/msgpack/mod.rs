@@ -1,5 +1,6 @@
 //! MessagePack: maps with the field names of the JSON messages, and arrays for the two data messages.
 
+pub(super) mod publish;
 mod reader;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use crate::error::Refusal;
 use crate::ids::{Epoch, Micros, Seq};
 use crate::json_text::JsonText;
 use crate::message::{BadRequest, ClientMessage, Control, Payload, RequestId, ServerMessage};
+use crate::msgpack::value::PackedSlice;
 use crate::msgpack::write::{self, Head};
 
 /// Appends `value` as MessagePack, with structs as maps.
@@ -44,7 +46,9 @@ pub(super) fn decode_request(bytes: &[u8]) -> Result<ClientMessage, BadRequest> 
         return Err(BadRequest { id: None, refusal });
     }
     match read::<RawRequest<Packed<'_>>>(bytes) {
-        Ok(raw) => request::from_raw(raw, |Packed(data)| Ok(JsonText::from_msgpack(data)?)),
+        Ok(raw) => request::from_raw(raw, |Packed(data)| {
+            Ok(Payload::Packed(PackedSlice::parse(data)?.to_value()))
+        }),
         Err(error) => Err(request::unreadable(read_first(bytes).ok(), &error)),
     }
 }

@@ -6,6 +6,7 @@
 
 mod books;
 mod hostile;
+mod packed;
 mod publish;
 mod requests;
 mod samples;
