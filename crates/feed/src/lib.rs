@@ -1,4 +1,5 @@
-//! The sources of ticks: a simulated market, and the replay of recordings. Also writes recordings.
+//! The sources of ticks: a simulated market, the replay of recordings, and what is derived from published trades and
+//! books. Also writes recordings.
 //!
 //! A [`Feed`] hands out one [`Tick`] after the other. Time is virtual: each tick says when it is due, and these times
 //! never decrease. The caller waits for that moment, at any speed, and publishes the tick. This crate never uses a
@@ -17,6 +18,8 @@ use tickwire_wire::message::StaleReason;
 use tickwire_wire::{Micros, Payload, Topic};
 
 pub use check::Check;
+pub use derive::published::{DeriveRule, Deriver, NotDerived, SourceNo, Tally};
+pub use derive::{Interval, TradeRefused};
 pub use record::{Recorder, RecordingForm};
 pub use replay::{Excerpt, FaultCounts, FaultKind, Part, RecordingFault, Replay, ReplayError};
 pub use sim::{Sim, SimConfig, SimError};

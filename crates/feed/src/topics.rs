@@ -7,6 +7,7 @@
 use tickwire_wire::{Topic, TopicError};
 
 use crate::TopicNo;
+use crate::derive::Interval;
 
 /// What is published for a symbol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,15 @@ impl Channel {
     /// The number of the channel's topic of a symbol whose first topic is `first`.
     pub(crate) const fn of(self, first: TopicNo) -> TopicNo {
         TopicNo(first.0 + self as u32)
+    }
+
+    /// The channel of candles of `interval`, or `None` if the built-in feeds have no such candles.
+    pub(crate) const fn of_candles(interval: Interval) -> Option<Self> {
+        match interval {
+            Interval::Second => Some(Self::Candle1s),
+            Interval::Minute => Some(Self::Candle1m),
+            Interval::FiveMinutes | Interval::QuarterHour | Interval::Hour | Interval::Day => None,
+        }
     }
 
     /// The beginning of the channel's topics.

@@ -155,6 +155,18 @@ metrics! {
         "Lines of a replayed recording that could not be read and were skipped.";
     FeedAnomalies: Counter One [Anomaly] "tickwire_feed_anomalies_total"
         "Faulty lines of a replayed recording, by the kind of fault.";
+    DeriveTaken: Counter One [] "tickwire_derive_messages_total"
+        "Published trades, best quotes and changes of books that candles, tickers or best quotes are derived from by the rules in `derive`.";
+    DeriveSkipped: Counter One [] "tickwire_derive_skipped_messages_total"
+        "Messages of topics with a rule in `derive` of which nothing was derived, because they are neither a trade nor best quotes, or a number is out of range.";
+    DeriveLate: Counter One [] "tickwire_derive_late_trades_total"
+        "Trades that came after a candle of their time was closed; they are in the ticker, but not in that candle.";
+    DeriveMissed: Counter One [] "tickwire_derive_missed_messages_total"
+        "Messages of topics with a rule in `derive` that came faster than they could be read; they are in no candle and no ticker.";
+    DeriveRefused: Counter One [] "tickwire_derive_refused_messages_total"
+        "Derived messages that were not published because a limit was reached or they do not fit their topic.";
+    DeriveQueue: Gauge One [] "tickwire_derive_queue_messages"
+        "Messages that wait for being derived from now.";
     ConfigReloads: Counter One [Reload] "tickwire_config_reloads_total"
         "Reloads of the configuration, by their result.";
     ConfigLoaded: Gauge Seconds [] "tickwire_config_last_success_timestamp_seconds"

@@ -97,6 +97,12 @@ impl OrderBook {
         best.is_some_and(|(bid, ask)| bid >= ask)
     }
 
+    /// The best bid and the best ask, if both sides have a level.
+    #[must_use]
+    pub fn best_quotes(&self) -> Option<(Level, Level)> {
+        self.bids.best_first().next().zip(self.asks.best_first().next())
+    }
+
     /// The whole book, best levels first, in the form of a `snapshot`.
     #[must_use]
     pub fn snapshot(&self, symbol: tickwire_wire::Symbol, time: tickwire_wire::Micros) -> market::Book {

@@ -12,6 +12,7 @@ mod trial;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tickwire_wire::market::Level;
 use tickwire_wire::message::{EndReason, GapReason, StaleReason};
 use tickwire_wire::{Epoch, Kind, Micros, Payload, Seq, Topic};
 
@@ -24,6 +25,7 @@ pub use self::trial::{BookTrial, ValueTrial};
 use crate::book::OrderBook;
 use crate::epochs::Life;
 use crate::history::History;
+use crate::kinds::Kept;
 use crate::memory::MessagePlace;
 use crate::planted::{Fault, is_planted};
 use crate::positions::{LeftAt, Missed};
@@ -149,7 +151,7 @@ pub struct Catchup {
 pub struct HistoryPage {
     /// The epoch of the numbers.
     pub epoch: Epoch,
-    /// The number of the oldest message that the history holds, if it holds any.
+    /// The number of the oldest message that the history holds, if it holds any. From it on no message is missing.
     pub oldest: Option<Seq>,
     /// The newest number.
     pub newest: Seq,
@@ -173,7 +175,7 @@ impl TopicCell {
         lineage: Lineage,
         life: Life,
         maker: Option<Publisher>,
-        history: usize,
+        kept: Kept,
         interested: u64,
     ) -> Self {
         Self {
@@ -185,7 +187,7 @@ impl TopicCell {
             topic: lineage.topic.clone(),
             state: Mutex::new(State {
                 sequencer: Sequencer::new(lineage.kind),
-                history: History::new(history),
+                history: History::new(kept),
                 heard: Micros(0),
                 book_bytes: 0,
                 book_snapshot: None,
@@ -359,7 +361,8 @@ impl TopicCell {
         Catchup { gap, at_head }
     }
 
-    /// The history at one moment: its ends, and up to `limit` messages after `since`, oldest first.
+    /// The history at one moment: its ends, and up to `limit` messages after `since`, oldest first. Closed candles that
+    /// are kept from before the history come first.
     #[must_use]
     pub fn history(&self, since: Seq, limit: usize) -> HistoryPage {
         let state = self.lock();
@@ -367,7 +370,7 @@ impl TopicCell {
             epoch: state.lineage.epoch.clone(),
             oldest: state.history.oldest_seq(),
             newest: state.head(),
-            messages: state.history.read(since).take(limit).cloned().collect(),
+            messages: state.history.read_all(since).take(limit).cloned().collect(),
         }
     }
 
@@ -383,6 +386,12 @@ impl TopicCell {
     #[cfg(test)]
     pub(crate) fn book(&self) -> Option<OrderBook> {
         self.lock().book().cloned()
+    }
+
+    /// The best bid and the best ask as they are now, if the topic is a book that has both.
+    #[must_use]
+    pub fn best_quotes(&self) -> Option<(Level, Level)> {
+        self.lock().book()?.best_quotes()
     }
 
     /// The newest number if the topic is stale: nothing was published since for longer than its rule allows.

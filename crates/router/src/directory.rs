@@ -107,7 +107,10 @@ pub struct Directory {
     /// The number of subscriptions of each shard, by pattern. Their topics may not exist yet.
     interests: RwLock<PatternIndex<Interests>>,
     kinds: RwLock<Arc<Kinds>>,
+    /// The queues of all shards, and behind them that of the observer, if there is one.
     queues: Vec<Arc<ShardQueue>>,
+    /// The number of shards.
+    shards: usize,
     epochs: Epochs,
     memory: Arc<Memory>,
     /// The number of the topic whose turn it was to give up memory.
@@ -161,6 +164,7 @@ impl Directory {
             topics: RwLock::default(),
             interests: RwLock::default(),
             kinds: RwLock::new(Arc::new(kinds)),
+            shards: queues.len(),
             queues,
             epochs: Epochs::one(epoch),
             memory: Arc::new(Memory::new(
@@ -176,6 +180,25 @@ impl Directory {
             topics_max: AtomicUsize::new(limits.topics_max),
             topics_per_key_max: AtomicUsize::new(limits.topics_per_key_max),
         }
+    }
+
+    /// Adds the queue of a [`Observer`](crate::Observer), which is a shard for everything that publishes. Call this before
+    /// anything is published.
+    ///
+    /// # Panics
+    /// If there are [`SHARDS_MAX`] queues already, or one of an observer.
+    #[must_use]
+    pub fn with_observer(mut self, queue: Arc<ShardQueue>) -> Self {
+        assert!(self.queues.len() < SHARDS_MAX, "there is no bit for an observer");
+        assert!(self.observer().is_none(), "there is an observer already");
+        self.queues.push(queue);
+        self
+    }
+
+    /// The number that the observer has as a shard, if there is one.
+    #[must_use]
+    pub fn observer(&self) -> Option<ShardId> {
+        (self.queues.len() > self.shards).then_some(ShardId(self.shards as u8))
     }
 
     /// Sets the `rules` for how long topics may be silent. They are tried in order. Call this before anything is
@@ -286,7 +309,15 @@ impl Directory {
     /// The length of the longest queue of a shard, in publications.
     #[must_use]
     pub fn queue_depth_max(&self) -> usize {
-        self.queues.iter().map(|queue| queue.depth()).max().unwrap_or(0)
+        let shards = &self.queues[..self.shards];
+        shards.iter().map(|queue| queue.depth()).max().unwrap_or(0)
+    }
+
+    /// The length of the observer's queue, in publications.
+    #[must_use]
+    pub fn observer_depth(&self) -> usize {
+        let observer = &self.queues[self.shards..];
+        observer.iter().map(|queue| queue.depth()).sum()
     }
 
     /// Registers that `shard` wants the topics of `pattern`, also those that are made later. Register before you look

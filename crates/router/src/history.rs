@@ -1,5 +1,8 @@
 //! The last messages of one topic, bounded by count and, over all topics, by bytes.
 //!
+//! A topic of candles also keeps closed candles from before its history, so that a chart can be drawn at once. No
+//! subscription is resumed from them: they have holes between them, where the updates of open candles were.
+//!
 //! The numbers that a history holds have no hole, and its newest message, the topic's value, is never dropped. While
 //! all histories together are over their byte budget, each new message pushes out two messages of its own topic, and
 //! one other topic, the next in turn, is shortened. So the total falls below the budget again, and quiet topics do not
@@ -10,6 +13,7 @@ use std::sync::Arc;
 
 use tickwire_wire::{Micros, Seq};
 
+use crate::kinds::Kept;
 use crate::memory::{Memory, MessagePlace, Moves};
 use crate::planted::{Fault, is_planted};
 use crate::publication::Publication;
@@ -19,14 +23,56 @@ use crate::publication::Publication;
 pub(crate) struct History {
     messages: VecDeque<Arc<Publication>>,
     capacity: usize,
+    /// `None` for a topic that keeps no closed candles.
+    candles: Option<Box<ClosedCandles>>,
+}
+
+/// The closed candles from before a history, oldest first.
+#[derive(Debug)]
+struct ClosedCandles {
+    candles: VecDeque<Arc<Publication>>,
+    most: usize,
+}
+
+impl ClosedCandles {
+    /// Keeps `message`, which its history has dropped, if it is a closed candle. Its frames are given up.
+    fn take(&mut self, message: Arc<Publication>, moves: &mut Moves) {
+        if !message.payload.is_closed_candle() {
+            return message.move_with(MessagePlace::Nowhere, moves);
+        }
+        let kept = if message.has_frames() {
+            let bare = Arc::new(message.bare());
+            message.move_with(MessagePlace::Nowhere, moves);
+            bare.move_with(MessagePlace::History, moves);
+            bare
+        } else {
+            message
+        };
+        self.candles.push_back(kept);
+        self.drop_oldest(self.candles.len().saturating_sub(self.most), moves);
+    }
+
+    /// Drops the oldest `count` candles.
+    fn drop_oldest(&mut self, count: usize, moves: &mut Moves) {
+        for oldest in self.candles.drain(..count.min(self.candles.len())) {
+            oldest.move_with(MessagePlace::Nowhere, moves);
+        }
+    }
 }
 
 impl History {
-    /// An empty history for `capacity` messages, at least 1.
-    pub(crate) fn new(capacity: usize) -> Self {
+    /// An empty history of a topic that keeps so much.
+    pub(crate) fn new(kept: Kept) -> Self {
+        let candles = (kept.candles > 0).then(|| {
+            Box::new(ClosedCandles {
+                candles: VecDeque::new(),
+                most: kept.candles,
+            })
+        });
         Self {
             messages: VecDeque::new(),
-            capacity: capacity.max(1),
+            capacity: kept.messages.max(1),
+            candles,
         }
     }
 
@@ -42,13 +88,16 @@ impl History {
         let beyond = self.messages.len().saturating_sub(self.capacity);
         let over = memory.history_is_over(&moves);
         self.drop_oldest(beyond.max(if over { 2 } else { 0 }), &mut moves);
+        if over && let Some(candles) = &mut self.candles {
+            candles.drop_oldest(2, &mut moves);
+        }
         memory.record(&moves);
         over
     }
 
     /// Drops all messages except the newest, which does not follow on the others.
     pub(crate) fn begin_with_newest(&mut self) {
-        self.forget_oldest(self.messages.len());
+        self.forget_oldest(self.messages.len(), 0);
     }
 
     /// Drops all messages, the newest one too: the topic is gone.
@@ -57,17 +106,27 @@ impl History {
         for message in std::mem::take(&mut self.messages) {
             message.move_with(MessagePlace::Nowhere, &mut moves);
         }
+        if let Some(candles) = &mut self.candles {
+            candles.drop_oldest(usize::MAX, &mut moves);
+        }
         memory.record(&moves);
     }
 
-    /// Drops the older half.
+    /// Drops the older half, of the closed candles too.
     pub(crate) fn shorten(&mut self) {
-        self.forget_oldest(self.messages.len() / 2);
+        let candles = self
+            .candles
+            .as_ref()
+            .map_or(0, |closed| closed.candles.len().div_ceil(2));
+        self.forget_oldest(self.messages.len() / 2, candles);
     }
 
-    /// Drops the oldest `count` messages, but never the newest one, and records it.
-    fn forget_oldest(&mut self, count: usize) {
+    /// Drops the oldest `count` messages, but never the newest one, and the oldest `candles`. Records it.
+    fn forget_oldest(&mut self, count: usize, candles: usize) {
         let mut moves = Moves::default();
+        if let Some(closed) = &mut self.candles {
+            closed.drop_oldest(candles, &mut moves);
+        }
         self.drop_oldest(count, &mut moves);
         if let Some(newest) = self.newest() {
             newest.lineage.memory.record(&moves);
@@ -87,7 +146,10 @@ impl History {
     fn drop_oldest(&mut self, count: usize, moves: &mut Moves) {
         let count = count.min(self.messages.len().saturating_sub(1));
         for oldest in self.messages.drain(..count) {
-            oldest.move_with(MessagePlace::Nowhere, moves);
+            match &mut self.candles {
+                None => oldest.move_with(MessagePlace::Nowhere, moves),
+                Some(candles) => candles.take(oldest, moves),
+            }
         }
         // A short history does not keep the memory of a long one.
         if self.messages.capacity() > 4 * self.messages.len() + 16 {
@@ -121,14 +183,16 @@ impl History {
         (after < head && oldest > first).then_some(oldest)
     }
 
-    /// The number of the first message that it holds from `moment` on; of the one after the newest if all are older.
-    /// `head` is the newest number of the topic.
+    /// The number of the first message or closed candle that it holds from `moment` on; of the one after the newest if
+    /// all are older. `head` is the newest number of the topic.
     pub(crate) fn first_at(&self, moment: Micros, head: Seq) -> Seq {
         // A topic's times never go back.
-        let older = self.messages.partition_point(|message| message.ts < moment);
-        self.messages
-            .get(older)
-            .map_or(head.next(), |message| message.seq)
+        let first = |messages: &VecDeque<Arc<Publication>>| {
+            let older = messages.partition_point(|message| message.ts < moment);
+            messages.get(older).map(|message| message.seq)
+        };
+        let candle = self.candles.as_ref().and_then(|closed| first(&closed.candles));
+        candle.or_else(|| first(&self.messages)).unwrap_or(head.next())
     }
 
     /// The messages after `after` that it holds, oldest first.
@@ -139,4 +203,16 @@ impl History {
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         self.messages.range(skip.min(self.messages.len())..)
     }
+
+    /// The messages after `after` that it holds, oldest first, behind the closed candles after `after`.
+    pub(crate) fn read_all(&self, after: Seq) -> impl Iterator<Item = &Arc<Publication>> {
+        let candles = self.candles.iter().flat_map(move |closed| {
+            let first = closed.candles.partition_point(|candle| candle.seq <= after);
+            closed.candles.range(first..)
+        });
+        candles.chain(self.read(after))
+    }
 }
+
+#[cfg(test)]
+mod tests;

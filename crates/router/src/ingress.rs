@@ -68,10 +68,18 @@ impl Ingress {
         &self.directory
     }
 
-    /// Whether so much waits for some shard that `origin` should wait before it hands in more.
+    /// Whether so much waits for some shard that `origin` should wait before it hands in more. A bulk body also waits for
+    /// the observer. Nothing live does.
     #[must_use]
     pub fn is_congested(&self, origin: Origin) -> bool {
-        self.directory.queue_depth_max() > origin.queue_high()
+        let depth = match origin {
+            Origin::Feed | Origin::Client(_) => self.directory.queue_depth_max(),
+            Origin::Bulk(_) => self
+                .directory
+                .queue_depth_max()
+                .max(self.directory.observer_depth()),
+        };
+        depth > origin.queue_high()
     }
 
     /// Publishes `payload` to `topic`. A topic that does not exist is made.

@@ -1,10 +1,10 @@
-//! The kind of each topic and the length of its history: rules by pattern, of which the first match counts.
+//! The kind of each topic and what is kept of it: rules by pattern, of which the first match counts.
 
-use tickwire_wire::limits::{BOOK_HISTORY_MAX, EVENT_HISTORY_MAX};
+use tickwire_wire::limits::{BOOK_HISTORY_MAX, CLOSED_CANDLES_MAX, EVENT_HISTORY_MAX};
 use tickwire_wire::pattern_sets::{covers, overlap};
 use tickwire_wire::{Kind, Pattern};
 
-/// A rule: topics that match `pattern` are of `kind` and keep `history` messages.
+/// A rule: topics that match `pattern` are of `kind` and keep `history` messages and `candles` closed candles.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KindRule {
     /// The pattern of the topics.
@@ -13,6 +13,17 @@ pub struct KindRule {
     pub kind: Kind,
     /// The number of messages that the history of each topic keeps, at least 1.
     pub history: usize,
+    /// The number of closed candles that each topic keeps from before its history.
+    pub candles: usize,
+}
+
+/// What a topic keeps of its messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// The number of its last messages, at least 1.
+    pub(crate) messages: usize,
+    /// The number of closed candles from before these.
+    pub(crate) candles: usize,
 }
 
 /// An ordered list of rules that ends with the defaults of PROTOCOL.md ("Topics").
@@ -27,31 +38,30 @@ impl Kinds {
     #[must_use]
     pub fn with_rules(first: Vec<KindRule>) -> Self {
         let mut rules = first;
-        for (pattern, kind, history) in [
-            ("ticker.>", Kind::State, 1),
-            ("bbo.>", Kind::State, 1),
-            ("candle.>", Kind::State, 1),
-            ("book.>", Kind::Book, BOOK_HISTORY_MAX),
-            (">", Kind::Event, EVENT_HISTORY_MAX),
+        for (pattern, kind, history, candles) in [
+            ("ticker.>", Kind::State, 1, 0),
+            ("bbo.>", Kind::State, 1, 0),
+            ("candle.>", Kind::State, 1, CLOSED_CANDLES_MAX),
+            ("book.>", Kind::Book, BOOK_HISTORY_MAX, 0),
+            (">", Kind::Event, EVENT_HISTORY_MAX, 0),
         ] {
             rules.push(KindRule {
                 pattern: pattern.parse().expect("a valid pattern"),
                 kind,
                 history,
+                candles,
             });
         }
         Self(rules)
     }
 
-    /// The kind of `topic`, and the number of messages that its history keeps.
-    #[must_use]
-    pub fn of(&self, topic: &str) -> (Kind, usize) {
-        self.0
-            .iter()
-            .find(|rule| rule.pattern.matches(topic))
-            .map_or((Kind::Event, EVENT_HISTORY_MAX), |rule| {
-                (rule.kind, rule.history.max(1))
-            })
+    /// The kind of `topic`, and what is kept of it.
+    pub(crate) fn of(&self, topic: &str) -> (Kind, Kept) {
+        let rule = self.0.iter().find(|rule| rule.pattern.matches(topic));
+        let (kind, messages, candles) = rule.map_or((Kind::Event, EVENT_HISTORY_MAX, 0), |rule| {
+            (rule.kind, rule.history.max(1), rule.candles)
+        });
+        (kind, Kept { messages, candles })
     }
 
     /// The kinds that topics which match `pattern` can have.
@@ -83,6 +93,7 @@ mod tests {
             pattern: "chat.state.*".parse().expect("valid"),
             kind: Kind::State,
             history: 1,
+            candles: 0,
         };
         let kinds = Kinds::with_rules(vec![rule]);
         for (topic, kind) in [
@@ -104,6 +115,7 @@ mod tests {
             pattern: "book.*.state".parse().expect("valid"),
             kind: Kind::State,
             history: 1,
+            candles: 0,
         };
         let kinds = Kinds::with_rules(vec![rule]);
         for (pattern, expected) in [

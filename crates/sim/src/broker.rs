@@ -326,6 +326,7 @@ fn kinds(setup: &Setup) -> Kinds {
         pattern: pattern.parse().expect("a valid pattern"),
         kind,
         history,
+        candles: 0,
     };
     Kinds::with_rules(vec![
         rule("ticker.>", Kind::State, 1),

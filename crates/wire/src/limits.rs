@@ -39,6 +39,8 @@ pub const BOOK_CHECKSUM_LEVELS: usize = 10;
 pub const EVENT_HISTORY_MAX: usize = 1_024;
 /// Changes of history that a `book` topic keeps by default.
 pub const BOOK_HISTORY_MAX: usize = 1_024;
+/// Closed candles that a `candle` topic keeps by default, beside its newest message.
+pub const CLOSED_CANDLES_MAX: usize = 500;
 /// Default for the bytes that all histories together may hold; over it, topics shorten their own.
 pub const HISTORY_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// Default for the bytes that the newest messages of all topics and their books may hold together; a publication that needs

@@ -9,35 +9,92 @@ use rust_decimal::Decimal as Number;
 use tickwire_wire::market::{Candle, Trade};
 use tickwire_wire::{Decimal, Micros, Symbol};
 
-/// The names of the intervals, shared by all candles.
-#[derive(Debug)]
-pub(crate) struct Intervals {
-    second: Arc<str>,
-    minute: Arc<str>,
+/// The length of a candle. Days and hours are those of UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Interval {
+    /// `1s`
+    Second,
+    /// `1m`
+    Minute,
+    /// `5m`
+    FiveMinutes,
+    /// `15m`
+    QuarterHour,
+    /// `1h`
+    Hour,
+    /// `1d`
+    Day,
 }
+
+impl Interval {
+    /// Every interval, the shortest first.
+    pub const ALL: [Self; 6] = [
+        Self::Second,
+        Self::Minute,
+        Self::FiveMinutes,
+        Self::QuarterHour,
+        Self::Hour,
+        Self::Day,
+    ];
+    /// The intervals of the candles that the built-in feeds publish.
+    pub const OF_FEEDS: [Self; 2] = [Self::Second, Self::Minute];
+
+    /// The name on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Second => "1s",
+            Self::Minute => "1m",
+            Self::FiveMinutes => "5m",
+            Self::QuarterHour => "15m",
+            Self::Hour => "1h",
+            Self::Day => "1d",
+        }
+    }
+
+    /// The length in microseconds.
+    #[must_use]
+    pub const fn length_us(self) -> u64 {
+        1_000_000
+            * match self {
+                Self::Second => 1,
+                Self::Minute => 60,
+                Self::FiveMinutes => 300,
+                Self::QuarterHour => 900,
+                Self::Hour => 3_600,
+                Self::Day => 86_400,
+            }
+    }
+}
+
+/// Intervals with their names, which all candles share.
+#[derive(Debug)]
+pub(crate) struct Intervals(Vec<(Interval, Arc<str>)>);
 
 impl Default for Intervals {
     fn default() -> Self {
-        Self {
-            second: "1s".into(),
-            minute: "1m".into(),
-        }
+        Self::new(&Interval::OF_FEEDS)
     }
 }
 
 impl Intervals {
-    /// Creates the builder for seconds and the builder for minutes.
-    pub(crate) fn builders(&self) -> (CandleBuilder, CandleBuilder) {
-        let builder = |name: &Arc<str>, length_us| CandleBuilder {
+    /// These intervals.
+    pub(crate) fn new(intervals: &[Interval]) -> Self {
+        let named = intervals
+            .iter()
+            .map(|interval| (*interval, interval.as_str().into()));
+        Self(named.collect())
+    }
+
+    /// Creates a builder for each interval, in their order.
+    pub(super) fn builders(&self) -> Box<[CandleBuilder]> {
+        let builders = self.0.iter().map(|(interval, name)| CandleBuilder {
+            interval: *interval,
             name: name.clone(),
-            length_us,
             closed_until: Micros(0),
             open: None,
-        };
-        (
-            builder(&self.second, 1_000_000),
-            builder(&self.minute, 60_000_000),
-        )
+        });
+        builders.collect()
     }
 }
 
@@ -55,18 +112,29 @@ struct Open {
 
 /// Builds the candles of one symbol and interval.
 #[derive(Debug)]
-pub(crate) struct CandleBuilder {
+pub(super) struct CandleBuilder {
+    interval: Interval,
     name: Arc<str>,
-    length_us: u64,
     closed_until: Micros,
     open: Option<Open>,
 }
 
 impl CandleBuilder {
+    /// The interval of its candles.
+    pub(super) fn interval(&self) -> Interval {
+        self.interval
+    }
+
+    /// When the open interval is over, if there is one.
+    pub(super) fn open_until(&self) -> Option<Micros> {
+        let open = self.open.as_ref()?;
+        Some(Micros(open.start.0.saturating_add(self.interval.length_us())))
+    }
+
     /// Adds a trade to the open interval, or opens the trade's interval. Returns whether that interval could still take
     /// the trade.
     pub(super) fn add(&mut self, trade: &Trade) -> bool {
-        let start = Micros(trade.time.0 - trade.time.0 % self.length_us);
+        let start = Micros(trade.time.0 - trade.time.0 % self.interval.length_us());
         match &mut self.open {
             Some(candle) if candle.start == start => {
                 candle.high = candle.high.max(trade.price);
@@ -99,12 +167,12 @@ impl CandleBuilder {
 
     /// Closes the open candle if its interval is over at `now`.
     pub(super) fn close(&mut self, now: Micros, symbol: &Symbol) -> Option<Candle> {
-        let end = self.open.as_ref()?.start.0.saturating_add(self.length_us);
-        if now.0 < end {
+        let end = self.open_until()?;
+        if now < end {
             return None;
         }
         let open = self.open.take()?;
-        self.closed_until = Micros(end);
+        self.closed_until = end;
         Some(self.message(&open, symbol, true))
     }
 

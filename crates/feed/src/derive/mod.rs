@@ -1,11 +1,14 @@
-//! Ticker and candles of one symbol, computed from its trades and best quotes; the same for both feeds.
+//! Ticker and candles of one symbol, computed from its trades and best quotes; the same for both feeds and for what
+//! clients publish ([`published`]).
 //!
-//! The session of a ticker is the whole feed. `vwap` is rounded to [`VWAP_DIGITS`] and `change_pct` to
+//! The session of a ticker begins with the first trade and never ends. `vwap` is rounded to [`VWAP_DIGITS`] and `change_pct` to
 //! [`CHANGE_DIGITS`] digits after the point, halves to the even digit; everything else is exact. Every trade that
 //! [`Derive::trade`] accepts is in the ticker and in one candle per interval. A trade that would make a sum inexact is
 //! refused before anything changes. Memory is fixed; nothing here can overflow.
 
 mod candle;
+mod data;
+pub(crate) mod published;
 
 use rust_decimal::Decimal as Number;
 use thiserror::Error;
@@ -13,9 +16,8 @@ use tickwire_wire::market::{Bbo, Candle, Ticker, Trade};
 use tickwire_wire::{Decimal, Micros, Symbol};
 
 use candle::CandleBuilder;
+pub use candle::Interval;
 pub(crate) use candle::Intervals;
-
-use crate::topics::Channel;
 
 /// Digits after the point of a ticker's `vwap`.
 pub(crate) const VWAP_DIGITS: u32 = 8;
@@ -32,7 +34,7 @@ const VOLUME_MAX: Number = Number::from_parts(1_874_919_424, 2_328_306, 0, false
 
 /// Why a trade is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub(crate) enum TradeRefused {
+pub enum TradeRefused {
     /// The price is 0, negative, too high or has too many digits after the point.
     #[error(
         "price {0} is not above 0 and at most {PRICE_MAX} with {FRACTION_DIGITS_MAX} digits after the point"
@@ -84,20 +86,17 @@ pub(crate) struct Derive {
     symbol: Symbol,
     quote: Quote,
     session: Option<Session>,
-    seconds: CandleBuilder,
-    minutes: CandleBuilder,
+    candles: Box<[CandleBuilder]>,
 }
 
 impl Derive {
     /// Starts without any trade or quote.
     pub(crate) fn new(symbol: Symbol, intervals: &Intervals) -> Self {
-        let (seconds, minutes) = intervals.builders();
         Self {
             symbol,
             quote: Quote::default(),
             session: None,
-            seconds,
-            minutes,
+            candles: intervals.builders(),
         }
     }
 
@@ -116,8 +115,11 @@ impl Derive {
         };
     }
 
-    /// Adds a trade. Call [`Derive::close`] with the trade's time first.
-    pub(crate) fn trade(&mut self, trade: &Trade) -> Result<Timeliness, TradeRefused> {
+    /// Checks that `trade` can be added. Returns its price and size for calculations.
+    ///
+    /// # Errors
+    /// If a sum would not be exact.
+    pub(crate) fn check(&self, trade: &Trade) -> Result<(Number, Number), TradeRefused> {
         let (price, size) = (trade.price.get(), trade.size.get());
         let in_range = |number: Number| number > Number::ZERO && number.scale() <= FRACTION_DIGITS_MAX;
         if !in_range(price) || price > PRICE_MAX {
@@ -133,6 +135,12 @@ impl Derive {
         if size > VOLUME_MAX || traded + size > VOLUME_MAX {
             return Err(TradeRefused::Volume(trade.size));
         }
+        Ok((price, size))
+    }
+
+    /// Adds a trade. Call [`Derive::close`] with the trade's time first.
+    pub(crate) fn trade(&mut self, trade: &Trade) -> Result<Timeliness, TradeRefused> {
+        let (price, size) = self.check(trade)?;
         let notional = price * size;
         match &mut self.session {
             Some(session) => {
@@ -155,9 +163,11 @@ impl Derive {
                 });
             }
         }
-        let in_second = self.seconds.add(trade);
-        let in_minute = self.minutes.add(trade);
-        Ok(if in_second && in_minute {
+        let mut in_time = true;
+        for candle in &mut self.candles {
+            in_time &= candle.add(trade);
+        }
+        Ok(if in_time {
             Timeliness::InTime
         } else {
             Timeliness::Late
@@ -188,23 +198,26 @@ impl Derive {
     }
 
     /// Emits the open candles, the shorter interval first.
-    pub(crate) fn candles(&self, mut emit: impl FnMut(Channel, Candle)) {
-        if let Some(candle) = self.seconds.candle(&self.symbol) {
-            emit(Channel::Candle1s, candle);
-        }
-        if let Some(candle) = self.minutes.candle(&self.symbol) {
-            emit(Channel::Candle1m, candle);
+    pub(crate) fn candles(&self, mut emit: impl FnMut(Interval, Candle)) {
+        for builder in &self.candles {
+            if let Some(candle) = builder.candle(&self.symbol) {
+                emit(builder.interval(), candle);
+            }
         }
     }
 
     /// Closes the candles whose interval is over at `now`, the shorter interval first.
-    pub(crate) fn close(&mut self, now: Micros, mut emit: impl FnMut(Channel, Candle)) {
-        if let Some(candle) = self.seconds.close(now, &self.symbol) {
-            emit(Channel::Candle1s, candle);
+    pub(crate) fn close(&mut self, now: Micros, mut emit: impl FnMut(Interval, Candle)) {
+        for builder in &mut self.candles {
+            if let Some(candle) = builder.close(now, &self.symbol) {
+                emit(builder.interval(), candle);
+            }
         }
-        if let Some(candle) = self.minutes.close(now, &self.symbol) {
-            emit(Channel::Candle1m, candle);
-        }
+    }
+
+    /// When the first of the open candles is over, if there is one.
+    pub(crate) fn open_until(&self) -> Option<Micros> {
+        self.candles.iter().filter_map(CandleBuilder::open_until).min()
     }
 }
 

@@ -20,7 +20,7 @@ use super::fault::{FaultKind, FaultLog, Spot};
 use super::recorded::RecordedTopics;
 use super::source::{Content, Entry};
 use super::symbol::{SymbolError, symbol_of};
-use crate::derive::{Derive, Intervals, Timeliness, TradeRefused};
+use crate::derive::{Derive, Interval, Intervals, Timeliness, TradeRefused};
 use crate::topics::{Channel, SymbolNo, Topics};
 use crate::{FeedStats, SYMBOLS_MAX, Tick, TopicNo};
 
@@ -179,7 +179,7 @@ impl Markets {
         }
         let Self { markets, out, .. } = self;
         let Market { first, derive, .. } = &markets[symbol.index()];
-        derive.candles(|channel, candle| out.push_back(tick(at, *first, channel, candle)));
+        derive.candles(|interval, candle| out.extend(tick(at, *first, interval, candle)));
         Ok(timeliness)
     }
 
@@ -333,8 +333,8 @@ impl Markets {
     fn close(&mut self, at: Micros, symbol: SymbolNo, now: Micros) {
         let Self { markets, out, .. } = self;
         let Market { first, derive, .. } = &mut markets[symbol.index()];
-        derive.close(now, |channel, candle| {
-            out.push_back(tick(at, *first, channel, candle));
+        derive.close(now, |interval, candle| {
+            out.extend(tick(at, *first, interval, candle));
         });
     }
 
@@ -390,12 +390,12 @@ impl Markets {
 }
 
 /// The tick of a candle of the symbol whose first topic is `first`.
-fn tick(at: Micros, first: TopicNo, channel: Channel, candle: Candle) -> Tick {
-    Tick {
+fn tick(at: Micros, first: TopicNo, interval: Interval, candle: Candle) -> Option<Tick> {
+    Some(Tick {
         at,
-        topic: channel.of(first),
+        topic: Channel::of_candles(interval)?.of(first),
         payload: Payload::Candle(Box::new(candle)),
         doubt: None,
         is_whole: false,
-    }
+    })
 }

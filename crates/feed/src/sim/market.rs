@@ -17,7 +17,7 @@ use super::chance::Chance;
 use super::factors::Factors;
 use super::instruments::Instrument;
 use crate::Tick;
-use crate::derive::{Derive, Intervals, Timeliness};
+use crate::derive::{Derive, Interval, Intervals, Timeliness};
 use crate::topics::{Channel, SymbolNo};
 
 /// Lowest and highest fair value, in price steps. The lowest leaves room below it for a whole side of the book.
@@ -65,8 +65,10 @@ impl Outlet {
         });
     }
 
-    fn push_candle(&mut self, at: Micros, symbol: SymbolNo, channel: Channel, candle: Candle) {
-        self.push(at, symbol, channel, Payload::Candle(Box::new(candle)));
+    fn push_candle(&mut self, at: Micros, symbol: SymbolNo, interval: Interval, candle: Candle) {
+        if let Some(channel) = Channel::of_candles(interval) {
+            self.push(at, symbol, channel, Payload::Candle(Box::new(candle)));
+        }
     }
 
     /// Takes the next tick.
@@ -173,8 +175,8 @@ impl Market {
         outlet: &mut Outlet,
     ) -> bool {
         let at = moment.at;
-        self.derive.close(at, |channel, candle| {
-            outlet.push_candle(at, self.number, channel, candle);
+        self.derive.close(at, |interval, candle| {
+            outlet.push_candle(at, self.number, interval, candle);
         });
         self.follow(moment, chance);
         let before = [self.sides[BID].best(), self.sides[ASK].best()];
@@ -195,8 +197,8 @@ impl Market {
     /// Publishes the ticker and the candles.
     pub(super) fn publish_derived(&mut self, at: Micros, outlet: &mut Outlet) {
         self.derived_due = false;
-        self.derive.close(at, |channel, candle| {
-            outlet.push_candle(at, self.number, channel, candle);
+        self.derive.close(at, |interval, candle| {
+            outlet.push_candle(at, self.number, interval, candle);
         });
         if let Some(ticker) = self.derive.ticker() {
             outlet.push(
@@ -207,7 +209,7 @@ impl Market {
             );
         }
         self.derive
-            .candles(|channel, candle| outlet.push_candle(at, self.number, channel, candle));
+            .candles(|interval, candle| outlet.push_candle(at, self.number, interval, candle));
     }
 
     /// Moves the fair value with the factors and by its own random change.

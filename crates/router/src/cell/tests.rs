@@ -69,6 +69,7 @@ impl Lossy {
             pattern: "book.>".parse().expect("a pattern"),
             kind: Kind::Book,
             history,
+            candles: 0,
         };
         let queue = Arc::new(ShardQueue::new(queue, Box::new(|| {})));
         let kinds = Kinds::with_rules(vec![rule]);

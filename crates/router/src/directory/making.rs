@@ -146,7 +146,7 @@ impl Directory {
         if id.0 == u32::MAX {
             return Err(PublishError::TooManyTopics(self.topics_max()));
         }
-        let (kind, capacity) = self.kinds().of(topic.as_str());
+        let (kind, kept) = self.kinds().of(topic.as_str());
         // A shard registers its interest before it looks at the topics, with the same lock held. So a shard whose
         // interest is not seen here finds the topic there.
         let mut interested = 0;
@@ -161,7 +161,7 @@ impl Directory {
             epoch,
             memory: self.memory.clone(),
         };
-        let cell = TopicCell::new(lineage, life, publisher, capacity, interested);
+        let cell = TopicCell::new(lineage, life, publisher, kept, interested);
         Ok(Arc::new(cell))
     }
 

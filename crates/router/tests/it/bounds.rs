@@ -98,6 +98,7 @@ fn the_snapshot_of_an_event_waits_for_room_behind_the_message_that_it_is_of() {
         pattern: "chat.>".parse().expect("a pattern"),
         kind: Kind::Event,
         history: 1,
+        candles: 0,
     };
     let mut world = World::new(Setup {
         rules: vec![rule],

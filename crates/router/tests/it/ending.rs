@@ -356,6 +356,7 @@ fn a_week_of_daily_symbols_leaves_the_memory_flat() {
         pattern: pattern.parse().expect("a pattern"),
         kind,
         history,
+        candles: 0,
     };
     let mut world = World::new(Setup {
         shards: 2,

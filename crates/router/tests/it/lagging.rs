@@ -494,6 +494,7 @@ fn world(clients: usize) -> World {
         pattern: "book.>".parse().expect("a pattern"),
         kind: Kind::Book,
         history: 4,
+        candles: 0,
     });
     let mut world = World::new(setup);
     for client in 0..clients {

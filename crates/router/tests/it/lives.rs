@@ -363,6 +363,7 @@ impl Model {
             pattern: name.parse().expect("a pattern"),
             kind: *kind,
             history: *history,
+            candles: 0,
         });
         let mut setup = Setup {
             shards: SHARDS,

@@ -220,6 +220,7 @@ impl Model {
             pattern: name.parse().expect("a pattern"),
             kind: *kind,
             history: usize::try_from(*kept).expect("small"),
+            candles: 0,
         });
         let mut setup = Setup {
             shards: SHARDS,

@@ -74,6 +74,7 @@ fn gaps_of_a_pattern_that_cannot_be_resumed_are_pulled_as_there_is_room() {
             pattern: ">".parse().expect("a pattern"),
             kind: Kind::Event,
             history: 1,
+            candles: 0,
         }],
         ..Setup::default()
     });

@@ -209,6 +209,7 @@ impl Script {
                 pattern: words[0].parse().expect("a pattern"),
                 kind: kind(words[1]),
                 history: number(words[2]),
+                candles: 0,
             }),
         }
         true

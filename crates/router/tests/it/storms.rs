@@ -59,6 +59,7 @@ impl Storm {
                 pattern: topic.parse().expect("a pattern"),
                 kind: *kind,
                 history,
+                candles: 0,
             })
             .collect();
         let mut storm = Self {

@@ -16,6 +16,13 @@ pattern = "chat.>"
 kind = "event"
 history = 200
 
+# A topic of candles also keeps closed candles from before its history.
+[[kinds]]
+pattern = "candle.1d.>"
+kind = "state"
+history = 1
+candles = 2000
+
 # For how many milliseconds topics may be silent before their subscribers are told by a status. Tried in order.
 [[staleness]]
 pattern = "ticker.>"
@@ -27,6 +34,14 @@ after_ms = 5000
 pattern = "option.>"
 after_ms = 86400000
 even_if_watched = true
+
+# What is derived from published trades and books: candle.INTERVAL.NAME, ticker.NAME and bbo.NAME, where NAME is what
+# follows the plain tokens of the pattern.
+[[derive]]
+from = "trades.>"
+candles = ["1s", "1m", "5m", "15m", "1h", "1d"]
+ticker = true
+bbo = true
 "#;
 
 /// A flag of `tickwire serve`.

@@ -122,6 +122,11 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// Whether the field is there.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.fields.contains_key(name)
+    }
+
     /// An optional text. An empty one is refused.
     pub(super) fn text(&self, name: &str) -> Result<Option<&'a str>, ConfigError> {
         let Some(value) = self.fields.get(name) else {

@@ -77,10 +77,13 @@ impl Config {
         differing
     }
 
-    /// The number of shards on a machine with `cores` cores, or the setting if there is one. At least 1, at most 64.
+    /// The number of shards on a machine with `cores` cores, or the setting if there is one. At least 1, at most 64; one
+    /// less if something is derived.
     #[must_use]
     pub fn shard_count(&self, cores: usize) -> usize {
-        let most = usize::try_from(table::SHARDS_MAX).unwrap_or(usize::MAX);
+        // What derives is one more reader of topics, like a shard.
+        let derives = usize::from(!self.derive.is_empty());
+        let most = usize::try_from(table::SHARDS_MAX).unwrap_or(usize::MAX) - derives;
         self.shards.unwrap_or(cores).clamp(1, most)
     }
 }

@@ -1,20 +1,24 @@
-//! The lists of rules: the kinds of topics (`kinds`), how long topics may be silent (`staleness`), and when they end
-//! (`expiry`).
+//! The lists of rules: the kinds of topics (`kinds`), how long topics may be silent (`staleness`), when they end
+//! (`expiry`), and what is derived from them (`derive`).
 
+use tickwire_feed::{DeriveRule, Interval};
 use tickwire_router::{ExpiryRule, KindRule, StaleRule};
 use tickwire_wire::limits::{BOOK_HISTORY_MAX, EVENT_HISTORY_MAX};
+use tickwire_wire::pattern_sets::overlap;
 use tickwire_wire::{Kind, Pattern};
 
+use super::Config;
 use super::error::ConfigError;
+use super::feed::FeedSource;
 use super::fields::{Fields, Form};
 use super::key::{Setting, Shape};
 use super::settings::Settings;
-use super::table::{EXPIRY_MS_MAX, HISTORY_MAX, STALE_MS_MAX};
+use super::table::{EXPIRY_MS_MAX, HISTORY_MAX, SHARDS_MAX, STALE_MS_MAX};
 
 const KINDS: Form = Form {
-    known: &["pattern", "kind", "history"],
-    list: "must be a list of {pattern, kind, history}",
-    entry: Some("must be a table with a pattern, a kind and perhaps a history"),
+    known: &["pattern", "kind", "history", "candles"],
+    list: "must be a list of {pattern, kind, history, candles}",
+    entry: Some("must be a table with a pattern, a kind and perhaps a history and candles"),
     hidden: None,
 };
 const STALENESS: Form = Form {
@@ -31,8 +35,18 @@ const EXPIRY: Form = Form {
     hidden: None,
 };
 
+const DERIVE: Form = Form {
+    known: &["from", "candles", "ticker", "bbo"],
+    list: "must be a list of {from, candles, ticker, bbo}",
+    entry: Some("must be a table with from, and perhaps candles, ticker and bbo"),
+    hidden: None,
+};
+
 impl Setting for Vec<KindRule> {
-    const SHAPE: Shape = Shape::Tables("list of tables", "`pattern`, `kind`, and perhaps `history`");
+    const SHAPE: Shape = Shape::Tables(
+        "list of tables",
+        "`pattern`, `kind`, and perhaps `history` and `candles`",
+    );
 
     fn read(settings: &Settings, path: &'static str) -> Result<Self, ConfigError> {
         KINDS.list(settings, path, |fields, rules: &[KindRule]| {
@@ -44,11 +58,13 @@ impl Setting for Vec<KindRule> {
             let kind = kinds.into_iter().find(|known| Some(known.as_str()) == kind);
             let kind = kind.ok_or_else(|| fields.refuse("kind", rule))?;
             let history = fields.integer("history", 1, HISTORY_MAX)?;
-            let history = history.map(|number| usize::try_from(number).unwrap_or(usize::MAX));
+            let candles = fields.integer("candles", 0, HISTORY_MAX)?;
+            let count = |number| usize::try_from(number).unwrap_or(usize::MAX);
             Ok(KindRule {
                 pattern,
                 kind,
-                history: history.unwrap_or_else(|| history_for(kind)),
+                history: history.map_or_else(|| history_for(kind), count),
+                candles: candles.map_or(0, count),
             })
         })
     }
@@ -88,6 +104,84 @@ impl Setting for Vec<ExpiryRule> {
             })
         })
     }
+}
+
+impl Setting for Vec<DeriveRule> {
+    const SHAPE: Shape = Shape::Tables(
+        "list of tables",
+        "`from`, and perhaps `candles`, `ticker` and `bbo`",
+    );
+
+    fn read(settings: &Settings, path: &'static str) -> Result<Self, ConfigError> {
+        DERIVE.list(settings, path, |fields, _: &[DeriveRule]| {
+            let rule = "must be a topic pattern that begins with a plain token, such as trade.>";
+            let from = fields.there("from", rule)?.as_str();
+            let from = from.ok_or_else(|| fields.refuse("from", rule))?;
+            let from: Pattern = from
+                .parse()
+                .map_err(|error| fields.refuse("from", format!("{error}")))?;
+            if from
+                .tokens()
+                .next()
+                .is_none_or(|first| matches!(first, "*" | ">"))
+            {
+                return Err(fields.refuse("from", rule));
+            }
+            for derived in ["candle.>", "ticker.>"] {
+                if makes(&from, derived) {
+                    let rule = format!("{derived} is derived itself, and has neither trades nor best quotes");
+                    return Err(fields.refuse("from", rule));
+                }
+            }
+            let candles = if fields.has("candles") {
+                intervals(&fields.texts("candles")?).map_err(|rule| fields.refuse("candles", rule))?
+            } else {
+                Interval::ALL.to_vec()
+            };
+            let (ticker, bbo) = (fields.truth("ticker")?, fields.truth("bbo")?);
+            Ok(DeriveRule {
+                from,
+                candles,
+                ticker: ticker.unwrap_or(true),
+                bbo: bbo.unwrap_or(true),
+            })
+        })
+    }
+}
+
+/// The intervals with these names.
+fn intervals(names: &[&str]) -> Result<Vec<Interval>, String> {
+    let known = Interval::ALL.map(Interval::as_str);
+    let read = names.iter().map(|name| {
+        let interval = Interval::ALL.into_iter().find(|known| known.as_str() == *name);
+        interval.ok_or_else(|| format!("{name:?} is no interval; there are {}", known.join(", ")))
+    });
+    read.collect()
+}
+
+/// Whether topics of `pattern` may be topics of `other`.
+fn makes(pattern: &Pattern, other: &str) -> bool {
+    other.parse().is_ok_and(|other| overlap(pattern, &other))
+}
+
+/// Refuses a rule in `derive` by which two would publish to one topic: the simulated market makes candles, tickers and
+/// best quotes of its own. Also keeps a place among the shards for what derives.
+pub(super) fn derives_what_nobody_makes(config: &Config, settings: &Settings) -> Result<(), ConfigError> {
+    const PATH: &str = "derive";
+    let full = !config.derive.is_empty() && config.shards.is_some_and(|shards| shards as u64 >= SHARDS_MAX);
+    let rule = format!("must be at most {} beside", SHARDS_MAX - 1);
+    settings.refuse_beside_if(full, "shards", &rule, PATH)?;
+    let makes_too = |rule: &DeriveRule| {
+        let has_candles = rule
+            .candles
+            .iter()
+            .any(|interval| Interval::OF_FEEDS.contains(interval));
+        makes(&rule.from, "trade.*") && (has_candles || rule.ticker)
+            || makes(&rule.from, "book.*") && rule.bbo
+    };
+    let both = config.feed.source == FeedSource::Sim && config.derive.iter().any(makes_too);
+    let rule = "makes tickers, best quotes and candles of 1s and 1m that the feed makes itself (leave them out, or set feed.kind = \"none\"):";
+    settings.refuse_beside_if(both, PATH, rule, "feed.kind")
 }
 
 /// The pattern of a rule. It must differ from those of the `earlier` rules in the list.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use tickwire_feed::DeriveRule;
 use tickwire_router::{ExpiryRule, KindRule, PublishRate, SessionLimits, StaleRule};
 use tickwire_wire::{Moment, Pattern, deflate, limits};
 
@@ -13,6 +14,7 @@ use super::error::ConfigError;
 use super::feed::FeedSource;
 use super::key::{Key, Preset, Setting, Shape, Table, int, list, rows, text, truth, unset};
 use super::origin::OriginRule;
+use super::rules;
 use super::settings::Settings;
 use super::tls::{Tls, TlsClients};
 
@@ -64,11 +66,13 @@ rows! {
         anonymous_publish: Vec<Pattern> = list(&[]).flag("--anonymous-publish", "PATTERN"),
             "Topics that clients without a token may publish to. The setting for subscribing is auth.anonymous_subscribe";
         kinds: Vec<KindRule> = list(&[]).file_only(),
-            "The kind of topics and the number of messages that each keeps: rules that are tried in order, before the built-in ones";
+            "The kind of topics, the number of messages that each keeps, and the number of closed candles (0 if left out) that it keeps from before these: rules that are tried in order, before the built-in ones";
         staleness: Vec<StaleRule> = list(&[]).file_only(),
             "Time in milliseconds for which topics may be silent before their subscribers are told: rules that are tried in order; other topics are never stale";
         expiry: Vec<ExpiryRule> = list(&[]).file_only(),
             "Time in milliseconds after its last message at which a topic ends: rules that are tried in order; other topics end only when they are deleted. Connections subscribed to a topic's name hold its end up, unless its rule has even_if_watched = true";
+        derive: Vec<DeriveRule> = list(&[]).file_only().restart(),
+            "Topics whose published trades, books and best quotes candles, tickers and best quotes are derived from: rules that all count. candles is a list of intervals (1s, 1m, 5m, 15m, 1h, 1d; all if left out), ticker and bbo are true if left out";
     }
     tables {
         /// The log.
@@ -336,7 +340,8 @@ fn apart(config: &Config, settings: &Settings) -> Result<(), ConfigError> {
     let collide = a.port() == b.port()
         && a.port() != 0
         && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified());
-    settings.refuse_beside_if(collide, "ops", "must be another address than", "listen")
+    settings.refuse_beside_if(collide, "ops", "must be another address than", "listen")?;
+    rules::derives_what_nobody_makes(config, settings)
 }
 
 /// An accepted message must fit in an outbox, and a burst must be at least one second's worth.

@@ -279,6 +279,7 @@ impl Ops {
             (Metric::StaleTopics, directory.stale_topics()),
             (Metric::StaleChanges, directory.stale_changes()),
             (Metric::CrossedBooks, directory.crossed_books()),
+            (Metric::DeriveQueue, directory.observer_depth() as u64),
             (Metric::ClockOffset, self.clock.offset_us().cast_unsigned()),
             (Metric::Addresses, self.connection_limits.address_count() as u64),
             (Metric::LogLost, self.log_lines_lost.load(Ordering::Relaxed)),

@@ -33,6 +33,7 @@ use crate::ops::{HealthLog, Ops, Viewing};
 use crate::run::announce::{Room, announce};
 use crate::run::clock::Clock;
 use crate::run::command::{Command, Leave};
+use crate::run::derive_thread::{self, DerivePlan};
 use crate::run::feed_thread::FeedPlan;
 use crate::run::kept_up::{keep_up, kept_up};
 use crate::run::lifecycle::Lifecycle;
@@ -140,6 +141,9 @@ pub fn start(config: Config, log_lines_lost: Arc<AtomicU64>) -> Result<Broker, S
     announce(&common.config, listen, ops, &room);
     if let Some((feed, speed)) = feed {
         others.push(common.start_feed(feed, speed)?);
+    }
+    if !common.config.derive.is_empty() {
+        others.push(common.start_derive()?);
     }
     let lifecycle = common.lifecycle.clone();
     Ok(Broker {
@@ -304,11 +308,12 @@ impl Common {
         let limits = config.directory_limits();
         let epoch = Epoch::from_number(clock.number_of_start());
         let kinds = Kinds::with_rules(config.kinds.clone());
+        let lifecycle = Arc::new(Lifecycle::new(config.feed.start == FeedStart::Now));
         let directory = Directory::new(epoch, kinds, limits, queues.collect())
             .with_stale_rules(config.staleness.clone())
             .with_expiry_rules(config.expiry.clone());
+        let directory = derive_thread::with_queue(directory, &config.derive, &lifecycle);
         let catalogue = Catalogue::new(shard_count, VERSION, &LABELS)?;
-        let lifecycle = Arc::new(Lifecycle::new(config.feed.start == FeedStart::Now));
         let rules = LimitRules::of(&config, connections_max);
         let connection_limits = Arc::new(ConnectionLimits::new(rules, clock, catalogue.clone()));
         let config = Arc::new(config);
@@ -452,6 +457,17 @@ impl Common {
                 }
             })?;
         Ok(thread)
+    }
+
+    fn start_derive(&self) -> Result<JoinHandle<()>, StartError> {
+        let plan = DerivePlan {
+            rules: self.config.derive.clone(),
+            directory: self.directory.clone(),
+            clock: self.clock,
+            metrics: self.catalogue.local(),
+            lifecycle: self.lifecycle.clone(),
+        };
+        Ok(plan.start()?)
     }
 
     fn start_feed(&self, feed: Feed, speed: f64) -> Result<JoinHandle<()>, StartError> {

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::run::alarm::Alarm;
+
 /// The state of a broker. Each flag is set once and stays set.
 #[derive(Debug, Default)]
 pub(crate) struct Lifecycle {
@@ -14,6 +16,7 @@ pub(crate) struct Lifecycle {
     stopping: AtomicBool,
     lock: Mutex<()>,
     changed: Condvar,
+    alarm: Alarm,
 }
 
 impl Lifecycle {
@@ -52,6 +55,12 @@ impl Lifecycle {
     /// Records that the broker stops. Threads that wait here continue at once.
     pub(crate) fn stop(&self) {
         self.set(&self.stopping);
+        self.alarm.ring();
+    }
+
+    /// The alarm of the thread that derives. It also rings when the broker stops.
+    pub(crate) fn alarm(&self) -> &Alarm {
+        &self.alarm
     }
 
     fn set(&self, flag: &AtomicBool) {

@@ -1,9 +1,11 @@
 //! Starting, running and stopping: the threads and their data, changes of settings, and the clock.
 
+mod alarm;
 mod announce;
 pub(crate) mod broker;
 pub(crate) mod clock;
 pub(crate) mod command;
+mod derive_thread;
 mod feed_thread;
 pub(crate) mod http_budget;
 pub(crate) mod kept_up;

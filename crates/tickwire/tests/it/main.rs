@@ -13,6 +13,7 @@ mod clocks;
 mod compression;
 mod console;
 mod deploy;
+mod derive;
 mod descriptors;
 mod documents;
 mod echo;

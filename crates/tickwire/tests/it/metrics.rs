@@ -10,8 +10,10 @@ use crate::support::{Authority, Broker, Frame, Opcode, Socket, get, poll, post};
 
 /// Metrics that other tests move: faults of the broker (`panics`), a log that is not read (`logging`), a queue that is
 /// empty again before the test can look (the server's `run::broker`), and a queue that makes outside publishers wait
-/// long before it is full (the router's `behind`).
-const MOVED_ELSEWHERE: [&str; 5] = [
+/// long before it is full (the router's `behind`). The same of what derives: the server's `run::derive_thread`.
+const MOVED_ELSEWHERE: [&str; 7] = [
+    "tickwire_derive_missed_messages_total",
+    "tickwire_derive_queue_messages",
     "tickwire_shard_restarts_total",
     "tickwire_sessions_failed_total",
     "tickwire_log_lines_lost_total",
@@ -276,6 +278,26 @@ fn move_what_is_short(moved: &mut Moved) {
     broker.stop();
 }
 
+/// Moves the metrics of what is derived: of four trades one is late, one has no price, and no ticker can be published.
+fn move_derived(moved: &mut Moved) {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let text = "anonymous_publish = [\">\"]\n[[derive]]\nfrom = \"trade.>\"\n[[kinds]]\npattern = \"ticker.>\"\nkind = \"book\"\n";
+    let settings = file(&folder, "tickwire.toml", text);
+    let broker = Broker::start(&["--config", &settings, "--feed", "none"]);
+    for data in [
+        r#"{"price":1,"size":1,"time":5000000}"#,
+        r#"{"price":1,"size":1,"time":7000000}"#,
+        r#"{"price":1,"size":1,"time":5000000}"#,
+        "1",
+    ] {
+        assert_eq!(post(broker.listen, "/v1/topics/trade.A", data).status, 200);
+    }
+    let counts = ["messages", "late_trades", "skipped_messages", "refused_messages"];
+    let names = counts.map(|name| format!("derive_{name}_total"));
+    moved.wait(&broker, &names.each_ref().map(String::as_str));
+    broker.stop();
+}
+
 /// Moves the metrics of certificates.
 fn move_tls(moved: &mut Moved) {
     let authority = Authority::new();
@@ -298,6 +320,7 @@ fn every_metric_is_moved_by_what_it_counts() {
     let mut moved = Moved::default();
     move_most(&mut moved);
     move_what_is_short(&mut moved);
+    move_derived(&mut moved);
     move_tls(&mut moved);
     let still: Vec<&String> = moved
         .all

@@ -199,6 +199,23 @@ impl Payload {
         }
     }
 
+    /// Whether this is a candle whose interval is over, from the broker itself or from a publisher.
+    #[must_use]
+    pub fn is_closed_candle(&self) -> bool {
+        /// The one field of a candle that is looked at.
+        #[derive(serde::Deserialize)]
+        struct Closing {
+            closed: bool,
+        }
+        let closes = |text: &str| serde_json::from_str::<Closing>(text).is_ok_and(|candle| candle.closed);
+        match self {
+            Self::Candle(candle) => candle.closed,
+            Self::Json(text) => closes(text.as_str()),
+            Self::Packed(value) => closes(value.as_slice().to_json().as_str()),
+            Self::Ticker(_) | Self::Bbo(_) | Self::Trade(_) | Self::Book(_) => false,
+        }
+    }
+
     /// The length of published data as it is kept, or 0.
     pub(crate) fn kept_bytes(&self) -> usize {
         match self {

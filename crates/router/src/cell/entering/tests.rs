@@ -27,6 +27,7 @@ fn directory() -> Directory {
         pattern: pattern.parse().expect("a pattern"),
         kind: Kinds::default().of(pattern).0,
         history: 5,
+        candles: 0,
     });
     let other = EpochRule {
         pattern: "chat.>".parse().expect("a pattern"),

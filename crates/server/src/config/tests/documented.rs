@@ -7,12 +7,18 @@ use super::*;
 #[test]
 fn the_example_is_the_defaults_with_rules() {
     let config = Case::new().file(&Config::example_toml()).loaded();
-    let rules = (config.kinds.len(), config.staleness.len(), config.expiry.len());
-    assert_eq!(rules, (2, 1, 1));
+    let rules = [
+        config.kinds.len(),
+        config.staleness.len(),
+        config.expiry.len(),
+        config.derive.len(),
+    ];
+    assert_eq!(rules, [3, 1, 1, 1]);
     let without_rules = Config {
         kinds: Vec::new(),
         staleness: Vec::new(),
         expiry: Vec::new(),
+        derive: Vec::new(),
         ..config
     };
     assert_eq!(without_rules, Config::default());

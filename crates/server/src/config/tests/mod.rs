@@ -213,6 +213,19 @@ fn topics_end_by_the_first_rule() {
 }
 
 #[test]
+fn what_is_derived_is_everything_unless_a_rule_says_less() {
+    let file = "[feed]\nkind = \"sim\"\n[[derive]]\nfrom = \"t.>\"\n[[derive]]\nfrom = \"trade.>\"\ncandles = [\"1h\"]\nticker = false\nbbo = false\n";
+    let config = Case::new().file(file).loaded();
+    let rules: Vec<_> = config
+        .derive
+        .iter()
+        .map(|rule| (rule.from.as_str(), rule.candles.len(), rule.ticker, rule.bbo))
+        .collect();
+    assert_eq!(rules, [("t.>", 6, true, true), ("trade.>", 1, false, false)]);
+    assert_eq!((config.shard_count(64), config.shard_count(2)), (63, 2));
+}
+
+#[test]
 fn topics_may_be_silent_for_as_long_as_the_first_rule_says() {
     let file = "[[staleness]]\npattern = \"a.b\"\nafter_ms = 1\n[[staleness]]\npattern = \"a.>\"\nafter_ms = 86400000\n";
     let rules = Case::new().file(file).loaded().staleness;

@@ -165,10 +165,10 @@ fn a_bad_value_names_key_value_origin_and_range() {
     ]);
     file("limits = 3").refused(&expect!["limits = 3 (from file x.toml): must be a table with keys such as message_bytes, fragments, subscriptions, outbox_bytes, stall_ms, topics, history_bytes, value_bytes, replay_bytes, replay_bytes_per_connection, replay_ms, history_page, ops_per_s, ops_burst, publishes_per_s, publishes_burst, topics_per_key, answer_bytes, rate_limited, refusals_in_a_row, topics_per_connection, pattern_tokens, connections, connections_per_address, handshakes_per_s_per_address, handshake_burst_per_address, exempt_addresses, handshake_ms, first_request_ms, header_bytes, headers"]);
     file("kinds = [3]").refused(&expect![
-        "kinds[0] = 3 (from file x.toml): must be a table with a pattern, a kind and perhaps a history"
+        "kinds[0] = 3 (from file x.toml): must be a table with a pattern, a kind and perhaps a history and candles"
     ]);
     file("kinds = {}").refused(&expect![
-        "kinds = {} (from file x.toml): must be a list of {pattern, kind, history}"
+        "kinds = {} (from file x.toml): must be a list of {pattern, kind, history, candles}"
     ]);
     file("[[kinds]]\nkind = \"state\"").refused(&expect![[r#"kinds[0] = {kind = "state"} (from file x.toml): has no pattern, which must be a topic pattern, such as chat.>"#]]);
     file("[[kinds]]\npattern = \"a..b\"\nkind = \"state\"").refused(&expect![[
@@ -292,4 +292,28 @@ fn a_long_value_is_shortened() {
     Case::new()
         .flags(|flags| flags.set("--listen", "é".repeat(10_000)))
         .refused(&expect![[r#"listen = "ééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééé… (from --listen): must be an address or a name, and a port, such as 127.0.0.1:7400, [::]:7400 or localhost:7400"#]]);
+}
+
+#[test]
+fn rules_of_derive() {
+    let file = |text: &str| Case::new().file(text);
+    file("[[derive]]\ncandles = []").refused(&expect![[
+        r#"derive[0] = {candles = []} (from file x.toml): has no from, which must be a topic pattern that begins with a plain token, such as trade.>"#
+    ]]);
+    file("[[derive]]\nfrom = \"*.trade\"").refused(&expect![[
+        r#"derive[0].from = "*.trade" (from file x.toml): must be a topic pattern that begins with a plain token, such as trade.>"#
+    ]]);
+    file("[[derive]]\nfrom = \"candle.1m.>\"").refused(&expect![[
+        r#"derive[0].from = "candle.1m.>" (from file x.toml): candle.> is derived itself, and has neither trades nor best quotes"#
+    ]]);
+    file("[[derive]]\nfrom = \"t.>\"\ncandles = [\"1s\", \"2m\"]").refused(&expect![[
+        r#"derive[0].candles = ["1s", "2m"] (from file x.toml): "2m" is no interval; there are 1s, 1m, 5m, 15m, 1h, 1d"#
+    ]]);
+    file("[[derive]]\nfrom = \"t.>\"\nbbo = 1").refused(&expect![[
+        r#"derive[0].bbo = 1 (from file x.toml): must be true or false"#
+    ]]);
+    file("shards = 64\n[[derive]]\nfrom = \"t.>\"").refused(&expect![[
+        r#"shards = 64 (from file x.toml): must be at most 63 beside derive = [{from = "t.>"}] (from file x.toml)"#
+    ]]);
+    file("[[derive]]\nfrom = \"trade.>\"\ncandles = [\"1m\"]\nticker = false").refused(&expect![[r#"derive = [{candles = ["1m"], from = "trade.>", ticker = false}] (from file x.toml): makes tickers, best quotes and candles of 1s and 1m that the feed makes itself (leave them out, or set feed.kind = "none"): feed.kind = "sim" (from the defaults)"#]]);
 }
