@@ -43,6 +43,8 @@ impl Publish {
                 id: None,
                 topic: format!("chat.{}", at % topics),
                 data: set_up::published(),
+                key: None,
+                ts: None,
             };
             let mut bytes = Vec::new();
             Codec::Json.encode_request(&message, &mut bytes);

@@ -57,6 +57,8 @@ impl RequestDecode {
             id: Some(RequestId(7)),
             topic: "chat.lobby".to_owned(),
             data: Payload::Json(data),
+            key: None,
+            ts: None,
         };
         Self::of(message, codec)
     }

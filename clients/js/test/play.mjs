@@ -379,7 +379,7 @@ class Play {
     if (as) this.requests.set(as, outcome);
   }
 
-  async ask(what, { topics, mode, conflate_ms: conflateMs, snapshot, topic, data, token }) {
+  async ask(what, { topics, mode, conflate_ms: conflateMs, snapshot, topic, data, key, token }) {
     switch (what) {
       case "subscribe": {
         const since = {};
@@ -398,7 +398,7 @@ class Play {
       case "unsubscribe":
         return this.client.unsubscribe(topics);
       case "publish":
-        return this.client.publish(topic, data);
+        return this.client.publish(topic, data, key === undefined ? {} : { key });
       case "resync":
         return this.client.resync(topic);
       case "auth":

@@ -505,7 +505,7 @@ class Player:
             case "unsubscribe":
                 work = client.unsubscribe(*step["topics"])
             case "publish":
-                work = client.publish(step["topic"], self._filled(step["data"]))
+                work = client.publish(step["topic"], self._filled(step["data"]), key=step.get("key"))
             case "resync":
                 work = client.resync(step["topic"])
             case "auth":

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tickwire_wire::message::{AckResult, Position};
-use tickwire_wire::{Payload, Secret};
+use tickwire_wire::message::{AckResult, Position, PublishKey};
+use tickwire_wire::{Micros, Payload, Secret};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
@@ -96,13 +96,45 @@ impl Publishing {
     /// # Errors
     /// When the broker refused the message, or did not answer in time or at all.
     pub async fn ack(&mut self) -> Result<Position, RequestError> {
+        self.receipt().await.map(|receipt| receipt.position)
+    }
+
+    /// Does the same as [`Self::ack`], and tells whether a message with the same key was published before.
+    ///
+    /// # Errors
+    /// As [`Self::ack`].
+    pub async fn receipt(&mut self) -> Result<PublishReceipt, RequestError> {
         let result = self.0.ack().await?.into_iter().next();
         let missing = RequestError::BadAnswer("the message's epoch and seq");
-        let position = result.and_then(|result| Some((result.epoch?, result.seq?)));
-        position
-            .map(|(epoch, seq)| Position { epoch, seq })
-            .ok_or(missing)
+        let receipt = result.and_then(|result| {
+            let (epoch, seq) = (result.epoch?, result.seq?);
+            Some(PublishReceipt {
+                position: Position { epoch, seq },
+                is_duplicate: result.duplicate,
+            })
+        });
+        receipt.ok_or(missing)
     }
+}
+
+/// What a publication may have beside its data.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PublishOptions {
+    /// By which the broker knows the publication again if it is repeated: see [`Client::publish_once`].
+    pub key: Option<PublishKey>,
+    /// The message's time, where the client's rights allow to set it. It is never before the topic's newest message, and
+    /// never after the time at which the broker gets it: the broker takes the nearest time that is neither.
+    pub ts: Option<Micros>,
+}
+
+/// The broker's answer to a publication.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishReceipt {
+    /// The position of the message in its topic.
+    pub position: Position,
+    /// Whether a message with the same key was published before. Then the position is that one's, and nothing was
+    /// published.
+    pub is_duplicate: bool,
 }
 
 /// A request that the connection's task has taken, and its answer.
@@ -253,8 +285,45 @@ impl Client {
         topic: impl Into<String>,
         data: Payload,
     ) -> Result<Publishing, RequestError> {
-        let topic = topic.into();
-        self.request(Body::Publish { topic, data }).await.map(Publishing)
+        self.begin_publish_with(topic, data, PublishOptions::default())
+            .await
+    }
+
+    /// Does the same as [`Self::begin_publish`], with a key or a time.
+    ///
+    /// # Errors
+    /// As [`Self::begin_publish`].
+    pub async fn begin_publish_with(
+        &self,
+        topic: impl Into<String>,
+        data: Payload,
+        options: PublishOptions,
+    ) -> Result<Publishing, RequestError> {
+        let (topic, PublishOptions { key, ts }) = (topic.into(), options);
+        let body = Body::Publish { topic, data, key, ts };
+        self.request(body).await.map(Publishing)
+    }
+
+    /// Publishes `data` once, however often it is called with the same `key` and `topic`: the broker knows a key for
+    /// `publish.dedupe_ms`, two minutes by default. So a message whose answer was lost can be published again. The client
+    /// does not do that by itself.
+    ///
+    /// # Errors
+    /// When the message was refused, or was not answered in time or at all.
+    pub async fn publish_once(
+        &self,
+        topic: impl Into<String>,
+        key: PublishKey,
+        data: Payload,
+    ) -> Result<PublishReceipt, RequestError> {
+        let options = PublishOptions {
+            key: Some(key),
+            ts: None,
+        };
+        self.begin_publish_with(topic, data, options)
+            .await?
+            .receipt()
+            .await
     }
 
     /// Asks for a fresh snapshot of the subscribed `topic`. The snapshot comes as an event.

@@ -188,12 +188,15 @@ impl Core {
                 };
                 (message, Purpose::Unsubscribe { topics, reply })
             }
-            Body::Publish { topic, data } => {
-                let id = Some(id);
-                (
-                    ClientMessage::Publish { id, topic, data },
-                    Purpose::Other { reply },
-                )
+            Body::Publish { topic, data, key, ts } => {
+                let message = ClientMessage::Publish {
+                    id: Some(id),
+                    topic,
+                    data,
+                    key,
+                    ts,
+                };
+                (message, Purpose::Other { reply })
             }
             Body::Resync(topic) => (ClientMessage::Resync { id, topic }, Purpose::Other { reply }),
             Body::Auth(token) => {

@@ -55,7 +55,7 @@ mod token;
 
 pub use backoff::BackoffBounds;
 pub use builder::ClientBuilder;
-pub use client::{Client, Events, Publishing, Subscribing};
+pub use client::{Client, Events, PublishOptions, PublishReceipt, Publishing, Subscribing};
 pub use clocks::Clocks;
 pub use error::{ConnectError, Loss, RequestError, TlsError, UrlError};
 pub use event::Event;

@@ -1,7 +1,7 @@
 //! Requests on their way to the broker and back: what was asked, for whom, and where the answer goes.
 
-use tickwire_wire::message::{AckResult, Positions, RequestId, TopicRequest};
-use tickwire_wire::{ClientMessage, Payload, Refusal, Secret};
+use tickwire_wire::message::{AckResult, Positions, PublishKey, RequestId, TopicRequest};
+use tickwire_wire::{ClientMessage, Micros, Payload, Refusal, Secret};
 use tokio::sync::oneshot;
 
 use crate::clocks::{Clocks, Moment};
@@ -20,6 +20,8 @@ pub(crate) enum Body {
     Publish {
         topic: String,
         data: Payload,
+        key: Option<PublishKey>,
+        ts: Option<Micros>,
     },
     Resync(String),
     Auth(Secret),

@@ -39,6 +39,14 @@ metrics! {
         "Messages published to topics, from the feed and from clients.";
     PublishedBytes: Counter Bytes [] "tickwire_published_bytes_total"
         "Payload bytes of the messages that clients published.";
+    Duplicates: Counter One [] "tickwire_duplicate_publications_total"
+        "Publications that were not published because their key was known: clients repeated them.";
+    DedupeKeys: Gauge One [] "tickwire_publish_keys"
+        "Keys of publications that are known now.";
+    DedupeBytes: Gauge Bytes [] "tickwire_publish_key_bytes"
+        "Bytes that the known keys of publications hold now.";
+    DedupeEarly: Counter One [] "tickwire_publish_keys_dropped_total"
+        "Keys of publications that were forgotten before their time because there were more than `publish.dedupe_keys`.";
     Deliveries: Counter One [DeliveryOp] "tickwire_deliveries_total"
         "Data messages that were put into outboxes, one for each subscriber.";
     Conflated: Counter One [] "tickwire_conflated_messages_total"

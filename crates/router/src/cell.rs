@@ -51,6 +51,20 @@ pub struct Published {
     pub(crate) came_back: bool,
 }
 
+impl Published {
+    /// The place of a message that was published before, which has no effects any more.
+    pub(crate) fn before(epoch: Epoch, seq: Seq, kind: Kind) -> Self {
+        Self {
+            epoch,
+            seq,
+            kind,
+            over_budget: false,
+            crossed: false,
+            came_back: false,
+        }
+    }
+}
+
 struct State {
     lineage: Arc<Lineage>,
     /// Numbers the next message. Readers see the messages that it has numbered.
@@ -321,7 +335,11 @@ impl TopicCell {
     /// When the oldest message after `seq` that the history still holds entered the broker.
     pub(crate) fn first_after(&self, seq: Seq) -> Option<Micros> {
         let state = self.lock();
-        state.history.read(seq).next().map(|publication| publication.ts)
+        state
+            .history
+            .read(seq)
+            .next()
+            .map(|publication| publication.entered)
     }
 
     /// The current value: the newest message, or the whole book.
@@ -342,7 +360,7 @@ impl TopicCell {
         let whole = Payload::Book(Box::new(book.snapshot(update.symbol.clone(), update.time)));
         let seq = Seq(newest.seq.0 - u64::from(is_planted(Fault::SnapshotBefore)));
         let snapshot = Publication::new(state.lineage.clone(), seq, newest.ts, whole);
-        let snapshot = Arc::new(snapshot.doubted(newest.doubt));
+        let snapshot = Arc::new(snapshot.doubted(newest.doubt).entered(newest.entered));
         snapshot.move_to(MessagePlace::Copy);
         state.book_snapshot = Some(snapshot.clone());
         Some(snapshot)

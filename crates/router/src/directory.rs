@@ -19,11 +19,14 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use dashmap::DashMap;
 use tickwire_wire::limits::{
-    HISTORY_BYTES_MAX, REPLAY_BYTES_MAX, TOPICS_MAX, TOPICS_PER_KEY_MAX, VALUE_BYTES_MAX,
+    DEDUPE_KEYS_MAX, DEDUPE_MS, HISTORY_BYTES_MAX, REPLAY_BYTES_MAX, TOPICS_MAX, TOPICS_PER_KEY_MAX,
+    VALUE_BYTES_MAX,
 };
-use tickwire_wire::{Epoch, Kind, Pattern, Seq, Topic};
+use tickwire_wire::message::PublishKey;
+use tickwire_wire::{Epoch, Kind, Micros, Pattern, Seq, Topic};
 
 use crate::cell::{Attached, TopicCell};
+use crate::dedupe::{Dedupe, DedupeLimits, DedupeTally};
 use crate::epochs::{EpochRule, Epochs, Life};
 use crate::expiry::ExpiryRule;
 use crate::index::PatternIndex;
@@ -58,6 +61,8 @@ pub struct DirectoryLimits {
     pub value_bytes_max: usize,
     /// Most bytes of all messages together that promised replays keep.
     pub replay_bytes_max: usize,
+    /// For how long the keys of publications are known, and how many.
+    pub dedupe: DedupeLimits,
 }
 
 impl Default for DirectoryLimits {
@@ -68,6 +73,10 @@ impl Default for DirectoryLimits {
             history_bytes_max: HISTORY_BYTES_MAX,
             value_bytes_max: VALUE_BYTES_MAX,
             replay_bytes_max: REPLAY_BYTES_MAX,
+            dedupe: DedupeLimits {
+                within_ms: DEDUPE_MS,
+                keys_max: DEDUPE_KEYS_MAX,
+            },
         }
     }
 }
@@ -112,6 +121,7 @@ pub struct Directory {
     /// The number of shards.
     shards: usize,
     epochs: Epochs,
+    dedupe: Dedupe,
     memory: Arc<Memory>,
     /// The number of the topic whose turn it was to give up memory.
     turn: AtomicU32,
@@ -167,6 +177,7 @@ impl Directory {
             shards: queues.len(),
             queues,
             epochs: Epochs::one(epoch),
+            dedupe: Dedupe::new(limits.dedupe),
             memory: Arc::new(Memory::new(
                 limits.value_bytes_max,
                 limits.history_bytes_max,
@@ -382,6 +393,28 @@ impl Directory {
         for cell in queued.ended {
             self.end_handled(shard, &cell);
         }
+    }
+
+    /// The keys of publications that may be repeated.
+    pub(crate) fn dedupe(&self) -> &Dedupe {
+        &self.dedupe
+    }
+
+    /// Forgets keys of publications whose time is over at `now`. Returns whether more of them are left for another call.
+    pub fn forget_keys(&self, now: Micros) -> bool {
+        self.dedupe.forget(now)
+    }
+
+    /// The counts of the keys of publications.
+    #[must_use]
+    pub fn dedupe_tally(&self) -> DedupeTally {
+        self.dedupe.tally()
+    }
+
+    /// Whether a publication to `topic` with `key` would be a duplicate at `now`.
+    #[must_use]
+    pub fn knows_key(&self, topic: &Topic, key: &PublishKey, now: Micros) -> bool {
+        self.dedupe.knows(topic, key, now)
     }
 
     /// The queues of all shards.

@@ -7,8 +7,10 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use tickwire_wire::limits::SHARD_QUEUE_MAX;
+use tickwire_wire::message::PublishKey;
 use tickwire_wire::{Kind, Micros, Payload, Refusal, Topic, market};
 
+use crate::arrival::Arrival;
 use crate::book::{check_symbol, not_a_book};
 use crate::cell::{NotEntered, NotPublished, Numbered, Published, TopicCell};
 use crate::directory::{Directory, PublishError};
@@ -82,7 +84,8 @@ impl Ingress {
         depth > origin.queue_high()
     }
 
-    /// Publishes `payload` to `topic`. A topic that does not exist is made.
+    /// Publishes `payload` to `topic`. A topic that does not exist is made. `arrival` is the time now, perhaps with the
+    /// publisher's own.
     ///
     /// # Errors
     /// If the broker or the publisher has too many topics, or the payload does not fit the topic's kind. Then nothing
@@ -92,12 +95,12 @@ impl Ingress {
         origin: Origin,
         topic: &Topic,
         payload: Payload,
-        now: Micros,
+        arrival: impl Into<Arrival>,
     ) -> Result<Published, PublishError> {
-        let name = topic.as_str();
+        let (name, arrival) = (topic.as_str(), arrival.into());
         match self.directory.find(name) {
-            Some(cell) => self.submit_known(origin, &cell, payload, now),
-            None => self.submit_first(origin, topic, payload, now),
+            Some(cell) => self.submit_known(origin, &cell, payload, arrival),
+            None => self.submit_first(origin, topic, payload, arrival),
         }
     }
 
@@ -112,18 +115,35 @@ impl Ingress {
         }
     }
 
+    /// Does the same as [`Self::submit`], unless a message with this key was published to the topic before. Then publishes
+    /// nothing, and returns the place of that message and `true`.
+    ///
+    /// # Errors
+    /// As [`Self::submit`]. Then the key is not known.
+    pub fn submit_once(
+        &self,
+        origin: Origin,
+        (topic, key): (&Topic, &PublishKey),
+        payload: Payload,
+        arrival: impl Into<Arrival>,
+    ) -> Result<(Published, bool), PublishError> {
+        let arrival = arrival.into();
+        let publish = || self.submit(origin, topic, payload, arrival);
+        self.directory.dedupe().once(topic, key, arrival.now, publish)
+    }
+
     /// Publishes the first message of a topic that does not exist.
     fn submit_first(
         &self,
         origin: Origin,
         topic: &Topic,
         payload: Payload,
-        now: Micros,
+        arrival: Arrival,
     ) -> Result<Published, PublishError> {
         let name = topic.as_str();
         let payload = fit(self.directory.kind_of(name), name, payload)?;
         self.directory
-            .publish_first(origin.publisher(), topic, payload, now)
+            .publish_first(origin.publisher(), topic, payload, arrival)
     }
 
     /// Does the same as [`Self::submit`] for a topic that exists, or has existed: if it has ended, it is made again.
@@ -135,11 +155,11 @@ impl Ingress {
         origin: Origin,
         cell: &TopicCell,
         payload: Payload,
-        now: Micros,
+        arrival: Arrival,
     ) -> Result<Published, PublishError> {
-        match self.enter(cell, payload, now, self.directory.recipients()) {
+        match self.enter(cell, payload, arrival, self.directory.recipients()) {
             Ok(published) => Ok(published),
-            Err(NotPublished::Ended(payload)) => self.submit_first(origin, cell.topic(), payload, now),
+            Err(NotPublished::Ended(payload)) => self.submit_first(origin, cell.topic(), payload, arrival),
             Err(NotPublished::Refused(refusal)) => Err(refusal.into()),
         }
     }
@@ -149,11 +169,11 @@ impl Ingress {
         &self,
         cell: &TopicCell,
         payload: Payload,
-        now: Micros,
+        arrival: Arrival,
         to: Recipients<'_>,
     ) -> Result<Published, NotPublished> {
         let payload = fit(cell.kind(), cell.topic().as_str(), payload)?;
-        let published = cell.publish(payload, now, to)?;
+        let published = cell.publish(payload, arrival, to)?;
         self.directory.entered(&published);
         Ok(published)
     }
@@ -171,7 +191,7 @@ impl Ingress {
         opened: impl Fn(&TopicCell),
     ) -> Result<Published, PublishError> {
         loop {
-            match cell.publish(payload, now, self.directory.recipients()) {
+            match cell.publish(payload, now.into(), self.directory.recipients()) {
                 Ok(published) => {
                     self.directory.entered(&published);
                     return Ok(published);
@@ -227,23 +247,40 @@ impl Batch<'_> {
         topic: &Topic,
         cell: &mut Option<Arc<TopicCell>>,
         mut payload: Payload,
-        now: Micros,
+        arrival: impl Into<Arrival>,
     ) -> Result<Published, PublishError> {
-        let Ingress { directory } = self.ingress;
+        let (Ingress { directory }, arrival) = (self.ingress, arrival.into());
         if cell.is_none() {
             *cell = directory.find(topic.as_str());
         }
         if let Some(known) = &*cell {
-            match self.ingress.enter(known, payload, now, self.recipients()) {
+            match self.ingress.enter(known, payload, arrival, self.recipients()) {
                 Ok(published) => return Ok(published),
                 Err(NotPublished::Refused(refusal)) => return Err(refusal.into()),
                 Err(NotPublished::Ended(back)) => payload = back,
             }
         }
         *cell = None;
-        let published = self.ingress.submit_first(self.origin, topic, payload, now)?;
+        let published = self.ingress.submit_first(self.origin, topic, payload, arrival)?;
         *cell = directory.find(topic.as_str());
         Ok(published)
+    }
+
+    /// Does the same as [`Ingress::submit_once`], with `cell` as [`Self::submit`] has it.
+    ///
+    /// # Errors
+    /// As [`Ingress::submit`]. Then the key is not known.
+    pub fn submit_once(
+        &self,
+        (topic, key): (&Topic, &PublishKey),
+        cell: &mut Option<Arc<TopicCell>>,
+        payload: Payload,
+        arrival: impl Into<Arrival>,
+    ) -> Result<(Published, bool), PublishError> {
+        let arrival = arrival.into();
+        let publish = || self.submit(topic, cell, payload, arrival);
+        let Ingress { directory } = self.ingress;
+        directory.dedupe().once(topic, key, arrival.now, publish)
     }
 
     /// Wakes the shards that have something to do for the batch.

@@ -4,12 +4,14 @@
 //! and queues it for the interested shards; a [`Shard`] puts it into its sessions' outboxes. The crate never uses a
 //! socket, a clock, a thread or the environment: time is an argument, and output is polled.
 
+mod arrival;
 mod book;
 mod branches;
 mod bucket;
 mod cell;
 mod counts;
 pub mod cycle;
+mod dedupe;
 mod directory;
 mod epochs;
 mod expiry;
@@ -44,12 +46,14 @@ mod syncs;
 mod topic_set;
 mod tree;
 
+pub use arrival::Arrival;
 pub use book::{OrderBook, check_symbol};
 pub use bucket::{Bucket, Rate, SharedBucket};
 pub use cell::{
     Attached, BookTrial, Catchup, HistoryPage, NotEntered, Numbered, Published, TopicCell, ValueTrial,
 };
 pub use counts::{Counts, Op};
+pub use dedupe::{DedupeLimits, DedupeTally};
 pub use directory::{Directory, DirectoryLimits, EndedTopic, PublishError, SHARDS_MAX, TopicInfo};
 pub use epochs::EpochRule;
 pub use expiry::ExpiryRule;

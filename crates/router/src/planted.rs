@@ -78,6 +78,8 @@ faults! {
     SyncedEarly = "a request is synced before the replays that it brings",
     PatternAtHead = "a pattern goes on at the head of a topic that it was to resume",
     MissedNotTold = "what a pattern could not resume is not told",
+    DuplicatePublished = "a publication whose key is known is published again",
+    KeyKnownTooLong = "the key of a publication is known beyond its time",
     PingReadEarlier = "a pong says that its ping was read earlier than it was",
     IdTooFar = "the id of an event names one message that did not come",
     SnapshotTaken = "the id of a stream that begins names the snapshot that did not come",

@@ -51,8 +51,10 @@ pub struct Publication {
     pub lineage: Arc<Lineage>,
     /// The number in the topic.
     pub seq: Seq,
-    /// When it entered the broker.
+    /// Its time: when it was numbered, or the time that its publisher gave it.
     pub ts: Micros,
+    /// When it entered the broker.
+    pub entered: Micros,
     /// The content.
     pub payload: Payload,
     /// Why the book is in doubt from this message on.
@@ -64,13 +66,14 @@ pub struct Publication {
 }
 
 impl Publication {
-    /// A publication without frames.
+    /// A publication without frames that entered the broker at its time.
     #[must_use]
     pub fn new(lineage: Arc<Lineage>, seq: Seq, ts: Micros, payload: Payload) -> Self {
         Self {
             lineage,
             seq,
             ts,
+            entered: ts,
             payload,
             doubt: None,
             update: Frames::default(),
@@ -82,6 +85,11 @@ impl Publication {
     /// The same publication, marked as one of a book in doubt for the reason `doubt`.
     pub(crate) fn doubted(self, doubt: Option<StaleReason>) -> Self {
         Self { doubt, ..self }
+    }
+
+    /// The same publication, which entered the broker at `now`.
+    pub(crate) fn entered(self, now: Micros) -> Self {
+        Self { entered: now, ..self }
     }
 
     /// The same publication as its topic's value. Its data is counted when it joins the history.
@@ -209,7 +217,7 @@ impl Publication {
     /// The same message without frames.
     pub(crate) fn bare(&self) -> Self {
         let bare = Self::new(self.lineage.clone(), self.seq, self.ts, self.payload.clone());
-        bare.doubted(self.doubt)
+        bare.doubted(self.doubt).entered(self.entered)
     }
 }
 

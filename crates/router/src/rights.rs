@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tickwire_wire::limits::PUBLISH_RATE_MAX;
 use tickwire_wire::pattern_sets::{common, covers, overlap};
-use tickwire_wire::{ErrorCode, Pattern, Refusal};
+use tickwire_wire::{ErrorCode, Micros, Pattern, Refusal};
 
 use crate::bucket::Rate;
 
@@ -156,6 +156,8 @@ pub struct Rights {
     pub publish: Grant,
     /// How fast it may publish. `None` stands for the broker's common rate.
     pub publish_rate: Option<PublishRate>,
+    /// Whether it may set the time of the messages that it publishes.
+    pub stamp: bool,
 }
 
 impl Rights {
@@ -166,6 +168,7 @@ impl Rights {
             subscribe: Grant::none(),
             publish: Grant::none(),
             publish_rate: None,
+            stamp: false,
         }
     }
 
@@ -180,6 +183,7 @@ impl Rights {
             subscribe: Grant::new([everything], []),
             publish: Grant::new(publish, []),
             publish_rate: None,
+            stamp: false,
         }
     }
 
@@ -218,6 +222,18 @@ impl Rights {
             return Ok(());
         }
         let reason = format!("this connection may not publish to {topic}");
+        Err(Refusal::new(ErrorCode::Forbidden, reason))
+    }
+
+    /// Checks that the time `ts` of a message may be set, if it is.
+    ///
+    /// # Errors
+    /// `forbidden` if it may not.
+    pub fn check_stamp(&self, ts: Option<Micros>) -> Result<(), Refusal> {
+        if ts.is_none() || self.stamp {
+            return Ok(());
+        }
+        let reason = "this connection may not set the time of a message: its rights need \"stamp\":true";
         Err(Refusal::new(ErrorCode::Forbidden, reason))
     }
 }

@@ -24,7 +24,7 @@ use crate::plan::Setup;
 use crate::sockets::Sockets;
 use crate::tally::Tally;
 use crate::trace::Trace;
-use crate::truth::Truth;
+use crate::truth::{DEDUPE, Truth};
 
 /// Longest frame of a run in bytes: the longest message with its envelope.
 const FRAME_MAX: usize = 21_000;
@@ -63,6 +63,7 @@ impl Broker {
             topics_max: 1_000,
             topics_per_key_max: 0,
             history_bytes_max: if setup.squeezed { SQUEEZED_BYTES } else { 1 << 30 },
+            dedupe: DEDUPE,
             ..DirectoryLimits::default()
         };
         let epoch = Epoch::from_number(1_000_000 + generation);

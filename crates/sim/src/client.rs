@@ -247,7 +247,7 @@ impl Client {
         }
     }
 
-    pub(crate) fn publish(&mut self, topic: usize, size: usize, link: &mut Link) {
+    pub(crate) fn publish(&mut self, topic: usize, size: usize, key: Option<u8>, link: &mut Link) {
         let id = self.next_id();
         let text = padded(&format!("{}-{id}", self.index), size);
         if topics::kind(topic) == Kind::Book {
@@ -257,6 +257,8 @@ impl Client {
             id: Some(RequestId(id)),
             topic: topics::name(topic).to_owned(),
             data: Payload::from_json(text.as_bytes()).expect("digits and letters in quotes"),
+            key: key.map(|key| format!("k{key}").parse().expect("a short text")),
+            ts: None,
         };
         self.send(&message, Asked::Publish(topic), link);
     }

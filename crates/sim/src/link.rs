@@ -5,6 +5,7 @@
 
 use tickwire_router::SessionId;
 use tickwire_router::cycle::Line;
+use tickwire_wire::message::PublishKey;
 use tickwire_wire::{Codec, Micros};
 
 use crate::client::StreamRequest;
@@ -19,6 +20,18 @@ pub(crate) struct Handled {
     pub(crate) heads: [u64; NAMES.len()],
     /// If the first of those topics is a wildcard that an earlier piece began: the newest numbers for it.
     pub(crate) first: Option<[u64; NAMES.len()]>,
+    /// If it is a publication whose key is known: the number of the message that had the key first.
+    pub(crate) duplicate_of: Option<u64>,
+}
+
+/// A publication of a client that is about to be handled.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) request: u64,
+    pub(crate) topic: usize,
+    pub(crate) text: Vec<u8>,
+    pub(crate) key: Option<PublishKey>,
+    pub(crate) at: Micros,
 }
 
 /// A wildcard that the broker handles in pieces.
@@ -93,8 +106,8 @@ pub(crate) struct Link {
     pub(crate) stuck_since: Option<Micros>,
     /// The topics, as bits, where only the newest message counts; none while requests are on their way.
     pub(crate) newest_only: u32,
-    /// The publication that the broker is handling: its request, topic and data.
-    pub(crate) said: Option<(u64, usize, Vec<u8>)>,
+    /// The publication that the broker is handling.
+    pub(crate) said: Option<Said>,
     /// The request that the broker is handling.
     pub(crate) under_way: Option<u64>,
     /// How many of its topics were handled.

@@ -111,6 +111,8 @@ pub enum Op {
         topic: usize,
         /// The approximate size of the message in bytes.
         size: usize,
+        /// The number of its key, if it has one.
+        key: Option<u8>,
     },
     /// The feed publishes.
     Publish {
@@ -229,12 +231,15 @@ impl fmt::Display for Op {
                 )
             }
             Self::Junk { client } => write!(f, "client {client} sends junk"),
-            Self::Say { client, topic, size } => {
-                write!(
-                    f,
-                    "client {client} publishes {size} B to {}",
-                    topics::name(*topic)
-                )
+            Self::Say {
+                client,
+                topic,
+                size,
+                key,
+            } => {
+                let topic = topics::name(*topic);
+                write!(f, "client {client} publishes {size} B to {topic}")?;
+                key.map_or(Ok(()), |key| write!(f, " with key {key}"))
             }
             Self::Publish { .. } => self.describe_publish(f),
             Self::PublishMortal { mortal, times } => {

@@ -357,6 +357,7 @@ impl Writer<'_> {
                 client,
                 topic: self.topic(),
                 size: self.size(),
+                key: self.chance.pick(&[None, None, Some(0), Some(1), Some(2)]),
             },
         }
     }

@@ -9,7 +9,7 @@ use tickwire_wire::frame::Event;
 use tickwire_wire::message::{Position, Positions};
 use tickwire_wire::{ClientMessage, Codec, Micros};
 
-use crate::link::{Due, Handled, Link, Wide};
+use crate::link::{Due, Handled, Link, Said, Wide};
 use crate::topics::{self, NAMES};
 use crate::truth::Truth;
 
@@ -22,10 +22,16 @@ pub(crate) fn hears(shard: &Shard, link: &mut Link, id: SessionId, event: &Event
             link.under_way = None;
             link.said = None;
             match &request {
-                Ok(message @ ClientMessage::Publish { topic, data, .. }) => {
+                Ok(message @ ClientMessage::Publish { topic, data, key, .. }) => {
                     let mut text = Vec::new();
                     data.write_json(&mut text);
-                    link.said = topics::find(topic).map(|topic| (id_of(message), topic, text));
+                    link.said = topics::find(topic).map(|topic| Said {
+                        request: id_of(message),
+                        topic,
+                        text,
+                        key: key.clone(),
+                        at: now,
+                    });
                 }
                 Ok(message) => {
                     let request = id_of(message);
@@ -70,6 +76,7 @@ pub(crate) fn handled(shard: &Shard, link: &mut Link, truth: &mut Truth, id: Ses
             topics,
             heads,
             first,
+            duplicate_of: None,
         });
         if let Some(from) = shard.seen_to(id) {
             let wide = link.wide.get_or_insert(Wide {
@@ -89,16 +96,21 @@ pub(crate) fn handled(shard: &Shard, link: &mut Link, truth: &mut Truth, id: Ses
         link.wide = None;
         link.handled_topics = None;
     }
-    if let Some((request, topic, text)) = link.said.take()
-        && truth.broker_head(topic) > truth.head(topic)
-    {
-        truth.said(topic, std::str::from_utf8(&text).unwrap_or_default());
-        link.handled.push(Handled {
-            id: request,
-            topics: usize::MAX,
-            heads: truth.heads(),
-            first: None,
-        });
+    if let Some(said) = link.said.take() {
+        let duplicate_of = truth.first_with_key(&said);
+        let is_published = truth.broker_head(said.topic) > truth.head(said.topic);
+        if is_published {
+            truth.said(&said);
+        }
+        if is_published || duplicate_of.is_some() {
+            link.handled.push(Handled {
+                id: said.request,
+                topics: usize::MAX,
+                heads: truth.heads(),
+                first: None,
+                duplicate_of,
+            });
+        }
     }
 }
 

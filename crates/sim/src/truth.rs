@@ -7,16 +7,24 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tickwire_client::book::L2Book;
-use tickwire_router::{Directory, Ingress, Origin, Published};
+use tickwire_router::{DedupeLimits, Directory, Ingress, Origin, Published};
+use tickwire_wire::message::PublishKey;
 use tickwire_wire::{Epoch, Kind, Micros, Payload, Seq};
 
 use crate::broken::{Broken, Rule, ensure};
+use crate::link::Said;
 use crate::plan::Setup;
 use crate::topics::{self, MORTALS, NAMES};
 use crate::trace::{hash_numbers, hash_of};
 
 /// The number of prices that a side of a book uses.
 const PRICES: u64 = 16;
+
+/// Few keys, and for a short time, so that both bounds are met.
+pub(crate) const DEDUPE: DedupeLimits = DedupeLimits {
+    within_ms: 3_000,
+    keys_max: 6,
+};
 
 /// What was published to one topic.
 #[derive(Debug, Default)]
@@ -43,6 +51,8 @@ pub(crate) struct Truth {
     directory: Arc<Directory>,
     topics: [TopicTruth; NAMES.len()],
     epochs: [Epoch; NAMES.len()],
+    /// What was published with a key: its topic, key, time and number. Duplicates are not in it.
+    keys: Vec<(usize, PublishKey, Micros, u64)>,
     squeezed: bool,
     kept_events: u64,
     kept_books: u64,
@@ -54,6 +64,7 @@ impl Truth {
             epochs: std::array::from_fn(|topic| directory.epoch_of(topics::name(topic))),
             directory,
             mortals: Default::default(),
+            keys: Vec::new(),
             topics: Default::default(),
             squeezed: setup.squeezed,
             kept_events: setup.kept_events as u64,
@@ -250,8 +261,22 @@ impl Truth {
     }
 
     /// Records that a client published `data` and the broker gave it the next number.
-    pub(crate) fn said(&mut self, topic: usize, data: &str) {
-        self.topics[topic].messages.push(hash_of(data));
+    pub(crate) fn said(&mut self, said: &Said) {
+        let data = std::str::from_utf8(&said.text).unwrap_or_default();
+        self.topics[said.topic].messages.push(hash_of(data));
+        if let Some(key) = &said.key {
+            let seq = self.head(said.topic);
+            self.keys.push((said.topic, key.clone(), said.at, seq));
+        }
+    }
+
+    /// The number of the message that had the key of a publication first, if the broker still knows that.
+    pub(crate) fn first_with_key(&self, said: &Said) -> Option<u64> {
+        let known = &self.keys[self.keys.len().saturating_sub(DEDUPE.keys_max)..];
+        let first = known.iter().rev().find(|(topic, key, at, _)| {
+            *topic == said.topic && Some(key) == said.key.as_ref() && at.plus_ms(DEDUPE.within_ms) > said.at
+        });
+        first.map(|(.., seq)| *seq)
     }
 
     /// The newest number that the broker has for a topic.

@@ -293,7 +293,7 @@ impl World {
             Op::Resync { topic, .. } => it.resync(*topic, link),
             Op::Ping { frame, .. } => it.ping(*frame, link),
             Op::Junk { .. } => it.junk(link),
-            Op::Say { topic, size, .. } => it.publish(*topic, *size, link),
+            Op::Say { topic, size, key, .. } => it.publish(*topic, *size, *key, link),
             _ => {}
         }
         Ok(())

@@ -18,6 +18,7 @@ use clap::{
 use clap_complete::ArgValueCompleter;
 use tickwire_client::{Client, ClientBuilder};
 use tickwire_server::config::{Config, Overrides};
+use tickwire_wire::limits::PUBLISH_KEY_BYTES_MAX;
 use tickwire_wire::message::Position;
 use tickwire_wire::{Codec, Epoch, Mode, Pattern, Seq, Topic};
 
@@ -313,9 +314,25 @@ pub(crate) struct PubArgs {
     /// Publish each line as a JSON string
     #[arg(long, requires = "topic")]
     pub(crate) text: bool,
+    /// Give each line the key TEXT-LINE, by which the broker knows it again: within two minutes the same lines can be
+    /// published again, and those that were published are left out
+    #[arg(long, value_name = "TEXT", value_parser = key_prefix)]
+    pub(crate) publish_key: Option<String>,
+    /// Give each message the time in its line (`ts`), where the rights allow that
+    #[arg(long, conflicts_with = "topic")]
+    pub(crate) stamp: bool,
     /// The topic, without wildcards. Without it, each line is a message as sub prints them, which names its topic
     #[arg(value_name = "TOPIC", add = ArgValueCompleter::new(completions::topics))]
     pub(crate) topic: Option<Topic>,
+}
+
+/// The beginning of the keys of publications, which leaves room for the number of any line.
+fn key_prefix(text: &str) -> Result<String, String> {
+    const BYTES_MAX: usize = PUBLISH_KEY_BYTES_MAX - "-18446744073709551615".len();
+    if (1..=BYTES_MAX).contains(&text.len()) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("it has 1 to {BYTES_MAX} bytes"))
 }
 
 /// The values of `--codec`.

@@ -1,7 +1,8 @@
 //! `tickwire pub`: publishes the lines of standard input, to one topic or to those that they name.
 //!
 //! Several messages are under way at once, at most [`WINDOW`]. Their acks are awaited in order. A message is never sent
-//! twice: if its ack was lost with the connection, it counts as failed, since it is unknown whether it arrived.
+//! twice: if its ack was lost with the connection, it counts as failed, since it is unknown whether it arrived. Where lines have
+//! keys, the program can be run again, and those that had arrived are counted as duplicates.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -10,9 +11,9 @@ use anyhow::anyhow;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use tickwire_client::{Client, Event, Events, Publishing, RequestError};
-use tickwire_wire::Payload;
-use tickwire_wire::message::Position;
+use tickwire_client::{Client, Event, Events, PublishOptions, PublishReceipt, Publishing, RequestError};
+use tickwire_wire::message::PublishKey;
+use tickwire_wire::{Micros, Payload};
 use tokio::io::{BufReader, Stdin, stdin};
 
 use crate::cli::PubArgs;
@@ -56,13 +57,20 @@ async fn publish(args: PubArgs) -> Result<(), Failure> {
         line: 0,
         window: VecDeque::with_capacity(WINDOW),
         published: 0,
+        duplicates: 0,
         failed: 0,
     };
     let outcome = publisher.run(events, &mut signals).await;
     let (published, failed) = (publisher.published, publisher.failed);
+    let before = match publisher.duplicates {
+        0 => String::new(),
+        duplicates => format!(", {duplicates} published before"),
+    };
     match &publisher.args.topic {
-        Some(topic) => say(format_args!("{topic}: {published} published, {failed} failed")),
-        None => say(format_args!("{published} published, {failed} failed")),
+        Some(topic) => say(format_args!(
+            "{topic}: {published} published{before}, {failed} failed"
+        )),
+        None => say(format_args!("{published} published{before}, {failed} failed")),
     }
     publisher.client.close().await;
     outcome?;
@@ -82,6 +90,8 @@ struct Publisher {
     /// The messages under way, with the numbers of their lines.
     window: VecDeque<(u64, Publishing)>,
     published: u64,
+    /// The messages whose key the broker knew.
+    duplicates: u64,
     failed: u64,
 }
 
@@ -118,22 +128,37 @@ impl Publisher {
     async fn begin(&mut self, line: Line) {
         self.line += 1;
         let message = match &self.args.topic {
-            Some(topic) => payload(line, self.args.text).map(|payload| Some((topic.to_string(), payload?))),
+            Some(topic) => payload(line, self.args.text).map(|payload| {
+                Some(NamedMessage {
+                    topic: topic.to_string(),
+                    payload: payload?,
+                    ts: None,
+                })
+            }),
             None => message(line),
         };
-        let (topic, payload) = match message {
+        let NamedMessage { topic, payload, ts } = match message {
             Ok(Some(message)) => message,
             Ok(None) => return,
             Err(error) => return self.fail(self.line, &error),
         };
-        match self.client.begin_publish(topic, payload).await {
+        let prefix = self.args.publish_key.as_ref();
+        let key = prefix.map(|prefix| format!("{prefix}-{}", self.line).parse::<PublishKey>());
+        let key = match key.transpose() {
+            Ok(key) => key,
+            Err(refusal) => return self.fail(self.line, &refusal),
+        };
+        let ts = ts.filter(|_| self.args.stamp);
+        let options = PublishOptions { key, ts };
+        match self.client.begin_publish_with(topic, payload, options).await {
             Ok(publishing) => self.window.push_back((self.line, publishing)),
             Err(error) => self.fail(self.line, &error),
         }
     }
 
-    fn count(&mut self, line: u64, result: Result<Position, RequestError>) {
+    fn count(&mut self, line: u64, result: Result<PublishReceipt, RequestError>) {
         match result {
+            Ok(receipt) if receipt.is_duplicate => self.duplicates += 1,
             Ok(_) => self.published += 1,
             Err(error) => self.fail(line, &error),
         }
@@ -146,9 +171,9 @@ impl Publisher {
 }
 
 /// Waits for the ack of the oldest message under way. If there is none, it waits forever.
-async fn first_ack(window: &mut VecDeque<(u64, Publishing)>) -> (u64, Result<Position, RequestError>) {
+async fn first_ack(window: &mut VecDeque<(u64, Publishing)>) -> (u64, Result<PublishReceipt, RequestError>) {
     match window.front_mut() {
-        Some((line, publishing)) => (*line, publishing.ack().await),
+        Some((line, publishing)) => (*line, publishing.receipt().await),
         None => std::future::pending().await,
     }
 }
@@ -159,8 +184,17 @@ struct MessageLine<'a> {
     #[serde(borrow)]
     op: Option<Cow<'a, str>>,
     topic: Option<String>,
+    ts: Option<Micros>,
     #[serde(borrow, default, deserialize_with = "value")]
     data: Option<&'a RawValue>,
+}
+
+/// A message of a line.
+struct NamedMessage {
+    topic: String,
+    payload: Payload,
+    /// The time that the line gives it.
+    ts: Option<Micros>,
 }
 
 /// Any value, `null` too.
@@ -180,13 +214,13 @@ struct BookFields {
 
 /// The topic and the payload of a line that is a message; `None` for a blank line, and for messages of the broker that
 /// are not data.
-fn message(line: Line) -> Result<Option<(String, Payload)>, anyhow::Error> {
+fn message(line: Line) -> Result<Option<NamedMessage>, anyhow::Error> {
     let line = bytes(line)?;
     let line = without_time(line.trim_ascii());
     if line.is_empty() {
         return Ok(None);
     }
-    let MessageLine { op, topic, data } = serde_json::from_slice(line)
+    let MessageLine { op, topic, ts, data } = serde_json::from_slice(line)
         .map_err(|error| anyhow!("not a message with a topic, as sub prints them: {error}"))?;
     let op = op.as_deref().unwrap_or("update");
     if !matches!(op, "update" | "snapshot") {
@@ -200,7 +234,8 @@ fn message(line: Line) -> Result<Option<(String, Payload)>, anyhow::Error> {
         .flatten()
         .map(|fields| format!("{{\"replace\":true,{fields}"));
     let data = whole_book.as_deref().unwrap_or(data);
-    Ok(Some((topic, Payload::from_json(data.as_bytes())?)))
+    let payload = Payload::from_json(data.as_bytes())?;
+    Ok(Some(NamedMessage { topic, payload, ts }))
 }
 
 /// The line of a recording without the time at its beginning.
@@ -281,20 +316,22 @@ mod tests {
     #[test]
     fn a_line_of_sub_is_published_to_its_topic() {
         let read = |line: &str| {
-            let (topic, payload) = message(Line::Text(line.as_bytes().to_vec())).expect(line)?;
+            let message = message(Line::Text(line.as_bytes().to_vec())).expect(line)?;
+            let NamedMessage { topic, payload, ts } = message;
             let mut json = Vec::new();
             payload.write_json(&mut json);
+            let topic = ts.map_or_else(|| topic.clone(), |ts| format!("{topic}@{ts}"));
             Some(format!("{topic} {}", String::from_utf8(json).expect("JSON")))
         };
         let book = r#"{"symbol":"A","bids":[["9","1"]],"asks":[],"checksum":0,"time":1}"#;
         for (line, expected) in [
             (
                 r#"{"op":"update","topic":"a.b","seq":2,"ts":3,"data":{"x": 1.50}}"#,
-                r#"a.b {"x": 1.50}"#,
+                r#"a.b@3 {"x": 1.50}"#,
             ),
             (
                 r#"{"op":"snapshot","topic":"a","epoch":"k","seq":2,"ts":3,"data":null}"#,
-                "a null",
+                "a@3 null",
             ),
             (r#"1723161254087896000 {"topic":"a","data":1}"#, "a 1"),
             (

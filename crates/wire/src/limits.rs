@@ -16,6 +16,12 @@ pub const TOPICS_PER_KEY_MAX: usize = 100_000;
 
 /// Longest client message, in bytes, all its fragments together. One byte more closes with 1009.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// Longest key of a publication that may be repeated, in bytes.
+pub const PUBLISH_KEY_BYTES_MAX: usize = 64;
+/// Default for the time for which the key of a publication is known, in milliseconds.
+pub const DEDUPE_MS: u64 = 120_000;
+/// Default for the most keys of publications that are known.
+pub const DEDUPE_KEYS_MAX: usize = 200_000;
 /// Most fragments of one client message. One more closes with 1008.
 pub const MESSAGE_FRAGMENTS_MAX: u32 = 64;
 /// Longest payload of a control frame (RFC 6455 §5.5).

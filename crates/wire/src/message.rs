@@ -3,6 +3,7 @@
 //! Requests hold topics as text: each topic is validated by itself, so that a bad one does not fail the others. Names
 //! of fields are those of the wire. The codecs in [`crate::codec`] convert the messages to bytes and back.
 
+mod key;
 mod reasons;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use crate::json_text::JsonText;
 use crate::market::{Bbo, Book, Candle, Ticker, Trade};
 use crate::msgpack::value::PackedValue;
 use crate::secret::Secret;
+pub use key::PublishKey;
 pub use reasons::{EndReason, GapReason, StaleReason, TopicState};
 
 /// The id of a request, an integer that the client chooses. The answer has the same id.
@@ -211,6 +213,10 @@ pub enum ClientMessage {
         topic: String,
         /// The message.
         data: Payload,
+        /// By which the broker knows the publication again if it is repeated.
+        key: Option<PublishKey>,
+        /// The message's time, where the rights allow to set it.
+        ts: Option<Micros>,
     },
     /// Send a fresh snapshot of a subscribed topic.
     Resync {
@@ -317,6 +323,10 @@ pub struct AckResult {
     /// The number of the pattern's topics that were not resumed, if the request asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_resumed: Option<usize>,
+    /// Whether a publication with the same key was published before. Then `epoch` and `seq` are that one's. Only `true` is
+    /// sent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub duplicate: bool,
     /// Why this topic was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Refusal>,

@@ -15,6 +15,7 @@ use tickwire_wire::{ErrorCode, Kind, Micros, Payload, Refusal, Seq, Topic, marke
 
 use super::holding::check_room;
 use super::{Published, State, TopicCell};
+use crate::arrival::Arrival;
 use crate::book::{OrderBook, not_a_book};
 use crate::publication::Publication;
 use crate::queue::Recipients;
@@ -26,7 +27,7 @@ pub struct Numbered {
     pub after: Seq,
     /// Its own number, above `after`.
     pub seq: Seq,
-    /// When it was numbered.
+    /// When it was numbered, or the time that its publisher gave it.
     pub ts: Micros,
     /// The content. For a book: the levels that the message changes, with the checksum after them; or with `replace` all
     /// levels of it, whatever was before.
@@ -87,7 +88,7 @@ impl TopicCell {
     pub(crate) fn publish(
         &self,
         payload: Payload,
-        now: Micros,
+        arrival: Arrival,
         to: Recipients<'_>,
     ) -> Result<Published, NotPublished> {
         let mut guard = self.lock();
@@ -96,8 +97,9 @@ impl TopicCell {
             return Err(NotPublished::Ended(payload));
         }
         check_room(&state.lineage.memory, state.growth_bytes(&payload))?;
-        match state.sequencer.number(payload, now, &self.topic) {
-            Ok((numbered, crossed)) => Ok(self.enter(state, numbered, crossed, now, to)),
+        let ts = arrival.ts(|| state.history.newest().map(|newest| newest.ts));
+        match state.sequencer.number(payload, ts, &self.topic) {
+            Ok((numbered, crossed)) => Ok(self.enter(state, numbered, crossed, arrival.now, to)),
             Err(refusal) => {
                 state.count_if_lost();
                 Err(refusal.into())
@@ -155,7 +157,7 @@ impl TopicCell {
         } = numbered;
         self.doubted.store(doubt.is_some(), Ordering::Relaxed);
         let publication = Publication::new(state.lineage.clone(), seq, ts, payload);
-        let publication = Arc::new(publication.doubted(doubt).held_as_value());
+        let publication = Arc::new(publication.doubted(doubt).entered(now).held_as_value());
         state.count_book();
         state.heard = now;
         let came_back = self.stale_since().is_some();
@@ -227,7 +229,7 @@ impl Sequencer {
         }
     }
 
-    /// Gives `payload` the next number. Also returns whether the book became crossed by it.
+    /// Gives `payload` the next number and the time `now`. Also returns whether the book became crossed by it.
     pub(super) fn number(
         &mut self,
         payload: Payload,

@@ -28,6 +28,7 @@ fn a_book_that_a_panic_has_cost_is_refused_until_it_is_published_whole() {
         history_bytes_max: 1 << 20,
         value_bytes_max: 1 << 20,
         replay_bytes_max: 1 << 20,
+        ..DirectoryLimits::default()
     };
     let directory = Arc::new(Directory::new("e".into(), Kinds::default(), limits, Vec::new()));
     let ingress = Ingress::new(directory.clone());

@@ -8,9 +8,10 @@ use std::sync::{Arc, PoisonError, RwLockWriteGuard};
 
 use thiserror::Error;
 use tickwire_wire::error::ErrorCode;
-use tickwire_wire::{Micros, Payload, Refusal, Topic};
+use tickwire_wire::{Payload, Refusal, Topic};
 
 use super::{Directory, Topics};
+use crate::arrival::Arrival;
 use crate::cell::{NotPublished, Published, TopicCell, check_room};
 use crate::publication::{Lineage, TopicId};
 use crate::rights::Publisher;
@@ -92,7 +93,7 @@ impl Directory {
         publisher: Option<Publisher>,
         topic: &Topic,
         mut payload: Payload,
-        now: Micros,
+        arrival: Arrival,
     ) -> Result<Published, PublishError> {
         let published = loop {
             let mut topics = self.topics_write();
@@ -104,7 +105,7 @@ impl Directory {
             // No other thread has a new cell yet. A shard that finds the message in its queue before the topic can be
             // found waits for the list of topics.
             let kept = existing.is_none().then_some(&mut topics);
-            match cell.publish(payload, now, self.recipients()) {
+            match cell.publish(payload, arrival, self.recipients()) {
                 Ok(published) => {
                     if let Some(topics) = kept {
                         self.add_topic(topics, &cell);

@@ -32,6 +32,7 @@ impl Directory {
         self.memory.history.set_max(limits.history_bytes_max);
         self.memory.values.set_max(limits.value_bytes_max);
         self.memory.replays.set_max(limits.replay_bytes_max);
+        self.dedupe.set_limits(limits.dedupe);
         *self.kinds.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(kinds);
         self.staleness.looks.replace(stale_rules);
         self.expiries.replace(expiry_rules);

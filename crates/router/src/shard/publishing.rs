@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use rustc_hash::FxBuildHasher;
 use tickwire_wire::codec::{PackedPublish, PlainPublish};
-use tickwire_wire::message::{AckResult, AnnouncedLimits};
+use tickwire_wire::message::{AckResult, AnnouncedLimits, PublishKey};
 use tickwire_wire::{Control, ErrorCode, Kind, Micros, Payload, Refusal, RequestId};
 
 use super::Shard;
 use super::subscribe::closing;
+use crate::arrival::Arrival;
 use crate::cell::{Published, TopicCell};
 use crate::counts::Op;
 use crate::ingress::{Ingress, Origin};
@@ -158,29 +159,92 @@ impl Shard {
             return;
         }
         match self.submit(id, topic, data, now) {
-            Err(refusal) => {
-                if self.within_rate(id, request, now) {
-                    self.refuse(id, request, refusal, now);
-                }
-            }
+            Err(refusal) => self.not_published(id, request, refusal, now),
             Ok(published) => {
                 self.counts.published[published.kind as usize] += 1;
                 self.counts.published_bytes += bytes as u64;
-                if let Some(session) = self.sessions.open(id) {
-                    session.allowance.accepted();
-                    session.publishes = true;
-                }
-                if let Some(request) = request {
-                    let (epoch, seq) = (Some(published.epoch), Some(published.seq));
-                    let results = vec![AckResult {
-                        topic: topic.to_owned(),
-                        epoch,
-                        seq,
-                        ..AckResult::default()
-                    }];
-                    self.send_answer(id, &Control::Ack { id: request, results });
-                }
+                self.was_published(id, request, topic, (published, false));
             }
+        }
+    }
+
+    /// Handles a `publish` with a key or a time: publishes, unless the key is known.
+    pub(super) fn publish_with(
+        &mut self,
+        id: SessionId,
+        request: Option<RequestId>,
+        (topic, key, ts): (&str, Option<&PublishKey>, Option<Micros>),
+        data: Payload,
+        now: Micros,
+    ) {
+        if !self.within_publish_rate(id, request, now) {
+            return;
+        }
+        let bytes = data.heap_bytes() as u64;
+        let arrival = Arrival { now, stamp: ts };
+        match self.submit_with(id, (topic, key), data, arrival) {
+            Err(refusal) => self.not_published(id, request, refusal, now),
+            Ok((published, is_duplicate)) => {
+                if !is_duplicate {
+                    self.counts.published[published.kind as usize] += 1;
+                    self.counts.published_bytes += bytes;
+                }
+                self.was_published(id, request, topic, (published, is_duplicate));
+            }
+        }
+    }
+
+    /// Answers a publication that was refused.
+    fn not_published(&mut self, id: SessionId, request: Option<RequestId>, refusal: Refusal, now: Micros) {
+        if self.within_rate(id, request, now) {
+            self.refuse(id, request, refusal, now);
+        }
+    }
+
+    /// Answers a publication that was published, now or before.
+    fn was_published(
+        &mut self,
+        id: SessionId,
+        request: Option<RequestId>,
+        topic: &str,
+        (published, duplicate): (Published, bool),
+    ) {
+        if let Some(session) = self.sessions.open(id) {
+            session.allowance.accepted();
+            session.publishes = true;
+        }
+        if let Some(request) = request {
+            let (epoch, seq) = (Some(published.epoch), Some(published.seq));
+            let results = vec![AckResult {
+                topic: topic.to_owned(),
+                epoch,
+                seq,
+                duplicate,
+                ..AckResult::default()
+            }];
+            self.send_answer(id, &Control::Ack { id: request, results });
+        }
+    }
+
+    /// Publishes `data` to `topic` for a session, if its rights allow that and the key is not known.
+    fn submit_with(
+        &mut self,
+        id: SessionId,
+        (topic, key): (&str, Option<&PublishKey>),
+        data: Payload,
+        arrival: Arrival,
+    ) -> Result<(Published, bool), Refusal> {
+        let session = self.sessions.open(id).ok_or_else(closing)?;
+        let name = topic.parse()?;
+        if session.only_reads {
+            return Err(only_reads());
+        }
+        session.rights.check_publish(topic)?;
+        session.rights.check_stamp(arrival.stamp)?;
+        let origin = Origin::Client(session.publisher);
+        match key {
+            Some(key) => Ok(self.ingress.submit_once(origin, (&name, key), data, arrival)?),
+            None => Ok((self.ingress.submit(origin, &name, data, arrival)?, false)),
         }
     }
 
@@ -197,25 +261,29 @@ impl Shard {
             && !session.only_reads
         {
             let origin = Origin::Client(session.publisher);
-            return Ok(self.ingress.submit_known(origin, cell, data, now)?);
+            return Ok(self.ingress.submit_known(origin, cell, data, now.into())?);
         }
         let found = self.directory.find(topic);
         let name = found
             .as_ref()
             .map_or_else(|| topic.parse(), |cell| Ok(cell.topic().clone()))?;
         if session.only_reads {
-            let reason = "this connection only reads: it was made at the operators' listener";
-            return Err(Refusal::new(ErrorCode::Forbidden, reason));
+            return Err(only_reads());
         }
         session.rights.check_publish(topic)?;
         let origin = Origin::Client(session.publisher);
         let Some(cell) = found else {
             return Ok(self.ingress.submit(origin, &name, data, now)?);
         };
-        let published = self.ingress.submit_known(origin, &cell, data, now)?;
+        let published = self.ingress.submit_known(origin, &cell, data, now.into())?;
         self.recent_topics.put(cell, session.rights.clone());
         Ok(published)
     }
+}
+
+fn only_reads() -> Refusal {
+    let reason = "this connection only reads: it was made at the operators' listener";
+    Refusal::new(ErrorCode::Forbidden, reason)
 }
 
 /// How fast a session with these rights may publish.

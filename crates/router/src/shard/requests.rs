@@ -88,9 +88,15 @@ impl Shard {
                 id: request,
                 topic,
                 data,
+                key,
+                ts,
             }) => {
                 let bytes = data.heap_bytes();
-                self.publish_request(id, request, &topic, (data, bytes), now);
+                if key.is_none() && ts.is_none() {
+                    self.publish_request(id, request, &topic, (data, bytes), now);
+                } else {
+                    self.publish_with(id, request, (&topic, key.as_ref(), ts), data, now);
+                }
             }
             Ok(ClientMessage::Resync { id: request, topic }) => self.resync(id, request, topic, now),
             Ok(ClientMessage::Auth { id: request, token }) => self.auth_later(id, request, token),

@@ -174,7 +174,7 @@ impl Shard {
     }
 
     fn oldest_us(&self, session: &Session, now: Micros) -> u64 {
-        let waiting = session.outbox.oldest().map(|publication| publication.ts);
+        let waiting = session.outbox.oldest().map(|publication| publication.entered);
         let behind = session.subscriptions.pulls.follows(SAMPLED).filter_map(|topic| {
             let slot = &self.slots[topic];
             let subscription = session.subscriptions.topics.get(topic)?;

@@ -29,6 +29,7 @@ fn every_grant_and_request_of_the_matrix() {
                     subscribe: grant.clone(),
                     publish: grant,
                     publish_rate: None,
+                    stamp: false,
                 };
             }
             Some(verdict) => {
@@ -79,6 +80,7 @@ fn the_refusal_of_a_wildcard_names_what_is_denied_of_it() {
             subscribe: grant(words.split_whitespace()),
             publish: Grant::none(),
             publish_rate: None,
+            stamp: false,
         };
         let refusal = rights.check_subscribe(&asked.parse().expect("a pattern"));
         assert_eq!(refusal.expect_err(words).reason, reason, "{words}: {asked}");
@@ -103,6 +105,7 @@ fn a_narrower_pattern_is_told_where_there_is_one() {
             subscribe: grant,
             publish: Grant::none(),
             publish_rate: None,
+            stamp: false,
         };
         let asked: Pattern = asked.parse().expect("a pattern");
         let refusal = rights.check_subscribe(&asked).expect_err(words);

@@ -519,6 +519,7 @@ fn rights_lost_meanwhile() {
         subscribe: grant("trade.>".split(' ')),
         publish: grant("".split_whitespace()),
         publish_rate: None,
+        stamp: false,
     };
     shard.replace_rights(&before, &Rc::new(after), now);
     assert_eq!(shard.unfinished(id), None);

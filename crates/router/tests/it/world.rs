@@ -202,6 +202,7 @@ impl World {
             history_bytes_max: setup.history_bytes,
             value_bytes_max: setup.value_bytes,
             replay_bytes_max: setup.replay_bytes,
+            ..DirectoryLimits::default()
         };
         let kinds = Kinds::with_rules(setup.rules);
         let directory =

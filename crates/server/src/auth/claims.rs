@@ -49,6 +49,7 @@ struct Grants {
     deny_publish: Vec<String>,
     publishes_per_s: Option<NonZeroU32>,
     publishes_burst: Option<NonZeroU32>,
+    stamp: bool,
 }
 
 impl Expected {
@@ -56,7 +57,8 @@ impl Expected {
     pub(super) fn admit(&self, claims: &[u8], now: Micros) -> Result<Admission, Denied> {
         let Object(claims): Object<Claims> = serde_json::from_slice(claims).map_err(|_| {
             let rule = "they must be a JSON object, each claim once, and tickwire in it an object of the lists subscribe, \
-                        publish, deny_subscribe and deny_publish, and the whole numbers publishes_per_s and publishes_burst";
+                        publish, deny_subscribe and deny_publish, the whole numbers publishes_per_s and publishes_burst, and stamp: true \
+                        or false";
             Denied::Claims(rule.to_owned())
         })?;
         let grants = claims.tickwire.map(|Object(grants)| grants);
@@ -111,6 +113,7 @@ impl Grants {
                 patterns(&self.deny_publish, "deny_publish")?,
             ),
             publish_rate: self.publish_rate()?,
+            stamp: self.stamp,
         })
     }
 }

@@ -58,6 +58,7 @@ impl Access {
                 subscribe: Grant::new(auth.anonymous_subscribe.clone(), []),
                 publish: Grant::new(config.anonymous_publish.clone(), []),
                 publish_rate: None,
+                stamp: false,
             },
             origins: auth.allowed_origins.clone(),
             keys: auth.keys.clone(),

@@ -241,6 +241,7 @@ mod tests {
                 subscribe: Grant::new(patterns(">"), patterns(denied)),
                 publish: Grant::none(),
                 publish_rate: None,
+                stamp: false,
             },
             closes_sessions: false,
         }));

@@ -23,6 +23,8 @@ const KEY_PER_S: &str = "publishes_per_s";
 const KEY_BURST: &str = "publishes_burst";
 /// The field of `auth.keys` with a key's right to close sessions.
 const CLOSE_SESSIONS: &str = "close_sessions";
+/// The field of `auth.keys` with a key's right to set the time of messages.
+const STAMP: &str = "stamp";
 const KEY: Form = Form {
     known: &[
         "name",
@@ -33,6 +35,7 @@ const KEY: Form = Form {
         "deny_publish",
         KEY_PER_S,
         KEY_BURST,
+        STAMP,
         CLOSE_SESSIONS,
     ],
     list: "must be a list of tables, each headed [[auth.keys]]",
@@ -131,7 +134,7 @@ impl Setting for Vec<OriginRule> {
 impl Setting for Vec<AuthKey> {
     const SHAPE: Shape = Shape::Tables(
         "list of tables",
-        "`name`, `sha256`, and perhaps `subscribe`, `publish`, `deny_subscribe`, `deny_publish`, `publishes_per_s`, `publishes_burst`, `close_sessions`",
+        "`name`, `sha256`, and perhaps `subscribe`, `publish`, `deny_subscribe`, `deny_publish`, `publishes_per_s`, `publishes_burst`, `stamp`, `close_sessions`",
     );
 
     fn read(settings: &Settings, path: &'static str) -> Result<Self, ConfigError> {
@@ -161,6 +164,7 @@ fn key(fields: &Fields<'_>) -> Result<AuthKey, ConfigError> {
             subscribe: Grant::new(fields.patterns("subscribe")?, fields.patterns("deny_subscribe")?),
             publish: Grant::new(fields.patterns("publish")?, fields.patterns("deny_publish")?),
             publish_rate: own_rate(fields)?,
+            stamp: fields.truth(STAMP)?.unwrap_or(false),
         },
         closes_sessions: fields.truth(CLOSE_SESSIONS)?.unwrap_or(false),
     })

@@ -289,7 +289,8 @@ mod tests {
         tables.truncate(tables.len() - 4);
         tables.dedup();
         let expected =
-            "|log|limits|heartbeat|drain|socket|tls|proxy|auth|console|feed|compression|test".split('|');
+            "|log|limits|heartbeat|publish|drain|socket|tls|proxy|auth|console|feed|compression|test"
+                .split('|');
         assert_eq!(tables, expected.collect::<Vec<_>>());
     }
 }

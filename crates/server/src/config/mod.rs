@@ -41,7 +41,7 @@ pub use self::origin::{OriginRule, WebOrigin};
 use self::settings::Settings;
 pub use self::table::{
     AuthSettings, CompressionSettings, Config, ConsoleSettings, DrainSettings, FeedSettings,
-    HeartbeatSettings, LimitSettings, LogSettings, ProxySettings, SocketSettings, TestOnly,
+    HeartbeatSettings, LimitSettings, LogSettings, ProxySettings, PublishSettings, SocketSettings, TestOnly,
 };
 pub use self::tls::{Tls, TlsClients};
 

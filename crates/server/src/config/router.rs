@@ -1,6 +1,6 @@
 //! The settings that the router gets.
 
-use tickwire_router::{DirectoryLimits, ShardSettings};
+use tickwire_router::{DedupeLimits, DirectoryLimits, ShardSettings};
 use tickwire_wire::limits::TOPICS_AT_ONCE;
 use tickwire_wire::message::AnnouncedLimits;
 
@@ -19,6 +19,10 @@ impl Config {
             history_bytes_max: self.limits.history_bytes,
             value_bytes_max: self.limits.value_bytes,
             replay_bytes_max: self.limits.replay_bytes,
+            dedupe: DedupeLimits {
+                within_ms: self.publish.dedupe_ms,
+                keys_max: self.publish.dedupe_keys,
+            },
         }
     }
 

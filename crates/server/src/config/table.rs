@@ -43,6 +43,7 @@ pub(super) const TABLES: &[&[Key]] = &[
     LogSettings::KEYS,
     LimitSettings::KEYS,
     HeartbeatSettings::KEYS,
+    PublishSettings::KEYS,
     DrainSettings::KEYS,
     SocketSettings::KEYS,
     TlsSettings::KEYS,
@@ -81,6 +82,8 @@ rows! {
         limits: LimitSettings,
         /// How silent connections are kept alive and dead ones detected.
         heartbeat: HeartbeatSettings,
+        /// Publications that may be repeated.
+        publish: PublishSettings,
         /// How the broker stops.
         drain: DrainSettings,
         /// Options of the clients' sockets.
@@ -193,6 +196,17 @@ rows! {
             "Time without a byte from a client after which the broker pings it";
         pong_timeout_ms: u64 = int(limits::PONG_TIMEOUT_MS).between(100, 10 * MINUTE_MS),
             "Time that a pinged client has to answer; then close 4001";
+    }
+}
+
+rows! {
+    /// The key table `[publish]`: publications with a key, which may be repeated.
+    #[derive(Copy, Eq)]
+    pub struct PublishSettings in "publish." {
+        dedupe_ms: u64 = int(limits::DEDUPE_MS).between(1, 24 * 60 * MINUTE_MS),
+            "Time for which the key of a publication is known: another publication with it to the same topic gets the first one's answer, and nothing is published";
+        dedupe_keys: usize = int(limits::DEDUPE_KEYS_MAX as u64).between(1, 100_000_000),
+            "Most keys that are known, of about 0.3 KB each; with one more the oldest is forgotten before its time";
     }
 }
 

@@ -46,6 +46,21 @@ const LOOK_AGAIN: Duration = Duration::from_micros(500);
 #[derive(Serialize)]
 struct Receipt {
     published: usize,
+    /// The lines that were not published because their key was known.
+    #[serde(skip_serializing_if = "is_zero")]
+    duplicates: usize,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+/// The lines of a body that were handled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct HandledLines {
+    published: usize,
+    /// Lines whose key was known.
+    duplicates: usize,
 }
 
 /// Publishes the lines of `body`.
@@ -96,11 +111,21 @@ pub(super) async fn lines(
         bulk.run()
     });
     match ran.await {
-        Ok((published, stopped)) => {
+        Ok((
+            HandledLines {
+                published,
+                duplicates,
+            },
+            stopped,
+        )) => {
             // The first was paid for with the request. Those before a line that was refused are published, too.
-            let more = published.saturating_sub(1);
+            let more = (published + duplicates).saturating_sub(1);
             requester.charge_publishes(&context.connection_limits, admission, more);
-            stopped.map(|()| reply::json(&Receipt { published }))
+            let receipt = Receipt {
+                published,
+                duplicates,
+            };
+            stopped.map(|()| reply::json(&receipt))
         }
         Err(error) => {
             tracing::error!(%error, "a bulk publication failed");
@@ -123,11 +148,11 @@ struct Bulk {
 }
 
 impl Bulk {
-    /// Publishes everything. Returns the number of messages that were published, and what ended it before the last.
-    fn run(&self) -> (usize, Result<(), ErrorResponse>) {
+    /// Publishes everything. Returns the numbers of lines that were handled, and what ended it before the last.
+    fn run(&self) -> (HandledLines, Result<(), ErrorResponse>) {
         match self.check() {
             Ok(checked) => self.publish(checked),
-            Err(bad) => (0, Err(bad.into())),
+            Err(bad) => (HandledLines::default(), Err(bad.into())),
         }
     }
 

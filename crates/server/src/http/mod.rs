@@ -42,7 +42,7 @@ pub use self::etag::Etag;
 pub(crate) use self::etag::is_named_by;
 pub(crate) use self::gzip::{Encoder, of_answer as gzip_of_answer, replace as replace_by_gzip};
 pub(crate) use self::host::{ONE_HOST, is_named};
-pub use self::ndjson::{BadLine, LineMessage, Lines, parse_line};
+pub use self::ndjson::{BadLine, LineExtras, LineMessage, Lines, parse_line};
 pub use self::path::topic_of_segment;
 pub(crate) use self::progress::{Exchange, Progress};
 pub use self::query::Query;

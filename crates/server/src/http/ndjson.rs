@@ -1,4 +1,4 @@
-//! The body of `POST /v1/publish`: one object `{"topic","data"}` on each line.
+//! The body of `POST /v1/publish`: one object `{"topic","data"}` on each line, perhaps with a `key` and `ts`.
 //!
 //! It is read line by line and lent to the messages in it, so a body takes no more memory than it has bytes, whatever its
 //! lines hold. Empty lines are ignored, lines may end with CRLF, and a byte order mark before the first one is skipped. The caller bounds the body
@@ -11,7 +11,8 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 use tickwire_wire::codec::PlainPublish;
 use tickwire_wire::market::Book;
-use tickwire_wire::{ErrorCode, JsonSlice, Refusal, byte_order_mark};
+use tickwire_wire::message::PublishKey;
+use tickwire_wire::{ErrorCode, JsonSlice, Micros, Refusal, byte_order_mark};
 
 use super::ErrorResponse;
 
@@ -42,6 +43,18 @@ struct Line<'b> {
     topic: Cow<'b, str>,
     #[serde(borrow)]
     data: &'b RawValue,
+    #[serde(borrow)]
+    key: Option<Cow<'b, str>>,
+    ts: Option<Micros>,
+}
+
+/// What few lines have beside their topic and data.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LineExtras {
+    /// By which the broker knows the message again if it is repeated.
+    pub key: Option<PublishKey>,
+    /// The message's time, where the rights allow to set it.
+    pub ts: Option<Micros>,
 }
 
 /// A line of a body that is a message.
@@ -53,6 +66,8 @@ pub struct LineMessage<'b> {
     pub data: JsonSlice<'b>,
     /// The message as one to a book, if it was read as that.
     pub book: Option<Box<Book>>,
+    /// A key or a time, if it has any.
+    pub extras: Option<Box<LineExtras>>,
 }
 
 impl BadLine {
@@ -123,7 +138,13 @@ fn parse(line: &[u8], message_bytes_max: usize) -> Result<LineMessage<'_>, Refus
     }) = PlainPublish::of_line(line)
     {
         let topic = Cow::Borrowed(topic);
-        return Ok(LineMessage { topic, data, book });
+        let extras = None;
+        return Ok(LineMessage {
+            topic,
+            data,
+            book,
+            extras,
+        });
     }
     // The parser would take an array as the fields of a message in their order.
     if !line.starts_with(b"{") {
@@ -131,10 +152,14 @@ fn parse(line: &[u8], message_bytes_max: usize) -> Result<LineMessage<'_>, Refus
     }
     let line: Line<'_> = serde_json::from_slice(line)
         .map_err(|e| Refusal::bad_request(format!("is not {{\"topic\",\"data\"}}: {e}")))?;
+    let key = line.key.map(|key| key.parse()).transpose()?;
+    let ts = line.ts;
+    let has_extras = key.is_some() || ts.is_some();
     Ok(LineMessage {
         topic: line.topic,
         data: JsonSlice::parse(line.data.get().as_bytes())?,
         book: None,
+        extras: has_extras.then(|| Box::new(LineExtras { key, ts })),
     })
 }
 
@@ -156,10 +181,16 @@ mod tests {
         let result = match read(body.as_bytes(), 100) {
             Err(bad) => bad.to_string(),
             Ok(messages) => {
-                let lines = messages.iter();
-                lines
-                    .map(|LineMessage { topic, data, .. }| format!("{topic} {data:?}\n"))
-                    .collect()
+                let lines = messages.iter().map(|message| {
+                    let LineMessage {
+                        topic, data, extras, ..
+                    } = message;
+                    let LineExtras { key, ts } = extras.as_deref().cloned().unwrap_or_default();
+                    let key = key.map_or(String::new(), |key| format!(" once as {key}"));
+                    let ts = ts.map_or(String::new(), |ts| format!(" at {ts}"));
+                    format!("{topic} {data:?}{key}{ts}\n")
+                });
+                lines.collect()
             }
         };
         expected.assert_eq(&result);
@@ -198,6 +229,23 @@ mod tests {
             &expect![[r#"
                 a "\n"
             "#]],
+        );
+    }
+
+    #[test]
+    fn lines_may_have_keys_and_times() {
+        check(
+            "{\"topic\":\"a\",\"data\":1,\"key\":\"k1\"}\n{\"key\":null,\"topic\":\"a\",\"data\":2}\n{\"key\":\"\\u0061\",\"ts\":5,\"topic\":\"b\",\"data\":3}\n{\"ts\":7.0,\"topic\":\"b\",\"data\":4}",
+            &expect![[r#"
+                a 1 once as k1
+                a 2
+                b 3 once as a at 5
+                b 4 at 7
+            "#]],
+        );
+        check(
+            "{\"topic\":\"a\",\"data\":1,\"key\":\"\"}",
+            &expect!["line 1: bad_request: a key of 0 bytes; it has 1 to 64"],
         );
     }
 

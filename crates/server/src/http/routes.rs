@@ -51,7 +51,7 @@ const ROUTES: &[Route] = &[
         get: Get::Value(|call| ready(topics::value(call)).boxed_local()),
         post: Some(|call, body| {
             let who = (call.requester, call.admission);
-            publish::message(call.context, who, call.topic, body).boxed_local()
+            publish::message(call.context, who, (call.topic, &call.head.headers), body).boxed_local()
         }),
         delete: Some(|call| ready(delete::topic(call)).boxed_local()),
     },

@@ -119,7 +119,7 @@ impl Sockets {
         let (pieces, metrics) = (&self.pieces, &mut self.metrics);
         let wrote = socket.line.took(shard, (id, count), pieces, now, |delivery| {
             if delivery.op() == DataOp::Update {
-                metrics.observe(Metric::DeliveryLatency, now.since(delivery.publication().ts));
+                metrics.observe(Metric::DeliveryLatency, now.since(delivery.publication().entered));
             }
         });
         wrote.map_err(|overrun| {

@@ -271,7 +271,12 @@ impl Ops {
 
     fn metrics(&self) -> Response<Full<Bytes>> {
         let directory = &self.directory;
+        let keys = directory.dedupe_tally();
         for (metric, value) in [
+            (Metric::Duplicates, keys.duplicates),
+            (Metric::DedupeKeys, keys.keys as u64),
+            (Metric::DedupeBytes, keys.bytes as u64),
+            (Metric::DedupeEarly, keys.early),
             (Metric::Topics, directory.topic_count() as u64),
             (Metric::HistoryBytes, directory.history_bytes() as u64),
             (Metric::ValueBytes, directory.value_bytes() as u64),

@@ -156,7 +156,7 @@ impl Work<'_> {
         match observed {
             Observed::Message(cell, publication) => {
                 let Some(source) = self.source(cell) else { return };
-                let (ts, now) = (publication.ts, self.out.now.max(publication.ts));
+                let (ts, now) = (publication.ts, self.out.now.max(publication.entered));
                 if let Payload::Book(book) = &publication.payload {
                     if let Some(best) = cell.best_quotes() {
                         self.deriver.take_best(source, best, book.time, now);

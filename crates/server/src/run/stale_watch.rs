@@ -1,4 +1,5 @@
-//! The task that looks for topics that are silent or have expired, at the time when that may be so of the next one.
+//! The task that looks for topics that are silent or have expired, at the time when that may be so of the next one, and
+//! forgets keys of publications whose time is over.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,8 @@ pub(crate) async fn run(directory: Arc<Directory>, clock: Clock) {
             directory.look_for_stale(clock.now()),
             directory.expire(clock.now()),
         );
-        let next = [silent, expired].into_iter().flatten().min();
+        let keys = directory.forget_keys(clock.now()).then(|| clock.now());
+        let next = [silent, expired, keys].into_iter().flatten().min();
         let wait = next.map_or(PAUSE_MAX, |at| {
             Duration::from_micros(at.since(clock.now())).clamp(PAUSE_MIN, PAUSE_MAX)
         });

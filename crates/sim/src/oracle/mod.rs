@@ -238,11 +238,14 @@ impl Oracle {
                 self.flowed(topic, seq.0, true, heads, None)
             }
             Asked::Publish(topic) => {
-                let (told, seq) = (results.first().and_then(|result| result.seq), heads[topic]);
-                ensure(told.is_some_and(|told| told.0 == seq), Rule::Answers, || {
+                let first = pieces.last().and_then(|piece| piece.duplicate_of);
+                let expected = Some((first.unwrap_or(heads[topic]), first.is_some()));
+                let told = results.first();
+                let told = told.and_then(|result| Some((result.seq?.0, result.duplicate)));
+                ensure(told == expected, Rule::Answers, || {
                     let name = topics::name(topic);
                     format!(
-                        "what request {id} published is message {seq} of {name}, and its ack says {told:?}"
+                        "request {id} to {name} has this number and is a duplicate or not: {expected:?}, not {told:?}"
                     )
                 })
             }

@@ -39,6 +39,7 @@ mod reading;
 mod recorded;
 mod recordings;
 mod reload;
+mod repeated;
 mod replay;
 mod requests;
 mod shutdown;

@@ -298,6 +298,26 @@ fn move_derived(moved: &mut Moved) {
     broker.stop();
 }
 
+/// Moves the metrics of publications with keys, of which the broker keeps one.
+fn move_repeated(moved: &mut Moved) {
+    let args = ["--feed", "none", "--anonymous-publish", ">"];
+    let broker = Broker::start_with(&args, &[("TICKWIRE_PUBLISH__DEDUPE_KEYS", "1")]);
+    let line = |key: &str| json!({"topic": "a", "data": 1, "key": key}).to_string() + "\n";
+    let body = [line("k1"), line("k2"), line("k2")].concat();
+    assert_eq!(
+        post(broker.listen, "/v1/publish", &body).body,
+        r#"{"published":2,"duplicates":1}"#
+    );
+    let names = [
+        "duplicate_publications_total",
+        "publish_keys",
+        "publish_key_bytes",
+        "publish_keys_dropped_total",
+    ];
+    moved.wait(&broker, &names);
+    broker.stop();
+}
+
 /// Moves the metrics of certificates.
 fn move_tls(moved: &mut Moved) {
     let authority = Authority::new();
@@ -321,6 +341,7 @@ fn every_metric_is_moved_by_what_it_counts() {
     move_most(&mut moved);
     move_what_is_short(&mut moved);
     move_derived(&mut moved);
+    move_repeated(&mut moved);
     move_tls(&mut moved);
     let still: Vec<&String> = moved
         .all

@@ -12,7 +12,7 @@ use std::marker::PhantomData;
 use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::ids::{Epoch, Seq, integral};
+use crate::ids::{Epoch, Micros, Seq, integral};
 use crate::message::{Mode, Position, Positions, RequestId, Since, TopicRequest};
 
 /// A request with the fields of every op. None is required. `D` is the codec's raw data.
@@ -26,6 +26,8 @@ pub(super) struct RawRequest<D> {
     pub(super) conflate_ms: Option<u32>,
     pub(super) snapshot: Option<bool>,
     pub(super) data: Option<D>,
+    pub(super) key: Option<String>,
+    pub(super) ts: Option<Micros>,
     pub(super) token: Option<String>,
 }
 
@@ -86,6 +88,8 @@ impl<'de, D: Deserialize<'de>> Visitor<'de> for RequestVisitor<D> {
             conflate_ms: None,
             snapshot: None,
             data: None,
+            key: None,
+            ts: None,
             token: None,
         };
         while let Some(Name(name)) = map.next_key()? {
@@ -99,6 +103,8 @@ impl<'de, D: Deserialize<'de>> Visitor<'de> for RequestVisitor<D> {
                 "conflate_ms" => fill(&mut raw.conflate_ms, &name, &mut map, |Milliseconds(ms)| ms)?,
                 "snapshot" => fill(&mut raw.snapshot, &name, &mut map, |Flag(flag)| flag)?,
                 "data" => raw.data = Some(once(raw.data.is_some(), &name, map.next_value())?),
+                "key" => fill(&mut raw.key, &name, &mut map, |Text(text)| text)?,
+                "ts" => fill(&mut raw.ts, &name, &mut map, |ts: Micros| ts)?,
                 "token" => fill(&mut raw.token, &name, &mut map, |Text(text)| text)?,
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }

@@ -7,7 +7,7 @@ use super::fields::{self, RawRequest};
 use super::later::Status;
 use super::{BadMessage, DataOp, Stamp, request};
 use crate::ids::{Epoch, Micros, Seq};
-use crate::message::{BadRequest, ClientMessage, Control, Payload, RequestId, ServerMessage};
+use crate::message::{BadRequest, ClientMessage, Control, Payload, PublishKey, RequestId, ServerMessage};
 
 /// Appends `value` as JSON.
 pub(super) fn write<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
@@ -16,7 +16,13 @@ pub(super) fn write<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
 }
 
 /// Appends a `publish`.
-pub(super) fn encode_publish(id: Option<RequestId>, topic: &str, data: &Payload, out: &mut Vec<u8>) {
+pub(super) fn encode_publish(
+    id: Option<RequestId>,
+    topic: &str,
+    data: &Payload,
+    (key, ts): (Option<&PublishKey>, Option<Micros>),
+    out: &mut Vec<u8>,
+) {
     out.extend_from_slice(br#"{"op":"publish""#);
     if let Some(id) = id {
         out.extend_from_slice(br#","id":"#);
@@ -26,6 +32,14 @@ pub(super) fn encode_publish(id: Option<RequestId>, topic: &str, data: &Payload,
     write(topic, out);
     out.extend_from_slice(br#","data":"#);
     data.write_json(out);
+    if let Some(key) = key {
+        out.extend_from_slice(br#","key":"#);
+        write(key.as_str(), out);
+    }
+    if let Some(ts) = ts {
+        out.extend_from_slice(br#","ts":"#);
+        out.extend_from_slice(itoa::Buffer::new().format(ts.0).as_bytes());
+    }
     out.push(b'}');
 }
 

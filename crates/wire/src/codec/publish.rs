@@ -36,6 +36,8 @@ impl From<PlainPublish<'_>> for ClientMessage {
             id: publish.id,
             topic: publish.topic.to_owned(),
             data: Payload::Json(publish.data.to_text()),
+            key: None,
+            ts: None,
         }
     }
 }

@@ -67,6 +67,8 @@ pub(super) fn from_raw<D>(
             id,
             topic: raw.topic.ok_or_else(|| missing("topic"))?,
             data: checked(raw.data.ok_or_else(|| missing("data"))?).map_err(refuse)?,
+            key: raw.key.map(|key| key.parse()).transpose().map_err(refuse)?,
+            ts: raw.ts,
         }),
         "resync" => Ok(ClientMessage::Resync {
             id: id.ok_or_else(|| missing("id"))?,
@@ -114,10 +116,17 @@ struct Outgoing<'a> {
 
 pub(super) fn encode(codec: Codec, message: &ClientMessage, out: &mut Vec<u8>) {
     let outgoing = match message {
-        ClientMessage::Publish { id, topic, data } => {
+        ClientMessage::Publish {
+            id,
+            topic,
+            data,
+            key,
+            ts,
+        } => {
+            let extras = (key.as_ref(), *ts);
             return match codec {
-                Codec::Json => json::encode_publish(*id, topic, data, out),
-                Codec::MessagePack => msgpack::encode_publish(*id, topic, data, out),
+                Codec::Json => json::encode_publish(*id, topic, data, extras, out),
+                Codec::MessagePack => msgpack::encode_publish(*id, topic, data, extras, out),
             };
         }
         ClientMessage::Subscribe(subscribe) => Outgoing {

@@ -50,11 +50,22 @@ fn by_value(message: ClientMessage) -> (ClientMessage, Option<Value>) {
             id,
             topic,
             data: data @ (Payload::Json(_) | Payload::Packed(_)),
+            key,
+            ts,
         } => {
             let mut text = Vec::new();
             data.write_json(&mut text);
             let data = Payload::from_json(b"null").expect("JSON");
-            (ClientMessage::Publish { id, topic, data }, Some(value(&text)))
+            (
+                ClientMessage::Publish {
+                    id,
+                    topic,
+                    data,
+                    key,
+                    ts,
+                },
+                Some(value(&text)),
+            )
         }
         message => (message, None),
     }

@@ -226,11 +226,20 @@ pub(crate) fn request() -> impl Strategy<Value = ClientMessage> {
         }),
         (id(), positions()).prop_map(|(id, since)| ClientMessage::Positions { id, since }),
         (id(), vec(text(), 0..6)).prop_map(|(id, topics)| ClientMessage::Unsubscribe { id, topics }),
-        (option::of(id()), text(), payload).prop_map(|(id, topic, data)| ClientMessage::Publish {
-            id,
-            topic,
-            data
-        }),
+        (
+            option::of(id()),
+            text(),
+            payload,
+            option::of("[a-zé\"]{1,32}"),
+            option::of(any::<u64>()),
+        )
+            .prop_map(|(id, topic, data, key, ts)| ClientMessage::Publish {
+                id,
+                topic,
+                data,
+                key: key.map(|key| key.parse().expect("a key")),
+                ts: ts.map(Micros),
+            }),
         (id(), text()).prop_map(|(id, topic)| ClientMessage::Resync { id, topic }),
         (id(), text()).prop_map(|(id, token)| ClientMessage::Auth {
             id,
@@ -257,6 +266,7 @@ fn ack_result() -> impl Strategy<Value = AckResult> {
             option::of(any::<bool>()),
             option::of(any::<usize>()),
             option::of(any::<usize>()),
+            any::<bool>(),
         ),
         option::of(refusal()),
     )
@@ -268,7 +278,7 @@ fn ack_result() -> impl Strategy<Value = AckResult> {
                 seq,
                 (mode, modes),
                 conflate_ms,
-                (recovered, resumed, not_resumed),
+                (recovered, resumed, not_resumed, duplicate),
                 error,
             )| AckResult {
                 topic,
@@ -281,6 +291,7 @@ fn ack_result() -> impl Strategy<Value = AckResult> {
                 recovered,
                 resumed,
                 not_resumed,
+                duplicate,
                 error,
             },
         )

@@ -67,6 +67,8 @@ impl Protocol for Tickwire {
                 id: None,
                 topic: topic.to_owned(),
                 data,
+                key: None,
+                ts: None,
             };
             self.codec.encode_request(&request, out);
         }
@@ -273,6 +275,8 @@ mod tests {
             id: None,
             topic: "bench.t1".to_owned(),
             data: Payload::from_json(b"\"17.\"").expect("JSON"),
+            key: None,
+            ts: None,
         };
         assert_eq!(Codec::MessagePack.decode_request(&out), Ok(expected));
     }

@@ -81,6 +81,7 @@ const STEPS: [(&str, &[&str]); 18] = [
             "snapshot",
             "topic",
             "data",
+            "key",
             "token",
             "as",
         ],

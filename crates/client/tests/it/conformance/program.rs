@@ -7,10 +7,12 @@ use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 use tickwire_client::book::L2Book;
 use tickwire_client::promise::BrokenPromise;
-use tickwire_client::{BackoffBounds, Client, ConnectError, Event, Events, RequestError, Subscription};
+use tickwire_client::{
+    BackoffBounds, Client, ConnectError, Event, Events, PublishOptions, RequestError, Subscription,
+};
 use tickwire_wire::market::Level;
 use tickwire_wire::message::{AckResult, Position, ServerMessage};
-use tickwire_wire::{Codec, Control, Decimal, Epoch, Mode, Pattern, Payload, Seq};
+use tickwire_wire::{Codec, Control, Decimal, Epoch, Micros, Mode, Pattern, Payload, Seq};
 use tokio::task::JoinHandle;
 
 use super::broker::within;
@@ -307,8 +309,17 @@ async fn request(client: Client, step: &Value) -> Result<Value, RequestError> {
             .map(|results| shown(&results)),
         Some("publish") => {
             let data = Payload::from_json(step["data"].to_string().as_bytes()).expect("JSON");
-            let at = client.publish(topic, data).await?;
-            Ok(json!({"epoch": at.epoch, "seq": at.seq}))
+            let options = PublishOptions {
+                key: step["key"].as_str().map(|key| key.parse().expect("a key")),
+                ts: step["ts"].as_u64().map(Micros),
+            };
+            let receipt = client
+                .begin_publish_with(topic, data, options)
+                .await?
+                .receipt()
+                .await?;
+            let at = receipt.position;
+            Ok(json!({"epoch": at.epoch, "seq": at.seq, "duplicate": receipt.is_duplicate}))
         }
         Some("resync") => client.resync(topic).await.map(|()| done),
         Some("auth") => client.auth(text(&step["token"])).await.map(|()| done),

@@ -204,6 +204,8 @@ fn claims_that_are_not_taken() {
         json!({"publishes_per_s": 1.5}),
         json!({"publishes_per_s": "7"}),
         json!({"publishes_burst": 7}),
+        json!({"stamp": "true"}),
+        json!({"stamp": 1}),
         json!({"publishes_per_s": 7, "publishes_burst": 6}),
     ] {
         let outcome = outcome(&access, &with(json!({"tickwire": grants})));
@@ -241,6 +243,20 @@ fn a_token_may_grant_a_publication_rate() {
         let admission = access.verify(&Secret::from(&*token), NOW).unwrap();
         let granted = admission.rights.publish_rate.map(|rate| (rate.per_s, rate.burst));
         assert_eq!(granted, rate, "{grants}");
+    }
+}
+
+#[test]
+fn a_token_may_grant_the_time_of_messages() {
+    let access = rules(ALL_ALGORITHMS);
+    for (grants, stamp) in [
+        (json!({}), false),
+        (json!({"stamp": false}), false),
+        (json!({"stamp": true}), true),
+    ] {
+        let token = hs256(&claims_with(&json!({"tickwire": grants})));
+        let admission = access.verify(&Secret::from(&*token), NOW).unwrap();
+        assert_eq!(admission.rights.stamp, stamp, "{grants}");
     }
 }
 

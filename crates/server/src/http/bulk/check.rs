@@ -13,7 +13,7 @@ use tickwire_wire::market::{Book, Level};
 use tickwire_wire::{JsonSlice, Kind, Payload, Refusal, Topic};
 
 use super::Bulk;
-use crate::http::{BadLine, LineMessage, Lines, parse_line};
+use crate::http::{BadLine, LineExtras, LineMessage, Lines, parse_line};
 
 /// Most bytes that are kept of lines from the check to the publication, beside the body itself. What is kept of a short line
 /// may need many times its bytes.
@@ -32,6 +32,8 @@ pub(super) struct Ready<'b> {
     pub(super) text: JsonSlice<'b>,
     /// Its data, if the topic is a book.
     pub(super) book: Option<Box<Book>>,
+    /// Its key or its time, if it has any.
+    pub(super) extras: Option<Box<LineExtras>>,
 }
 
 impl Ready<'_> {
@@ -51,7 +53,11 @@ impl Ready<'_> {
         let book = self.book.as_ref().map_or(0, |book| {
             size_of::<Book>() + (book.bids.len() + book.asks.len()) * size_of::<Level>()
         });
-        size_of::<Self>() + book
+        let extras = self.extras.as_ref().map_or(0, |extras| {
+            let key = extras.key.as_ref().map_or(0, |key| key.as_str().len());
+            size_of::<LineExtras>() + key
+        });
+        size_of::<Self>() + book + extras
     }
 }
 
@@ -212,13 +218,19 @@ impl Bulk {
             topic: name,
             data,
             book,
+            extras,
         } = parse_line(line, text, self.message_bytes)?;
         let new_topics = &mut checked.new_topics;
         let topic = checked.topics.place(&name, || self.new_topic(&name, new_topics));
         let topic = topic.map_err(bad)?;
         let about = &mut checked.topics.about[topic];
         let book = about.book((data, book)).map_err(bad)?;
+        let is_duplicate = match &extras {
+            None => false,
+            Some(extras) => self.is_duplicate(about, extras).map_err(bad)?,
+        };
         match &mut about.content {
+            _ if is_duplicate => {} // it changes nothing
             Content::Values(trial) => {
                 let more = trial.publish(data.as_str().len());
                 if more > 0 {
@@ -234,7 +246,16 @@ impl Bulk {
             topic,
             text: data,
             book,
+            extras,
         })
+    }
+
+    /// Whether the key of a line is known. Checks that the line may have the time that it has.
+    fn is_duplicate(&self, about: &AboutTopic<'_>, extras: &LineExtras) -> Result<bool, Refusal> {
+        self.rights.check_stamp(extras.ts)?;
+        let (directory, now) = (self.ingress.directory(), self.clock.now());
+        let key = extras.key.as_ref();
+        Ok(key.is_some_and(|key| directory.knows_key(&about.topic, key, now)))
     }
 
     /// Checks that there may be messages to the topic `name`, of which no line came before.

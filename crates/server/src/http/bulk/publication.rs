@@ -5,12 +5,12 @@
 
 use hyper::StatusCode;
 use tickwire_metrics::Metric;
-use tickwire_router::{Batch, Origin, PublishError};
+use tickwire_router::{Arrival, Batch, Origin, PublishError, Published};
 use tickwire_wire::{JsonSlice, Micros, Payload, Refusal};
 
-use super::Bulk;
 use super::check::{AboutTopic, Checked};
-use crate::http::{ErrorResponse, LineMessage, parse_line};
+use super::{Bulk, HandledLines};
+use crate::http::{ErrorResponse, LineExtras, LineMessage, parse_line};
 
 /// The number of messages after which shards are woken that have something to do, and it is seen whether they have too much.
 const MESSAGES_PER_LOOK: usize = 256;
@@ -25,7 +25,7 @@ const KINDS: usize = 3;
 struct UnderWay<'a> {
     bulk: &'a Bulk,
     batch: Batch<'a>,
-    published: usize,
+    handled: HandledLines,
     now: Micros,
     /// The messages since the last look.
     since_look: Looked,
@@ -41,16 +41,16 @@ struct Looked {
 
 impl Bulk {
     /// Publishes every line. They have been checked. Returns as [`Self::run`].
-    pub(super) fn publish(&self, checked: Checked<'_>) -> (usize, Result<(), ErrorResponse>) {
+    pub(super) fn publish(&self, checked: Checked<'_>) -> (HandledLines, Result<(), ErrorResponse>) {
         let mut under_way = UnderWay {
             bulk: self,
             batch: self.ingress.batch(Origin::Bulk(self.publisher)),
-            published: 0,
+            handled: HandledLines::default(),
             now: self.clock.now(),
             since_look: Looked::default(),
         };
         let ended = under_way.publish(checked);
-        (under_way.published, ended)
+        (under_way.handled, ended)
     }
 }
 
@@ -64,16 +64,24 @@ impl UnderWay<'_> {
         } = checked;
         for ready in &kept {
             let about = &mut topics.about[ready.topic];
-            self.message((ready.line, ready.text), about, ready.payload())?;
+            let extras = ready.extras.as_deref();
+            self.message((ready.line, ready.text), about, (ready.payload(), extras))?;
         }
         let bulk = self.bulk;
         for (line, text) in rest {
-            let LineMessage { topic, data, .. } = parse_line(line, text, bulk.message_bytes)?;
+            let message = parse_line(line, text, bulk.message_bytes)?;
+            let LineMessage {
+                topic, data, extras, ..
+            } = message;
             let place = topics.place(&topic, || topic.parse().map(|topic| AboutTopic::new(bulk, topic)));
-            let place =
-                place.map_err(|error| stopped_at(line, self.published, Refusal::from(error).into()))?;
+            let place = place
+                .map_err(|error| stopped_at(line, self.handled.published, Refusal::from(error).into()))?;
             let payload = Payload::Json(data.to_text());
-            self.message((line, data), &mut topics.about[place], payload)?;
+            self.message(
+                (line, data),
+                &mut topics.about[place],
+                (payload, extras.as_deref()),
+            )?;
         }
         Ok(())
     }
@@ -83,7 +91,7 @@ impl UnderWay<'_> {
         &mut self,
         (line, text): (usize, JsonSlice<'_>),
         about: &mut AboutTopic<'_>,
-        payload: Payload,
+        (payload, extras): (Payload, Option<&LineExtras>),
     ) -> Result<(), ErrorResponse> {
         let Looked { messages, bytes, .. } = self.since_look;
         if messages >= MESSAGES_PER_LOOK || bytes >= BYTES_PER_LOOK {
@@ -93,15 +101,44 @@ impl UnderWay<'_> {
         } else if messages.is_multiple_of(MESSAGES_PER_TIME) {
             self.now = self.bulk.clock.now();
         }
-        let place = self
-            .batch
-            .submit(&about.topic, &mut about.cell, payload, self.now);
-        let place = place.map_err(|error| stopped_at(line, self.published, error))?;
-        self.published += 1;
         self.since_look.messages += 1;
+        let submitted = match extras {
+            None => self
+                .batch
+                .submit(&about.topic, &mut about.cell, payload, self.now)
+                .map(Some),
+            Some(extras) => self.submit_with(about, payload, extras),
+        };
+        let submitted = submitted.map_err(|error| stopped_at(line, self.handled.published, error))?;
+        let Some(place) = submitted else {
+            self.handled.duplicates += 1;
+            return Ok(());
+        };
+        self.handled.published += 1;
         self.since_look.bytes += text.as_str().len();
         self.since_look.by_kind[place.kind as usize] += 1;
         Ok(())
+    }
+
+    /// Publishes a message with a key or a time. `None` if its key is known.
+    fn submit_with(
+        &self,
+        about: &mut AboutTopic<'_>,
+        payload: Payload,
+        extras: &LineExtras,
+    ) -> Result<Option<Published>, PublishError> {
+        let (batch, AboutTopic { topic, cell, .. }) = (&self.batch, about);
+        let arrival = Arrival {
+            now: self.now,
+            stamp: extras.ts,
+        };
+        match &extras.key {
+            None => batch.submit(topic, cell, payload, arrival).map(Some),
+            Some(key) => {
+                let (place, is_duplicate) = batch.submit_once((topic, key), cell, payload, arrival)?;
+                Ok((!is_duplicate).then_some(place))
+            }
+        }
     }
 
     /// Wakes the shards that have something to do, and counts the messages.

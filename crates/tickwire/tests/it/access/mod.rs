@@ -4,6 +4,7 @@ mod matrix;
 mod secrets;
 mod sessions;
 mod shown;
+mod stamps;
 mod tools;
 
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -13,7 +13,7 @@ use super::{BadMessage, DataOp, Stamp, request};
 use crate::error::Refusal;
 use crate::ids::{Epoch, Micros, Seq};
 use crate::json_text::JsonText;
-use crate::message::{BadRequest, ClientMessage, Control, Payload, RequestId, ServerMessage};
+use crate::message::{BadRequest, ClientMessage, Control, Payload, PublishKey, RequestId, ServerMessage};
 use crate::msgpack::value::PackedSlice;
 use crate::msgpack::write::{self, Head};
 
@@ -26,8 +26,15 @@ pub(super) fn write<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
 }
 
 /// Appends a `publish`.
-pub(super) fn encode_publish(id: Option<RequestId>, topic: &str, data: &Payload, out: &mut Vec<u8>) {
-    Head::Map(if id.is_some() { 4 } else { 3 }).write(out);
+pub(super) fn encode_publish(
+    id: Option<RequestId>,
+    topic: &str,
+    data: &Payload,
+    (key, ts): (Option<&PublishKey>, Option<Micros>),
+    out: &mut Vec<u8>,
+) {
+    let extras = [id.is_some(), key.is_some(), ts.is_some()].map(u32::from);
+    Head::Map(3 + extras.iter().sum::<u32>()).write(out);
     write::string("op", out);
     write::string("publish", out);
     if let Some(id) = id {
@@ -38,6 +45,14 @@ pub(super) fn encode_publish(id: Option<RequestId>, topic: &str, data: &Payload,
     write::string(topic, out);
     write::string("data", out);
     data.write_msgpack(out);
+    if let Some(key) = key {
+        write::string("key", out);
+        write::string(key.as_str(), out);
+    }
+    if let Some(ts) = ts {
+        write::string("ts", out);
+        write::unsigned(ts.0, out);
+    }
 }
 
 pub(super) fn decode_request(bytes: &[u8]) -> Result<ClientMessage, BadRequest> {

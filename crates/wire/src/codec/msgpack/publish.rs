@@ -25,6 +25,8 @@ impl From<PackedPublish<'_>> for ClientMessage {
             id: publish.id,
             topic: publish.topic.to_owned(),
             data: Payload::Packed(publish.data.to_value()),
+            key: None,
+            ts: None,
         }
     }
 }

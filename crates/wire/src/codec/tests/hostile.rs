@@ -253,6 +253,8 @@ fn the_same_depth_is_allowed_in_both_codecs_and_can_be_sent_on() {
         id: None,
         topic,
         data: deepest,
+        key: None,
+        ts: None,
     });
     assert!(Payload::from_json(nested(NESTING_MAX + 1).as_bytes()).is_err());
 }

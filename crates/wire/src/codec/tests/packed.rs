@@ -164,7 +164,7 @@ proptest! {
     ) {
         let bytes = packed(&value);
         let data = Payload::Packed(PackedSlice::parse(&bytes).expect("JSON has it").to_value());
-        let message = ClientMessage::Publish { id: id.map(RequestId), topic, data };
+        let message = ClientMessage::Publish { id: id.map(RequestId), topic, data, key: None, ts: None };
         let mut bytes = Vec::new();
         Codec::MessagePack.encode_request(&message, &mut bytes);
         prop_assert_eq!(both(&bytes), (Some(message.clone()), Ok(message)));

@@ -108,7 +108,7 @@ proptest! {
     fn every_publish_that_a_client_writes_is_read(id: Option<u64>, topic in "[a-z.]{0,9}", text: String) {
         let data = serde_json::to_string(&text).expect("text");
         let data = Payload::from_json(data.as_bytes()).expect("JSON");
-        let message = ClientMessage::Publish { id: id.map(RequestId), topic, data };
+        let message = ClientMessage::Publish { id: id.map(RequestId), topic, data, key: None, ts: None };
         let mut bytes = Vec::new();
         Codec::Json.encode_request(&message, &mut bytes);
         prop_assert_eq!(both(&bytes), (Some(message.clone()), Ok(message)));

@@ -91,6 +91,8 @@ pub(super) fn requests() -> Vec<ClientMessage> {
             id,
             topic: topic(),
             data,
+            key: id.map(|_| "order-7/é".parse().expect("a key")),
+            ts: id.map(|_| TS),
         });
         requests.push(ClientMessage::Ping { id });
     }
@@ -110,6 +112,7 @@ fn results() -> Vec<AckResult> {
         recovered: Some(true),
         resumed: Some(11),
         not_resumed: Some(1),
+        duplicate: true,
         error: None,
     };
     let refused = AckResult {
