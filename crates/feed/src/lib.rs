@@ -21,7 +21,7 @@ pub use check::Check;
 pub use derive::published::{DeriveRule, Deriver, NotDerived, SourceNo, Tally};
 pub use derive::{Interval, TradeRefused};
 pub use record::{Recorder, RecordingForm};
-pub use replay::{Excerpt, FaultCounts, FaultKind, Part, RecordingFault, Replay, ReplayError};
+pub use replay::{Books, Excerpt, FaultCounts, FaultKind, Part, RecordingFault, Replay, ReplayError};
 pub use sim::{Sim, SimConfig, SimError};
 
 /// Most symbols of one feed, simulated or replayed.
@@ -95,6 +95,15 @@ impl Feed {
         match self {
             Self::Sim(sim) => Some(sim.next_tick()),
             Self::Replay(replay) => replay.next_tick(),
+        }
+    }
+
+    /// Skips some of what a replay does not publish. Returns whether there may be more of it: then [`Self::next_tick`] would take
+    /// long.
+    pub fn skip_some(&mut self) -> bool {
+        match self {
+            Self::Sim(_) => false,
+            Self::Replay(replay) => replay.skip_some(),
         }
     }
 

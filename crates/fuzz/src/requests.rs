@@ -103,7 +103,7 @@ fn is_derived_from(data: &Payload) {
             break; // the second one may be too much for the volume
         }
         deriver.publish_due(Micros(now.0 + 200_000), 10, |_, payload| {
-            trades += counted(&payload)
+            trades += counted(&payload);
         });
     }
     deriver.end(source, |_, payload| trades += counted(&payload));

@@ -18,13 +18,12 @@ impl From<Micros> for Arrival {
 }
 
 impl Arrival {
-    /// The time of the message in a topic whose newest message is of `newest`. A publisher's time is never before that, so
-    /// that times do not go back, and never after the arrival, so that no publisher decides on the times to come.
-    pub(crate) fn ts(self, newest: impl FnOnce() -> Option<Micros>) -> Micros {
-        match self.stamp {
-            None => self.now,
-            Some(stamp) => stamp.min(self.now).max(newest().unwrap_or_default()),
-        }
+    /// The time of the message in a topic whose newest message is of `newest`. It is never before that, so that times do not go
+    /// back: another thread may have looked at the clock later and published earlier. A publisher's time is never after
+    /// the arrival, so that no publisher decides on the times to come.
+    pub(crate) fn ts(self, newest: Option<Micros>) -> Micros {
+        let own = self.stamp.map_or(self.now, |stamp| stamp.min(self.now));
+        own.max(newest.unwrap_or_default())
     }
 }
 
@@ -36,6 +35,7 @@ mod tests {
     fn a_publishers_time_lies_between_the_newest_message_and_now() {
         for (stamp, newest, expected) in [
             (None, Some(7), 10),
+            (None, Some(12), 12),
             (Some(5), None, 5),
             (Some(5), Some(7), 7),
             (Some(8), Some(7), 8),
@@ -49,7 +49,7 @@ mod tests {
                 stamp: stamp.map(Micros),
             };
             assert_eq!(
-                arrival.ts(|| newest.map(Micros)),
+                arrival.ts(newest.map(Micros)),
                 Micros(expected),
                 "{stamp:?} {newest:?}"
             );

@@ -64,6 +64,12 @@ impl Kinds {
         (kind, Kept { messages, candles })
     }
 
+    /// The kind of `topic`.
+    #[must_use]
+    pub fn kind_of(&self, topic: &str) -> Kind {
+        self.of(topic).0
+    }
+
     /// The kinds that topics which match `pattern` can have.
     pub fn of_pattern(&self, pattern: &Pattern) -> impl Iterator<Item = Kind> {
         let mut decided = false;

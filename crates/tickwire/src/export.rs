@@ -7,6 +7,7 @@ mod sink;
 
 use std::fs::File;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use arrow_array::RecordBatch;
@@ -23,6 +24,9 @@ use crate::cli::{ExportArgs, ExportFormat};
 use crate::console::say;
 use crate::failure::Failure;
 use crate::http;
+
+/// The longest time, in seconds, for which the broker is waited for.
+const RETRY_AFTER_S_MAX: u64 = 60;
 
 /// A page of the list of topics.
 #[derive(Deserialize)]
@@ -140,11 +144,19 @@ async fn history(
             target += &format!("&{name}={}", moment.0);
         }
     }
-    let mut answer = match broker.download(&target).await {
-        Ok(answer) => answer,
-        // It has ended since it was listed.
-        Err(ConnectError::Refused { status: 404, .. }) => return Ok(Exported::default()),
-        Err(error) => return Err(error.into()),
+    let mut answer = loop {
+        match broker.download(&target).await {
+            Ok(answer) => break answer,
+            // It has ended since it was listed.
+            Err(ConnectError::Refused { status: 404, .. }) => return Ok(Exported::default()),
+            // The broker says when to ask again, as for many topics in a row.
+            Err(ConnectError::Refused {
+                status: 429 | 503,
+                retry_after_s: Some(seconds @ ..=RETRY_AFTER_S_MAX),
+                ..
+            }) => tokio::time::sleep(Duration::from_secs(seconds.max(1))).await,
+            Err(error) => return Err(error.into()),
+        }
     };
     let (mut decoder, mut exported) = (StreamDecoder::new(), Exported::default());
     while let Some(chunk) = answer.chunk().await? {

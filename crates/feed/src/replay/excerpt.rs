@@ -2,18 +2,20 @@
 //!
 //! An order book consists of all its changes, so changes before the beginning are handed out at the beginning, all at
 //! once; of other topics nothing before it is. Each time through, the recordings are opened anew, and virtual time
-//! goes on where it was. The times in the messages are always those of the recordings.
+//! goes on where it was. A book does not go on: its first message of each time through replaces it. The times in the
+//! messages are always those of the recordings.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::PathBuf;
 
-use tickwire_wire::{Micros, Topic};
+use tickwire_wire::{Micros, Payload, Topic};
 
 use super::{RecordingFault, Replay, ReplayError};
 use crate::{FeedStats, Tick, TopicNo};
 
-/// The beginning of the names of order books.
-const BOOKS: &str = "book.";
+/// The most ticks before the beginning that are taken at a time.
+const SKIPPED_MAX: usize = 4_096;
 
 /// The shortest time, in microseconds, after which a part begins again. All messages of a recording may have one time.
 const TIME_THROUGH_US_MIN: u64 = 1_000;
@@ -29,17 +31,49 @@ pub struct Part {
     pub repeats: bool,
 }
 
+/// Tells the topics that are order books.
+pub struct Books(Box<dyn Fn(&Topic) -> bool + Send>);
+
+impl Books {
+    /// The topics for which `is_book` is true.
+    pub fn new(is_book: impl Fn(&Topic) -> bool + Send + 'static) -> Self {
+        Self(Box::new(is_book))
+    }
+}
+
+impl fmt::Debug for Books {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Books")
+    }
+}
+
+/// A topic of the current time through.
+#[derive(Debug, Clone, Copy)]
+struct TopicOfThisTime {
+    /// The number that it has in all of them.
+    number: TopicNo,
+    is_book: bool,
+    /// Whether it is a book that had a message before this time through and none in it.
+    begins_anew: bool,
+}
+
 /// A replay of a [`Part`] of recordings.
 #[derive(Debug)]
 pub struct Excerpt {
+    books: Books,
     files: Vec<PathBuf>,
     part: Part,
     replay: Replay,
     /// All topics, in the order in which they came first.
     topics: Vec<Topic>,
     numbers: HashMap<Topic, TopicNo>,
-    /// The number of each topic of the current time through.
-    renumbered: Vec<TopicNo>,
+    /// The topics of the current time through, by their numbers in it.
+    current: Vec<TopicOfThisTime>,
+    /// The next tick, if it was found while others were skipped.
+    found: Option<Tick>,
+    is_first: bool,
+    /// Whether the current time through had a tick that was not before the beginning.
+    had_any: bool,
     /// When the current time through began in the recordings, once it has.
     begun: Option<Micros>,
     /// What is added to the recordings' times.
@@ -56,18 +90,22 @@ pub struct Excerpt {
 }
 
 impl Excerpt {
-    /// Opens `files` to replay `part` of them.
+    /// Opens `files` to replay `part` of them. `books` tells which topics are order books.
     ///
     /// # Errors
     /// As [`Replay::open`].
-    pub fn open(files: &[PathBuf], part: Part) -> Result<Self, ReplayError> {
+    pub fn open(files: &[PathBuf], part: Part, books: Books) -> Result<Self, ReplayError> {
         Ok(Self {
+            books,
             replay: Replay::open(files)?,
             files: files.to_owned(),
             part,
             topics: Vec::new(),
             numbers: HashMap::new(),
-            renumbered: Vec::new(),
+            current: Vec::new(),
+            found: None,
+            is_first: true,
+            had_any: false,
             begun: None,
             shift_us: 0,
             last: Micros(0),
@@ -78,10 +116,27 @@ impl Excerpt {
         })
     }
 
+    /// Skips some of what is before the beginning. Returns whether there may be more of it: then [`Self::next_tick`] would take
+    /// long.
+    pub fn skip_some(&mut self) -> bool {
+        if self.found.is_none() && !self.had_any && self.part.from.is_some() {
+            self.found = match self.next_of_this_time(SKIPPED_MAX) {
+                Next::Tick(tick) => Some(tick),
+                Next::Skipped => return true,
+                Next::End => None,
+            };
+        }
+        false
+    }
+
     /// The next tick, or `None` at the end of the part, or when it cannot begin again.
     pub fn next_tick(&mut self) -> Option<Tick> {
         loop {
-            if let Some(tick) = self.next_of_this_time() {
+            let tick = match self.found.take() {
+                Some(tick) => Next::Tick(tick),
+                None => self.next_of_this_time(usize::MAX),
+            };
+            if let Next::Tick(tick) = tick {
                 self.ticks += 1;
                 return Some(tick);
             }
@@ -127,29 +182,39 @@ impl Excerpt {
         self.failure.as_ref()
     }
 
-    fn next_of_this_time(&mut self) -> Option<Tick> {
-        loop {
+    /// The next tick of the current time through, unless `most` are skipped before it.
+    fn next_of_this_time(&mut self, most: usize) -> Next {
+        for _ in 0..most {
             if !self.replay.next_at().is_some_and(|at| self.is_before_end(at)) {
-                return None;
+                return Next::End;
             }
-            let tick = self.replay.next_tick()?;
-            let topic = self.renumber(tick.topic);
+            let Some(mut tick) = self.replay.next_tick() else {
+                return Next::End;
+            };
+            let at = tick.topic.index();
+            self.learn_topics();
+            let topic = self.current[at];
             let is_early = self.part.from.is_some_and(|from| tick.at < from);
-            if is_early && !self.topics[topic.index()].as_str().starts_with(BOOKS) {
+            if is_early && !topic.is_book {
                 continue;
             }
             if !self.is_before_end(tick.at) {
-                return None;
+                return Next::End;
             }
+            if std::mem::take(&mut self.current[at].begins_anew) {
+                replace_book(&mut tick);
+            }
+            self.had_any |= !is_early;
             self.begun
                 .get_or_insert(tick.at.max(self.part.from.unwrap_or_default()));
             self.last = self.shifted(tick.at).max(self.last);
-            return Some(Tick {
+            return Next::Tick(Tick {
                 at: self.last,
-                topic,
+                topic: topic.number,
                 ..tick
             });
         }
+        Next::Skipped
     }
 
     fn is_before_end(&self, at: Micros) -> bool {
@@ -161,22 +226,26 @@ impl Excerpt {
         Micros(at.0.saturating_add(self.shift_us))
     }
 
-    /// The number that a topic of the current time through has in all of them.
-    fn renumber(&mut self, topic: TopicNo) -> TopicNo {
-        for name in &self.replay.topics()[self.renumbered.len()..] {
+    /// Gives the new topics of the current time through the numbers that they have in all of them.
+    fn learn_topics(&mut self) {
+        for name in &self.replay.topics()[self.current.len()..] {
             let next = TopicNo(self.topics.len() as u32);
             let number = *self.numbers.entry(name.clone()).or_insert(next);
             if number == next {
                 self.topics.push(name.clone());
             }
-            self.renumbered.push(number);
+            let is_book = (self.books.0)(name);
+            self.current.push(TopicOfThisTime {
+                number,
+                is_book,
+                begins_anew: is_book && !self.is_first,
+            });
         }
-        self.renumbered[topic.index()]
     }
 
     /// Whether the part repeats and had any tick this time.
     fn may_begin_again(&self) -> bool {
-        self.part.repeats && self.begun.is_some() && self.failure.is_none()
+        self.part.repeats && self.had_any && self.failure.is_none()
     }
 
     /// Begins the part again if it repeats. Returns whether it has begun.
@@ -194,8 +263,8 @@ impl Excerpt {
         let over = std::mem::replace(&mut self.replay, replay);
         self.before.add(&over.stats());
         self.faults.get_or_insert_with(|| over.faults().to_vec());
-        self.renumbered.clear();
-        self.begun = None;
+        self.current.clear();
+        (self.begun, self.had_any, self.is_first) = (None, false, false);
         // The part is as long as it was set, or else as its ticks.
         let end = match self.part.until {
             Some(until) => until.0.saturating_add(self.shift_us),
@@ -204,5 +273,21 @@ impl Excerpt {
         let begun_at = begun.0.saturating_add(self.shift_us);
         self.shift_us += end.saturating_sub(begun_at).max(TIME_THROUGH_US_MIN);
         true
+    }
+}
+
+/// A step of a replay.
+enum Next {
+    Tick(Tick),
+    /// As many as may be skipped at a time were skipped.
+    Skipped,
+    End,
+}
+
+/// Makes the message of a book the whole book.
+fn replace_book(tick: &mut Tick) {
+    match &mut tick.payload {
+        Payload::Book(book) => book.replace = true,
+        _ => tick.is_whole = true,
     }
 }

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use tickwire_wire::{Micros, Topic};
 
-pub use excerpt::{Excerpt, Part};
+pub use excerpt::{Books, Excerpt, Part};
 pub use fault::{FAULTS_MAX, FaultCounts, FaultKind, REASON_BYTES_MAX, RecordingFault};
 pub(crate) use fault::{FaultLog, Spot};
 pub use lines::LINE_BYTES_MAX;

@@ -8,7 +8,7 @@ use tickwire_feed::{Excerpt, Feed, Part, Tick};
 use tickwire_wire::{Micros, Topic};
 
 use crate::replay::{BASE_MS, bbo, depth, show, snapshot, trade};
-use crate::support::ticks;
+use crate::support::{books, ticks};
 
 fn at(ms: u64) -> Option<Micros> {
     Some(Micros((BASE_MS + ms) * 1_000))
@@ -39,7 +39,7 @@ fn open(lines: &[String], part: Part) -> (TempDir, Feed) {
     let (folder, path) = recording(lines);
     (
         folder,
-        Feed::Replay(Excerpt::open(&[path], part).expect("usable lines")),
+        Feed::Replay(Excerpt::open(&[path], part, books()).expect("usable lines")),
     )
 }
 
@@ -148,6 +148,32 @@ fn again_and_again_time_goes_on() {
     );
 }
 
+/// A recorded broker tells the beginning of a book only by `joined`.
+#[test]
+fn a_book_of_the_time_before_stayed_below_the_next_one() {
+    let at = BASE_MS * 1_000_000;
+    let recorded = vec![
+        format!(r#"{at} {{"op":"joined","topic":"book.X","epoch":"e","seq":0}}"#),
+        format!(
+            r#"{} {{"op":"update","topic":"book.X","seq":1,"ts":1,"data":{{"symbol":"X","bids":[["9","1"]],"asks":[],"time":1}}}}"#,
+            at + 1_000_000
+        ),
+        format!(
+            r#"{} {{"op":"update","topic":"book.X","seq":2,"ts":1,"data":{{"symbol":"X","bids":[["8","1"]],"asks":[],"time":1}}}}"#,
+            at + 2_000_000
+        ),
+    ];
+    let part = Part {
+        repeats: true,
+        ..Part::default()
+    };
+    let (_folder, mut feed) = open(&recorded, part);
+    let whole: Vec<bool> = (0..6)
+        .map(|_| feed.next_tick().expect("it repeats").is_whole)
+        .collect();
+    assert_eq!(whole, [false, false, true, false, true, false]);
+}
+
 #[test]
 fn what_is_counted_goes_on_and_faults_are_told_once() {
     let mut bad = lines();
@@ -196,6 +222,9 @@ fn a_part_without_ticks_ends_even_if_it_repeats() {
             .collect();
         let (_folder, mut feed) = open(&only_trades, part);
         assert_eq!(ticks(&mut feed, 10), [], "{part:?}");
+        // Books are made once, and then nothing follows.
+        let (_folder, mut feed) = open(&lines(), part);
+        assert!(ticks(&mut feed, 100).len() < 10, "{part:?}");
     }
 }
 

@@ -29,7 +29,8 @@ fn recorded(folder: &TempDir, form: RecordingForm, messages: &[&str]) -> PathBuf
 
 /// What a replay of `files` publishes, and its faults.
 fn replayed(files: &[PathBuf]) -> String {
-    let mut feed = Feed::Replay(Excerpt::open(files, Part::default()).expect("usable lines"));
+    let mut feed =
+        Feed::Replay(Excerpt::open(files, Part::default(), crate::support::books()).expect("usable lines"));
     let mut text = String::new();
     while let Some(tick) = feed.next_tick() {
         let mut json = Vec::new();

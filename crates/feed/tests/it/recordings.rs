@@ -45,7 +45,9 @@ fn recordings(test: &str, names: &[&str]) -> Option<Vec<PathBuf>> {
 }
 
 fn replay(files: &[PathBuf]) -> Feed {
-    Feed::Replay(Excerpt::open(files, Part::default()).expect("the recordings are there"))
+    Feed::Replay(
+        Excerpt::open(files, Part::default(), crate::support::books()).expect("the recordings are there"),
+    )
 }
 
 /// The lines of a recording, as times and JSON.

@@ -110,7 +110,9 @@ fn replay(files: &[&[u8]], keep: impl Fn(&Tick) -> bool) -> String {
         .zip(names)
         .map(|(bytes, name)| folder.file(name, bytes))
         .collect();
-    let mut feed = Feed::Replay(Excerpt::open(&paths, Part::default()).expect("the files are there"));
+    let mut feed = Feed::Replay(
+        Excerpt::open(&paths, Part::default(), crate::support::books()).expect("the files are there"),
+    );
     let mut log = String::new();
     for tick in ticks(&mut feed, usize::MAX).iter().filter(|tick| keep(tick)) {
         log += &format!("{}\n", show(&feed, tick));
@@ -521,7 +523,7 @@ proptest! {
         ];
         let usable = |file: &PathBuf| Replay::open(std::slice::from_ref(file)).is_ok();
         let files: Vec<PathBuf> = files.into_iter().filter(usable).collect();
-        let mut feed = Feed::Replay(Excerpt::open(&files, Part::default()).expect("each can be used"));
+        let mut feed = Feed::Replay(Excerpt::open(&files, Part::default(), crate::support::books()).expect("each can be used"));
         let published = ticks(&mut feed, usize::MAX);
         let stats = feed.stats();
         prop_assert!(feed.faults().len() as u64 <= stats.faults.all());

@@ -2,11 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use tickwire_feed::{Feed, Sim, SimConfig, Tick};
+use tickwire_feed::{Books, Feed, Sim, SimConfig, Tick};
 use tickwire_wire::{Micros, Payload, Topic};
 
 /// The start of virtual time. It is not the start of a second or minute.
 pub(crate) const START: Micros = Micros(1_723_161_253_937_085);
+
+/// The books among the topics, by their names.
+pub(crate) fn books() -> Books {
+    Books::new(|topic| topic.as_str().starts_with("book."))
+}
 
 /// A simulated market.
 pub(crate) fn sim(symbols: u32, rate: u32, seed: u64) -> Sim {

@@ -97,7 +97,7 @@ impl TopicCell {
             return Err(NotPublished::Ended(payload));
         }
         check_room(&state.lineage.memory, state.growth_bytes(&payload))?;
-        let ts = arrival.ts(|| state.history.newest().map(|newest| newest.ts));
+        let ts = arrival.ts(state.history.newest().map(|newest| newest.ts));
         match state.sequencer.number(payload, ts, &self.topic) {
             Ok((numbered, crossed)) => Ok(self.enter(state, numbered, crossed, arrival.now, to)),
             Err(refusal) => {

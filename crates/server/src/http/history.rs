@@ -8,13 +8,14 @@ mod rows;
 
 use std::sync::Arc;
 
+use hyper::Version;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use tickwire_router::TopicCell;
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::limits::{HISTORY_ANSWER_BYTES_MAX, HISTORY_PAGE_MAX};
 use tickwire_wire::{Micros, Moment, Seq, Topic};
 
-pub(super) use self::export::CHUNK_BYTES;
+pub(super) use self::export::EXPORT_BYTES;
 pub(crate) use self::export::Export;
 use self::rows::Format;
 use super::context::Call;
@@ -156,7 +157,12 @@ fn export(
     (topic, cell): (&Topic, Arc<TopicCell>),
     after: Seq,
 ) -> Result<Reply, ErrorResponse> {
-    let ends = cell.history(after, 0);
+    if call.head.version == Version::HTTP_10 && wanted.format != Format::Ndjson {
+        let reason =
+            "format: a table needs HTTP/1.1, by which a client sees whether it is whole; ask for ndjson";
+        return Err(ErrorResponse::bad_request(reason));
+    }
+    let ends = cell.history(after, export::BATCH);
     let oldest = ends.oldest.ok_or_else(|| no_such_topic(topic))?;
     // A gap is told of messages that were asked for by their number, if the format can tell it. Otherwise the export
     // begins with the oldest message, whose number is in the head.
@@ -170,6 +176,7 @@ fn export(
     let export = Export::new(export::Plan {
         cell,
         after,
+        first: ends.messages,
         last: ends.newest,
         to: wanted.to,
         limit: wanted.limit.unwrap_or(usize::MAX),

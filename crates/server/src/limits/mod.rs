@@ -250,17 +250,20 @@ impl ConnectionLimits {
 
     /// Reserves a place for an answer of `bytes` bytes until `ip` has taken it. Small answers need no place.
     pub(crate) fn hold_answer(&self, ip: IpAddr, bytes: usize) -> Result<Option<WaitingAnswer>, TurnedAway> {
-        if bytes <= SMALL_ANSWER_BYTES_MAX {
-            return Ok(None);
+        match bytes <= SMALL_ANSWER_BYTES_MAX {
+            true => Ok(None),
+            false => self.hold_place(ip, bytes).map(Some),
         }
+    }
+
+    /// Reserves a place for an answer that holds up to `bytes` bytes at a time until `ip` has taken it, however few they are.
+    pub(crate) fn hold_place(&self, ip: IpAddr, bytes: usize) -> Result<WaitingAnswer, TurnedAway> {
         let rules = self.rules();
         let key = (!rules.is_exempt(ip)).then(|| AddressKey::from(ip));
         let place = self
             .addresses
             .hold_answer(key, bytes, rules.answer_bytes, self.clock.now());
-        place
-            .map(Some)
-            .ok_or_else(|| self.turned_away(TurnedAway::Answers))
+        place.ok_or_else(|| self.turned_away(TurnedAway::Answers))
     }
 
     /// Whether a connection has sent too many requests after refusals because of its rate.

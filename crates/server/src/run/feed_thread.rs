@@ -74,7 +74,10 @@ struct Told {
 impl FeedPlan {
     /// Publishes until the feed or the broker ends.
     pub(crate) fn run(mut self) {
-        let Some(mut tick) = self.feed.next_tick() else {
+        let Some(first) = self.next_tick(false) else {
+            return;
+        };
+        let Some(mut tick) = first else {
             self.flush(&mut Told::default());
             self.pulse.has_nothing();
             tracing::error!("the feed has nothing to publish");
@@ -111,9 +114,10 @@ impl FeedPlan {
             }
             self.metrics.observe(Metric::FeedLateness, now.since(due));
             self.publish(tick, &mut cells, now);
-            match self.feed.next_tick() {
-                Some(next) => tick = next,
-                None => break,
+            match self.next_tick(true) {
+                Some(Some(next)) => tick = next,
+                Some(None) => break,
+                None => return,
             }
         }
         self.pulse.rest();
@@ -135,6 +139,20 @@ impl FeedPlan {
             wrong.join(", ")
         };
         tracing::info!(ticks, lines, wrong, "the recording is over; its last values stay");
+    }
+
+    /// The feed's next tick, if it has one. `None` if the broker stops while the feed skips what it does not publish. Skipping is no
+    /// silence of a feed that `has_begun`.
+    fn next_tick(&mut self, has_begun: bool) -> Option<Option<Tick>> {
+        while self.feed.skip_some() {
+            if self.lifecycle.is_stopping() {
+                return None;
+            }
+            if has_begun {
+                self.pulse.beat(self.clock.now());
+            }
+        }
+        Some(self.feed.next_tick())
     }
 
     /// Lets go of topics that have ended, so that what they held is freed.

@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
-use tickwire_feed::{Excerpt, Feed, Part, Sim, SimConfig};
-use tickwire_wire::Moment;
+use tickwire_feed::{Books, Excerpt, Feed, Part, Sim, SimConfig};
+use tickwire_router::Kinds;
+use tickwire_wire::{Kind, Moment};
 
 use crate::config::{Config, FeedSource};
 use crate::net::listener;
@@ -45,7 +46,9 @@ pub(super) fn open_feed(config: &Config) -> Result<Option<(Feed, f64)>, StartErr
                 until: feed.until.map(|Moment(until)| until),
                 repeats: feed.repeats,
             };
-            Some((Feed::Replay(Excerpt::open(files, part)?), feed.speed))
+            let kinds = Kinds::with_rules(config.kinds.clone());
+            let books = Books::new(move |topic| kinds.kind_of(topic.as_str()) == Kind::Book);
+            Some((Feed::Replay(Excerpt::open(files, part, books)?), feed.speed))
         }
     })
 }

@@ -82,7 +82,7 @@ fn every_format_has_the_messages_of_the_page() {
     for data in [
         "1",
         r#""a,\"b\"\n""#,
-        r#"{"price":"1.10","size":2}"#,
+        "{\n \"price\":\r\n\"1.10\",\"size\":2}",
         "[]",
         "null",
     ] {
@@ -224,6 +224,50 @@ fn what_the_history_has_let_go_of_is_told() {
     let csv = export(&broker, "csv", "&since=2");
     assert_eq!(rows_of_csv(csv.text())[0].0, 7);
     assert_eq!(csv.header("tickwire-oldest"), "7");
+}
+
+#[test]
+fn exports_that_are_not_read_have_places_among_the_waiting_answers() {
+    let broker = TestBroker::with("", &[("LIMITS__ANSWER_BYTES", "1048576")]);
+    for _ in 0..60 {
+        broker.publish("trade.X", &format!("\"{}\"", "x".repeat(60_000)));
+    }
+    let ask = request("GET", "/v1/topics/trade.X/history?format=ndjson", &[], "");
+    let mut clients: Vec<Http> = Vec::new();
+    let refused = (0..20).find_map(|_| {
+        let mut client = broker.connect_narrow();
+        client.write(&ask);
+        let (status, _) = client.head();
+        clients.push(client);
+        (status != 200).then_some(status)
+    });
+    assert_eq!(refused, Some(503));
+    assert!(clients.len() > 1);
+}
+
+#[test]
+fn an_export_of_a_topic_that_ends_breaks_off_and_holds_nothing_of_it() {
+    let broker = TestBroker::start();
+    for _ in 0..100 {
+        broker.publish("trade.X", &format!("\"{}\"", "x".repeat(60_000)));
+    }
+    let mut client = broker.connect_narrow();
+    client.write(&request(
+        "GET",
+        "/v1/topics/trade.X/history?format=ndjson",
+        &[],
+        "",
+    ));
+    assert_eq!(client.head().0, 200);
+    let ended = broker.connect().send("DELETE", "/v1/topics/trade.X", &[], "");
+    assert_eq!(ended.status, 200);
+    broker.wait_for_metric("tickwire_topics", 0.0);
+    broker.wait_for_metric("tickwire_history_bytes", 0.0);
+    let mut bytes = 0;
+    while let Some(chunk) = client.chunk_or_cut() {
+        bytes += chunk.expect("no regular end").len();
+    }
+    assert!(bytes < 6_000_000, "{bytes}");
 }
 
 /// The rest of an export whose client has read nothing while the history went on: the rows, and whether it was whole.

@@ -19,6 +19,9 @@ use crate::cli::ExportFormat;
 /// The columns of a history, as the broker sends them. The topic stands before them in the file.
 const COLUMNS: [&str; 3] = ["seq", "ts", "data"];
 
+/// The bytes of a row group of Parquet, which is kept in memory until it is whole.
+const ROW_GROUP_BYTES: usize = 64 * 1024 * 1024;
+
 /// A file that rows are written to.
 pub(super) enum Sink {
     Parquet(Box<ArrowWriter<File>>),
@@ -34,6 +37,7 @@ impl Sink {
             ExportFormat::Parquet => {
                 let properties = WriterProperties::builder()
                     .set_compression(Compression::SNAPPY)
+                    .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
                     .build();
                 Self::Parquet(Box::new(ArrowWriter::try_new(file, schema(), Some(properties))?))
             }

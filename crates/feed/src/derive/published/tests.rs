@@ -65,7 +65,7 @@ impl Desk {
         let (at, log) = ((self.now.0 - DAY) / 1_000, &mut self.log);
         let times = (self.now, self.now);
         self.deriver.take(source, &payload, times, |topic, payload| {
-            note(log, at, topic, &payload)
+            note(log, at, topic, &payload);
         })
     }
 

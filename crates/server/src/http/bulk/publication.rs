@@ -62,6 +62,8 @@ impl UnderWay<'_> {
             mut topics,
             ..
         } = checked;
+        // A publisher of many short bodies waits, too.
+        self.bulk.wait_for_shards();
         for ready in &kept {
             let about = &mut topics.about[ready.topic];
             let extras = ready.extras.as_deref();

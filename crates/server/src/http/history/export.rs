@@ -1,11 +1,11 @@
 //! An answer that is made while the client takes it.
 //!
 //! It holds one chunk of rows and never the history: messages that the history lets go of meanwhile are told of by a gap,
-//! or the answer breaks off, which the client sees by its missing end. It ends at the message that was the newest when it
-//! began.
+//! or the answer breaks off, which the client sees by its missing end. It breaks off as well if its topic ends, whose memory
+//! it does not hold. It ends at the message that was the newest when it began.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -17,13 +17,18 @@ use super::rows::{ExportBroken, Format, Rows, Subject};
 use crate::limits::WaitingAnswer;
 
 /// The bytes of rows after which a chunk is full. Its last row may exceed it.
-pub(in crate::http) const CHUNK_BYTES: usize = 64 * 1024;
+const CHUNK_BYTES: usize = 64 * 1024;
+/// The bytes that count for an export among the waiting answers: a chunk that is being made, one that waits to be written, and
+/// a long last row of each.
+pub(in crate::http) const EXPORT_BYTES: usize = 4 * CHUNK_BYTES;
 /// The most messages that are taken from the history at a time.
-const BATCH: usize = 128;
+pub(super) const BATCH: usize = 128;
 
 /// What an export is made of.
 pub(super) struct Plan {
     pub(super) cell: Arc<TopicCell>,
+    /// The first messages. The history may let go of them before the client takes them.
+    pub(super) first: Vec<Arc<Publication>>,
     /// The number before the first message.
     pub(super) after: Seq,
     /// The last number.
@@ -34,12 +39,13 @@ pub(super) struct Plan {
     pub(super) limit: usize,
     pub(super) format: Format,
     /// The export's place among the waiting answers.
-    pub(super) held: Option<WaitingAnswer>,
+    pub(super) held: WaitingAnswer,
 }
 
 /// The body of an answer with the messages of a history.
 pub(crate) struct Export {
-    cell: Arc<TopicCell>,
+    /// The topic. Its memory is given back when it ends, whoever still reads.
+    cell: Weak<TopicCell>,
     subject: Subject,
     after: Seq,
     last: Seq,
@@ -48,7 +54,7 @@ pub(crate) struct Export {
     rows: Rows,
     batch: Vec<Arc<Publication>>,
     is_over: bool,
-    _held: Option<WaitingAnswer>,
+    _held: WaitingAnswer,
 }
 
 impl Export {
@@ -64,13 +70,13 @@ impl Export {
         };
         Ok(Self {
             rows: Rows::begin(plan.format, &subject)?,
-            cell: plan.cell,
+            cell: Arc::downgrade(&plan.cell),
             subject,
             after: plan.after,
             last: plan.last,
             to: plan.to,
             left: plan.limit,
-            batch: Vec::new(),
+            batch: plan.first,
             is_over: false,
             _held: plan.held,
         })
@@ -88,8 +94,15 @@ impl Export {
     /// Adds rows until the chunk is full, the batch is used up or the export is over.
     fn add_batch(&mut self) -> Result<(), ExportBroken> {
         let mut batch = std::mem::take(&mut self.batch);
-        let found = self.cell.read_after(self.after, BATCH, &mut batch);
-        if let Some((from, to)) = found.gap
+        let cell = self.cell.upgrade().filter(|cell| !cell.has_ended());
+        let cell = cell.ok_or(ExportBroken::Ended)?;
+        // The first messages were read with the ends of the history.
+        let gap = match batch.first() {
+            None => cell.read_after(self.after, BATCH, &mut batch).gap,
+            Some(first) => (first.seq > self.after.next()).then(|| (self.after.next(), Seq(first.seq.0 - 1))),
+        };
+        drop(cell);
+        if let Some((from, to)) = gap
             && from <= self.last
             && self.left > 0
         {

@@ -67,6 +67,9 @@ pub(crate) enum ExportBroken {
     /// The history has let go of messages before the client took them, and the format has no way to say so.
     #[error("messages {0} to {1} have left the history, and this format cannot say so")]
     Gone(Seq, Seq),
+    /// The topic has ended.
+    #[error("the topic has ended")]
+    Ended,
     /// Arrow refused a batch.
     #[error(transparent)]
     Arrow(#[from] ArrowError),
@@ -110,7 +113,9 @@ impl Rows {
     pub(super) fn push(&mut self, message: &Publication) {
         match self {
             Self::Ndjson(text) => {
-                message.write_json(DataOp::Update, text);
+                let mut line = Vec::new();
+                message.write_json(DataOp::Update, &mut line);
+                text.extend(on_one_line(line));
                 text.push(b'\n');
             }
             Self::Csv(text) => {
@@ -163,7 +168,13 @@ impl Rows {
 fn data_of(message: &Publication) -> Vec<u8> {
     let mut data = Vec::new();
     message.payload.write_json(&mut data);
-    data
+    on_one_line(data)
+}
+
+/// JSON without line ends. Between tokens they mean nothing, and a string cannot contain one (RFC 8259 §7).
+fn on_one_line(mut json: Vec<u8>) -> Vec<u8> {
+    json.retain(|byte| !matches!(byte, b'\n' | b'\r'));
+    json
 }
 
 /// Appends a quoted field of CSV (RFC 4180 §2, rules 5 to 7).
