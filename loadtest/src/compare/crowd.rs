@@ -112,20 +112,27 @@ impl Crowd {
         }
     }
 
-    fn subscribe(&mut self, id: ConnId, reply: &mut Reply<'_>) {
+    /// Subscribes a connection that the server calls `connection` to the topics that it wishes.
+    fn subscribe(&mut self, id: ConnId, connection: &str, reply: &mut Reply<'_>) {
+        let number = self.scenario.subscriber(id).map(|number| number as u32);
+        let wishes = match number {
+            Some(number) => self.scenario.wishes(number),
+            None if self.protocol.publishers_subscribe() => {
+                (0..self.scenario.topics).map(Scenario::topic).collect()
+            }
+            None => Vec::new(),
+        };
         let member = &mut self.members[id.0];
-        let Some(number) = self.scenario.subscriber(id) else {
+        if wishes.is_empty() {
             member.step = Step::Ready;
             reply.settle();
             return;
-        };
-        let number = number as u32;
-        let wishes = self.scenario.wishes(number);
+        }
         member.step = Step::AwaitsConfirmation;
         member.unconfirmed = wishes.len() as u32;
-        let messages = match self.resume(number) {
+        let messages = match number.and_then(|number| self.resume(number)) {
             Some(message) => vec![message],
-            None => self.protocol.subscribe(&wishes),
+            None => self.protocol.subscribe(&wishes, connection),
         };
         for message in messages {
             reply.message(message.opcode, &message.payload);
@@ -217,7 +224,7 @@ impl Crowd {
         let count = u32::try_from(inbound.confirmed).unwrap_or(u32::MAX);
         member.unconfirmed = member.unconfirmed.saturating_sub(count);
         if inbound.greeted && member.step == Step::AwaitsGreeting {
-            self.subscribe(id, reply);
+            self.subscribe(id, &inbound.connection.unwrap_or_default(), reply);
         } else if count > 0 && member.unconfirmed == 0 && member.step == Step::AwaitsConfirmation {
             member.step = Step::Ready;
             reply.settle();
@@ -300,14 +307,14 @@ impl Handler for Crowd {
 
     fn opened(&mut self, id: ConnId, reply: &mut Reply<'_>) {
         if self.posts(id) {
-            return self.subscribe(id, reply);
+            return self.subscribe(id, "", reply);
         }
         for message in self.protocol.greet() {
             reply.message(message.opcode, &message.payload);
         }
         self.members[id.0].step = Step::AwaitsGreeting;
         if !self.protocol.awaits_greeting() {
-            self.subscribe(id, reply);
+            self.subscribe(id, "", reply);
         }
     }
 

@@ -22,6 +22,7 @@ mod records;
 mod selection;
 mod server;
 mod socketio;
+mod sockudo;
 mod tickwire;
 
 use tickwire_wire::frame::Opcode;
@@ -60,6 +61,8 @@ enum Launch {
     Nats {
         bare: bool,
     },
+    /// Sockudo, which cargo installs.
+    Sockudo,
     /// A command of this program.
     Own(&'static str),
 }
@@ -89,6 +92,7 @@ impl Peer {
             Launch::Tickwire(build) => build.missing(),
             Launch::Script(script) => script.missing(installs),
             Launch::Nats { .. } => nats::missing(),
+            Launch::Sockudo => sockudo::missing(),
             Launch::Own(_) => None,
         }
     }
@@ -96,7 +100,7 @@ impl Peer {
     /// Whether it can use TLS.
     pub(crate) fn secures(&self) -> bool {
         match self.launch {
-            Launch::Tickwire(_) | Launch::Script(_) => true,
+            Launch::Tickwire(_) | Launch::Script(_) | Launch::Sockudo => true,
             Launch::Nats { bare } => !bare,
             Launch::Own(server) => server == FLOOR,
         }
@@ -156,6 +160,7 @@ pub(crate) fn peers() -> &'static [Peer] {
         Peer::named("uwebsockets-json", &plain::Json, Launch::Script(UWEBSOCKETS)),
         Peer::named("ws-json", &plain::Json, Launch::Script(WS)),
         Peer::named("nats-tcp", &Nats { bare: true }, Launch::Nats { bare: true }),
+        Peer::named("sockudo", &sockudo::Sockudo, Launch::Sockudo),
         Peer::named("floor", &plain::Plain, Launch::Own(FLOOR)),
         Peer::named("tickwire-plain", JSON, Launch::Tickwire(PLAIN)),
         Peer::named("tickwire-2shards", JSON, Launch::Tickwire(TWO_SHARDS)),
@@ -208,6 +213,7 @@ pub(crate) fn start(
         Launch::Tickwire(build) => build.launch(newest, certificates, interrupt),
         Launch::Script(script) => script.launch(certificates),
         Launch::Nats { bare } => nats::launch(bare, certificates),
+        Launch::Sockudo => sockudo::launch(certificates),
         Launch::Own(server) => Server::own(server, certificates),
     })
 }
@@ -244,8 +250,15 @@ pub(crate) trait Protocol: Sync {
     }
 
     /// The messages that subscribe a connection to these topics, whose names are like `bench.t17`. The server confirms
-    /// each topic, see [`Inbound::confirmed`].
-    fn subscribe(&self, topics: &[String]) -> Vec<Message>;
+    /// each topic, see [`Inbound::confirmed`]. `connection` is what the server calls the connection in its greeting, see
+    /// [`Inbound::connection`].
+    fn subscribe(&self, topics: &[String], connection: &str) -> Vec<Message>;
+
+    /// Whether only subscribers of a topic may publish to it. The publisher then subscribes to all topics, and the server
+    /// does not send it what it has published itself.
+    fn publishers_subscribe(&self) -> bool {
+        false
+    }
 
     /// Appends to `out` the message that publishes `payload` to `topic`. The payload is one JSON string in ASCII, with
     /// its quotes and without escapes, or a JSON object in ASCII.
@@ -286,6 +299,8 @@ pub(crate) struct Inbound {
     pub(crate) confirmed: usize,
     /// Whether it is the server's answer to the greeting.
     pub(crate) greeted: bool,
+    /// What the server calls the connection, if its greeting says so and subscriptions need it.
+    pub(crate) connection: Option<String>,
     /// What must be sent back, such as the answer to a ping.
     pub(crate) answer: Option<Message>,
     /// Tickwire's `ack` without refusals, or its `gap`.
@@ -399,6 +414,7 @@ mod tests {
         if found.confirmed > 0 {
             lines.push(format!("confirmed {}", found.confirmed));
         }
+        lines.extend(found.connection.map(|name| format!("called {name}")));
         lines.extend(found.answer.map(|answer| format!("answer {}", sent(&[answer]))));
         lines.extend(found.fault.map(|fault| format!("fault {fault}")));
         lines.join("\n")

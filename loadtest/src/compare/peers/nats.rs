@@ -40,7 +40,7 @@ impl Protocol for Nats {
         vec![binary(format!("CONNECT {options}\r\n"))]
     }
 
-    fn subscribe(&self, topics: &[String]) -> Vec<Message> {
+    fn subscribe(&self, topics: &[String], _: &str) -> Vec<Message> {
         let mut lines = String::new();
         for (index, topic) in topics.iter().enumerate() {
             lines += &format!("SUB {topic} {}\r\nPING\r\n", index + 1);
@@ -202,7 +202,7 @@ mod tests {
         expect![[r#"binary "CONNECT {\"verbose\":false,\"pedantic\":false,\"tls_required\":false,\"protocol\":1,\"echo\":true,\"lang\":\"tickwire-loadtest\",\"version\":\"1\"}\r\n""#]]
             .assert_eq(&sent(&NATS.greet()));
         expect![[r#"binary "SUB bench.t0 1\r\nPING\r\nSUB bench.t1 2\r\nPING\r\n""#]]
-            .assert_eq(&sent(&NATS.subscribe(&topics(2))));
+            .assert_eq(&sent(&NATS.subscribe(&topics(2), "")));
         expect![[r#"binary "PUB bench.t1 5\r\n\"17.\"\r\n""#]]
             .assert_eq(&published(NATS, "bench.t1", "\"17.\""));
     }

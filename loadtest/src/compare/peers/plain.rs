@@ -15,7 +15,7 @@ impl Protocol for Plain {
         ("/", None)
     }
 
-    fn subscribe(&self, topics: &[String]) -> Vec<Message> {
+    fn subscribe(&self, topics: &[String], _: &str) -> Vec<Message> {
         runs(topics)
             .map(|topics| Message::text(format!("sub {}", topics.join(","))))
             .collect()
@@ -50,8 +50,8 @@ impl Protocol for Json {
         Plain.endpoint()
     }
 
-    fn subscribe(&self, topics: &[String]) -> Vec<Message> {
-        Plain.subscribe(topics)
+    fn subscribe(&self, topics: &[String], connection: &str) -> Vec<Message> {
+        Plain.subscribe(topics, connection)
     }
 
     fn publish(&self, topic: &str, payload: &[u8], out: &mut Vec<u8>) -> Opcode {

@@ -24,7 +24,7 @@ impl Protocol for SocketIo {
         true
     }
 
-    fn subscribe(&self, topics: &[String]) -> Vec<Message> {
+    fn subscribe(&self, topics: &[String], _: &str) -> Vec<Message> {
         runs(topics)
             .enumerate()
             .map(|(id, topics)| Message::text(format!("42{id}[\"sub\",[\"{}\"]]", topics.join("\",\""))))
@@ -84,7 +84,7 @@ mod tests {
     fn what_is_sent() {
         expect![[r#"text "40""#]].assert_eq(&sent(&SocketIo.greet()));
         expect![[r#"text "420[\"sub\",[\"bench.t0\",\"bench.t1\"]]""#]]
-            .assert_eq(&sent(&SocketIo.subscribe(&topics(2))));
+            .assert_eq(&sent(&SocketIo.subscribe(&topics(2), "")));
         expect![[r#"text "42[\"pub\",\"bench.t1\",\"17.\"]""#]]
             .assert_eq(&published(&SocketIo, "bench.t1", "\"17.\""));
     }

@@ -31,7 +31,7 @@ impl Protocol for Tickwire {
         ("/v1/ws", Some(self.codec.subprotocol()))
     }
 
-    fn subscribe(&self, topics: &[String]) -> Vec<Message> {
+    fn subscribe(&self, topics: &[String], _: &str) -> Vec<Message> {
         let request = |(index, topics): (usize, &[String])| {
             let request = ClientMessage::Subscribe(Subscribe {
                 id: RequestId(index as u64 + 1),
@@ -105,7 +105,7 @@ impl Protocol for Events {
         Some(format!("/v1/sse?mode=every&{}", topics.join("&")))
     }
 
-    fn subscribe(&self, _topics: &[String]) -> Vec<Message> {
+    fn subscribe(&self, _topics: &[String], _: &str) -> Vec<Message> {
         Vec::new()
     }
 
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn what_is_sent() {
-        expect![[r#"text "{\"op\":\"subscribe\",\"id\":1,\"topics\":[\"bench.t0\",\"bench.t1\"],\"mode\":\"every\",\"snapshot\":false}""#]].assert_eq(&sent(&JSON.subscribe(&topics(2))));
+        expect![[r#"text "{\"op\":\"subscribe\",\"id\":1,\"topics\":[\"bench.t0\",\"bench.t1\"],\"mode\":\"every\",\"snapshot\":false}""#]].assert_eq(&sent(&JSON.subscribe(&topics(2), "")));
         expect![[r#"text "{\"op\":\"publish\",\"topic\":\"bench.t1\",\"data\":\"17.\"}""#]]
             .assert_eq(&published(JSON, "bench.t1", "\"17.\""));
         let mut out = Vec::new();
@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn many_topics_are_several_requests_with_ids_of_their_own() {
-        let requests = JSON.subscribe(&topics(10_000));
+        let requests = JSON.subscribe(&topics(10_000), "");
         let id = |request: &Message| {
             assert!(request.payload.len() < tickwire_wire::limits::MESSAGE_BYTES_MAX);
             serde_json::from_slice::<serde_json::Value>(&request.payload).expect("JSON")["id"].as_u64()
