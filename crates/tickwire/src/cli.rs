@@ -405,7 +405,8 @@ mod tests {
         // The check does not depend on how the lines are wrapped.
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
         for flag in Config::flags() {
-            assert!(help.contains(&format!("{} <", flag.name)), "{}", flag.name);
+            let value = if flag.is_truth { "[=<" } else { " <" };
+            assert!(help.contains(&format!("{}{value}", flag.name)), "{}", flag.name);
             assert!(
                 help.contains(&format!("[default: {}]", flag.default)),
                 "{}",

@@ -6,6 +6,7 @@
 mod export;
 mod rows;
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use hyper::Version;
@@ -31,62 +32,36 @@ pub(super) const HEADERS: [&str; 3] = ["tickwire-epoch", "tickwire-oldest", "tic
 /// The messages that a request asks for.
 #[derive(Debug, PartialEq, Eq)]
 struct Wanted {
-    begin: Begin,
+    /// Only messages after this number.
+    since: Option<Seq>,
+    /// Only messages from this moment on.
+    from: Option<Micros>,
     /// The moment at which they end; its own messages are not among them.
     to: Option<Micros>,
     limit: Option<usize>,
     format: Format,
 }
 
-/// The beginning of the messages that a request asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Begin {
-    /// The oldest message that the history holds.
-    Oldest,
-    /// The messages after this number.
-    After(Seq),
-    /// The messages from this moment on.
-    From(Micros),
-}
-
 impl Wanted {
     fn read(query: &Query) -> Result<Self, ErrorResponse> {
         let since = query.one_as::<u64>("since", "the number of a message, a whole number")?;
-        let begin = match (since, moment(query, "from")?) {
-            (Some(_), Some(_)) => {
-                let reason = "the query has both \"since\" and \"from\"; give one of them";
-                return Err(ErrorResponse::bad_request(reason));
-            }
-            (_, Some(from)) => Begin::From(from),
-            (Some(since), None) => Begin::After(Seq(since)),
-            (None, None) => Begin::Oldest,
-        };
-        let format = query
-            .one_as::<Format>("format", Format::NAMES)?
-            .unwrap_or(Format::Json);
-        let most = match format {
-            Format::Json => HISTORY_PAGE_MAX,
-            Format::Ndjson | Format::Csv | Format::Arrow => usize::MAX,
-        };
-        let limit = match query.one("limit")? {
-            None => None,
-            Some(_) => Some(query.count("limit", most, most)?),
-        };
+        let format = query.one_as::<Format>("format", Format::NAMES)?;
+        let limit = query.one_as::<NonZeroUsize>("limit", "a whole number, at least 1")?;
         Ok(Self {
-            begin,
+            since: since.map(Seq),
+            from: moment(query, "from")?,
             to: moment(query, "to")?,
-            limit,
-            format,
+            limit: limit.map(NonZeroUsize::get),
+            format: format.unwrap_or(Format::Json),
         })
     }
 
     /// The number before the first message that is wanted of `cell`.
     fn after(&self, cell: &TopicCell) -> Seq {
-        match self.begin {
-            Begin::Oldest => Seq::ZERO,
-            Begin::After(seq) => seq,
-            Begin::From(moment) => Seq(cell.first_at(moment).0.saturating_sub(1)),
-        }
+        let from = self
+            .from
+            .map(|moment| Seq(cell.first_at(moment).0.saturating_sub(1)));
+        self.since.max(from).unwrap_or(Seq::ZERO)
     }
 }
 
@@ -123,7 +98,7 @@ fn page(
 ) -> Result<Reply, ErrorResponse> {
     let context = call.context;
     let usual = context.limits.history_page.min(HISTORY_PAGE_MAX);
-    let page = cell.history(after, wanted.limit.unwrap_or(usual));
+    let page = cell.history(after, wanted.limit.unwrap_or(usual).min(HISTORY_PAGE_MAX));
     let oldest = page.oldest.ok_or_else(|| no_such_topic(topic))?;
     let mut body = format!(
         "{{\"topic\":\"{topic}\",\"epoch\":\"{}\",\"oldest\":{oldest},\"newest\":{},\"messages\":[",
@@ -166,7 +141,7 @@ fn export(
     let oldest = ends.oldest.ok_or_else(|| no_such_topic(topic))?;
     // A gap is told of messages that were asked for by their number, if the format can tell it. Otherwise the export
     // begins with the oldest message, whose number is in the head.
-    let tells = matches!((wanted.begin, wanted.format), (Begin::After(_), Format::Ndjson));
+    let tells = wanted.since.is_some() && wanted.from.is_none() && wanted.format == Format::Ndjson;
     let after = if tells {
         after
     } else {

@@ -18,9 +18,18 @@ def one(ctx, value):
     return coded(ctx, json.dumps(value))
 
 
+def unstamped(line):
+    """The line without a valid time: the tests' broker gives nobody the right to set one."""
+    stamp = line.get("ts") if isinstance(line, dict) else None
+    if type(stamp) is int and 0 <= stamp < 2**64:
+        return {name: value for name, value in line.items() if name != "ts"}
+    return line
+
+
 @schemathesis.serializer("application/x-ndjson")
 def lines(ctx, value):
     values = value if isinstance(value, list) else [value]
+    values = [unstamped(line) for line in values]
     return coded(ctx, "".join(json.dumps(line) + "\n" for line in values))
 
 

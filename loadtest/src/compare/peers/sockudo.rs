@@ -94,13 +94,15 @@ impl Protocol for Sockudo {
             return Inbound::not_understood(message);
         };
         match event {
-            "pusher:connection_established" => match serde_json::from_str(data.as_str().unwrap_or_default()) {
-                Ok(Established { socket_id }) => Inbound {
-                    connection: Some(socket_id),
-                    ..Inbound::greeted()
-                },
-                Err(_) => Inbound::not_understood(message),
-            },
+            "pusher:connection_established" => {
+                match serde_json::from_str(data.as_str().unwrap_or_default()) {
+                    Ok(Established { socket_id }) => Inbound {
+                        connection: Some(socket_id),
+                        ..Inbound::greeted()
+                    },
+                    Err(_) => Inbound::not_understood(message),
+                }
+            }
             "pusher_internal:subscription_succeeded" => Inbound::confirmed(1),
             "pusher:ping" => Inbound {
                 answer: Some(Message::text(r#"{"event":"pusher:pong","data":{}}"#)),

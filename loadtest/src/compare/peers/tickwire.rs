@@ -271,14 +271,12 @@ mod tests {
             .assert_eq(&published(JSON, "bench.t1", "\"17.\""));
         let mut out = Vec::new();
         assert_eq!(PACKED.publish("bench.t1", b"\"17.\"", &mut out), Opcode::Binary);
-        let expected = ClientMessage::Publish {
-            id: None,
-            topic: "bench.t1".to_owned(),
-            data: Payload::from_json(b"\"17.\"").expect("JSON"),
-            key: None,
-            ts: None,
-        };
-        assert_eq!(Codec::MessagePack.decode_request(&out), Ok(expected));
+        // The server keeps MessagePack as it came, so the values are compared.
+        let read = Codec::MessagePack.decode_request(&out).expect("a request");
+        let mut text = Vec::new();
+        Codec::Json.encode_request(&read, &mut text);
+        expect![[r#"{"op":"publish","topic":"bench.t1","data":"17."}"#]]
+            .assert_eq(&String::from_utf8_lossy(&text));
     }
 
     #[test]
