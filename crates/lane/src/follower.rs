@@ -2,7 +2,7 @@
 //!
 //! It keeps the newest number of each topic. A checkpoint is made while messages come, topic by topic. So it may be ahead
 //! of the entries behind it, whose items are then known. A topic that ended before the checkpoint came to it is not
-//! in there. Its items are passed over, and its end must follow.
+//! in there, or only its next life is. Its items are passed over, and its end must follow.
 
 use rustc_hash::FxHashMap;
 use thiserror::Error;
@@ -95,6 +95,8 @@ pub struct Follower {
     epoch: Option<Epoch>,
     lives: Vec<Life>,
     by_name: FxHashMap<(Topic, Epoch), LifeNumber>,
+    /// The lives of topics that the checkpoint has.
+    restored: FxHashMap<Topic, u32>,
     /// The lives of the segment's topics, by their numbers.
     declared: Vec<LifeNumber>,
 }
@@ -109,6 +111,7 @@ impl Follower {
             epoch,
             lives: Vec::new(),
             by_name: FxHashMap::default(),
+            restored: FxHashMap::default(),
             declared: Vec::new(),
         }
     }
@@ -120,8 +123,15 @@ impl Follower {
     }
 
     /// Tells it of a topic that a checkpoint has.
-    pub fn restored(&mut self, topic: Topic, epoch: Epoch, head: Seq) -> LifeNumber {
-        self.life(topic, epoch, head, true)
+    pub fn restored(&mut self, topic: &Declaration) -> LifeNumber {
+        self.restored.insert(topic.topic.clone(), topic.life);
+        self.life(topic.topic.clone(), topic.epoch.clone(), topic.head, true)
+    }
+
+    /// Whether everything of a life is there. Otherwise its items are passed over.
+    #[must_use]
+    pub fn has_beginning(&self, life: LifeNumber) -> bool {
+        self.lives.get(life.0).is_some_and(|life| life.has_beginning)
     }
 
     fn life(&mut self, topic: Topic, epoch: Epoch, head: Seq, has_beginning: bool) -> LifeNumber {
@@ -210,7 +220,12 @@ impl Follower {
             }
             Some(number) => number,
             None => {
-                let has_beginning = self.start == Start::Anywhere || *head == Seq::ZERO;
+                // It had ended when the checkpoint came to its name.
+                let is_over = self
+                    .restored
+                    .get(topic)
+                    .is_some_and(|later| *later > declaration.life);
+                let has_beginning = self.start == Start::Anywhere || *head == Seq::ZERO && !is_over;
                 self.life(topic.clone(), epoch.clone(), *head, has_beginning)
             }
         };

@@ -295,7 +295,11 @@ fn judged() -> Vec<Judged> {
 fn behind_a_checkpoint_items_are_known_or_next_or_missing() {
     for (topic, declared, items, expected, finishes) in judged() {
         let mut follower = Follower::new(Start::Checkpoint, Place::default(), Some(Epoch::from("e")));
-        follower.restored("trade.A".parse().expect("a topic"), Epoch::from("e"), Seq(5));
+        let restored = Declaration {
+            life: 2,
+            ..declaration("trade.A", 5)
+        };
+        follower.restored(&restored);
         let mut writer = Writer::new(Place::default(), Epoch::from("e"));
         for item in &items {
             writer.gather(TopicKey(1), || declaration(topic, declared), *item);

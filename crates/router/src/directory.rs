@@ -11,6 +11,7 @@ mod health;
 mod making;
 mod reconfigure;
 mod relief;
+mod restoring;
 mod search;
 
 use std::collections::{BTreeMap, HashMap};
@@ -35,6 +36,7 @@ use crate::queue::{Inbox, Recipients, ShardId, ShardQueue};
 use crate::rights::Publisher;
 use crate::staleness::{StaleRule, Staleness};
 use crate::tree::TopicTree;
+use crate::write_queue::WriteQueue;
 pub use ending::EndedTopic;
 pub use making::PublishError;
 pub(crate) use search::Search;
@@ -111,6 +113,8 @@ pub struct Directory {
     queues: Vec<Arc<ShardQueue>>,
     /// The number of shards.
     shards: usize,
+    /// Where messages wait to be written before they enter, if they do.
+    write_queue: Option<Arc<WriteQueue>>,
     epochs: Epochs,
     memory: Arc<Memory>,
     /// The number of the topic whose turn it was to give up memory.
@@ -166,6 +170,7 @@ impl Directory {
             kinds: RwLock::new(Arc::new(kinds)),
             shards: queues.len(),
             queues,
+            write_queue: None,
             epochs: Epochs::one(epoch),
             memory: Arc::new(Memory::new(
                 limits.value_bytes_max,
@@ -223,6 +228,20 @@ impl Directory {
     pub fn with_epochs(mut self, rules: Vec<EpochRule>) -> Self {
         self.epochs = self.epochs.with_rules(rules);
         self
+    }
+
+    /// Has all messages and ends put into `queue`, by which they are written before they enter. Call this before anything
+    /// is published.
+    #[must_use]
+    pub fn with_write_queue(mut self, queue: Arc<WriteQueue>) -> Self {
+        self.write_queue = Some(queue);
+        self
+    }
+
+    /// Where messages wait to be written before they enter, if they do.
+    #[must_use]
+    pub fn write_queue(&self) -> Option<&Arc<WriteQueue>> {
+        self.write_queue.as_ref()
     }
 
     fn kinds(&self) -> Arc<Kinds> {
@@ -385,7 +404,8 @@ impl Directory {
     }
 
     /// The queues of all shards.
-    pub(crate) fn queues(&self) -> &[Arc<ShardQueue>] {
+    #[must_use]
+    pub fn queues(&self) -> &[Arc<ShardQueue>] {
         &self.queues
     }
 

@@ -12,8 +12,9 @@ use tickwire_wire::{Kind, Micros, Payload, Refusal, Topic, market};
 use crate::book::{check_symbol, not_a_book};
 use crate::cell::{NotEntered, NotPublished, Numbered, Published, TopicCell};
 use crate::directory::{Directory, PublishError};
-use crate::queue::Recipients;
+use crate::queue::{Recipients, ShardId};
 use crate::rights::Publisher;
+use crate::write_queue::{Ticket, Told};
 
 /// The source of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,13 +54,26 @@ impl Origin {
 #[derive(Debug, Clone)]
 pub struct Ingress {
     directory: Arc<Directory>,
+    /// The shard that is told when its messages are written, if they are.
+    shard: Option<ShardId>,
 }
 
 impl Ingress {
     /// The way into the topics of `directory`.
     #[must_use]
     pub fn new(directory: Arc<Directory>) -> Self {
-        Self { directory }
+        Self {
+            directory,
+            shard: None,
+        }
+    }
+
+    /// The same way in for the messages of a shard's sessions.
+    pub(crate) fn of_shard(self, shard: ShardId) -> Self {
+        Self {
+            shard: Some(shard),
+            ..self
+        }
     }
 
     /// The directory that messages are handed to.
@@ -68,8 +82,8 @@ impl Ingress {
         &self.directory
     }
 
-    /// Whether so much waits for some shard that `origin` should wait before it hands in more. A bulk body also waits for
-    /// the observer. Nothing live does.
+    /// Whether so much waits for some shard, or to be written, that `origin` should wait before it hands in more. A bulk body
+    /// also waits for the observer. Nothing live does.
     #[must_use]
     pub fn is_congested(&self, origin: Origin) -> bool {
         let depth = match origin {
@@ -79,7 +93,15 @@ impl Ingress {
                 .queue_depth_max()
                 .max(self.directory.observer_depth()),
         };
-        depth > origin.queue_high()
+        depth > origin.queue_high() || self.has_much_unwritten()
+    }
+
+    /// Whether so much waits to be written that everybody should wait.
+    #[must_use]
+    pub fn has_much_unwritten(&self) -> bool {
+        self.directory
+            .write_queue()
+            .is_some_and(|queue| queue.is_congested())
     }
 
     /// Publishes `payload` to `topic`. A topic that does not exist is made.
@@ -123,7 +145,7 @@ impl Ingress {
         let name = topic.as_str();
         let payload = fit(self.directory.kind_of(name), name, payload)?;
         self.directory
-            .publish_first(origin.publisher(), topic, payload, now)
+            .publish_first((origin.publisher(), self.shard), topic, payload, now)
     }
 
     /// Does the same as [`Self::submit`] for a topic that exists, or has existed: if it has ended, it is made again.
@@ -133,7 +155,7 @@ impl Ingress {
     pub(crate) fn submit_known(
         &self,
         origin: Origin,
-        cell: &TopicCell,
+        cell: &Arc<TopicCell>,
         payload: Payload,
         now: Micros,
     ) -> Result<Published, PublishError> {
@@ -147,13 +169,13 @@ impl Ingress {
     /// Publishes to a topic that has not ended.
     fn enter(
         &self,
-        cell: &TopicCell,
+        cell: &Arc<TopicCell>,
         payload: Payload,
         now: Micros,
         to: Recipients<'_>,
     ) -> Result<Published, NotPublished> {
         let payload = fit(cell.kind(), cell.topic().as_str(), payload)?;
-        let published = cell.publish(payload, now, to)?;
+        let published = self.directory.publish_to(cell, payload, now, (self.shard, to))?;
         self.directory.entered(&published);
         Ok(published)
     }
@@ -171,7 +193,10 @@ impl Ingress {
         opened: impl Fn(&TopicCell),
     ) -> Result<Published, PublishError> {
         loop {
-            match cell.publish(payload, now, self.directory.recipients()) {
+            match self
+                .directory
+                .publish_to(cell, payload, now, (self.shard, self.directory.recipients()))
+            {
                 Ok(published) => {
                     self.directory.entered(&published);
                     return Ok(published);
@@ -181,6 +206,14 @@ impl Ingress {
             }
             *cell = self.directory.open(cell.topic())?;
             opened(cell);
+        }
+    }
+
+    /// Calls `told` when a published message has entered, or is dropped because it could not be written.
+    pub fn when_written(&self, ticket: Ticket, told: Told) {
+        match self.directory.write_queue() {
+            Some(queue) => queue.when_written(ticket, told),
+            None => told(Ok(())),
         }
     }
 
@@ -229,7 +262,7 @@ impl Batch<'_> {
         mut payload: Payload,
         now: Micros,
     ) -> Result<Published, PublishError> {
-        let Ingress { directory } = self.ingress;
+        let directory = &self.ingress.directory;
         if cell.is_none() {
             *cell = directory.find(topic.as_str());
         }

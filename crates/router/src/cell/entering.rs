@@ -174,6 +174,7 @@ impl TopicCell {
             over_budget,
             crossed,
             came_back,
+            ticket: None,
         }
     }
 }
@@ -202,6 +203,32 @@ impl Sequencer {
             book: (kind == Kind::Book).then(Box::default),
             doubt: None,
         }
+    }
+
+    /// A sequencer that goes on behind message `seq`, with the whole `book` after it. A book that is missing is lost.
+    pub(super) fn restored(
+        kind: Kind,
+        seq: Seq,
+        book: Option<market::Book>,
+        doubt: Option<StaleReason>,
+    ) -> Result<Self, Refusal> {
+        let mut sequencer = Self::new(kind);
+        sequencer.seq = seq;
+        sequencer.doubt = doubt.filter(|reason| *reason != StaleReason::Crossed);
+        match (&mut sequencer.book, book) {
+            (Some(empty), Some(whole)) => {
+                let checksum = whole.checksum;
+                let changed = empty.apply(whole)?;
+                if changed.checksum != checksum {
+                    return Err(Refusal::bad_request(
+                        "the checksum of the book is that of another",
+                    ));
+                }
+            }
+            (lost, None) if seq > Seq::ZERO => *lost = None,
+            (_, _) => {}
+        }
+        Ok(sequencer)
     }
 
     /// The newest number.

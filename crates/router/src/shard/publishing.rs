@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use rustc_hash::FxBuildHasher;
 use tickwire_wire::codec::{PackedPublish, PlainPublish};
-use tickwire_wire::message::{AckResult, AnnouncedLimits};
-use tickwire_wire::{Control, ErrorCode, Kind, Micros, Payload, Refusal, RequestId};
+use tickwire_wire::message::AnnouncedLimits;
+use tickwire_wire::{ErrorCode, Kind, Micros, Payload, Refusal, RequestId};
 
 use super::Shard;
 use super::subscribe::closing;
@@ -50,10 +50,10 @@ impl RecentTopics {
     }
 
     /// The topic, if it is here and `rights` allow to publish to it.
-    fn get(&self, topic: &str, rights: &Rc<Rights>) -> Option<&TopicCell> {
+    fn get(&self, topic: &str, rights: &Rc<Rights>) -> Option<&Arc<TopicCell>> {
         let recent = self.0[Self::place(topic)].as_ref()?;
         let is_it = recent.cell.topic().as_str() == topic && Rc::ptr_eq(&recent.rights, rights);
-        is_it.then_some(&*recent.cell)
+        is_it.then_some(&recent.cell)
     }
 
     /// Removes a topic that has ended.
@@ -163,23 +163,15 @@ impl Shard {
                     self.refuse(id, request, refusal, now);
                 }
             }
-            Ok(published) => {
-                self.counts.published[published.kind as usize] += 1;
-                self.counts.published_bytes += bytes as u64;
+            Ok(published) if published.ticket.is_some() => {
                 if let Some(session) = self.sessions.open(id) {
-                    session.allowance.accepted();
                     session.publishes = true;
                 }
-                if let Some(request) = request {
-                    let (epoch, seq) = (Some(published.epoch), Some(published.seq));
-                    let results = vec![AckResult {
-                        topic: topic.to_owned(),
-                        epoch,
-                        seq,
-                        ..AckResult::default()
-                    }];
-                    self.send_answer(id, &Control::Ack { id: request, results });
-                }
+                self.answer_when_written(id, request, (topic.to_owned(), published), bytes as u64);
+            }
+            Ok(published) => {
+                self.count_published(&published, bytes as u64);
+                self.ack_published(id, request, topic, published);
             }
         }
     }

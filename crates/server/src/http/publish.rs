@@ -39,6 +39,9 @@ pub(super) async fn message(
         .ingress
         .submit(origin, &topic, payload, context.clock.now())
         .map_err(Refusal::from)?;
+    if let Some(ticket) = published.ticket {
+        context.written(ticket).await?;
+    }
     let metrics = &context.metrics;
     metrics.add(Metric::Publications, &[published.kind as usize], 1);
     metrics.add(Metric::PublishedBytes, &[], text.len() as u64);

@@ -3,10 +3,12 @@
 //! The shards are woken, and the messages counted, for a number of messages or bytes together. Waits for shards that have too
 //! much to do.
 
+use std::sync::mpsc;
+
 use hyper::StatusCode;
 use tickwire_metrics::Metric;
-use tickwire_router::{Batch, Origin, PublishError};
-use tickwire_wire::{JsonSlice, Micros, Payload, Refusal};
+use tickwire_router::{Batch, Origin, PublishError, Ticket};
+use tickwire_wire::{ErrorCode, JsonSlice, Micros, Payload, Refusal};
 
 use super::Bulk;
 use super::check::{AboutTopic, Checked};
@@ -29,6 +31,8 @@ struct UnderWay<'a> {
     now: Micros,
     /// The messages since the last look.
     since_look: Looked,
+    /// The places of the first and of the newest message among those that are written before they enter.
+    unwritten: Option<(Ticket, Ticket)>,
 }
 
 /// Messages that are counted together.
@@ -48,9 +52,12 @@ impl Bulk {
             published: 0,
             now: self.clock.now(),
             since_look: Looked::default(),
+            unwritten: None,
         };
         let ended = under_way.publish(checked);
-        (under_way.published, ended)
+        // Also what was published before a line that was refused is in the answer.
+        let written = under_way.written();
+        (under_way.published, ended.and(written))
     }
 }
 
@@ -86,7 +93,8 @@ impl UnderWay<'_> {
         payload: Payload,
     ) -> Result<(), ErrorResponse> {
         let Looked { messages, bytes, .. } = self.since_look;
-        if messages >= MESSAGES_PER_LOOK || bytes >= BYTES_PER_LOOK {
+        if messages >= MESSAGES_PER_LOOK || bytes >= BYTES_PER_LOOK || self.bulk.ingress.has_much_unwritten()
+        {
             self.look();
             self.bulk.wait_for_shards();
             self.now = self.bulk.clock.now();
@@ -97,11 +105,35 @@ impl UnderWay<'_> {
             .batch
             .submit(&about.topic, &mut about.cell, payload, self.now);
         let place = place.map_err(|error| stopped_at(line, self.published, error))?;
+        if let Some(ticket) = place.ticket {
+            let (first, _) = *self.unwritten.get_or_insert((ticket, ticket));
+            self.unwritten = Some((first, ticket));
+        }
         self.published += 1;
         self.since_look.messages += 1;
         self.since_look.bytes += text.as_str().len();
         self.since_look.by_kind[place.kind as usize] += 1;
         Ok(())
+    }
+
+    /// Waits until the messages that are written first can be seen by everybody.
+    fn written(&self) -> Result<(), ErrorResponse> {
+        let Some((first, last)) = self.unwritten else {
+            return Ok(());
+        };
+        let (told, written) = mpsc::channel();
+        let tell = Box::new(move |outcome: Result<(), Refusal>| {
+            // The thread that waits is there until it is told.
+            let _heard = told.send(outcome);
+        });
+        self.bulk.ingress.when_written(last, tell);
+        match written.recv() {
+            Ok(Ok(())) if last.is_of_one_life(first) => Ok(()),
+            _ => {
+                let reason = "the journal could not be written; some of the lines may be published";
+                Err(Refusal::new(ErrorCode::Internal, reason).into())
+            }
+        }
     }
 
     /// Wakes the shards that have something to do, and counts the messages.
