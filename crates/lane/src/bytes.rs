@@ -100,7 +100,7 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.bytes(what)?).map_err(|_| Malformed(what))
     }
 
-    /// The number of things that follow, of which each takes at least `least` bytes.
+    /// The number of things that follow. Each takes at least `least` bytes.
     pub(crate) fn count(&mut self, least: usize, what: &'static str) -> Result<usize, Malformed> {
         let count = usize::try_from(self.number(what)?).map_err(|_| Malformed(what))?;
         if count > self.left() / least {

@@ -1,4 +1,4 @@
-//! The kind of each topic and what is kept of it: rules by pattern, of which the first match counts.
+//! The kind of each topic and what is kept of it: rules by pattern. The first rule that matches counts.
 
 use tickwire_wire::limits::{BOOK_HISTORY_MAX, CLOSED_CANDLES_MAX, EVENT_HISTORY_MAX};
 use tickwire_wire::pattern_sets::{covers, overlap};

@@ -112,7 +112,7 @@ proptest! {
                     for (id, last) in &lives {
                         let told = told.entry(*id).or_default();
                         told.last = *last;
-                        // It is told of the ends of topics that it knows.
+                        // The observer hears of the ends of topics that it knows.
                         told.ended = directory.get(*id).is_none();
                     }
                 }

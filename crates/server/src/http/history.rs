@@ -139,7 +139,7 @@ fn export(
     }
     let ends = cell.history(after, export::BATCH);
     let oldest = ends.oldest.ok_or_else(|| no_such_topic(topic))?;
-    // A gap is told of messages that were asked for by their number, if the format can tell it. Otherwise the export
+    // The export names a gap if messages were asked for by their number and the format can name it. Otherwise it
     // begins with the oldest message, whose number is in the head.
     let tells = wanted.since.is_some() && wanted.from.is_none() && wanted.format == Format::Ndjson;
     let after = if tells {

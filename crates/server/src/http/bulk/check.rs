@@ -258,7 +258,7 @@ impl Bulk {
         Ok(key.is_some_and(|key| directory.knows_key(&about.topic, key, now)))
     }
 
-    /// Checks that there may be messages to the topic `name`, of which no line came before.
+    /// Checks that there may be messages to the topic `name`. No line before named it.
     fn new_topic<'b>(&self, name: &str, new_topics: &mut usize) -> Result<AboutTopic<'b>, Refusal> {
         let topic = name.parse()?;
         self.rights.check_publish(name)?;
