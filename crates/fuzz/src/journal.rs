@@ -1,6 +1,8 @@
 //! The parsers of a journal's files: segments with their entries, and checkpoints.
 
-use tickwire_lane::{Checkpoint, Content, Entry, Follower, Part, Place, SegmentReader, Start, Writer};
+use tickwire_lane::{
+    Checkpoint, CheckpointPart, Content, Entry, Follower, Part, Place, SegmentReader, Start, Writer,
+};
 use tickwire_lane::{EntryFlags, TopicKey};
 
 /// Reads the input as a segment and as a checkpoint.
@@ -53,7 +55,7 @@ fn same_again(entry: &Entry<'_>) {
                 item.after,
                 item.ts,
                 item.doubt,
-                format!("{:?}", item.content),
+                format!("{:?} {:?}", item.key, item.content),
             )
         };
         entry.items.iter().map(item).collect()
@@ -68,8 +70,9 @@ fn checkpoint(input: &[u8]) {
         return;
     };
     let ended = loop {
-        match topics.next_topic() {
-            Ok(Some(state)) => {
+        match topics.next_part() {
+            Ok(Some(CheckpointPart::Keys(_))) => {}
+            Ok(Some(CheckpointPart::Topic(state))) => {
                 let newest = state.messages.last().map(|item| item.seq);
                 assert_eq!(newest.unwrap_or_default(), state.topic.head, "{state:?}");
                 let data = |item: &tickwire_lane::Item<'_>| !matches!(item.content, Content::End(_));

@@ -5,12 +5,12 @@
 //! are.
 
 use thiserror::Error;
-use tickwire_wire::{Epoch, Micros, Seq};
+use tickwire_wire::{Epoch, Kind, Micros, Seq};
 
 use crate::bytes::{Malformed, put_bytes, put_number};
 use crate::entry::{Declaration, TopicNumber, read_epoch};
 use crate::frame::{self, BodyKind, FrameError};
-use crate::message::{Content, ITEM_BYTES_MIN, Item};
+use crate::message::{Content, ITEM_BYTES_MIN, Item, put_kind, read_kind};
 use crate::{Chain, Place, Position};
 
 /// How many topics have ended whose names have one hash.
@@ -46,6 +46,35 @@ pub struct TopicState<'a> {
     pub book: Option<&'a [u8]>,
     /// The newest messages, without a hole, up to `head`. Their topic number is 0.
     pub messages: Vec<Item<'a>>,
+}
+
+/// A key by which a message is known if its publisher repeats it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptKey<'a> {
+    /// The topic of the message.
+    pub topic: &'a str,
+    /// The key.
+    pub key: &'a str,
+    /// The epoch of the message's number.
+    pub epoch: Epoch,
+    /// The message's number.
+    pub seq: Seq,
+    /// The topic's kind.
+    pub kind: Kind,
+    /// When the message came.
+    pub at: Micros,
+}
+
+/// The least bytes of a key: its topic, its text, epoch, number, kind and time.
+const KEY_BYTES_MIN: usize = 6;
+
+/// What follows on the head of a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CheckpointPart<'a> {
+    /// A topic.
+    Topic(TopicState<'a>),
+    /// Some of the keys.
+    Keys(Vec<KeptKey<'a>>),
 }
 
 /// Why bytes are no whole checkpoint.
@@ -109,6 +138,21 @@ impl CheckpointWriter {
         self.topics += 1;
     }
 
+    /// Appends keys. Their bytes should be fewer than a few MiB.
+    pub fn keys(&mut self, out: &mut Vec<u8>, keys: &[KeptKey<'_>]) {
+        frame::put(out, BodyKind::CheckpointKeys, |out| {
+            put_number(out, keys.len() as u64);
+            for kept in keys {
+                put_bytes(out, kept.topic.as_bytes());
+                put_bytes(out, kept.key.as_bytes());
+                put_bytes(out, kept.epoch.as_str().as_bytes());
+                put_number(out, kept.seq.0);
+                put_kind(out, kept.kind);
+                put_number(out, kept.at.0);
+            }
+        });
+    }
+
     /// Appends the end.
     pub fn end(self, out: &mut Vec<u8>) {
         frame::put(out, BodyKind::CheckpointEnd, |out| put_number(out, self.topics));
@@ -141,15 +185,15 @@ impl<'a> Checkpoint<'a> {
     /// What is wrong, and where.
     pub fn check(bytes: &'a [u8]) -> Result<CheckpointHead, CheckpointError> {
         let (head, mut topics) = Self::new(bytes)?;
-        while topics.next_topic()?.is_some() {}
+        while topics.next_part()?.is_some() {}
         Ok(head)
     }
 
-    /// The next topic. `None` at the end of a whole checkpoint.
+    /// The next part. `None` at the end of a whole checkpoint.
     ///
     /// # Errors
     /// If it is damaged or not whole.
-    pub fn next_topic(&mut self) -> Result<Option<TopicState<'a>>, CheckpointError> {
+    pub fn next_part(&mut self) -> Result<Option<CheckpointPart<'a>>, CheckpointError> {
         let at = self.at;
         let malformed = |error| CheckpointError::Malformed(at, error);
         let frame = frame::first(&self.bytes[at..]).map_err(|error| CheckpointError::Frame(at, error))?;
@@ -166,8 +210,13 @@ impl<'a> Checkpoint<'a> {
             }
             return Ok(None);
         }
+        if frame::kind(frame) == Some(BodyKind::CheckpointKeys as u8) {
+            let keys = read_keys(frame).map_err(malformed)?;
+            return Ok(Some(CheckpointPart::Keys(keys)));
+        }
         self.topics += 1;
-        read_topic(frame).map(Some).map_err(malformed)
+        let topic = read_topic(frame).map_err(malformed)?;
+        Ok(Some(CheckpointPart::Topic(topic)))
     }
 }
 
@@ -196,6 +245,24 @@ fn read_head(frame: &[u8]) -> Result<CheckpointHead, Malformed> {
         hashing,
         ended,
     })
+}
+
+fn read_keys(frame: &[u8]) -> Result<Vec<KeptKey<'_>>, Malformed> {
+    let mut reader = frame::body(frame, BodyKind::CheckpointKeys)?;
+    let count = reader.count(KEY_BYTES_MIN, "a number of keys")?;
+    let mut keys = Vec::with_capacity(count);
+    for _ in 0..count {
+        keys.push(KeptKey {
+            topic: reader.text("the name of a topic")?,
+            key: reader.text("a key")?,
+            epoch: read_epoch(&mut reader)?,
+            seq: Seq(reader.number("the number of a message")?),
+            kind: read_kind(&mut reader)?,
+            at: Micros(reader.number("the time of a key")?),
+        });
+    }
+    reader.end()?;
+    Ok(keys)
 }
 
 fn read_topic(frame: &[u8]) -> Result<TopicState<'_>, Malformed> {

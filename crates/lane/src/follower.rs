@@ -69,8 +69,8 @@ pub enum Start {
 pub enum Verdict {
     /// It is the next of this topic's life.
     Enter(LifeNumber),
-    /// The topic has it already.
-    Known,
+    /// This topic's life has it already.
+    Known(LifeNumber),
     /// Its topic's beginning is not there, as the topic had ended when the checkpoint was made.
     Passed,
 }
@@ -252,7 +252,7 @@ impl Follower {
             item.seq <= life.head
         };
         if is_known {
-            return Ok(Verdict::Known);
+            return Ok(Verdict::Known(number));
         }
         let needs_none = matches!(item.content, Content::Whole(_));
         if life.has_ended || item.after != life.head && !needs_none {

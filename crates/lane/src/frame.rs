@@ -23,6 +23,7 @@ pub(crate) enum BodyKind {
     CheckpointHead = 3,
     CheckpointTopic = 4,
     CheckpointEnd = 5,
+    CheckpointKeys = 6,
 }
 
 /// Why bytes are no frame.
@@ -108,6 +109,7 @@ pub(crate) fn body(frame: &[u8], kind: BodyKind) -> Result<Reader<'_>, Malformed
             BodyKind::CheckpointHead => "the head of a checkpoint",
             BodyKind::CheckpointTopic => "a topic",
             BodyKind::CheckpointEnd => "the end of a checkpoint",
+            BodyKind::CheckpointKeys => "keys",
         }));
     }
     Ok(reader)

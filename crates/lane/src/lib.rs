@@ -18,11 +18,14 @@ mod segment;
 mod writer;
 
 pub use bytes::Malformed;
-pub use checkpoint::{Checkpoint, CheckpointError, CheckpointHead, CheckpointWriter, EndedCount, TopicState};
+pub use checkpoint::{
+    Checkpoint, CheckpointError, CheckpointHead, CheckpointPart, CheckpointWriter, EndedCount, KeptKey,
+    TopicState,
+};
 pub use entry::{Declaration, Entry, EntryFlags, TopicNumber};
 pub use follower::{FollowError, Follower, LifeNumber, Start, Verdict};
 pub use frame::{FRAME_BYTES_MAX, FrameError};
-pub use message::{Content, Item};
+pub use message::{Content, Item, ItemKey};
 pub use segment::{Part, SegmentHead, SegmentReader};
 pub use writer::{TopicKey, Writer};
 

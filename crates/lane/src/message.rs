@@ -19,6 +19,15 @@ pub enum Content<'a> {
     End(EndReason),
 }
 
+/// The key of a message, by which it is known if its publisher repeats it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ItemKey<'a> {
+    /// The key.
+    pub text: &'a str,
+    /// When the message came.
+    pub at: Micros,
+}
+
 /// A message or an end, with its place in its topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Item<'a> {
@@ -32,6 +41,8 @@ pub struct Item<'a> {
     pub ts: Micros,
     /// Why the book is in doubt from this message on.
     pub doubt: Option<StaleReason>,
+    /// The key that its publisher gave it.
+    pub key: Option<ItemKey<'a>>,
     /// The content.
     pub content: Content<'a>,
 }
@@ -45,6 +56,9 @@ const WHOLE: u8 = 2;
 const END: u8 = 3;
 /// Set if the number of the message before it follows.
 const SKIPS: u8 = 1 << 6;
+
+/// Set if the key and its time follow.
+const KEYED: u8 = 1 << 7;
 
 /// The doubts by their numbers in bits 2 to 4, beginning with 1.
 const DOUBTS: [StaleReason; 3] = [StaleReason::Partial, StaleReason::Hole, StaleReason::Crossed];
@@ -64,9 +78,14 @@ impl Item<'_> {
         let doubt = DOUBTS.iter().position(|doubt| Some(*doubt) == self.doubt);
         let doubt = doubt.map_or(0, |at| at as u8 + 1) << 2;
         let skips = kind != END && self.after.0.checked_add(1) != Some(self.seq.0);
-        out.push(kind | doubt | if skips { SKIPS } else { 0 });
+        let keyed = if self.key.is_some() { KEYED } else { 0 };
+        out.push(kind | doubt | keyed | if skips { SKIPS } else { 0 });
         if skips {
             put_number(out, self.after.0);
+        }
+        if let Some(key) = self.key {
+            put_difference(out, self.ts.0, key.at.0);
+            put_bytes(out, key.text.as_bytes());
         }
         match self.content {
             Content::Data(bytes) | Content::Change(bytes) | Content::Whole(bytes) => put_bytes(out, bytes),
@@ -98,9 +117,16 @@ impl<'a> Item<'a> {
                 .checked_sub(1)
                 .ok_or(Malformed("a message's number above 0"))?),
         };
-        if flags & 0x80 != 0 || after > seq || (after == seq) != (kind == END) {
+        if after > seq || (after == seq) != (kind == END) {
             return Err(Malformed("a message behind the one before it"));
         }
+        let key = match flags & KEYED != 0 {
+            true => Some(ItemKey {
+                at: Micros(reader.difference(ts.0, "the time of a key")?),
+                text: reader.text("a key")?,
+            }),
+            false => None,
+        };
         let content = match kind {
             DATA => Content::Data(reader.bytes("the data of a message")?),
             CHANGE => Content::Change(reader.bytes("the change of a book")?),
@@ -117,6 +143,7 @@ impl<'a> Item<'a> {
             seq,
             ts,
             doubt,
+            key,
             content,
         })
     }

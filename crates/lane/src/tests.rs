@@ -24,6 +24,7 @@ fn message(seq: u64, ts: u64, data: &[u8]) -> Item<'_> {
         seq: Seq(seq),
         ts: Micros(ts),
         doubt: None,
+        key: None,
         content: Content::Data(data),
     }
 }
@@ -98,7 +99,7 @@ fn read(bytes: &[u8]) -> (u64, String) {
         for item in &entry.items {
             match follower.item(item) {
                 Ok(Verdict::Enter(_)) => entered += 1,
-                Ok(Verdict::Known | Verdict::Passed) => {}
+                Ok(Verdict::Known(_) | Verdict::Passed) => {}
                 Err(error) => return (entered, error.to_string()),
             }
         }
@@ -312,7 +313,7 @@ fn behind_a_checkpoint_items_are_known_or_next_or_missing() {
         follower.entry(&frame, &entry, |_, _| {}).expect("the first");
         let verdicts = entry.items.iter().map(|item| match follower.item(item) {
             Ok(Verdict::Enter(LifeNumber(life))) => format!("enters {life}"),
-            Ok(Verdict::Known) => "known".to_owned(),
+            Ok(Verdict::Known(_)) => "known".to_owned(),
             Ok(Verdict::Passed) => "passed".to_owned(),
             Err(error) => error.to_string(),
         });
@@ -347,10 +348,22 @@ fn a_checkpoint_counts_only_if_it_is_whole() {
     for _ in 0..2 {
         writer.topic(&mut bytes, &state);
     }
+    let keys = vec![KeptKey {
+        topic: "book.A",
+        key: "k-1",
+        epoch: Epoch::from("e"),
+        seq: Seq(5),
+        kind: Kind::Book,
+        at: Micros(8),
+    }];
+    writer.keys(&mut bytes, &keys);
     writer.end(&mut bytes);
     assert_eq!(Checkpoint::check(&bytes), Ok(head));
     let (_, mut topics) = Checkpoint::new(&bytes).expect("it is whole");
-    assert_eq!(topics.next_topic(), Ok(Some(state)));
+    assert_eq!(topics.next_part(), Ok(Some(CheckpointPart::Topic(state.clone()))));
+    assert_eq!(topics.next_part(), Ok(Some(CheckpointPart::Topic(state))));
+    assert_eq!(topics.next_part(), Ok(Some(CheckpointPart::Keys(keys))));
+    assert_eq!(topics.next_part(), Ok(None));
     for length in 0..bytes.len() {
         assert!(
             Checkpoint::check(&bytes[..length]).is_err(),
@@ -368,7 +381,9 @@ fn a_checkpoint_counts_only_if_it_is_whole() {
     );
 }
 
-fn any_item() -> impl Strategy<Value = (u8, u64, u64, Option<StaleReason>, u8, Vec<u8>)> {
+type DrawnKey = Option<(String, u64)>;
+
+fn any_item() -> impl Strategy<Value = (u8, u64, u64, Option<StaleReason>, DrawnKey, u8, Vec<u8>)> {
     let doubt = prop_oneof![
         Just(None),
         Just(Some(StaleReason::Partial)),
@@ -380,6 +395,7 @@ fn any_item() -> impl Strategy<Value = (u8, u64, u64, Option<StaleReason>, u8, V
         1..u64::MAX,
         any::<u64>(),
         doubt,
+        prop::option::of((".{1,8}", any::<u64>())),
         0..5_u8,
         prop::collection::vec(any::<u8>(), 0..50),
     )
@@ -392,7 +408,7 @@ proptest! {
         let mut writer = Writer::new(Place { position: Position(3), chain: Chain(5) }, Epoch::from("e"));
         let mut numbers: Vec<u8> = Vec::new();
         let mut written = Vec::new();
-        for (topic, seq, ts, doubt, content, data) in &drawn {
+        for (topic, seq, ts, doubt, key, content, data) in &drawn {
             let number = numbers.iter().position(|known| known == topic).unwrap_or_else(|| {
                 numbers.push(*topic);
                 numbers.len() - 1
@@ -410,6 +426,7 @@ proptest! {
                 seq: Seq(*seq),
                 ts: Micros(*ts),
                 doubt: *doubt,
+                key: key.as_ref().map(|(text, at)| ItemKey { text, at: Micros(*at) }),
                 content,
             };
             let name = format!("t.{topic}");

@@ -179,6 +179,22 @@ metrics! {
         "Reloads of the configuration, by their result.";
     ConfigLoaded: Gauge Seconds [] "tickwire_config_last_success_timestamp_seconds"
         "Time of the start or of the last successful reload, in seconds since the Unix epoch.";
+    JournalBytes: Gauge Bytes [] "tickwire_journal_bytes"
+        "Bytes of the journal's files at the last checkpoint.";
+    JournalWritten: Counter Bytes [] "tickwire_journal_written_bytes_total"
+        "Bytes of entries that were written to the journal.";
+    JournalEntries: Counter One [] "tickwire_journal_entries_total"
+        "Entries that were written to the journal; each has the messages that waited when it was begun.";
+    JournalUnwritten: Gauge Bytes [] "tickwire_journal_unwritten_bytes"
+        "Bytes of messages that wait to be written to the journal; from 4 MiB on publishers wait.";
+    JournalStore: Histogram Seconds [] "tickwire_journal_store_seconds"
+        "Duration of writing an entry to the journal, with its sync if journal.sync is each.";
+    JournalSync: Histogram Seconds [] "tickwire_journal_sync_seconds"
+        "Duration of the syncs of the journal's files, if journal.sync is interval.";
+    JournalFailures: Counter One [] "tickwire_journal_failed_writes_total"
+        "Entries that could not be written to the journal, attempts to write again included; their messages were refused.";
+    JournalRecovered: Gauge One [] "tickwire_journal_recovered_entries"
+        "Entries of the journal that were read at the start, behind its checkpoint.";
     LogLost: Counter One [] "tickwire_log_lines_lost_total"
         "Log lines that were lost because the queue was full or they could not be written.";
     SessionsFailed: Counter One [] "tickwire_sessions_failed_total"

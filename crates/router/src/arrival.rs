@@ -1,23 +1,31 @@
-//! When a message comes, and the time that its publisher gives it.
+//! When a message comes, and what its publisher says of it beside its content.
 
 use tickwire_wire::Micros;
+use tickwire_wire::message::PublishKey;
 
-/// When a message arrives, and its time, if its publisher sets that.
+/// When a message arrives, its time, if its publisher sets that, and its key, if it has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Arrival {
+pub struct Arrival<'a> {
     /// When it arrives, by the broker's clock.
     pub now: Micros,
     /// The time that its publisher gives it.
     pub stamp: Option<Micros>,
+    /// The key by which a repetition is known. Who publishes by [`Ingress::submit_once`](crate::Ingress::submit_once) need not
+    /// set it.
+    pub key: Option<&'a PublishKey>,
 }
 
-impl From<Micros> for Arrival {
+impl From<Micros> for Arrival<'_> {
     fn from(now: Micros) -> Self {
-        Self { now, stamp: None }
+        Self {
+            now,
+            stamp: None,
+            key: None,
+        }
     }
 }
 
-impl Arrival {
+impl Arrival<'_> {
     /// The time of the message in a topic whose newest message is of `newest`. It is never before that, so that times do not go
     /// back: another thread may have looked at the clock later and published earlier. A publisher's time is never after
     /// the arrival, so that no publisher decides on the times to come.
@@ -47,6 +55,7 @@ mod tests {
             let arrival = Arrival {
                 now: Micros(10),
                 stamp: stamp.map(Micros),
+                key: None,
             };
             assert_eq!(
                 arrival.ts(newest.map(Micros)),

@@ -4,6 +4,8 @@
 //! joins the history and is queued for each interested shard, in order. A refused message leaves everything as it was.
 //! Never reads a clock.
 
+mod ahead;
+mod dump;
 mod ending;
 mod entering;
 mod holding;
@@ -16,6 +18,8 @@ use tickwire_wire::market::Level;
 use tickwire_wire::message::{EndReason, GapReason, StaleReason};
 use tickwire_wire::{Epoch, Kind, Micros, Payload, Seq, Topic};
 
+use self::ahead::Ahead;
+pub use self::dump::{DumpedTopic, RestoredTopic};
 pub(crate) use self::ending::CellEnd;
 pub(crate) use self::entering::NotPublished;
 use self::entering::Sequencer;
@@ -33,6 +37,7 @@ use crate::publication::{Lineage, Publication, TopicId};
 use crate::queue::{ShardId, ShardQueue};
 use crate::replays::PromisedReplay;
 use crate::rights::Publisher;
+use crate::write_queue::Ticket;
 
 /// The place of a published message in its topic, and its effects outside of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +54,8 @@ pub struct Published {
     pub(crate) crossed: bool,
     /// Whether the topic was stale.
     pub(crate) came_back: bool,
+    /// If it waits to be written first: its place there. It has not entered, and its number does not count before that.
+    pub ticket: Option<Ticket>,
 }
 
 impl Published {
@@ -61,6 +68,7 @@ impl Published {
             over_budget: false,
             crossed: false,
             came_back: false,
+            ticket: None,
         }
     }
 }
@@ -69,6 +77,8 @@ struct State {
     lineage: Arc<Lineage>,
     /// Numbers the next message. Readers see the messages that it has numbered.
     sequencer: Sequencer,
+    /// Numbers the next message instead, if messages are written before they enter.
+    ahead: Option<Box<Ahead>>,
     history: History,
     /// When the newest message arrived at this broker.
     heard: Micros,
@@ -201,6 +211,7 @@ impl TopicCell {
             topic: lineage.topic.clone(),
             state: Mutex::new(State {
                 sequencer: Sequencer::new(lineage.kind),
+                ahead: None,
                 history: History::new(kept),
                 heard: Micros(0),
                 book_bytes: 0,
@@ -421,7 +432,11 @@ impl TopicCell {
     /// Marks the book as in doubt from the next message on, until a message replaces the whole book. The first reason
     /// holds. Does nothing if the topic is no book.
     pub fn doubt(&self, reason: StaleReason) {
-        self.lock().sequencer.doubt(reason);
+        let mut state = self.lock();
+        state.sequencer.doubt(reason);
+        if let Some(ahead) = &mut state.ahead {
+            ahead.doubt(reason);
+        }
     }
 
     /// Whether the newest message belongs to a book in doubt.

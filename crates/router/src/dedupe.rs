@@ -13,6 +13,7 @@ use tickwire_wire::{Epoch, Kind, Micros, Seq, Topic};
 
 use crate::cell::Published;
 use crate::planted::{Fault, is_planted};
+use crate::write_queue::Ticket;
 
 /// Keys that are forgotten at once because their time is over.
 const FORGET_AT_ONCE: usize = 4_096;
@@ -35,6 +36,25 @@ struct First {
     seq: Seq,
     kind: Kind,
     at: Micros,
+    /// While it waits to be written: its place there.
+    ticket: Option<Ticket>,
+}
+
+/// A key that is known, and what its publication got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownKey {
+    /// The topic.
+    pub topic: Topic,
+    /// The key.
+    pub key: PublishKey,
+    /// The epoch of the publication's number.
+    pub epoch: Epoch,
+    /// The number of the publication.
+    pub seq: Seq,
+    /// The topic's kind.
+    pub kind: Kind,
+    /// When the publication came.
+    pub at: Micros,
 }
 
 /// All keys that are known. The hasher is the standard one: clients choose the keys.
@@ -45,6 +65,8 @@ pub(crate) struct Keys {
     first: HashMap<Arc<str>, First>,
     /// The same names, the oldest first, with the time of each.
     order: VecDeque<(Micros, Arc<str>)>,
+    /// The names that were in the order and are not any more.
+    left: u64,
     bytes: usize,
 }
 
@@ -77,6 +99,7 @@ impl Keys {
         let Some((at, name)) = self.order.pop_front() else {
             return false;
         };
+        self.left += 1;
         // The name may have come again since.
         if self.first.get(&name).is_none_or(|first| first.at != at) {
             return false;
@@ -132,6 +155,7 @@ impl Dedupe {
                 limits,
                 first: HashMap::new(),
                 order: VecDeque::new(),
+                left: 0,
                 bytes: 0,
             }),
             duplicates: AtomicU64::new(0),
@@ -160,9 +184,11 @@ impl Dedupe {
     ) -> Result<(Published, bool), E> {
         let name = name_of(topic, key);
         let mut keys = self.lock();
-        if let Some(First { epoch, seq, kind, .. }) = keys.find(&name, now) {
+        if let Some(first) = keys.find(&name, now) {
             self.duplicates.fetch_add(1, Ordering::Relaxed);
-            return Ok((Published::before(epoch.clone(), *seq, *kind), true));
+            let published = Published::before(first.epoch.clone(), first.seq, first.kind);
+            let ticket = first.ticket;
+            return Ok((Published { ticket, ..published }, true));
         }
         let published = publish()?;
         let first = First {
@@ -170,10 +196,80 @@ impl Dedupe {
             seq: published.seq,
             kind: published.kind,
             at: now,
+            ticket: published.ticket,
         };
         let early = keys.keep(&name, first);
         self.early.fetch_add(early, Ordering::Relaxed);
         Ok((published, false))
+    }
+
+    /// Says that the publication of a key has entered, which waited to be written.
+    pub(crate) fn entered(&self, topic: &Topic, key: &PublishKey) {
+        if let Some(first) = self.lock().first.get_mut(&*name_of(topic, key)) {
+            first.ticket = None;
+        }
+    }
+
+    /// Forgets a key whose publication was dropped before it was written.
+    pub(crate) fn dropped(&self, topic: &Topic, key: &PublishKey) {
+        let (mut keys, name) = (self.lock(), name_of(topic, key));
+        if keys.first.get(&*name).is_some_and(|first| first.ticket.is_some()) {
+            // Its place in the order goes with the others'.
+            keys.first.remove(&*name);
+            keys.bytes -= bytes_of(&name);
+        }
+    }
+
+    /// Keeps a key that was known before a restart, unless its time is over at `now`.
+    pub(crate) fn restore(&self, known: KnownKey, now: Micros) {
+        let KnownKey {
+            topic,
+            key,
+            epoch,
+            seq,
+            kind,
+            at,
+        } = known;
+        let (mut keys, name) = (self.lock(), name_of(&topic, &key));
+        let is_there = keys.first.get(&*name).is_some_and(|first| first.at >= at);
+        if !is_there && at.plus_ms(keys.limits.within_ms) > now {
+            let first = First {
+                epoch,
+                seq,
+                kind,
+                at,
+                ticket: None,
+            };
+            keys.keep(&name, first);
+        }
+    }
+
+    /// The keys from the place `from` of all that ever came, at most about `most` of them, and the place behind them; `None`
+    /// at the end. Those whose publications wait to be written are left out.
+    pub(crate) fn known(&self, from: u64, most: usize) -> (Vec<KnownKey>, Option<u64>) {
+        let keys = self.lock();
+        let from = from.max(keys.left);
+        let skipped = usize::try_from(from - keys.left).unwrap_or(usize::MAX);
+        let names = keys.order.iter().skip(skipped).take(most);
+        let known = names.clone().filter_map(|(at, name)| {
+            let first = keys
+                .first
+                .get(name)
+                .filter(|first| first.at == *at && first.ticket.is_none())?;
+            // Both were read from such texts.
+            let (topic, key) = name.split_once('\0')?;
+            Some(KnownKey {
+                topic: topic.parse().ok()?,
+                key: key.parse().ok()?,
+                epoch: first.epoch.clone(),
+                seq: first.seq,
+                kind: first.kind,
+                at: *at,
+            })
+        });
+        let (known, count) = (known.collect(), names.len());
+        let is_end = skipped.saturating_add(count) >= keys.order.len();
+        (known, (!is_end).then_some(from + count as u64))
     }
 
     /// Whether a publication to `topic` with this key is known at `now`.

@@ -11,6 +11,7 @@ mod health;
 mod making;
 mod reconfigure;
 mod relief;
+mod restoring;
 mod search;
 
 use std::collections::{BTreeMap, HashMap};
@@ -23,9 +24,9 @@ use tickwire_wire::limits::{
     VALUE_BYTES_MAX,
 };
 use tickwire_wire::message::PublishKey;
-use tickwire_wire::{Epoch, Kind, Micros, Pattern, Seq, Topic};
+use tickwire_wire::{Epoch, Kind, Micros, Pattern, Refusal, Seq, Topic};
 
-use crate::cell::{Attached, TopicCell};
+use crate::cell::{Attached, Published, TopicCell};
 use crate::dedupe::{Dedupe, DedupeLimits, DedupeTally};
 use crate::epochs::{EpochRule, Epochs, Life};
 use crate::expiry::ExpiryRule;
@@ -38,6 +39,7 @@ use crate::queue::{Inbox, Recipients, ShardId, ShardQueue};
 use crate::rights::Publisher;
 use crate::staleness::{StaleRule, Staleness};
 use crate::tree::TopicTree;
+use crate::write_queue::WriteQueue;
 pub use ending::EndedTopic;
 pub use making::PublishError;
 pub(crate) use search::Search;
@@ -120,6 +122,8 @@ pub struct Directory {
     queues: Vec<Arc<ShardQueue>>,
     /// The number of shards.
     shards: usize,
+    /// Where messages wait to be written before they enter, if they do.
+    write_queue: Option<Arc<WriteQueue>>,
     epochs: Epochs,
     dedupe: Dedupe,
     memory: Arc<Memory>,
@@ -176,6 +180,7 @@ impl Directory {
             kinds: RwLock::new(Arc::new(kinds)),
             shards: queues.len(),
             queues,
+            write_queue: None,
             epochs: Epochs::one(epoch),
             dedupe: Dedupe::new(limits.dedupe),
             memory: Arc::new(Memory::new(
@@ -234,6 +239,20 @@ impl Directory {
     pub fn with_epochs(mut self, rules: Vec<EpochRule>) -> Self {
         self.epochs = self.epochs.with_rules(rules);
         self
+    }
+
+    /// Has all messages and ends put into `queue`, by which they are written before they enter. Call this before anything
+    /// is published.
+    #[must_use]
+    pub fn with_write_queue(mut self, queue: Arc<WriteQueue>) -> Self {
+        self.write_queue = Some(queue);
+        self
+    }
+
+    /// Where messages wait to be written before they enter, if they do.
+    #[must_use]
+    pub fn write_queue(&self) -> Option<&Arc<WriteQueue>> {
+        self.write_queue.as_ref()
     }
 
     fn kinds(&self) -> Arc<Kinds> {
@@ -395,9 +414,20 @@ impl Directory {
         }
     }
 
-    /// The keys of publications that may be repeated.
-    pub(crate) fn dedupe(&self) -> &Dedupe {
-        &self.dedupe
+    /// Publishes by `publish`, unless a publication to `topic` with this key is known at `now`: then returns what that one got,
+    /// and `true`. If that one waits to be written, `shard` is told when it is.
+    pub(crate) fn once<E: From<Refusal>>(
+        &self,
+        (topic, key): (&Topic, &PublishKey),
+        now: Micros,
+        shard: Option<ShardId>,
+        publish: impl FnOnce() -> Result<Published, E>,
+    ) -> Result<(Published, bool), E> {
+        let (mut published, is_duplicate) = self.dedupe.once(topic, key, now, publish)?;
+        if let (true, Some(queue), Some(ticket)) = (is_duplicate, &self.write_queue, published.ticket) {
+            published.ticket = queue.ask(ticket, shard)?;
+        }
+        Ok((published, is_duplicate))
     }
 
     /// Forgets keys of publications whose time is over at `now`. Returns whether more of them are left for another call.
@@ -418,7 +448,8 @@ impl Directory {
     }
 
     /// The queues of all shards.
-    pub(crate) fn queues(&self) -> &[Arc<ShardQueue>] {
+    #[must_use]
+    pub fn queues(&self) -> &[Arc<ShardQueue>] {
         &self.queues
     }
 

@@ -19,6 +19,16 @@ const HASHES: usize = 4_096;
 pub(crate) struct Life(u32);
 
 impl Life {
+    /// The life with this number.
+    pub(crate) const fn numbered(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// Its number: 0 for the first.
+    pub(crate) const fn number(self) -> u32 {
+        self.0
+    }
+
     /// Whether the topic may have had an earlier life.
     pub(crate) const fn is_later(self) -> bool {
         self.0 > 0
@@ -75,8 +85,32 @@ impl Epochs {
         self.count(topic).fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Tells functions of hashing apart, and how many topics have ended by the hashes of their names, but for 0.
+    pub(crate) fn counts(&self) -> (u64, Vec<(u32, u32)>) {
+        let counts = self.ended.iter().enumerate();
+        let counts = counts.map(|(slot, count)| (slot as u32, count.load(Ordering::Relaxed)));
+        (hashing(), counts.filter(|(_, count)| *count > 0).collect())
+    }
+
+    /// Takes over what [`Self::counts`] said before a restart. If names have other hashes now, each counts as often as
+    /// the most frequent did then: no epoch comes again.
+    pub(crate) fn restore_counts(&self, hashed_by: u64, counts: impl Iterator<Item = (u32, u32)>) {
+        let counts: Vec<(u32, u32)> = counts.collect();
+        let highest = counts.iter().map(|(_, count)| *count).max().unwrap_or(0);
+        let others = if hashed_by == hashing() { 0 } else { highest };
+        for (slot, ended) in self.ended.iter().enumerate() {
+            let known = counts.iter().find(|(at, _)| *at as usize == slot && others == 0);
+            ended.fetch_max(known.map_or(others, |(_, count)| *count), Ordering::Relaxed);
+        }
+    }
+
     fn count(&self, topic: &str) -> &AtomicU32 {
         // Whoever chooses names with one hash only gives them new epochs.
         &self.ended[FxBuildHasher.hash_one(topic) as usize % HASHES]
     }
+}
+
+/// The hash of a name.
+fn hashing() -> u64 {
+    FxBuildHasher.hash_one("trade.BTC-USDT")
 }

@@ -76,6 +76,11 @@ impl History {
         }
     }
 
+    /// The number of messages that it may hold.
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// Adds the next message, which was made [as a value](Publication::held_as_value), and drops the oldest. Returns whether
     /// all histories together are over their budget.
     pub(crate) fn push(&mut self, publication: Arc<Publication>, memory: &Memory) -> bool {

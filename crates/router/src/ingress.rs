@@ -14,8 +14,9 @@ use crate::arrival::Arrival;
 use crate::book::{check_symbol, not_a_book};
 use crate::cell::{NotEntered, NotPublished, Numbered, Published, TopicCell};
 use crate::directory::{Directory, PublishError};
-use crate::queue::Recipients;
+use crate::queue::{Recipients, ShardId};
 use crate::rights::Publisher;
+use crate::write_queue::{Ticket, Told};
 
 /// The source of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,13 +56,26 @@ impl Origin {
 #[derive(Debug, Clone)]
 pub struct Ingress {
     directory: Arc<Directory>,
+    /// The shard that is told when its messages are written, if they are.
+    shard: Option<ShardId>,
 }
 
 impl Ingress {
     /// The way into the topics of `directory`.
     #[must_use]
     pub fn new(directory: Arc<Directory>) -> Self {
-        Self { directory }
+        Self {
+            directory,
+            shard: None,
+        }
+    }
+
+    /// The same way in for the messages of a shard's sessions.
+    pub(crate) fn of_shard(self, shard: ShardId) -> Self {
+        Self {
+            shard: Some(shard),
+            ..self
+        }
     }
 
     /// The directory that messages are handed to.
@@ -70,8 +84,8 @@ impl Ingress {
         &self.directory
     }
 
-    /// Whether so much waits for some shard that `origin` should wait before it hands in more. A bulk body also waits for
-    /// the observer. Nothing live does.
+    /// Whether so much waits for some shard, or to be written, that `origin` should wait before it hands in more. A bulk body
+    /// also waits for the observer. Nothing live does.
     #[must_use]
     pub fn is_congested(&self, origin: Origin) -> bool {
         let depth = match origin {
@@ -81,7 +95,15 @@ impl Ingress {
                 .queue_depth_max()
                 .max(self.directory.observer_depth()),
         };
-        depth > origin.queue_high()
+        depth > origin.queue_high() || self.has_much_unwritten()
+    }
+
+    /// Whether so much waits to be written that everybody should wait.
+    #[must_use]
+    pub fn has_much_unwritten(&self) -> bool {
+        self.directory
+            .write_queue()
+            .is_some_and(|queue| queue.is_congested())
     }
 
     /// Publishes `payload` to `topic`. A topic that does not exist is made. `arrival` is the time now, perhaps with the
@@ -90,12 +112,12 @@ impl Ingress {
     /// # Errors
     /// If the broker or the publisher has too many topics, or the payload does not fit the topic's kind. Then nothing
     /// was published and no topic was made.
-    pub fn submit(
+    pub fn submit<'a>(
         &self,
         origin: Origin,
         topic: &Topic,
         payload: Payload,
-        arrival: impl Into<Arrival>,
+        arrival: impl Into<Arrival<'a>>,
     ) -> Result<Published, PublishError> {
         let (name, arrival) = (topic.as_str(), arrival.into());
         match self.directory.find(name) {
@@ -120,16 +142,20 @@ impl Ingress {
     ///
     /// # Errors
     /// As [`Self::submit`]. Then the key is not known.
-    pub fn submit_once(
+    pub fn submit_once<'a>(
         &self,
         origin: Origin,
-        (topic, key): (&Topic, &PublishKey),
+        (topic, key): (&Topic, &'a PublishKey),
         payload: Payload,
-        arrival: impl Into<Arrival>,
+        arrival: impl Into<Arrival<'a>>,
     ) -> Result<(Published, bool), PublishError> {
-        let arrival = arrival.into();
+        let arrival = Arrival {
+            key: Some(key),
+            ..arrival.into()
+        };
         let publish = || self.submit(origin, topic, payload, arrival);
-        self.directory.dedupe().once(topic, key, arrival.now, publish)
+        self.directory
+            .once((topic, key), arrival.now, self.shard, publish)
     }
 
     /// Publishes the first message of a topic that does not exist.
@@ -138,12 +164,12 @@ impl Ingress {
         origin: Origin,
         topic: &Topic,
         payload: Payload,
-        arrival: Arrival,
+        arrival: Arrival<'_>,
     ) -> Result<Published, PublishError> {
         let name = topic.as_str();
         let payload = fit(self.directory.kind_of(name), name, payload)?;
         self.directory
-            .publish_first(origin.publisher(), topic, payload, arrival)
+            .publish_first((origin.publisher(), self.shard), topic, payload, arrival)
     }
 
     /// Does the same as [`Self::submit`] for a topic that exists, or has existed: if it has ended, it is made again.
@@ -153,9 +179,9 @@ impl Ingress {
     pub(crate) fn submit_known(
         &self,
         origin: Origin,
-        cell: &TopicCell,
+        cell: &Arc<TopicCell>,
         payload: Payload,
-        arrival: Arrival,
+        arrival: Arrival<'_>,
     ) -> Result<Published, PublishError> {
         match self.enter(cell, payload, arrival, self.directory.recipients()) {
             Ok(published) => Ok(published),
@@ -167,13 +193,15 @@ impl Ingress {
     /// Publishes to a topic that has not ended.
     fn enter(
         &self,
-        cell: &TopicCell,
+        cell: &Arc<TopicCell>,
         payload: Payload,
-        arrival: Arrival,
+        arrival: Arrival<'_>,
         to: Recipients<'_>,
     ) -> Result<Published, NotPublished> {
         let payload = fit(cell.kind(), cell.topic().as_str(), payload)?;
-        let published = cell.publish(payload, arrival, to)?;
+        let published = self
+            .directory
+            .publish_to(cell, payload, arrival, (self.shard, to))?;
         self.directory.entered(&published);
         Ok(published)
     }
@@ -191,7 +219,8 @@ impl Ingress {
         opened: impl Fn(&TopicCell),
     ) -> Result<Published, PublishError> {
         loop {
-            match cell.publish(payload, now.into(), self.directory.recipients()) {
+            let to = (self.shard, self.directory.recipients());
+            match self.directory.publish_to(cell, payload, now.into(), to) {
                 Ok(published) => {
                     self.directory.entered(&published);
                     return Ok(published);
@@ -201,6 +230,14 @@ impl Ingress {
             }
             *cell = self.directory.open(cell.topic())?;
             opened(cell);
+        }
+    }
+
+    /// Calls `told` when a published message has entered, or is dropped because it could not be written.
+    pub fn when_written(&self, ticket: Ticket, told: Told) {
+        match self.directory.write_queue() {
+            Some(queue) => queue.when_written(ticket, told),
+            None => told(Ok(())),
         }
     }
 
@@ -242,14 +279,14 @@ impl Batch<'_> {
     ///
     /// # Errors
     /// As [`Ingress::submit`].
-    pub fn submit(
+    pub fn submit<'a>(
         &self,
         topic: &Topic,
         cell: &mut Option<Arc<TopicCell>>,
         mut payload: Payload,
-        arrival: impl Into<Arrival>,
+        arrival: impl Into<Arrival<'a>>,
     ) -> Result<Published, PublishError> {
-        let (Ingress { directory }, arrival) = (self.ingress, arrival.into());
+        let (directory, arrival) = (&self.ingress.directory, arrival.into());
         if cell.is_none() {
             *cell = directory.find(topic.as_str());
         }
@@ -270,17 +307,20 @@ impl Batch<'_> {
     ///
     /// # Errors
     /// As [`Ingress::submit`]. Then the key is not known.
-    pub fn submit_once(
+    pub fn submit_once<'a>(
         &self,
-        (topic, key): (&Topic, &PublishKey),
+        (topic, key): (&Topic, &'a PublishKey),
         cell: &mut Option<Arc<TopicCell>>,
         payload: Payload,
-        arrival: impl Into<Arrival>,
+        arrival: impl Into<Arrival<'a>>,
     ) -> Result<(Published, bool), PublishError> {
-        let arrival = arrival.into();
+        let arrival = Arrival {
+            key: Some(key),
+            ..arrival.into()
+        };
         let publish = || self.submit(topic, cell, payload, arrival);
-        let Ingress { directory } = self.ingress;
-        directory.dedupe().once(topic, key, arrival.now, publish)
+        let Ingress { directory, shard } = self.ingress;
+        directory.once((topic, key), arrival.now, *shard, publish)
     }
 
     /// Wakes the shards that have something to do for the batch.

@@ -45,15 +45,17 @@ mod staleness;
 mod syncs;
 mod topic_set;
 mod tree;
+mod write_queue;
 
 pub use arrival::Arrival;
 pub use book::{OrderBook, check_symbol};
 pub use bucket::{Bucket, Rate, SharedBucket};
 pub use cell::{
-    Attached, BookTrial, Catchup, HistoryPage, NotEntered, Numbered, Published, TopicCell, ValueTrial,
+    Attached, BookTrial, Catchup, DumpedTopic, HistoryPage, NotEntered, Numbered, Published, RestoredTopic,
+    TopicCell, ValueTrial,
 };
 pub use counts::{Counts, Op};
-pub use dedupe::{DedupeLimits, DedupeTally};
+pub use dedupe::{DedupeLimits, DedupeTally, KnownKey};
 pub use directory::{Directory, DirectoryLimits, EndedTopic, PublishError, SHARDS_MAX, TopicInfo};
 pub use epochs::EpochRule;
 pub use expiry::ExpiryRule;
@@ -71,3 +73,4 @@ pub use session::{SessionId, Transport};
 pub use settings::{SessionLimits, ShardSettings};
 pub use shard::{AuthRequest, Drain, SessionLag, Shard, Watched};
 pub use staleness::StaleRule;
+pub use write_queue::{Record, RecordKey, Ticket, Told, WriteBatch, WriteQueue, WrittenTo};

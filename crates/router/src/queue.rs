@@ -13,6 +13,7 @@ use tickwire_wire::Seq;
 
 use crate::cell::TopicCell;
 use crate::publication::{Publication, TopicId};
+use crate::write_queue::WrittenTo;
 
 /// A shard's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +31,8 @@ pub struct Inbox {
     pub overflowed: FxHashSet<TopicId>,
     /// Topics that became stale after the publications, with their newest number.
     pub stale: FxHashMap<TopicId, Seq>,
+    /// Up to where the messages of the shard's publishers are decided that waited to be written.
+    pub(crate) written: Vec<WrittenTo>,
     /// Topics that ended after the publications.
     pub(crate) ended: Vec<Arc<TopicCell>>,
 }
@@ -117,6 +120,26 @@ impl ShardQueue {
         let mut inner = self.lock();
         inner.inbox.stale.insert(topic, newest);
         self.wake(inner);
+    }
+
+    /// Tells the shard what became of its publishers' messages that waited to be written.
+    pub(crate) fn push_written(&self, written: WrittenTo) {
+        let mut inner = self.lock();
+        // One notice stands for all with the same outcome.
+        match inner
+            .inbox
+            .written
+            .last_mut()
+            .filter(|last| last.entered == written.entered)
+        {
+            Some(last) => *last = written,
+            None => inner.inbox.written.push(written),
+        }
+        let wake = !std::mem::replace(&mut inner.awake, true);
+        drop(inner);
+        if wake {
+            (self.wake)();
+        }
     }
 
     /// Tells the shard that a topic ended, after its last message was queued. The end of a topic is never left out:

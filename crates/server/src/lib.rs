@@ -7,6 +7,7 @@ pub mod auth;
 pub mod config;
 pub mod http;
 mod hub;
+mod journal;
 mod limits;
 mod net;
 mod ops;
@@ -17,8 +18,9 @@ mod ws;
 mod tests;
 
 pub use config::Config;
+pub use journal::{JournalError, RecoveryError};
 pub use net::tls;
-pub use run::{Broker, ReloadError, Reloaded, StartError, share_heap, start};
+pub use run::{Broker, Program, ReloadError, Reloaded, StartError, share_heap, start};
 
 /// The version that the broker tells its clients.
 const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -9,8 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process;
 use std::sync::mpsc::{Receiver, RecvError, SyncSender, sync_channel};
 
-use tickwire_server::Broker;
 use tickwire_server::config::{Config, ConfigError};
+use tickwire_server::{Broker, Program};
 
 use crate::cli::ServeArgs;
 use crate::failure::Failure;
@@ -58,7 +58,15 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
 fn serve(config: Config, source: &Source, log: &Log) -> Result<(), Failure> {
     // This comes before the broker starts, so that a signal during the start counts too.
     let asked = watch_signals(log.end())?;
-    let broker = tickwire_server::start(config, log.lost())?;
+    let end = log.end();
+    let program = Program {
+        log_lines_lost: log.lost(),
+        end: Box::new(move || {
+            end.finish();
+            process::exit(1);
+        }),
+    };
+    let broker = tickwire_server::start(config, program)?;
     let outcome = obey(&asked, &broker, source, log);
     tracing::info!("stopping; a further signal ends the program at once");
     broker.stop();

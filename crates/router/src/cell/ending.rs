@@ -55,7 +55,12 @@ impl TopicCell {
         self.expires_after_locked(&self.lock(), now, rule)
     }
 
-    fn expires_after_locked(&self, state: &State, now: Micros, rule: &ExpiryRule) -> Option<Micros> {
+    pub(super) fn expires_after_locked(
+        &self,
+        state: &State,
+        now: Micros,
+        rule: &ExpiryRule,
+    ) -> Option<Micros> {
         let due = state.heard.plus_ms(rule.after_ms);
         let is_held = !rule.even_if_watched && self.named.load(Ordering::Relaxed) > 0;
         if is_held || state.history.newest().is_none() {

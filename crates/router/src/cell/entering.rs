@@ -88,7 +88,7 @@ impl TopicCell {
     pub(crate) fn publish(
         &self,
         payload: Payload,
-        arrival: Arrival,
+        arrival: Arrival<'_>,
         to: Recipients<'_>,
     ) -> Result<Published, NotPublished> {
         let mut guard = self.lock();
@@ -176,6 +176,7 @@ impl TopicCell {
             over_budget,
             crossed,
             came_back,
+            ticket: None,
         }
     }
 }
@@ -204,6 +205,32 @@ impl Sequencer {
             book: (kind == Kind::Book).then(Box::default),
             doubt: None,
         }
+    }
+
+    /// A sequencer that goes on behind message `seq`, with the whole `book` after it. A book that is missing is lost.
+    pub(super) fn restored(
+        kind: Kind,
+        seq: Seq,
+        book: Option<market::Book>,
+        doubt: Option<StaleReason>,
+    ) -> Result<Self, Refusal> {
+        let mut sequencer = Self::new(kind);
+        sequencer.seq = seq;
+        sequencer.doubt = doubt.filter(|reason| *reason != StaleReason::Crossed);
+        match (&mut sequencer.book, book) {
+            (Some(empty), Some(whole)) => {
+                let checksum = whole.checksum;
+                let changed = empty.apply(whole)?;
+                if changed.checksum != checksum {
+                    return Err(Refusal::bad_request(
+                        "the checksum of the book is that of another",
+                    ));
+                }
+            }
+            (lost, None) if seq > Seq::ZERO => *lost = None,
+            (_, _) => {}
+        }
+        Ok(sequencer)
     }
 
     /// The newest number.

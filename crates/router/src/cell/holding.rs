@@ -40,7 +40,7 @@ impl State {
 
     /// Counts the book as it is now, and drops the old snapshot. Does nothing for a topic that never had a book.
     pub(super) fn count_book(&mut self) {
-        let bytes = self.book().map_or(0, OrderBook::memory_bytes);
+        let bytes = self.book().map_or(0, OrderBook::memory_bytes) + self.ahead_bytes();
         let before = std::mem::replace(&mut self.book_bytes, bytes);
         if before > 0 || bytes > 0 {
             self.lineage.memory.values.change(before, bytes);

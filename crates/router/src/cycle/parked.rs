@@ -30,8 +30,9 @@ impl ParkedSessions {
         self.waiting.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+    /// Whether one of the sessions with a request that is not done is such.
+    pub(super) fn any(&self, is: impl Fn(SessionId) -> bool) -> bool {
+        self.waiting.iter().any(|parked| is(parked.session))
     }
 
     /// The bytes that all of them hold, as they were when each was parked.
@@ -105,7 +106,7 @@ mod tests {
             (parked.pop(), parked.pop(), parked.pop()),
             (Some(SessionId(3)), Some(SessionId(1)), None)
         );
-        assert_eq!((parked.is_empty(), parked.bytes()), (true, 0));
+        assert_eq!((parked.any(|_| true), parked.bytes()), (false, 0));
         for (session, bytes) in [(1, 10), (2, 20), (3, 40)] {
             parked.push_done(SessionId(session), bytes);
         }

@@ -12,16 +12,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tickwire_wire::message::EndReason;
-use tickwire_wire::{Epoch, Micros, Pattern, Seq};
+use tickwire_wire::{Epoch, Micros, Pattern, Refusal, Seq};
 
 use super::{Directory, Topics};
 use crate::cell::{CellEnd, TopicCell};
 use crate::expiry::ExpiryRule;
 use crate::looks::Look;
 use crate::queue::ShardId;
+use crate::write_queue::Ticket;
 
 /// The number of topics that are looked at before other work has its turn.
 const LOOKS_AT_ONCE: usize = 1_024;
+
+/// The time after which a topic is looked at again whose end waits to be written.
+const WRITTEN_MS: u64 = 1_000;
 
 /// A topic that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,10 +34,26 @@ pub struct EndedTopic {
     pub epoch: Epoch,
     /// The last message.
     pub seq: Seq,
+    /// If its end waits to be written first: its place there. It has not ended before that.
+    pub ticket: Option<Ticket>,
 }
 
 impl Directory {
-    /// Ends a topic because somebody has deleted it. `None` if there is no such topic.
+    /// Ends a topic because somebody has deleted it: at once, or when that is written. `None` if there is no such topic.
+    ///
+    /// # Errors
+    /// If ends are written first, and that is not possible now.
+    pub fn delete_written(&self, topic: &str) -> Result<Option<EndedTopic>, Refusal> {
+        match &self.write_queue {
+            None => Ok(self.delete(topic)),
+            Some(queue) => match self.find(topic) {
+                Some(cell) => cell.end_later(EndReason::Deleted, queue),
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// Ends a topic at once because somebody has deleted it. `None` if there is no such topic.
     pub fn delete(&self, topic: &str) -> Option<EndedTopic> {
         let mut topics = self.topics_write();
         let cell = self.find(topic)?;
@@ -42,7 +62,11 @@ impl Directory {
         let end = cell.end(EndReason::Deleted, &self.queues)?;
         self.remove(&mut topics, &cell, end, EndReason::Deleted);
         let seq = end.last;
-        Some(EndedTopic { epoch, seq })
+        Some(EndedTopic {
+            epoch,
+            seq,
+            ticket: None,
+        })
     }
 
     /// Ends the topics that have expired at `now`. Returns when to call this again. That is at once if so many topics
@@ -65,6 +89,10 @@ impl Directory {
         if let Some(again) = cell.expires_after(now, &look.rule) {
             return Some(again);
         }
+        if let Some(queue) = &self.write_queue {
+            cell.expire_later(now, &look.rule, queue);
+            return Some(now.plus_ms(WRITTEN_MS));
+        }
         let mut topics = self.topics_write();
         topics.by_id.get(&look.topic)?;
         self.keep_interest(&cell);
@@ -77,7 +105,7 @@ impl Directory {
     }
 
     /// Removes an ended topic from the tables.
-    fn remove(&self, topics: &mut Topics, cell: &Arc<TopicCell>, end: CellEnd, reason: EndReason) {
+    pub(super) fn remove(&self, topics: &mut Topics, cell: &Arc<TopicCell>, end: CellEnd, reason: EndReason) {
         self.epochs.ended(cell.topic().as_str());
         self.by_name.remove(cell.topic());
         topics.tree.remove(cell.topic());
@@ -98,7 +126,7 @@ impl Directory {
     }
 
     /// Keeps an interest of each shard in the name of a topic that is to end.
-    fn keep_interest(&self, cell: &TopicCell) {
+    pub(super) fn keep_interest(&self, cell: &TopicCell) {
         let name = Pattern::from(cell.topic().clone());
         for shard in self.shard_ids() {
             self.register(shard, &name);
@@ -106,7 +134,7 @@ impl Directory {
     }
 
     /// Undoes [`Self::keep_interest`], as the topic has not ended.
-    fn give_interest_up(&self, cell: &TopicCell) {
+    pub(super) fn give_interest_up(&self, cell: &TopicCell) {
         for shard in self.shard_ids() {
             self.end_handled(shard, cell);
         }

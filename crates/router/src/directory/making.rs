@@ -14,6 +14,7 @@ use super::{Directory, Topics};
 use crate::arrival::Arrival;
 use crate::cell::{NotPublished, Published, TopicCell, check_room};
 use crate::publication::{Lineage, TopicId};
+use crate::queue::{Recipients, ShardId};
 use crate::rights::Publisher;
 
 /// Why a message was not published.
@@ -90,10 +91,10 @@ impl Directory {
     /// If there are too many topics, or the payload does not fit the topic's kind. Then the topic is not made.
     pub(crate) fn publish_first(
         &self,
-        publisher: Option<Publisher>,
+        (publisher, shard): (Option<Publisher>, Option<ShardId>),
         topic: &Topic,
         mut payload: Payload,
-        arrival: Arrival,
+        arrival: Arrival<'_>,
     ) -> Result<Published, PublishError> {
         let published = loop {
             let mut topics = self.topics_write();
@@ -105,7 +106,7 @@ impl Directory {
             // No other thread has a new cell yet. A shard that finds the message in its queue before the topic can be
             // found waits for the list of topics.
             let kept = existing.is_none().then_some(&mut topics);
-            match cell.publish(payload, arrival, self.recipients()) {
+            match self.publish_to(&cell, payload, arrival, (shard, self.recipients())) {
                 Ok(published) => {
                     if let Some(topics) = kept {
                         self.add_topic(topics, &cell);
@@ -118,6 +119,20 @@ impl Directory {
         };
         self.entered(&published);
         Ok(published)
+    }
+
+    /// Publishes to a topic that exists: at once, or when the message is written.
+    pub(crate) fn publish_to(
+        &self,
+        cell: &Arc<TopicCell>,
+        payload: Payload,
+        arrival: Arrival<'_>,
+        (shard, to): (Option<ShardId>, Recipients<'_>),
+    ) -> Result<Published, NotPublished> {
+        match &self.write_queue {
+            None => cell.publish(payload, arrival, to),
+            Some(queue) => cell.publish_later(payload, arrival, queue, shard),
+        }
     }
 
     /// Handles the effects outside its topic of a message that has entered.
@@ -148,12 +163,7 @@ impl Directory {
             return Err(PublishError::TooManyTopics(self.topics_max()));
         }
         let (kind, kept) = self.kinds().of(topic.as_str());
-        // A shard registers its interest before it looks at the topics, with the same lock held. So a shard whose
-        // interest is not seen here finds the topic there.
-        let mut interested = 0;
-        let interests = self.interests.read().unwrap_or_else(PoisonError::into_inner);
-        interests.matches(topic.as_str(), |interest| interested |= interest.mask());
-        drop(interests);
+        let interested = self.interested(topic.as_str());
         let (epoch, life) = self.epochs.of(topic.as_str());
         let lineage = Lineage {
             id,
@@ -166,8 +176,18 @@ impl Directory {
         Ok(Arc::new(cell))
     }
 
+    /// The shards that want `topic`, one bit each.
+    pub(super) fn interested(&self, topic: &str) -> u64 {
+        // A shard registers its interest before it looks at the topics, with the same lock held. So a shard whose
+        // interest is not seen here finds the topic there.
+        let mut interested = 0;
+        let interests = self.interests.read().unwrap_or_else(PoisonError::into_inner);
+        interests.matches(topic, |interest| interested |= interest.mask());
+        interested
+    }
+
     /// Puts the new cell into the list: from now on the topic exists.
-    fn add_topic(&self, topics: &mut Topics, cell: &Arc<TopicCell>) {
+    pub(super) fn add_topic(&self, topics: &mut Topics, cell: &Arc<TopicCell>) {
         if let Some(maker) = cell.maker() {
             *topics.made_by.entry(maker).or_default() += 1;
         }

@@ -25,6 +25,9 @@ impl Shard {
             for cell in std::mem::take(&mut self.inbox.ended) {
                 self.end_later(cell);
             }
+            if !self.inbox.written.is_empty() {
+                self.answer_written(now);
+            }
         }
         let (mut spent, budget) = (0, budget.max(1));
         self.pressed = false;

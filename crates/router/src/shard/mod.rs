@@ -31,6 +31,7 @@ mod subscribe;
 mod subscriptions;
 mod synced;
 mod timers;
+mod unwritten;
 mod watching;
 mod wide;
 mod writing;
@@ -58,6 +59,7 @@ use slot::{First, Prelude, Slot, Subscriber};
 use tickwire_wire::deflate::Deflater;
 use tickwire_wire::message::AckResult;
 use tickwire_wire::{Control, Dialect, Micros, Pattern, Refusal, Seq, Topic};
+use unwritten::{BehindWrites, Unwritten};
 use writing::Rounds;
 
 use crate::cell::TopicCell;
@@ -197,6 +199,10 @@ pub struct Shard {
     /// Whether a session has so much waiting that it should be written before more is delivered.
     pressed: bool,
     recent_topics: RecentTopics,
+    /// Publications of sessions whose answers wait until these are written, in the order of their numbers.
+    unwritten: VecDeque<Unwritten>,
+    /// The sessions of these.
+    writing: FxHashMap<SessionId, BehindWrites>,
     /// Set once a drain has begun.
     draining: Option<Draining>,
     counts: Counts,
@@ -208,7 +214,7 @@ impl Shard {
     pub fn new(id: ShardId, directory: Arc<Directory>, settings: ShardSettings) -> Self {
         Self {
             id,
-            ingress: Ingress::new(directory.clone()),
+            ingress: Ingress::new(directory.clone()).of_shard(id),
             directory,
             settings,
             sessions: Sessions::default(),
@@ -241,6 +247,8 @@ impl Shard {
             overfull: Vec::new(),
             pressed: false,
             recent_topics: RecentTopics::default(),
+            unwritten: VecDeque::new(),
+            writing: FxHashMap::default(),
             draining: None,
             counts: Counts::default(),
         }

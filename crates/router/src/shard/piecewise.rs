@@ -190,6 +190,9 @@ impl Shard {
     /// called, and nothing else that its client sent may be handled until this returns `None`.
     #[must_use]
     pub fn unfinished(&self, id: SessionId) -> Option<usize> {
+        if self.has_held(id) {
+            return Some(0);
+        }
         let unfinished = self.sessions.get(id)?.unfinished.as_ref()?;
         Some(unfinished.answers.len())
     }
@@ -219,7 +222,7 @@ impl Shard {
                 self.do_piece(id, *unfinished, now);
                 true
             }
-            None => false,
+            None => self.let_held_go(id, now),
         }
     }
 

@@ -51,10 +51,10 @@ impl RecentTopics {
     }
 
     /// The topic, if it is here and `rights` allow to publish to it.
-    fn get(&self, topic: &str, rights: &Rc<Rights>) -> Option<&TopicCell> {
+    fn get(&self, topic: &str, rights: &Rc<Rights>) -> Option<&Arc<TopicCell>> {
         let recent = self.0[Self::place(topic)].as_ref()?;
         let is_it = recent.cell.topic().as_str() == topic && Rc::ptr_eq(&recent.rights, rights);
-        is_it.then_some(&*recent.cell)
+        is_it.then_some(&recent.cell)
     }
 
     /// Removes a topic that has ended.
@@ -160,11 +160,7 @@ impl Shard {
         }
         match self.submit(id, topic, data, now) {
             Err(refusal) => self.not_published(id, request, refusal, now),
-            Ok(published) => {
-                self.counts.published[published.kind as usize] += 1;
-                self.counts.published_bytes += bytes as u64;
-                self.was_published(id, request, topic, (published, false));
-            }
+            Ok(published) => self.was_published(id, request, topic, (published, false), bytes as u64),
         }
     }
 
@@ -181,16 +177,14 @@ impl Shard {
             return;
         }
         let bytes = data.heap_bytes() as u64;
-        let arrival = Arrival { now, stamp: ts };
+        let arrival = Arrival {
+            now,
+            stamp: ts,
+            key: None,
+        };
         match self.submit_with(id, (topic, key), data, arrival) {
             Err(refusal) => self.not_published(id, request, refusal, now),
-            Ok((published, is_duplicate)) => {
-                if !is_duplicate {
-                    self.counts.published[published.kind as usize] += 1;
-                    self.counts.published_bytes += bytes;
-                }
-                self.was_published(id, request, topic, (published, is_duplicate));
-            }
+            Ok(published) => self.was_published(id, request, topic, published, bytes),
         }
     }
 
@@ -201,8 +195,30 @@ impl Shard {
         }
     }
 
-    /// Answers a publication that was published, now or before.
+    /// Answers a publication that was published, now or before: at once, or when it is written.
     fn was_published(
+        &mut self,
+        id: SessionId,
+        request: Option<RequestId>,
+        topic: &str,
+        (published, duplicate): (Published, bool),
+        bytes: u64,
+    ) {
+        if published.ticket.is_some() || self.has_unwritten(id) {
+            if let Some(session) = self.sessions.open(id) {
+                session.publishes = true;
+            }
+            let published = (published, duplicate);
+            return self.answer_when_written(id, request, (topic.to_owned(), published), bytes);
+        }
+        if !duplicate {
+            self.count_published(&published, bytes);
+        }
+        self.ack_published(id, request, topic, (published, duplicate));
+    }
+
+    /// Answers a publication that has entered, now or before, if it has an id.
+    pub(super) fn ack_published(
         &mut self,
         id: SessionId,
         request: Option<RequestId>,
@@ -232,7 +248,7 @@ impl Shard {
         id: SessionId,
         (topic, key): (&str, Option<&PublishKey>),
         data: Payload,
-        arrival: Arrival,
+        arrival: Arrival<'_>,
     ) -> Result<(Published, bool), Refusal> {
         let session = self.sessions.open(id).ok_or_else(closing)?;
         let name = topic.parse()?;

@@ -63,6 +63,9 @@ impl Shard {
     /// A request that is much work may be [unfinished](Self::unfinished) afterwards. An earlier unfinished one is
     /// finished first.
     pub fn request(&mut self, id: SessionId, request: Result<ClientMessage, BadRequest>, now: Micros) {
+        if self.waits_behind_writes(id, &request) {
+            return self.hold(id, request);
+        }
         let (op, request_id) = match &request {
             Ok(ClientMessage::Subscribe(subscribe)) => (Op::Subscribe, Some(subscribe.id)),
             Ok(ClientMessage::Positions { id, .. }) => (Op::Positions, Some(*id)),
@@ -177,8 +180,22 @@ impl Shard {
         }
     }
 
-    /// Answers a request with an error.
+    /// Answers a request with an error, behind the publications of the session that wait to be written.
     pub fn refuse(&mut self, id: SessionId, request: Option<RequestId>, refusal: Refusal, now: Micros) {
+        if self.has_unwritten(id) {
+            self.refuse_when_written(id, request, refusal);
+        } else {
+            self.refuse_at_once(id, request, refusal, now);
+        }
+    }
+
+    pub(super) fn refuse_at_once(
+        &mut self,
+        id: SessionId,
+        request: Option<RequestId>,
+        refusal: Refusal,
+        now: Micros,
+    ) {
         self.counts.refused(refusal.code);
         self.keep_answer(id, || Err(refusal.clone()));
         let abusive = is_abusive(refusal.code);

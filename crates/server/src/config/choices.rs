@@ -68,6 +68,18 @@ impl LogLevel {
 }
 
 choice! {
+    /// When the journal's files are synced.
+    pub enum JournalSync {
+        /// Never while the broker runs: the system writes them when it likes.
+        "never" => Never,
+        /// At intervals.
+        "interval" => Interval,
+        /// With each entry, before anybody sees its messages.
+        "each" => Each,
+    }
+}
+
+choice! {
     /// How bytes are handed to the kernel.
     pub enum EgressKind {
         /// By `io_uring` if the kernel offers it, otherwise by `write` calls.

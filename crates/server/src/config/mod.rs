@@ -12,6 +12,7 @@ mod docs;
 mod error;
 mod feed;
 mod fields;
+mod journal;
 mod key;
 mod key_hash;
 mod layers;
@@ -29,11 +30,14 @@ mod tls;
 use std::path::Path;
 
 pub use self::auth::{AuthKey, Jwt, JwtAlgorithm};
-pub use self::choices::{ConsoleData, EgressKind, FeedStart, LogFormat, LogLevel, ProxyProtocol};
+pub use self::choices::{
+    ConsoleData, EgressKind, FeedStart, JournalSync, LogFormat, LogLevel, ProxyProtocol,
+};
 use self::credentials::Credentials;
 pub use self::docs::Flag;
 pub use self::error::{ConfigError, ValueOrigin};
 pub use self::feed::FeedSource;
+pub use self::journal::JournalDir;
 use self::key::Table as _;
 pub use self::key_hash::KeyHash;
 pub use self::layers::Overrides;
@@ -41,7 +45,8 @@ pub use self::origin::{OriginRule, WebOrigin};
 use self::settings::Settings;
 pub use self::table::{
     AuthSettings, CompressionSettings, Config, ConsoleSettings, DrainSettings, FeedSettings,
-    HeartbeatSettings, LimitSettings, LogSettings, ProxySettings, PublishSettings, SocketSettings, TestOnly,
+    HeartbeatSettings, JournalSettings, LimitSettings, LogSettings, ProxySettings, PublishSettings,
+    SocketSettings, TestOnly,
 };
 pub use self::tls::{Tls, TlsClients};
 

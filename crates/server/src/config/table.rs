@@ -9,9 +9,12 @@ use tickwire_router::{ExpiryRule, KindRule, PublishRate, SessionLimits, StaleRul
 use tickwire_wire::{Moment, Pattern, deflate, limits};
 
 use super::auth::{AuthKey, Jwt};
-use super::choices::{ConsoleData, EgressKind, FeedStart, LogFormat, LogLevel, ProxyProtocol, TlsClientAuth};
+use super::choices::{
+    ConsoleData, EgressKind, FeedStart, JournalSync, LogFormat, LogLevel, ProxyProtocol, TlsClientAuth,
+};
 use super::error::ConfigError;
 use super::feed::FeedSource;
+use super::journal::JournalDir;
 use super::key::{Key, Preset, Setting, Shape, Table, int, list, rows, text, truth, unset};
 use super::origin::OriginRule;
 use super::rules;
@@ -51,6 +54,7 @@ pub(super) const TABLES: &[&[Key]] = &[
     AuthSettings::KEYS,
     ConsoleSettings::KEYS,
     FeedSettings::KEYS,
+    JournalSettings::KEYS,
     CompressionSettings::KEYS,
     TestOnly::KEYS,
 ];
@@ -98,6 +102,8 @@ rows! {
         console: ConsoleSettings,
         /// The source of market data.
         feed: FeedSettings,
+        /// Where messages are kept across restarts.
+        journal: JournalSettings,
         /// How messages are compressed.
         compression: CompressionSettings,
         /// Switches for tests of the broker itself.
@@ -320,6 +326,26 @@ rows! {
             "Whether the feed starts with the broker or with the first subscription";
         silent_ms: u64 = int(10_000).between(100, 24 * 60 * MINUTE_MS),
             "Silence of a running feed after which /readyz fails";
+    }
+}
+
+rows! {
+    /// The key table `[journal]`: where messages are kept across restarts.
+    pub struct JournalSettings in "journal." {
+        dir: Option<JournalDir> = unset("nothing is kept across restarts", "\"/var/lib/tickwire/journal\"").flag("--journal", "DIR").restart(),
+            "The directory of the journal; it is made if it does not exist. With it, each message is written there before anybody sees it";
+        sync: JournalSync = text("never").restart(),
+            "When what was written is synced to the disk: never (safe if the broker is killed), at intervals, or with each entry before anybody sees its messages (safe if the power fails)";
+        sync_ms: u64 = int(100).between(1, MINUTE_MS).restart(),
+            "Time between two syncs, if journal.sync is interval";
+        segment_bytes: u64 = int(64 * MIB).between(MIB, GIB).restart(),
+            "Length of a file from which on another one is begun";
+        bytes_max: u64 = int(4 * GIB).between(MIB, 1024 * 1024 * GIB).restart(),
+            "Bytes of all files with messages; beyond that, the oldest are removed that a start does not need";
+        age_max_s: Option<u64> = unset("they are kept for any time", "86400").between(1, 10 * 366 * 24 * 3_600).restart(),
+            "Seconds after which files with messages are removed that a start does not need";
+        checkpoint_s: u64 = int(30).between(1, 24 * 3_600).restart(),
+            "Shortest time in seconds between two checkpoints. What was published since the last one is read at the start";
     }
 }
 

@@ -8,9 +8,10 @@ use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use tickwire_metrics::{Catalogue, Metric};
-use tickwire_router::{Directory, Ingress, Rights};
+use tickwire_router::{Directory, Ingress, Rights, Ticket};
 use tickwire_wire::limits::BULK_BODY_BYTES_MAX;
-use tokio::sync::Semaphore;
+use tickwire_wire::{ErrorCode, Refusal};
+use tokio::sync::{Semaphore, oneshot};
 
 use super::requester::Requester;
 use super::{Encoder, ErrorResponse, UnreadQuery};
@@ -179,6 +180,18 @@ impl HttpContext {
     /// Admits the client that sent a request with these `headers`. Returns its rights.
     pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<Admission, ErrorResponse> {
         Ok(self.hub.borrow().auth().admit(headers)?)
+    }
+
+    /// Waits until a message or an end is written and everybody can see it.
+    pub(super) async fn written(&self, ticket: Ticket) -> Result<(), Refusal> {
+        let (told, written) = oneshot::channel();
+        let tell = Box::new(move |outcome| {
+            // The client may have gone.
+            let _unheard = told.send(outcome);
+        });
+        self.ingress.when_written(ticket, tell);
+        let lost = |_| Refusal::new(ErrorCode::Internal, "the journal has ended");
+        written.await.map_err(lost)?
     }
 
     /// The current rights of a client that was admitted with `admission`.

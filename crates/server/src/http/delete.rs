@@ -16,11 +16,14 @@ struct Ended<'a> {
 }
 
 /// Ends the topic in the path. The client must be allowed to publish to it.
-pub(super) fn topic(call: Call<'_>) -> Result<Reply, ErrorResponse> {
+pub(super) async fn topic(call: Call<'_>) -> Result<Reply, ErrorResponse> {
     let topic = topic_of_segment(call.topic)?;
     call.admission.rights.check_publish(topic.as_str())?;
-    let ended = call.context.directory.delete(topic.as_str());
+    let ended = call.context.directory.delete_written(topic.as_str())?;
     let ended = ended.ok_or_else(|| no_such_topic(&topic))?;
+    if let Some(ticket) = ended.ticket {
+        call.context.written(ticket).await?;
+    }
     tracing::info!(%topic, epoch = %ended.epoch, seq = %ended.seq, "a client has ended a topic");
     Ok(reply::json(&Ended {
         topic: topic.as_str(),

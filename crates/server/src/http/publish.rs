@@ -69,6 +69,9 @@ pub(super) async fn message(
         Some(key) => ingress.submit_once(origin, (&topic, key), payload, now),
     };
     let (published, duplicate) = published.map_err(Refusal::from)?;
+    if let Some(ticket) = published.ticket {
+        context.written(ticket).await?;
+    }
     if !duplicate {
         let metrics = &context.metrics;
         metrics.add(Metric::Publications, &[published.kind as usize], 1);

@@ -53,7 +53,7 @@ const ROUTES: &[Route] = &[
             let who = (call.requester, call.admission);
             publish::message(call.context, who, (call.topic, &call.head.headers), body).boxed_local()
         }),
-        delete: Some(|call| ready(delete::topic(call)).boxed_local()),
+        delete: Some(|call| delete::topic(call).boxed_local()),
     },
     Route {
         path: "/v1/topics/{topic}/history",

@@ -258,6 +258,10 @@ impl Ops {
             let body = format!("shard {shard} has ended by a fault of the broker; the log says more\n");
             return text(StatusCode::SERVICE_UNAVAILABLE, body);
         }
+        if let Some(reason) = self.directory.write_queue().and_then(|queue| queue.refusing()) {
+            let body = format!("the journal cannot be written: {reason}\n");
+            return text(StatusCode::SERVICE_UNAVAILABLE, body);
+        }
         let most = self.live_settings.silent_ms.load(Ordering::Relaxed);
         match self.pulse.silent_ms(self.clock.now(), most) {
             None => text(StatusCode::OK, "ok\n"),

@@ -23,6 +23,7 @@ use crate::VERSION;
 use crate::auth::Access;
 use crate::config::{Config, ConfigError, FeedStart};
 use crate::http::Encoder;
+use crate::journal::{self, OpenJournal, RunningJournal};
 use crate::limits::{ConnectionLimits, LimitRules};
 use crate::net::acceptor::{AcceptPlan, Accepting, Acceptor, ShardHandle};
 use crate::net::tls::{self, TlsIdentity, TlsStore};
@@ -39,6 +40,7 @@ use crate::run::kept_up::{keep_up, kept_up};
 use crate::run::lifecycle::Lifecycle;
 use crate::run::live_settings::LiveSettings;
 use crate::run::opening::{bind, open_feed, raise_open_files};
+use crate::run::program::Program;
 use crate::run::pulse::Pulse;
 use crate::run::reload::{self, Parts, ReloadError, Reloaded, Running};
 use crate::run::shard_thread::ShardPlan;
@@ -71,6 +73,8 @@ pub struct Broker {
     stop_operating: Option<oneshot::Sender<()>>,
     shards: Vec<JoinHandle<()>>,
     others: Vec<JoinHandle<()>>,
+    /// It ends after everybody who publishes.
+    journal: Option<RunningJournal>,
 }
 
 /// The data that all parts of a broker share.
@@ -90,12 +94,11 @@ struct Common {
     log_lines_lost: Arc<AtomicU64>,
 }
 
-/// Starts a broker with `config` and returns once it listens. `log_lines_lost` is the number of log lines that the
-/// program has lost, for the metrics.
+/// Starts a broker with `config` and returns once it listens.
 ///
 /// # Errors
-/// If an address is taken, the feed cannot be opened or a thread cannot be made. Then nothing runs.
-pub fn start(config: Config, log_lines_lost: Arc<AtomicU64>) -> Result<Broker, StartError> {
+/// If an address is taken, the feed or the journal cannot be opened or a thread cannot be made. Then nothing runs.
+pub fn start(config: Config, program: Program) -> Result<Broker, StartError> {
     let open_files = raise_open_files();
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let shard_count = config.shard_count(cores);
@@ -110,10 +113,12 @@ pub fn start(config: Config, log_lines_lost: Arc<AtomicU64>) -> Result<Broker, S
     let ops = ops_listener.local_addr()?;
     let connections_max = config.limits.connections_max(open_files);
 
-    let mut common = Common::new(config, access.clone(), shard_count, connections_max)?;
+    let (mut common, journal) = Common::new(config, access.clone(), shard_count, connections_max)?;
     common.tls = identity.map(|identity| Arc::new(TlsStore::new(identity, common.catalogue.clone())));
-    common.log_lines_lost = log_lines_lost;
+    common.log_lines_lost = program.log_lines_lost;
     config_loaded(&common.catalogue);
+    let journal = journal.map(|journal| journal.start(common.clock, &common.catalogue, program.end));
+    let journal = journal.transpose()?;
     let (handles, shards) = common.start_shards()?;
     let mut others = Vec::new();
     let (stop, stop_accepting) = oneshot::channel();
@@ -164,6 +169,7 @@ pub fn start(config: Config, log_lines_lost: Arc<AtomicU64>) -> Result<Broker, S
         stop_operating: Some(stop_operating),
         shards,
         others,
+        journal,
     })
 }
 
@@ -266,6 +272,9 @@ impl Broker {
         self.lifecycle.stop();
         self.stop_operating.take();
         join(self.others.drain(..));
+        if let Some(journal) = self.journal.take() {
+            journal.stop();
+        }
     }
 }
 
@@ -296,7 +305,7 @@ impl Common {
         access: Arc<Access>,
         shard_count: usize,
         connections_max: usize,
-    ) -> Result<Self, StartError> {
+    ) -> Result<(Self, Option<OpenJournal>), StartError> {
         let clock = Clock::start();
         let wakes: Vec<Arc<Notify>> = (0..shard_count).map(|_| Arc::default()).collect();
         let queues = wakes.iter().cloned().map(|wake: Arc<Notify>| {
@@ -305,25 +314,33 @@ impl Common {
                 Box::new(move || wake.notify_one()),
             ))
         });
-        let limits = config.directory_limits();
-        let epoch = Epoch::from_number(clock.number_of_start());
-        let kinds = Kinds::with_rules(config.kinds.clone());
+        let queues: Vec<Arc<ShardQueue>> = queues.collect();
         let lifecycle = Arc::new(Lifecycle::new(config.feed.start == FeedStart::Now));
-        let directory = Directory::new(epoch, kinds, limits, queues.collect())
-            .with_stale_rules(config.staleness.clone())
-            .with_expiry_rules(config.expiry.clone());
-        let directory = derive_thread::with_queue(directory, &config.derive, &lifecycle);
+        let make = |epoch| {
+            let kinds = Kinds::with_rules(config.kinds.clone());
+            let directory = Directory::new(epoch, kinds, config.directory_limits(), queues.clone())
+                .with_stale_rules(config.staleness.clone())
+                .with_expiry_rules(config.expiry.clone());
+            derive_thread::with_queue(directory, &config.derive, &lifecycle)
+        };
+        let journal = journal::open(&config.journal, clock, |epoch, queue| {
+            make(epoch).with_write_queue(queue)
+        })?;
+        let directory = match &journal {
+            Some(journal) => journal.directory.clone(),
+            None => Arc::new(make(Epoch::from_number(clock.number_of_start()))),
+        };
         let catalogue = Catalogue::new(shard_count, VERSION, &LABELS)?;
         let rules = LimitRules::of(&config, connections_max);
         let connection_limits = Arc::new(ConnectionLimits::new(rules, clock, catalogue.clone()));
         let config = Arc::new(config);
-        Ok(Self {
+        let common = Self {
             live_settings: Arc::new(LiveSettings::new(&config, &access)),
             config,
             connections_max,
             clock,
             access,
-            directory: Arc::new(directory),
+            directory,
             catalogue,
             lifecycle,
             connection_limits,
@@ -331,7 +348,8 @@ impl Common {
             wakes,
             tls: None,
             log_lines_lost: Arc::default(),
-        })
+        };
+        Ok((common, journal))
     }
 
     fn start_shards(&self) -> Result<(Vec<ShardHandle>, Vec<JoinHandle<()>>), StartError> {
@@ -514,7 +532,7 @@ mod tests {
     fn nobody_waits_for_the_queue_of_a_shard_that_has_ended() {
         let config = Config::default();
         let access = reload::load_access(&config).expect("no files are named");
-        let common = Common::new(config, access, 1, 100).expect("a broker");
+        let common = Common::new(config, access, 1, 100).expect("a broker").0;
         let (handles, shards) = common.start_shards().expect("a thread");
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).expect("it listens");
@@ -555,7 +573,7 @@ mod tests {
     fn what_waits_for_a_shard_is_shown() {
         let config = Config::default();
         let access = reload::load_access(&config).expect("no files are named");
-        let common = Common::new(config, access, 1, 100).expect("a broker");
+        let common = Common::new(config, access, 1, 100).expect("a broker").0;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
         let runtime = runtime.expect("a runtime");
         let _entered = runtime.enter();

@@ -13,6 +13,7 @@ pub(crate) mod leaving;
 pub(crate) mod lifecycle;
 pub(crate) mod live_settings;
 mod opening;
+mod program;
 pub(crate) mod pulse;
 pub(crate) mod reload;
 pub(crate) mod shard_thread;
@@ -21,6 +22,7 @@ mod start_error;
 mod trim;
 
 pub use broker::{Broker, start};
+pub use program::Program;
 pub use reload::{ReloadError, Reloaded};
 pub use start_error::StartError;
 pub use trim::share_heap;

@@ -8,6 +8,7 @@ use tickwire_feed::{ReplayError, SimError};
 use tickwire_metrics::CatalogueError;
 
 use crate::auth::AccessError;
+use crate::journal::JournalError;
 use crate::net::tls::TlsError;
 
 /// Why a broker did not start.
@@ -44,6 +45,9 @@ pub enum StartError {
     /// There is no usable certificate.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// A thread or its runtime could not be made.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),

@@ -12,7 +12,7 @@ use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 use tickwire_server::config::Overrides;
-use tickwire_server::{Broker, Config};
+use tickwire_server::{Broker, Config, Program};
 
 use crate::specification::{CLIENTS, OPERATORS, Specification};
 
@@ -64,8 +64,12 @@ impl TestBroker {
             .chain(variables)
             .map(|(name, value)| (format!("TICKWIRE_{name}"), (*value).to_owned()));
         let config = Config::load(Some(&path), variables, &flags).expect("a valid configuration");
+        let program = Program {
+            log_lines_lost: Arc::default(),
+            end: Box::new(|| panic!("the broker has ended the program")),
+        };
         Self {
-            running: Some(tickwire_server::start(config, Arc::default()).expect("the broker starts")),
+            running: Some(tickwire_server::start(config, program).expect("the broker starts")),
             _folder: folder,
         }
     }

@@ -23,6 +23,7 @@ mod floods;
 mod handshake;
 mod heap;
 mod http;
+mod journal;
 mod logging;
 mod metrics;
 mod node;

@@ -3,10 +3,12 @@
 //! The shards are woken, and the messages counted, for a number of messages or bytes together. Waits for shards that have too
 //! much to do.
 
+use std::sync::mpsc;
+
 use hyper::StatusCode;
 use tickwire_metrics::Metric;
-use tickwire_router::{Arrival, Batch, Origin, PublishError, Published};
-use tickwire_wire::{JsonSlice, Micros, Payload, Refusal};
+use tickwire_router::{Arrival, Batch, Origin, PublishError, Published, Ticket};
+use tickwire_wire::{ErrorCode, JsonSlice, Micros, Payload, Refusal};
 
 use super::check::{AboutTopic, Checked};
 use super::{Bulk, HandledLines};
@@ -29,6 +31,8 @@ struct UnderWay<'a> {
     now: Micros,
     /// The messages since the last look.
     since_look: Looked,
+    /// The places of the first and of the newest message among those that are written before they enter.
+    unwritten: Option<(Ticket, Ticket)>,
 }
 
 /// Messages that are counted together.
@@ -48,9 +52,12 @@ impl Bulk {
             handled: HandledLines::default(),
             now: self.clock.now(),
             since_look: Looked::default(),
+            unwritten: None,
         };
         let ended = under_way.publish(checked);
-        (under_way.handled, ended)
+        // Also what was published before a line that was refused is in the answer.
+        let written = under_way.written();
+        (std::mem::take(&mut under_way.handled), ended.and(written))
     }
 }
 
@@ -96,7 +103,8 @@ impl UnderWay<'_> {
         (payload, extras): (Payload, Option<&LineExtras>),
     ) -> Result<(), ErrorResponse> {
         let Looked { messages, bytes, .. } = self.since_look;
-        if messages >= MESSAGES_PER_LOOK || bytes >= BYTES_PER_LOOK {
+        if messages >= MESSAGES_PER_LOOK || bytes >= BYTES_PER_LOOK || self.bulk.ingress.has_much_unwritten()
+        {
             self.look();
             self.bulk.wait_for_shards();
             self.now = self.bulk.clock.now();
@@ -108,37 +116,62 @@ impl UnderWay<'_> {
             None => self
                 .batch
                 .submit(&about.topic, &mut about.cell, payload, self.now)
-                .map(Some),
+                .map(|place| (place, false)),
             Some(extras) => self.submit_with(about, payload, extras),
         };
         let submitted = submitted.map_err(|error| stopped_at(line, self.handled.published, error))?;
-        let Some(place) = submitted else {
+        let (place, is_duplicate) = submitted;
+        if let Some(ticket) = place.ticket {
+            let (first, _) = *self.unwritten.get_or_insert((ticket, ticket));
+            self.unwritten = Some((first, ticket));
+        }
+        if is_duplicate {
             self.handled.duplicates += 1;
             return Ok(());
-        };
+        }
         self.handled.published += 1;
         self.since_look.bytes += text.as_str().len();
         self.since_look.by_kind[place.kind as usize] += 1;
         Ok(())
     }
 
-    /// Publishes a message with a key or a time. `None` if its key is known.
+    /// Publishes a message with a key or a time. Also returns whether its key is known, so that nothing was published.
     fn submit_with(
         &self,
         about: &mut AboutTopic<'_>,
         payload: Payload,
         extras: &LineExtras,
-    ) -> Result<Option<Published>, PublishError> {
+    ) -> Result<(Published, bool), PublishError> {
         let (batch, AboutTopic { topic, cell, .. }) = (&self.batch, about);
         let arrival = Arrival {
             now: self.now,
             stamp: extras.ts,
+            key: None,
         };
         match &extras.key {
-            None => batch.submit(topic, cell, payload, arrival).map(Some),
-            Some(key) => {
-                let (place, is_duplicate) = batch.submit_once((topic, key), cell, payload, arrival)?;
-                Ok((!is_duplicate).then_some(place))
+            None => Ok((batch.submit(topic, cell, payload, arrival)?, false)),
+            Some(key) => batch.submit_once((topic, key), cell, payload, arrival),
+        }
+    }
+
+    /// Waits until the messages that are written first can be seen by everybody.
+    fn written(&mut self) -> Result<(), ErrorResponse> {
+        // The shards have the messages meanwhile.
+        self.look();
+        let Some((first, last)) = self.unwritten else {
+            return Ok(());
+        };
+        let (told, written) = mpsc::channel();
+        let tell = Box::new(move |outcome: Result<(), Refusal>| {
+            // The thread that waits is there until it is told.
+            let _heard = told.send(outcome);
+        });
+        self.bulk.ingress.when_written(last, tell);
+        match written.recv() {
+            Ok(Ok(())) if last.is_of_one_life(first) => Ok(()),
+            _ => {
+                let reason = "the journal could not be written; some of the lines may be published";
+                Err(Refusal::new(ErrorCode::Internal, reason).into())
             }
         }
     }

@@ -1,0 +1,224 @@
+//! Makes checkpoints, and removes files that are no longer needed.
+//!
+//! A checkpoint is made under another name, synced and then renamed, so a file with a checkpoint's name is whole. Two are
+//! kept. Segments are kept from the older one on, and those before it as far as the rules of retention say.
+
+use std::io;
+use std::sync::Arc;
+
+use tickwire_lane::{
+    CheckpointHead, CheckpointWriter, Content, Declaration, EndedCount, Item, Place, Position, SegmentReader,
+    TopicNumber, TopicState,
+};
+use tickwire_router::{Directory, DumpedTopic, TopicId};
+use tickwire_wire::{Epoch, Kind, Micros, Payload, Seq};
+
+use super::disk::{Disk, DiskFile, write_all};
+use super::items::{KEYS_AT_ONCE, kept_key};
+use super::names::{self, CHECKPOINT_BEGUN, checkpoint_name, segment_name};
+use super::store::StoreError;
+
+/// The bytes of a checkpoint that are written together.
+const PIECE_BYTES: usize = 1024 * 1024;
+/// The topics that are taken from the directory together.
+const TOPICS_AT_ONCE: usize = 1_024;
+/// Most bytes of one topic's messages in a checkpoint. The older ones are left out.
+const TOPIC_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The number of checkpoints that are kept.
+const KEPT: usize = 2;
+
+/// Which segments are kept beyond those that a start needs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Retention {
+    /// Most bytes of all segments.
+    pub(crate) bytes_max: u64,
+    /// The age from which on a segment goes, in microseconds.
+    pub(crate) age_max_us: Option<u64>,
+}
+
+/// A checkpoint that is to be made.
+#[derive(Debug)]
+pub(crate) struct CheckpointPlan {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) directory: Arc<Directory>,
+    /// Every entry before it has entered, and a segment begins there.
+    pub(crate) place: Place,
+    pub(crate) epoch: Epoch,
+    /// The segments before it that are not synced.
+    pub(crate) unsynced: Vec<Arc<dyn DiskFile>>,
+    pub(crate) retention: Retention,
+    pub(crate) now: Micros,
+}
+
+/// A checkpoint that was made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Made {
+    /// Its bytes.
+    pub(crate) bytes: u64,
+    /// The bytes of all files, if they could be counted.
+    pub(crate) files_bytes: Option<u64>,
+}
+
+impl CheckpointPlan {
+    /// Makes the checkpoint, and removes what it makes needless.
+    pub(crate) fn make(&self) -> Result<Made, StoreError> {
+        let bytes = self.write().map_err(StoreError::NotWritten)?;
+        for file in &self.unsynced {
+            file.sync().map_err(StoreError::NotSynced)?;
+        }
+        let finished = self.disk.sync_names().and_then(|()| {
+            self.disk
+                .rename(CHECKPOINT_BEGUN, &checkpoint_name(self.place.position))?;
+            self.disk.sync_names()
+        });
+        finished.map_err(StoreError::NotWritten)?;
+        let tidied = tidy_up(&*self.disk, self.retention, self.now);
+        let files_bytes = tidied
+            .inspect_err(|error| tracing::warn!(%error, "old files of the journal could not be removed"))
+            .ok();
+        Ok(Made { bytes, files_bytes })
+    }
+
+    fn write(&self) -> io::Result<u64> {
+        let file = self.disk.open(CHECKPOINT_BEGUN)?;
+        file.set_len(0)?;
+        let (mut piece, mut written) = (Vec::new(), 0);
+        let mut flush = |piece: &mut Vec<u8>, least: usize| {
+            if piece.len() >= least {
+                write_all(&*file, piece, written)?;
+                written += piece.len() as u64;
+                piece.clear();
+            }
+            Ok::<_, io::Error>(written)
+        };
+        let (hashing, ended) = self.directory.ended_counts();
+        let head = CheckpointHead {
+            place: self.place,
+            epoch: self.epoch.clone(),
+            made: self.now,
+            hashing,
+            ended: ended
+                .into_iter()
+                .map(|(slot, count)| EndedCount { slot, count })
+                .collect(),
+        };
+        let mut writer = CheckpointWriter::begin(&mut piece, &head);
+        let mut from = Some(TopicId::default());
+        while let Some(at) = from {
+            let mut cells = Vec::new();
+            from = self
+                .directory
+                .walk(at, TOPICS_AT_ONCE, |cell| cells.push(cell.clone()));
+            for cell in cells {
+                if let Some(dump) = cell.dump() {
+                    put_topic(&mut writer, &mut piece, &dump);
+                    flush(&mut piece, PIECE_BYTES)?;
+                }
+            }
+        }
+        let mut from = Some(0);
+        while let Some(at) = from {
+            let (known, next) = self.directory.known_keys(at, KEYS_AT_ONCE);
+            if !known.is_empty() {
+                let keys: Vec<_> = known.iter().map(kept_key).collect();
+                writer.keys(&mut piece, &keys);
+                flush(&mut piece, PIECE_BYTES)?;
+            }
+            from = next;
+        }
+        writer.end(&mut piece);
+        let bytes = flush(&mut piece, 0)?;
+        file.sync()?;
+        Ok(bytes)
+    }
+}
+
+/// What a log says of a topic.
+pub(crate) fn declaration(dump: &DumpedTopic) -> Declaration {
+    Declaration {
+        topic: dump.topic.clone(),
+        kind: dump.kind,
+        history: u32::try_from(dump.history).unwrap_or(u32::MAX),
+        epoch: dump.epoch.clone(),
+        life: dump.life,
+        head: dump.head,
+    }
+}
+
+fn put_topic(writer: &mut CheckpointWriter, out: &mut Vec<u8>, dump: &DumpedTopic) {
+    // The newest first, so that the oldest are left out if there are too many bytes.
+    let (mut texts, mut bytes) = (Vec::new(), 0);
+    for message in dump.messages.iter().rev() {
+        let mut text = Vec::new();
+        message.payload.write_json(&mut text);
+        bytes += text.len();
+        if bytes > TOPIC_BYTES_MAX && !texts.is_empty() {
+            break;
+        }
+        texts.push(text);
+    }
+    let kept = &dump.messages[dump.messages.len() - texts.len()..];
+    let messages = kept.iter().zip(texts.iter().rev()).map(|(message, text)| Item {
+        topic: TopicNumber(0),
+        after: Seq(message.seq.0 - 1),
+        seq: message.seq,
+        ts: message.ts,
+        doubt: message.doubt(),
+        key: None,
+        content: match dump.kind {
+            Kind::Book => Content::Change(text),
+            Kind::State | Kind::Event => Content::Data(text),
+        },
+    });
+    let messages = messages.collect();
+    let mut book = Vec::new();
+    if let Some(whole) = &dump.book {
+        Payload::Book(Box::new(whole.clone())).write_json(&mut book);
+    }
+    let state = TopicState {
+        topic: declaration(dump),
+        book: dump.book.as_ref().map(|_| &book[..]),
+        messages,
+    };
+    writer.topic(out, &state);
+}
+
+/// Removes the checkpoints but for the two newest, and the segments that are not needed and that `rules` do not keep.
+/// Returns the bytes of all files that are left.
+fn tidy_up(disk: &dyn Disk, rules: Retention, now: Micros) -> io::Result<u64> {
+    let (segments, checkpoints) = names::positions(&disk.names()?);
+    let surplus = checkpoints.len().saturating_sub(KEPT);
+    for position in &checkpoints[..surplus] {
+        disk.remove(&checkpoint_name(*position))?;
+    }
+    let mut total = 0;
+    for position in &checkpoints[surplus..] {
+        total += disk.len(&checkpoint_name(*position))?;
+    }
+    // Without two checkpoints everything is needed.
+    let needed = checkpoints.get(surplus).filter(|_| checkpoints.len() >= KEPT);
+    let lengths = segments.iter().map(|position| disk.len(&segment_name(*position)));
+    let lengths: Vec<u64> = lengths.collect::<Result<_, _>>()?;
+    let mut bytes: u64 = lengths.iter().sum();
+    for (at, (position, length)) in segments.iter().zip(&lengths).enumerate() {
+        let is_needed = needed.is_none_or(|needed| position >= needed);
+        // A segment is as old as its newest entry, which is from before the next one was begun.
+        let is_old = |age_max| {
+            let ended = segments.get(at + 1).and_then(|next| made(disk, *next));
+            ended.is_some_and(|ended| now.since(ended) > age_max)
+        };
+        if is_needed || bytes <= rules.bytes_max && !rules.age_max_us.is_some_and(is_old) {
+            break;
+        }
+        disk.remove(&segment_name(*position))?;
+        bytes -= length;
+    }
+    Ok(total + bytes)
+}
+
+/// When a segment was begun.
+fn made(disk: &dyn Disk, position: Position) -> Option<Micros> {
+    let bytes = disk.read(&segment_name(position)).ok()?;
+    let (head, _) = SegmentReader::new(&bytes).ok()??;
+    Some(head.made)
+}

@@ -1,0 +1,44 @@
+//! The names of a journal's files. They begin with a position, in so many digits that they are in order.
+
+use tickwire_lane::Position;
+
+/// The digits of the largest position.
+const DIGITS: usize = 20;
+const SEGMENT: &str = ".segment";
+const CHECKPOINT: &str = ".checkpoint";
+/// Added to the name of a file that is kept and not read.
+const ASIDE: &str = ".damaged";
+
+/// A checkpoint that is not whole.
+pub(crate) const CHECKPOINT_BEGUN: &str = "checkpoint.begun";
+/// The file that only one process can lock.
+pub(crate) const LOCK: &str = "lock";
+
+/// The name of the segment whose entries come behind `position`.
+pub(crate) fn segment_name(position: Position) -> String {
+    format!("{:0DIGITS$}{SEGMENT}", position.0)
+}
+
+/// The name of the checkpoint of `position`.
+pub(crate) fn checkpoint_name(position: Position) -> String {
+    format!("{:0DIGITS$}{CHECKPOINT}", position.0)
+}
+
+/// The name of a file that is put aside.
+pub(crate) fn aside_name(name: &str) -> String {
+    format!("{name}{ASIDE}")
+}
+
+/// The positions of the segments and of the checkpoints among `names`, each in order.
+pub(crate) fn positions(names: &[String]) -> (Vec<Position>, Vec<Position>) {
+    let of = |suffix: &str| {
+        let digits = names.iter().filter_map(|name| name.strip_suffix(suffix));
+        let digits = digits.filter(|digits| digits.len() == DIGITS);
+        let mut positions: Vec<Position> = digits
+            .filter_map(|digits| digits.parse().ok().map(Position))
+            .collect();
+        positions.sort_unstable();
+        positions
+    };
+    (of(SEGMENT), of(CHECKPOINT))
+}

@@ -1,0 +1,12 @@
+//! The program that runs a broker, as far as the broker needs it.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+/// The program around a broker.
+pub struct Program {
+    /// The number of log lines that it has lost, for the metrics.
+    pub log_lines_lost: Arc<AtomicU64>,
+    /// Ends the program after a fault that no broker can go on with. The log says which.
+    pub end: Box<dyn Fn() + Send>,
+}
