@@ -14,6 +14,7 @@ mod entry;
 mod follower;
 mod frame;
 mod message;
+pub mod names;
 mod segment;
 mod writer;
 

@@ -98,6 +98,12 @@ impl Ingress {
         depth > origin.queue_high() || self.has_much_unwritten()
     }
 
+    /// Whether messages are written before they enter. Then a refusal because of that may pass.
+    #[must_use]
+    pub fn writes_first(&self) -> bool {
+        self.directory.write_queue().is_some()
+    }
+
     /// Whether so much waits to be written that everybody should wait.
     #[must_use]
     pub fn has_much_unwritten(&self) -> bool {

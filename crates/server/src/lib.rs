@@ -7,7 +7,7 @@ pub mod auth;
 pub mod config;
 pub mod http;
 mod hub;
-mod journal;
+pub mod journal;
 mod limits;
 mod net;
 mod ops;

@@ -1,5 +1,6 @@
 //! The command line: every command, argument and help text.
 
+mod journal;
 mod offline;
 mod reading;
 mod recording;
@@ -22,6 +23,9 @@ use tickwire_wire::limits::PUBLISH_KEY_BYTES_MAX;
 use tickwire_wire::message::Position;
 use tickwire_wire::{Codec, Epoch, Mode, Pattern, Seq, Topic};
 
+pub(crate) use self::journal::{
+    JournalArgs, JournalCatArgs, JournalCommand, JournalExportArgs, JournalSelection, JournalTrimArgs,
+};
 pub(crate) use self::offline::{
     CheckConfigArgs, CheckRecordingArgs, CompletionsArgs, HashKeyArgs, ManArgs, ReportFormat,
 };
@@ -140,6 +144,8 @@ pub(crate) enum Command {
     Top(TopArgs),
     /// Measure how fast a broker delivers, with a small load
     Bench(BenchArgs),
+    /// Look into the files of a journal: list, verify, print, export, trim
+    Journal(JournalArgs),
     /// Check a configuration file without starting the broker
     CheckConfig(CheckConfigArgs),
     /// Report what recordings hold, their faults, and where these are

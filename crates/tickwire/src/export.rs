@@ -19,7 +19,7 @@ use serde::Deserialize;
 use tickwire_client::{ClientBuilder, ConnectError};
 use tickwire_wire::Pattern;
 
-use self::sink::Sink;
+pub(crate) use self::sink::Sink;
 use crate::cli::{ExportArgs, ExportFormat};
 use crate::console::say;
 use crate::failure::Failure;
@@ -42,7 +42,7 @@ struct Listed {
 
 /// Exports what `args` names.
 pub(crate) fn run(args: &ExportArgs) -> Result<(), Failure> {
-    let format = format_of(args)?;
+    let format = format_of(&args.output, args.format)?;
     if args.output.exists() && !args.force {
         let name = args.output.display();
         return Err(Failure::usage(anyhow!("{name} exists: --force replaces it")));
@@ -53,13 +53,13 @@ pub(crate) fn run(args: &ExportArgs) -> Result<(), Failure> {
     })
 }
 
-/// The format that the file's name or `--format` says.
-fn format_of(args: &ExportArgs) -> Result<ExportFormat, Failure> {
-    let by_name = || ExportFormat::of_file(&args.output);
-    args.format.or_else(by_name).ok_or_else(|| {
+/// The format that was asked for, or else that of the file's name.
+pub(crate) fn format_of(output: &Path, asked: Option<ExportFormat>) -> Result<ExportFormat, Failure> {
+    let by_name = || ExportFormat::of_file(output);
+    asked.or_else(by_name).ok_or_else(|| {
         Failure::usage(anyhow!(
             "{}: the name's end says no format; let it end with .parquet, .arrow, .csv or .ndjson, or give --format",
-            args.output.display()
+            output.display()
         ))
     })
 }
@@ -197,13 +197,14 @@ impl Exported {
 }
 
 /// A file that gets its name when it is whole. Until then it lies beside, and is removed if it never gets there.
-struct Unfinished {
+pub(crate) struct Unfinished {
     path: std::path::PathBuf,
     is_finished: bool,
 }
 
 impl Unfinished {
-    fn beside(output: &Path) -> Result<Self, Failure> {
+    /// A file that is to get the name `output`.
+    pub(crate) fn beside(output: &Path) -> Result<Self, Failure> {
         let mut name = output.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}.unfinished", std::process::id()));
         Ok(Self {
@@ -212,12 +213,14 @@ impl Unfinished {
         })
     }
 
-    fn writer(&self) -> Result<File, Failure> {
+    /// The file, which is made.
+    pub(crate) fn writer(&self) -> Result<File, Failure> {
         let file = File::create(&self.path);
         Ok(file.with_context(|| format!("cannot write {}", self.path.display()))?)
     }
 
-    fn finish(&mut self, output: &Path) -> Result<(), Failure> {
+    /// Gives the file its name.
+    pub(crate) fn finish(&mut self, output: &Path) -> Result<(), Failure> {
         std::fs::rename(&self.path, output)
             .with_context(|| format!("cannot give {} its name", output.display()))?;
         self.is_finished = true;

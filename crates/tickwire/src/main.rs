@@ -1,4 +1,4 @@
-//! The program `tickwire`: the broker (`serve`) and its tools (`sub`, `pub`, `end`, `topics`, `get`, `history`, `export`, `top`, `bench`,
+//! The program `tickwire`: the broker (`serve`) and its tools (`sub`, `pub`, `end`, `topics`, `get`, `history`, `export`, `top`, `bench`, `journal`,
 //! `check-config`, `check-recording`, `hash-key`, `completions`, `man`).
 //!
 //! It is thin: it reads the command line, calls the module of the command, and turns the outcome into an exit code: 0
@@ -19,6 +19,7 @@ mod get;
 mod hash_key;
 mod history;
 mod http;
+mod journal;
 mod lines;
 mod logging;
 mod man;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Top(args) => top::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Journal(args) => journal::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),
         Command::CheckRecording(args) => check_recording::run(&args),
         Command::HashKey(args) => hash_key::run(&args),

@@ -1,8 +1,9 @@
 //! A moment as clients write it: microseconds since 1970, or a date and a time.
 
+use std::fmt;
 use std::str::FromStr;
 
-use chrono::DateTime;
+use chrono::{DateTime, SecondsFormat};
 use thiserror::Error;
 
 use crate::Micros;
@@ -48,9 +49,37 @@ impl FromStr for Moment {
     }
 }
 
+/// The date and the time in UTC (RFC 3339), or the microseconds since 1970 where no such date exists.
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = self.0.0;
+        match i64::try_from(micros)
+            .ok()
+            .and_then(DateTime::from_timestamp_micros)
+        {
+            Some(time) => f.write_str(&time.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
+            None => micros.fmt(f),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moments_are_read_as_they_are_written() {
+        for (micros, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (1_723_161_253_000_000, "2024-08-08T23:54:13Z"),
+            (1_723_161_253_000_001, "2024-08-08T23:54:13.000001Z"),
+            (u64::MAX, "18446744073709551615"),
+        ] {
+            let moment = Moment(Micros(micros));
+            assert_eq!(moment.to_string(), text);
+            assert_eq!(text.parse(), Ok(moment));
+        }
+    }
 
     #[test]
     fn moments() {

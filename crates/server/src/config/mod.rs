@@ -6,6 +6,7 @@
 //! configuration file and checks whether the recordings in it can be opened. It touches nothing else.
 
 mod auth;
+mod checks;
 mod choices;
 mod credentials;
 mod docs;

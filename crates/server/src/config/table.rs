@@ -9,6 +9,10 @@ use tickwire_router::{ExpiryRule, KindRule, PublishRate, SessionLimits, StaleRul
 use tickwire_wire::{Moment, Pattern, deflate, limits};
 
 use super::auth::{AuthKey, Jwt};
+use super::checks::{
+    apart, begins_before_its_end, drains_in_time, finds_the_vanished, limits_fit, proxies_are_named,
+    someone_may_connect,
+};
 use super::choices::{
     ConsoleData, EgressKind, FeedStart, JournalSync, LogFormat, LogLevel, ProxyProtocol, TlsClientAuth,
 };
@@ -17,7 +21,6 @@ use super::feed::FeedSource;
 use super::journal::JournalDir;
 use super::key::{Key, Preset, Setting, Shape, Table, int, list, rows, text, truth, unset};
 use super::origin::OriginRule;
-use super::rules;
 use super::settings::Settings;
 use super::tls::{Tls, TlsClients};
 
@@ -33,11 +36,6 @@ pub(super) const HISTORY_MAX: u64 = 1_000_000;
 pub(super) const STALE_MS_MAX: u64 = 24 * 60 * MINUTE_MS;
 /// Longest time after a topic's last message that a rule may allow: a year.
 pub(super) const EXPIRY_MS_MAX: u64 = 366 * STALE_MS_MAX;
-/// Longest time in milliseconds after its last byte for which a vanished client may be kept, by the two settings that
-/// detect it.
-const HALF_OPEN_MS_MAX: u64 = 300_000;
-/// Time in milliseconds that is kept free after the window of a drain, for clients to take waiting data and to answer.
-const AFTER_WINDOW_MS: u64 = 1_000;
 
 /// The keys at the top of the file.
 pub(super) const TOP: &[Key] = Config::KEYS;
@@ -372,83 +370,6 @@ rows! {
         panic: bool = truth(false).restart(),
             "Not for production: lets clients make a shard panic, for tests of the effects on the others";
     }
-}
-
-/// The two listeners must not collide. Port 0 stands for any free port.
-fn apart(config: &Config, settings: &Settings) -> Result<(), ConfigError> {
-    let (a, b) = (config.listen, config.ops);
-    let collide = a.port() == b.port()
-        && a.port() != 0
-        && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified());
-    settings.refuse_beside_if(collide, "ops", "must be another address than", "listen")?;
-    rules::derives_what_nobody_makes(config, settings)
-}
-
-/// An accepted message must fit in an outbox, and a burst must be at least one second's worth.
-fn limits_fit(limits: &LimitSettings, settings: &Settings) -> Result<(), ConfigError> {
-    for (exceeds, path, other) in [
-        (
-            limits.publishes_per_s > limits.publishes_burst,
-            "limits.publishes_per_s",
-            "limits.publishes_burst",
-        ),
-        (
-            limits.message_bytes > limits.outbox_bytes,
-            "limits.message_bytes",
-            "limits.outbox_bytes",
-        ),
-        (
-            limits.ops_per_s > limits.ops_burst,
-            "limits.ops_per_s",
-            "limits.ops_burst",
-        ),
-    ] {
-        settings.refuse_beside_if(exceeds, path, "must be at most", other)?;
-    }
-    Ok(())
-}
-
-fn finds_the_vanished(heartbeat: &HeartbeatSettings, settings: &Settings) -> Result<(), ConfigError> {
-    let late = heartbeat.ping_after_ms + heartbeat.pong_timeout_ms > HALF_OPEN_MS_MAX;
-    let rule = format!("must find a vanished client within {HALF_OPEN_MS_MAX} ms together with");
-    settings.refuse_beside_if(
-        late,
-        "heartbeat.ping_after_ms",
-        &rule,
-        "heartbeat.pong_timeout_ms",
-    )
-}
-
-fn begins_before_its_end(feed: &FeedSettings, settings: &Settings) -> Result<(), ConfigError> {
-    let empty = feed
-        .until
-        .is_some_and(|until| feed.from.is_some_and(|from| from >= until));
-    settings.refuse_beside_if(empty, "feed.from", "must be before", "feed.until")
-}
-
-fn drains_in_time(drain: &DrainSettings, settings: &Settings) -> Result<(), ConfigError> {
-    let early = drain.window_ms + AFTER_WINDOW_MS > drain.deadline_ms;
-    let rule = format!("must be at least {AFTER_WINDOW_MS} more than");
-    settings.refuse_beside_if(early, "drain.deadline_ms", &rule, "drain.window_ms")
-}
-
-/// Headers are accepted only from trusted proxies. Without any proxy no connection would have one.
-fn proxies_are_named(proxy: &ProxySettings, settings: &Settings) -> Result<(), ConfigError> {
-    let unnamed = proxy.proxy_protocol == ProxyProtocol::V2 && proxy.trusted.is_empty();
-    settings.refuse_beside_if(
-        unnamed,
-        "proxy.proxy_protocol",
-        "needs proxies, but",
-        "proxy.trusted",
-    )
-}
-
-fn someone_may_connect(auth: &AuthSettings, settings: &Settings) -> Result<(), ConfigError> {
-    if auth.required && auth.keys.is_empty() && auth.jwt.is_none() {
-        let rule = "nobody could connect: set auth.keys or auth.jwt, so that there are tokens to show";
-        return Err(settings.refuse("auth.required", rule));
-    }
-    Ok(())
 }
 
 /// The number of file descriptors that connections may not use: for listeners, pollers, recordings, the log.

@@ -183,15 +183,16 @@ impl HttpContext {
     }
 
     /// Waits until a message or an end is written and everybody can see it.
-    pub(super) async fn written(&self, ticket: Ticket) -> Result<(), Refusal> {
+    pub(super) async fn written(&self, ticket: Ticket) -> Result<(), ErrorResponse> {
         let (told, written) = oneshot::channel();
         let tell = Box::new(move |outcome| {
             // The client may have gone.
             let _unheard = told.send(outcome);
         });
         self.ingress.when_written(ticket, tell);
-        let lost = |_| Refusal::new(ErrorCode::Internal, "the journal has ended");
-        written.await.map_err(lost)?
+        let lost = |_| Err(Refusal::new(ErrorCode::Internal, "the journal has ended"));
+        let outcome = written.await.unwrap_or_else(lost);
+        outcome.map_err(|refusal| ErrorResponse::not_published(refusal, &self.ingress))
     }
 
     /// The current rights of a client that was admitted with `admission`.

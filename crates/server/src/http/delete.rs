@@ -19,7 +19,8 @@ struct Ended<'a> {
 pub(super) async fn topic(call: Call<'_>) -> Result<Reply, ErrorResponse> {
     let topic = topic_of_segment(call.topic)?;
     call.admission.rights.check_publish(topic.as_str())?;
-    let ended = call.context.directory.delete_written(topic.as_str())?;
+    let ended = call.context.directory.delete_written(topic.as_str());
+    let ended = ended.map_err(|refusal| ErrorResponse::not_published(refusal, &call.context.ingress))?;
     let ended = ended.ok_or_else(|| no_such_topic(&topic))?;
     if let Some(ticket) = ended.ticket {
         call.context.written(ticket).await?;

@@ -5,6 +5,7 @@ use http_body_util::Full;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode, Uri};
 use serde::Serialize;
+use tickwire_router::Ingress;
 use tickwire_wire::{ErrorCode, Refusal};
 
 use crate::auth::Denied;
@@ -48,6 +49,14 @@ impl ErrorResponse {
     pub(crate) fn draining() -> Self {
         let refusal = Refusal::new(ErrorCode::Internal, "the broker is draining; connect again");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, refusal).with_header(RETRY_AFTER, "1")
+    }
+
+    /// The answer to a publication or an end that was refused. What a journal refuses may be tried again soon.
+    pub(super) fn not_published(refusal: Refusal, ingress: &Ingress) -> Self {
+        if refusal.code == ErrorCode::Internal && ingress.writes_first() {
+            return Self::new(StatusCode::SERVICE_UNAVAILABLE, refusal).with_header(RETRY_AFTER, "1");
+        }
+        refusal.into()
     }
 
     /// 404 for `target`, on a listener that has `paths`. A target without a path, as in `CONNECT`, names another host.

@@ -68,7 +68,8 @@ pub(super) async fn message(
             .map(|published| (published, false)),
         Some(key) => ingress.submit_once(origin, (&topic, key), payload, now),
     };
-    let (published, duplicate) = published.map_err(Refusal::from)?;
+    let refused = |error| ErrorResponse::not_published(Refusal::from(error), ingress);
+    let (published, duplicate) = published.map_err(refused)?;
     if let Some(ticket) = published.ticket {
         context.written(ticket).await?;
     }

@@ -13,10 +13,11 @@ use tickwire_lane::{
 use tickwire_router::{Directory, DumpedTopic, TopicId};
 use tickwire_wire::{Epoch, Kind, Micros, Payload, Seq};
 
+use super::Trimmed;
 use super::disk::{Disk, DiskFile, write_all};
 use super::items::{KEYS_AT_ONCE, kept_key};
-use super::names::{self, CHECKPOINT_BEGUN, checkpoint_name, segment_name};
 use super::store::StoreError;
+use tickwire_lane::names::{self, CHECKPOINT_BEGUN, checkpoint_name, segment_name};
 
 /// The bytes of a checkpoint that are written together.
 const PIECE_BYTES: usize = 1024 * 1024;
@@ -52,7 +53,7 @@ pub(crate) struct CheckpointPlan {
 
 /// A checkpoint that was made.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Made {
+pub(crate) struct MadeCheckpoint {
     /// Its bytes.
     pub(crate) bytes: u64,
     /// The bytes of all files, if they could be counted.
@@ -61,7 +62,7 @@ pub(crate) struct Made {
 
 impl CheckpointPlan {
     /// Makes the checkpoint, and removes what it makes needless.
-    pub(crate) fn make(&self) -> Result<Made, StoreError> {
+    pub(crate) fn make(&self) -> Result<MadeCheckpoint, StoreError> {
         let bytes = self.write().map_err(StoreError::NotWritten)?;
         for file in &self.unsynced {
             file.sync().map_err(StoreError::NotSynced)?;
@@ -75,8 +76,9 @@ impl CheckpointPlan {
         let tidied = tidy_up(&*self.disk, self.retention, self.now);
         let files_bytes = tidied
             .inspect_err(|error| tracing::warn!(%error, "old files of the journal could not be removed"))
-            .ok();
-        Ok(Made { bytes, files_bytes })
+            .ok()
+            .map(|trimmed| trimmed.left);
+        Ok(MadeCheckpoint { bytes, files_bytes })
     }
 
     fn write(&self) -> io::Result<u64> {
@@ -184,12 +186,19 @@ fn put_topic(writer: &mut CheckpointWriter, out: &mut Vec<u8>, dump: &DumpedTopi
 }
 
 /// Removes the checkpoints but for the two newest, and the segments that are not needed and that `rules` do not keep.
-/// Returns the bytes of all files that are left.
-fn tidy_up(disk: &dyn Disk, rules: Retention, now: Micros) -> io::Result<u64> {
+pub(super) fn tidy_up(disk: &dyn Disk, rules: Retention, now: Micros) -> io::Result<Trimmed> {
     let (segments, checkpoints) = names::positions(&disk.names()?);
     let surplus = checkpoints.len().saturating_sub(KEPT);
+    let mut trimmed = Trimmed::default();
+    let mut remove = |name: &str, length: u64| {
+        disk.remove(name)?;
+        trimmed.files += 1;
+        trimmed.bytes += length;
+        Ok::<_, io::Error>(())
+    };
     for position in &checkpoints[..surplus] {
-        disk.remove(&checkpoint_name(*position))?;
+        let name = checkpoint_name(*position);
+        remove(&name, disk.len(&name)?)?;
     }
     let mut total = 0;
     for position in &checkpoints[surplus..] {
@@ -210,10 +219,11 @@ fn tidy_up(disk: &dyn Disk, rules: Retention, now: Micros) -> io::Result<u64> {
         if is_needed || bytes <= rules.bytes_max && !rules.age_max_us.is_some_and(is_old) {
             break;
         }
-        disk.remove(&segment_name(*position))?;
+        remove(&segment_name(*position), *length)?;
         bytes -= length;
     }
-    Ok(total + bytes)
+    trimmed.left = total + bytes;
+    Ok(trimmed)
 }
 
 /// When a segment was begun.

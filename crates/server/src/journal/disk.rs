@@ -65,13 +65,16 @@ pub(crate) fn write_all(file: &dyn DiskFile, mut bytes: &[u8], mut offset: u64) 
 #[derive(Debug)]
 pub(crate) struct SystemDisk {
     folder: PathBuf,
+    /// The folder itself. It stays open, so that syncing it cannot fail for want of a descriptor.
+    names: File,
 }
 
 impl SystemDisk {
-    pub(crate) fn new(folder: &Path) -> Self {
-        Self {
+    pub(crate) fn open(folder: &Path) -> io::Result<Self> {
+        Ok(Self {
             folder: folder.to_owned(),
-        }
+            names: File::open(folder)?,
+        })
     }
 }
 
@@ -107,7 +110,7 @@ impl Disk for SystemDisk {
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        File::open(&self.folder)?.sync_all()
+        self.names.sync_all()
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::Path;
 
-use super::names::LOCK;
+use tickwire_lane::names::LOCK;
 
 /// Holds the lock of a directory until it is dropped. The system gives it up when the process ends, however that happens.
 #[derive(Debug)]

@@ -9,15 +9,15 @@ mod checkpoints;
 mod disk;
 mod items;
 mod lock;
-mod names;
 mod recovery;
+mod replay;
 mod store;
 #[cfg(test)]
 mod tests;
 mod thread;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{JoinHandle, Thread};
@@ -26,9 +26,9 @@ use std::time::Instant;
 use thiserror::Error;
 use tickwire_metrics::{Catalogue, Metric};
 use tickwire_router::{Directory, WriteQueue};
-use tickwire_wire::Epoch;
+use tickwire_wire::{Epoch, Micros};
 
-use self::checkpoints::Retention;
+use self::checkpoints::{Retention, tidy_up};
 use self::disk::SystemDisk;
 use self::lock::DirectoryLock;
 pub use self::recovery::RecoveryError;
@@ -153,7 +153,7 @@ pub(crate) fn open(
     let lock = DirectoryLock::take(&dir).map_err(broken)?;
     let lock = lock.ok_or_else(|| JournalError::InUse(dir.clone()))?;
     let boot = boot().map_err(broken)?;
-    let disk = Arc::new(SystemDisk::new(&dir));
+    let disk = Arc::new(SystemDisk::open(&dir).map_err(broken)?);
     let wake = Arc::new(Wake::default());
     let wakes = wake.clone();
     let queue = Arc::new(WriteQueue::new(Box::new(move || wakes.wake())));
@@ -231,10 +231,43 @@ fn tell(recovered: &Recovered, began: Instant) {
     let (topics, ms) = (directory.topic_count(), began.elapsed().as_millis());
     match recovered.begun_anew {
         Some(why) => {
-            tracing::warn!(why, %epoch, topics, "the values of all topics are kept, and their numbers begin anew")
+            tracing::warn!(why, %epoch, topics, "the values of all topics are kept, and their numbers begin anew");
         }
         None => tracing::info!(%epoch, topics, messages, entries, ms, "the journal is read"),
     }
+}
+
+/// What a trim of a journal has removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Trimmed {
+    /// Files.
+    pub files: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The bytes of the files that are left.
+    pub left: u64,
+}
+
+/// Removes the oldest files with messages in `dir`, as far as a start does not need them: until they have at most `bytes_max`
+/// bytes, and those whose messages are all from before `before`.
+///
+/// # Errors
+/// If there is no such directory, a broker uses it, or a file cannot be removed.
+pub fn trim(dir: &Path, bytes_max: u64, before: Option<Micros>) -> Result<Trimmed, JournalError> {
+    let broken = |source| JournalError::Directory {
+        dir: dir.to_owned(),
+        source,
+    };
+    let disk = SystemDisk::open(dir).map_err(broken)?;
+    let lock = DirectoryLock::take(dir).map_err(broken)?;
+    let _lock = lock.ok_or_else(|| JournalError::InUse(dir.to_owned()))?;
+    // As if it were that moment, and nothing older than that were kept.
+    let now = before.unwrap_or_default();
+    let retention = Retention {
+        bytes_max,
+        age_max_us: before.map(|_| 0),
+    };
+    tidy_up(&disk, retention, now).map_err(broken)
 }
 
 /// What tells the machine's starts apart.

@@ -10,16 +10,17 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use tickwire_lane::{
-    Checkpoint, CheckpointError, CheckpointPart, Content, Declaration, Entry, Follower, Item, KeptKey,
-    LifeNumber, Part, Place, Position, SegmentHead, SegmentReader, Start, Verdict,
+    Checkpoint, CheckpointError, CheckpointPart, Follower, Part, Place, Position, SegmentHead, SegmentReader,
+    Start,
 };
-use tickwire_router::{Directory, Ingress, Numbered, RestoredTopic, TopicCell};
-use tickwire_wire::{Epoch, Micros, Payload, Refusal, Seq, market};
+use tickwire_router::{Directory, Ingress, Numbered, RestoredTopic};
+use tickwire_wire::{Epoch, Micros, Payload, Refusal, Seq};
 
 use super::disk::Disk;
 use super::items::{KEYS_AT_ONCE, book, known_key, numbered};
-use super::names::{self, CHECKPOINT_BEGUN, aside_name, checkpoint_name, segment_name};
+use super::replay::{Replay, restored};
 use super::store::Boot;
+use tickwire_lane::names::{self, CHECKPOINT_BEGUN, aside_name, checkpoint_name, segment_name};
 
 /// Why a journal cannot be gone on with.
 #[derive(Debug, Error)]
@@ -80,19 +81,6 @@ fn file_error(name: &str) -> impl FnOnce(io::Error) -> RecoveryError {
     |source| RecoveryError::File { name, source }
 }
 
-/// The messages that are told to a directory, in the order of the log.
-struct Replay {
-    ingress: Ingress,
-    follower: Follower,
-    /// The cells of the follower's lives.
-    cells: Vec<Option<Arc<TopicCell>>>,
-    entries: u64,
-    messages: u64,
-    now: Micros,
-    /// Whether the last entry of the segment says that its writer stopped in order.
-    ended_cleanly: bool,
-}
-
 /// Where the log stopped to be readable.
 struct Stop {
     /// The number of the segment among those that are read.
@@ -106,13 +94,7 @@ struct Stop {
 impl RecoveryPlan<'_> {
     /// Reads everything, cuts off what is torn, and gives the directory with all topics.
     pub(crate) fn run(&self) -> Result<Recovered, RecoveryError> {
-        let names = self.disk.names().map_err(file_error("the directory"))?;
-        if names.iter().any(|name| name == CHECKPOINT_BEGUN) {
-            self.disk
-                .remove(CHECKPOINT_BEGUN)
-                .map_err(file_error(CHECKPOINT_BEGUN))?;
-        }
-        let (segments, checkpoints) = names::positions(&names);
+        let (segments, checkpoints) = self.positions()?;
         let (mut replay, from, epoch) = self.beginning(&segments, &checkpoints)?;
         let read: Vec<Position> = segments
             .into_iter()
@@ -177,6 +159,17 @@ impl RecoveryPlan<'_> {
             self.begin_anew(&mut recovered);
         }
         Ok(recovered)
+    }
+
+    /// The positions of the segments and of the checkpoints. What was left of a checkpoint that was being made is removed.
+    fn positions(&self) -> Result<(Vec<Position>, Vec<Position>), RecoveryError> {
+        let names = self.disk.names().map_err(file_error("the directory"))?;
+        if names.iter().any(|name| name == CHECKPOINT_BEGUN) {
+            self.disk
+                .remove(CHECKPOINT_BEGUN)
+                .map_err(file_error(CHECKPOINT_BEGUN))?;
+        }
+        Ok(names::positions(&names))
     }
 
     /// The directory with the topics of the newest checkpoint that is whole, and the first segment that is to be read.
@@ -402,80 +395,6 @@ impl RecoveryPlan<'_> {
     }
 }
 
-impl Replay {
-    fn put(&mut self, life: LifeNumber, cell: Option<Arc<TopicCell>>) {
-        if self.cells.len() <= life.0 {
-            self.cells.resize(life.0 + 1, None);
-        }
-        self.cells[life.0] = cell;
-    }
-
-    fn entry(&mut self, frame: &[u8]) -> Result<(), String> {
-        let entry = Entry::read(frame).map_err(|error| error.to_string())?;
-        let mut fresh = Vec::new();
-        let known = self.cells.len();
-        let follower = &mut self.follower;
-        let followed = follower.entry(frame, &entry, |life, declaration| {
-            if life.0 >= known {
-                fresh.push((life, declaration.clone()));
-            }
-        });
-        followed.map_err(|error| error.to_string())?;
-        for (life, declaration) in fresh {
-            // Of a topic whose beginning is missing, nothing enters.
-            let cell = match self.follower.has_beginning(life) {
-                true => {
-                    let topic = restored(&declaration, None, Vec::new());
-                    let made = self.ingress.directory().restore(topic, self.now);
-                    Some(made.map_err(|error| error.to_string())?)
-                }
-                false => None,
-            };
-            self.put(life, cell);
-        }
-        for item in &entry.items {
-            let verdict = self.follower.item(item).map_err(|error| error.to_string())?;
-            let (Verdict::Enter(life) | Verdict::Known(life)) = verdict else {
-                continue;
-            };
-            let Some(cell) = self.cells.get(life.0).cloned().flatten() else {
-                continue;
-            };
-            if let Verdict::Enter(_) = verdict {
-                self.enter(&cell, item)?;
-            }
-            if let Some(key) = item.key {
-                let kept = KeptKey {
-                    topic: cell.topic().as_str(),
-                    key: key.text,
-                    epoch: cell.described(item.seq).epoch,
-                    seq: item.seq,
-                    kind: cell.kind(),
-                    at: key.at,
-                };
-                let known = known_key(&kept).map_err(|refusal| refusal.reason)?;
-                self.ingress.directory().restore_key(known, self.now);
-            }
-        }
-        self.entries += 1;
-        self.ended_cleanly = entry.flags.clean_end;
-        Ok(())
-    }
-
-    fn enter(&mut self, cell: &Arc<TopicCell>, item: &Item<'_>) -> Result<(), String> {
-        if let Content::End(reason) = item.content {
-            self.ingress.directory().end_written(cell, reason);
-            return Ok(());
-        }
-        self.messages += 1;
-        let message = numbered(item).map_err(|error| error.reason)?;
-        let entered = self.ingress.apply(cell, message, self.now);
-        entered
-            .map(drop)
-            .map_err(|error| format!("message {} of {}: {error}", item.seq, cell.topic()))
-    }
-}
-
 /// Why a checkpoint cannot be used.
 #[derive(Debug, Error)]
 enum CheckpointOrRefusal {
@@ -488,16 +407,5 @@ enum CheckpointOrRefusal {
 impl From<Refusal> for CheckpointOrRefusal {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
-    }
-}
-
-fn restored(declared: &Declaration, book: Option<market::Book>, messages: Vec<Numbered>) -> RestoredTopic {
-    RestoredTopic {
-        topic: declared.topic.clone(),
-        kind: declared.kind,
-        epoch: Some((declared.epoch.clone(), declared.life)),
-        head: declared.head,
-        book,
-        messages,
     }
 }

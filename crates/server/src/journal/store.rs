@@ -11,8 +11,8 @@ use tickwire_lane::{EntryFlags, Place, SegmentHead, Writer};
 use tickwire_wire::{Epoch, Micros};
 
 use super::disk::{Disk, DiskFile, write_all};
-use super::names::segment_name;
 use crate::config::JournalSync;
+use tickwire_lane::names::segment_name;
 
 /// What tells the machine's starts apart.
 pub(crate) type Boot = [u8; 16];

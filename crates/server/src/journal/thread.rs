@@ -11,7 +11,7 @@ use tickwire_metrics::{LocalMetrics, Metric};
 use tickwire_router::{Directory, Ingress, NotEntered, Record, WriteBatch, WriteQueue};
 use tickwire_wire::Micros;
 
-use super::checkpoints::{CheckpointPlan, Made, Retention, declaration};
+use super::checkpoints::{CheckpointPlan, MadeCheckpoint, Retention, declaration};
 use super::disk::Disk;
 use super::items::content;
 use super::store::{Store, StoreError};
@@ -64,7 +64,7 @@ struct Checkpoint {
     /// The bytes of the log when it was begun.
     written_before: u64,
     bytes: u64,
-    making: Option<JoinHandle<Result<Made, StoreError>>>,
+    making: Option<JoinHandle<Result<MadeCheckpoint, StoreError>>>,
 }
 
 /// Begins the first segment of this process. If the epochs begin anew, a checkpoint comes first, so that a later start finds
@@ -172,8 +172,6 @@ impl JournalThread {
         self.look_after_checkpoint(now);
         if now.since(self.flushed) >= FLUSH_US || !has_some {
             self.flushed = now;
-            let waiting = self.queue.waiting_bytes() as u64;
-            self.metrics.set(Metric::JournalUnwritten, &[], waiting);
             self.metrics.flush();
         }
         has_some
@@ -271,7 +269,7 @@ impl JournalThread {
                         }
                         // The sequencer that numbered it is that of the topic.
                         Err(error) => {
-                            tracing::error!(topic = %cell.topic(), %seq, %error, "a message did not enter")
+                            tracing::error!(topic = %cell.topic(), %seq, %error, "a message did not enter");
                         }
                     }
                     if let Some(key) = key {
@@ -302,7 +300,7 @@ impl JournalThread {
     fn look_after_checkpoint(&mut self, now: Micros) {
         if let Some(making) = self.checkpoint.making.take_if(|making| making.is_finished()) {
             match making.join() {
-                Ok(Ok(Made { bytes, files_bytes })) => {
+                Ok(Ok(MadeCheckpoint { bytes, files_bytes })) => {
                     self.checkpoint.bytes = bytes;
                     if let Some(bytes) = files_bytes {
                         self.metrics.set(Metric::JournalBytes, &[], bytes);

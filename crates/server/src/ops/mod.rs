@@ -276,6 +276,7 @@ impl Ops {
     fn metrics(&self) -> Response<Full<Bytes>> {
         let directory = &self.directory;
         let keys = directory.dedupe_tally();
+        let unwritten = directory.write_queue().map_or(0, |queue| queue.waiting_bytes());
         for (metric, value) in [
             (Metric::Duplicates, keys.duplicates),
             (Metric::DedupeKeys, keys.keys as u64),
@@ -288,6 +289,7 @@ impl Ops {
             (Metric::StaleTopics, directory.stale_topics()),
             (Metric::StaleChanges, directory.stale_changes()),
             (Metric::CrossedBooks, directory.crossed_books()),
+            (Metric::JournalUnwritten, unwritten as u64),
             (Metric::DeriveQueue, directory.observer_depth() as u64),
             (Metric::ClockOffset, self.clock.offset_us().cast_unsigned()),
             (Metric::Addresses, self.connection_limits.address_count() as u64),

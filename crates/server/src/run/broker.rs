@@ -1,52 +1,39 @@
 //! Starts a broker's threads and stops them in order.
 
-use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use socket2::SockRef;
-use tickwire_feed::Feed;
 use tickwire_metrics::{Catalogue, Metric, Reload};
-use tickwire_router::{Directory, Ingress, Kinds, ShardId, ShardQueue};
+use tickwire_router::{Directory, Kinds, ShardQueue};
 use tickwire_wire::Epoch;
 use tickwire_wire::limits::SHARD_QUEUE_MAX;
-use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::task::LocalSet;
+use tokio::sync::{Notify, oneshot};
 
 use crate::VERSION;
 use crate::auth::Access;
 use crate::config::{Config, ConfigError, FeedStart};
-use crate::http::Encoder;
 use crate::journal::{self, OpenJournal, RunningJournal};
 use crate::limits::{ConnectionLimits, LimitRules};
 use crate::net::acceptor::{AcceptPlan, Accepting, Acceptor, ShardHandle};
-use crate::net::tls::{self, TlsIdentity, TlsStore};
+use crate::net::tls::{TlsIdentity, TlsStore};
 use crate::net::{egress, listener};
-use crate::ops::inspector::{ANSWER_WITHIN, Inspector};
 use crate::ops::labels::LABELS;
-use crate::ops::{HealthLog, Ops, Viewing};
 use crate::run::announce::{Room, announce};
 use crate::run::clock::Clock;
 use crate::run::command::{Command, Leave};
-use crate::run::derive_thread::{self, DerivePlan};
-use crate::run::feed_thread::FeedPlan;
-use crate::run::kept_up::{keep_up, kept_up};
+use crate::run::derive_thread::{self};
 use crate::run::lifecycle::Lifecycle;
 use crate::run::live_settings::LiveSettings;
 use crate::run::opening::{bind, open_feed, raise_open_files};
 use crate::run::program::Program;
 use crate::run::pulse::Pulse;
 use crate::run::reload::{self, Parts, ReloadError, Reloaded, Running};
-use crate::run::shard_thread::ShardPlan;
-use crate::run::stale_watch;
 use crate::run::start_error::StartError;
-use crate::run::trim;
 
 /// The number of new connections that may wait for a shard.
 const COMMANDS: usize = 1_024;
@@ -147,9 +134,7 @@ pub fn start(config: Config, program: Program) -> Result<Broker, StartError> {
     if let Some((feed, speed)) = feed {
         others.push(common.start_feed(feed, speed)?);
     }
-    if !common.config.derive.is_empty() {
-        others.push(common.start_derive()?);
-    }
+    others.extend(common.start_derive()?);
     let lifecycle = common.lifecycle.clone();
     Ok(Broker {
         listen,
@@ -351,269 +336,8 @@ impl Common {
         };
         Ok((common, journal))
     }
-
-    fn start_shards(&self) -> Result<(Vec<ShardHandle>, Vec<JoinHandle<()>>), StartError> {
-        let (mut handles, mut threads) = (Vec::new(), Vec::new());
-        for (number, wake) in self.wakes.iter().enumerate() {
-            let (handle, thread) = self.start_shard(number, wake.clone())?;
-            handles.push(handle);
-            threads.push(thread);
-        }
-        Ok((handles, threads))
-    }
-
-    fn start_shard(
-        &self,
-        number: usize,
-        wake: Arc<Notify>,
-    ) -> Result<(ShardHandle, JoinHandle<()>), StartError> {
-        let (sender, commands) = mpsc::channel(COMMANDS);
-        let plan = ShardPlan {
-            id: ShardId(u8::try_from(number).map_err(io::Error::other)?),
-            config: self.config.clone(),
-            connections_max: self.connections_max,
-            directory: self.directory.clone(),
-            clock: self.clock,
-            access: self.access.clone(),
-            settings: self.config.shard_settings(),
-            metrics: self.catalogue.local(),
-            catalogue: self.catalogue.clone(),
-            wake,
-            lifecycle: self.lifecycle.clone(),
-            connection_limits: self.connection_limits.clone(),
-            tls: self.tls.clone(),
-            commands,
-        };
-        let thread = std::thread::Builder::new()
-            .name(format!("shard-{number}"))
-            .spawn(move || {
-                // A panic that a shard cannot contain ends it. The others go on.
-                match catch_unwind(AssertUnwindSafe(|| plan.run())) {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => tracing::error!(shard = number, %error, "a shard ended"),
-                    Err(_) => tracing::error!(shard = number, "a shard ended by a panic"),
-                }
-            })?;
-        Ok((
-            ShardHandle {
-                commands: sender,
-                connections: Arc::default(),
-            },
-            thread,
-        ))
-    }
-
-    /// Starts the thread that accepts connections and does what concerns all shards. A single shard accepts its connections
-    /// itself: they need not change the thread.
-    fn start_acceptor(
-        &self,
-        handles: &[ShardHandle],
-        plan: AcceptPlan,
-        ops_listener: std::net::TcpListener,
-        ended: oneshot::Receiver<()>,
-    ) -> Result<JoinHandle<()>, StartError> {
-        let commands = handles.iter().map(|handle| handle.commands.clone());
-        let health = Arc::new(HealthLog::new(
-            self.catalogue.clone(),
-            self.directory.clone(),
-            self.clock,
-        ));
-        let ops = Arc::new(Ops {
-            viewing: Viewing::new(handles.to_vec(), self.config.socket),
-            health: health.clone(),
-            inspector: Inspector::new(commands.collect(), ANSWER_WITHIN),
-            catalogue: self.catalogue.clone(),
-            directory: self.directory.clone(),
-            lifecycle: self.lifecycle.clone(),
-            connection_limits: self.connection_limits.clone(),
-            clock: self.clock,
-            pulse: self.pulse.clone(),
-            live_settings: self.live_settings.clone(),
-            log_lines_lost: self.log_lines_lost.clone(),
-            encoder: Encoder::default(),
-        });
-        let (directory, clock, tls) = (self.directory.clone(), self.clock, self.tls.clone());
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let plan = match handles {
-            [only] => {
-                let sent = only.commands.try_send(Command::Accept(Box::new(plan)));
-                sent.map_err(|_| io::Error::other("the shard has ended"))?;
-                None
-            }
-            _ => Some(plan),
-        };
-        let serve = async move {
-            let ops_listener = TcpListener::from_std(ops_listener)?;
-            tokio::task::spawn_local(async move {
-                kept_up("the operators' listener", || ops.clone().run(&ops_listener)).await;
-            });
-            keep_up("the record of health", move || health.clone().run());
-            let watched = directory.clone();
-            keep_up("the look for silent and expired topics", move || {
-                stale_watch::run(watched.clone(), clock)
-            });
-            keep_up("the look for memory to give back", move || {
-                trim::run(directory.clone())
-            });
-            if let Some(tls) = tls {
-                keep_up("the look for certificates", move || tls::watch(tls.clone()));
-            }
-            if let Some(plan) = plan {
-                plan.run().await?;
-            }
-            // Operators get answers until the last client is gone.
-            ended.await.unwrap_or_default();
-            Ok::<_, io::Error>(())
-        };
-        let thread = std::thread::Builder::new()
-            .name("acceptor".to_owned())
-            .spawn(move || {
-                if let Err(error) = LocalSet::new().block_on(&runtime, serve) {
-                    tracing::error!(%error, "the acceptor ended");
-                }
-            })?;
-        Ok(thread)
-    }
-
-    fn start_derive(&self) -> Result<JoinHandle<()>, StartError> {
-        let plan = DerivePlan {
-            rules: self.config.derive.clone(),
-            directory: self.directory.clone(),
-            clock: self.clock,
-            metrics: self.catalogue.local(),
-            lifecycle: self.lifecycle.clone(),
-        };
-        Ok(plan.start()?)
-    }
-
-    fn start_feed(&self, feed: Feed, speed: f64) -> Result<JoinHandle<()>, StartError> {
-        let plan = FeedPlan {
-            feed,
-            speed,
-            ingress: Ingress::new(self.directory.clone()),
-            clock: self.clock,
-            metrics: self.catalogue.local(),
-            lifecycle: self.lifecycle.clone(),
-            pulse: self.pulse.clone(),
-        };
-        let pulse = self.pulse.clone();
-        Ok(std::thread::Builder::new()
-            .name("feed".to_owned())
-            .spawn(move || {
-                // The feed cannot continue from the middle of a tick. `/readyz` says that it has ended.
-                if catch_unwind(AssertUnwindSafe(|| plan.run())).is_err() {
-                    tracing::error!("the feed ended by a panic: it publishes nothing any more");
-                    pulse.fail();
-                }
-            })?)
-    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{Read, Write};
-    use std::rc::Rc;
-
-    use tickwire_router::{Origin, Shard, Transport};
-    use tickwire_wire::{Codec, Micros, Payload, Topic};
-
-    use super::*;
-    use crate::auth::sessions::AuthSessions;
-    use crate::config::EgressKind;
-    use crate::hub::{self, Hub, HubParts};
-    use crate::net::egress;
-    use crate::net::permit::ConnectionPermit;
-    use crate::net::poller::Poller;
-
-    /// A bulk publication that waits for such a queue would keep its thread, and so the broker, from ever ending.
-    #[test]
-    fn nobody_waits_for_the_queue_of_a_shard_that_has_ended() {
-        let config = Config::default();
-        let access = reload::load_access(&config).expect("no files are named");
-        let common = Common::new(config, access, 1, 100).expect("a broker").0;
-        let (handles, shards) = common.start_shards().expect("a thread");
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).expect("it listens");
-        let (stream, peer) = listener.accept().expect("it is there");
-        stream.set_nonblocking(true).expect("a socket");
-        let permit = ConnectionPermit::take(&handles[0].connections, peer.into(), None);
-        let served = handles[0]
-            .commands
-            .blocking_send(Command::Serve(stream, peer, permit));
-        assert!(served.is_ok());
-        let subscribe = br#"{"op":"subscribe","id":1,"topics":["chat.*"]}"#;
-        let head = b"GET /v1/ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-                     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
-        // A mask of zeros changes nothing.
-        let frame = [0x81, 0x80 | subscribe.len() as u8, 0, 0, 0, 0];
-        client
-            .write_all(&[&head[..], &frame, subscribe].concat())
-            .expect("it is taken");
-        let (mut read, mut piece) = (Vec::new(), [0; 1_024]);
-        while !String::from_utf8_lossy(&read).contains("\"ack\"") {
-            let count = client.read(&mut piece).expect("it answers");
-            assert!(count > 0, "{}", String::from_utf8_lossy(&read));
-            read.extend_from_slice(&piece[..count]);
-        }
-        // A shard whose channel of commands is gone ends, even if it has a session.
-        drop(handles);
-        join(shards.into_iter());
-        let topic: Topic = "chat.a".parse().expect("a topic");
-        let payload = Payload::from_json(b"1").expect("JSON");
-        let ingress = Ingress::new(common.directory.clone());
-        let submitted = ingress.submit(Origin::Feed, &topic, payload, Micros(1));
-        assert!(submitted.is_ok(), "there is room");
-        assert_eq!(common.directory.queue(ShardId(0)).depth(), 0);
-    }
-
-    /// This is hard to see from outside: the queue is empty again before it can be read.
-    #[test]
-    fn what_waits_for_a_shard_is_shown() {
-        let config = Config::default();
-        let access = reload::load_access(&config).expect("no files are named");
-        let common = Common::new(config, access, 1, 100).expect("a broker").0;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
-        let runtime = runtime.expect("a runtime");
-        let _entered = runtime.enter();
-        let (poller, _readiness) = Poller::new().expect("an epoll instance");
-        let (egress, _) = egress::open(EgressKind::Plain, 1).expect("a way to write");
-        let settings = common.config.shard_settings();
-        let mut hub = Hub::new(HubParts {
-            shard: Shard::new(ShardId(0), common.directory.clone(), settings),
-            clock: common.clock,
-            poller,
-            egress,
-            metrics: common.catalogue.local(),
-            frame_limits: hub::frame_limits(&common.config),
-            slow_write_bytes: 1_024,
-            auth: AuthSessions::new(common.access.clone(), common.clock, common.catalogue.clone()),
-            wake: common.wakes[0].clone(),
-            lifecycle: common.lifecycle.clone(),
-            may_panic: false,
-        });
-        let rights = Rc::new(common.access.anonymous().clone());
-        let id = hub
-            .shard
-            .open(Codec::Json, Transport::WebSocket, rights, Micros(1));
-        let subscribe = br#"{"op":"subscribe","id":1,"topics":["chat.a"]}"#;
-        hub.shard
-            .request(id, Codec::Json.decode_request(subscribe), Micros(1));
-        let shown = |hub: &mut Hub| {
-            hub.flush(Micros(2));
-            let page = common.catalogue.render().expect("a page");
-            let line = page
-                .lines()
-                .find_map(|line| line.strip_prefix("tickwire_shard_queue_publications{shard=\"0\"} "));
-            line.map(str::to_owned)
-        };
-        assert_eq!(shown(&mut hub).as_deref(), Some("0"));
-        let topic: Topic = "chat.a".parse().expect("a topic");
-        let payload = Payload::from_json(b"1").expect("JSON");
-        let ingress = hub.shard.ingress();
-        let submitted = ingress.submit(Origin::Feed, &topic, payload, Micros(2));
-        assert!(submitted.is_ok(), "there is room");
-        assert_eq!(shown(&mut hub).as_deref(), Some("1"));
-    }
-}
+mod tests;
+mod threads;

@@ -23,7 +23,7 @@ const COLUMNS: [&str; 3] = ["seq", "ts", "data"];
 const ROW_GROUP_BYTES: usize = 64 * 1024 * 1024;
 
 /// A file that rows are written to.
-pub(super) enum Sink {
+pub(crate) enum Sink {
     Parquet(Box<ArrowWriter<File>>),
     Arrow(Box<FileWriter<BufWriter<File>>>),
     Csv(BufWriter<File>),
@@ -32,7 +32,7 @@ pub(super) enum Sink {
 
 impl Sink {
     /// Begins a file.
-    pub(super) fn begin(format: ExportFormat, file: File) -> Result<Self> {
+    pub(crate) fn begin(format: ExportFormat, file: File) -> Result<Self> {
         Ok(match format {
             ExportFormat::Parquet => {
                 let properties = WriterProperties::builder()
@@ -54,7 +54,7 @@ impl Sink {
     }
 
     /// Writes the rows of `topic` in a batch of the broker.
-    pub(super) fn write(&mut self, topic: &str, batch: &RecordBatch) -> Result<()> {
+    pub(crate) fn write(&mut self, topic: &str, batch: &RecordBatch) -> Result<()> {
         match self {
             Self::Parquet(file) => file.write(&with_topic(topic, batch)?)?,
             Self::Arrow(file) => file.write(&with_topic(topic, batch)?)?,
@@ -76,7 +76,7 @@ impl Sink {
     }
 
     /// Writes what is missing, and sees that the disk has the file.
-    pub(super) fn end(self) -> Result<()> {
+    pub(crate) fn end(self) -> Result<()> {
         let file = match self {
             Self::Parquet(file) => file.into_inner()?,
             Self::Arrow(mut file) => {

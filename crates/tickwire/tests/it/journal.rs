@@ -9,36 +9,36 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Broker, Frame, Socket, get, post, refused_to_start};
+use crate::support::{Broker, Frame, Socket, get, poll, post, refused_to_start};
 
 /// Publishers may be as fast as they can, and a checkpoint is made every second.
-const UNLIMITED: [(&str, &str); 3] = [
+pub(crate) const UNLIMITED: [(&str, &str); 3] = [
     ("TICKWIRE_JOURNAL__CHECKPOINT_S", "1"),
     ("TICKWIRE_LIMITS__PUBLISHES_PER_S", "1000000"),
     ("TICKWIRE_LIMITS__PUBLISHES_BURST", "1000000"),
 ];
 
 /// A directory for a journal.
-struct Journal {
-    folder: TempDir,
+pub(crate) struct Journal {
+    pub(crate) folder: TempDir,
 }
 
 impl Journal {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         Self { folder }
     }
 
-    fn dir(&self) -> &str {
+    pub(crate) fn dir(&self) -> &str {
         self.folder.path().to_str().expect("UTF-8")
     }
 
-    fn start(&self, variables: &[(&str, &str)]) -> Broker {
+    pub(crate) fn start(&self, variables: &[(&str, &str)]) -> Broker {
         Broker::start_with(&args(self.dir()), variables)
     }
 
     /// The newest segment that has an entry.
-    fn last_segment(&self) -> PathBuf {
+    pub(crate) fn last_segment(&self) -> PathBuf {
         let names = fs::read_dir(self.folder.path()).expect("it is there");
         let names = names.map(|entry| entry.expect("it is there").path());
         let is_used = |path: &PathBuf| {
@@ -53,7 +53,7 @@ fn args(dir: &str) -> [&str; 6] {
     ["--feed", "none", "--anonymous-publish", ">", "--journal", dir]
 }
 
-fn kill(broker: Broker) {
+pub(crate) fn kill(broker: Broker) {
     broker.signal("KILL");
     assert_eq!(broker.wait_code(), None, "a signal has ended it");
 }
@@ -68,7 +68,7 @@ fn ask(socket: &mut Socket, request: &Value) -> Value {
     }
 }
 
-fn publish(socket: &mut Socket, id: u64, topic: &str, data: &Value) -> Value {
+pub(crate) fn publish(socket: &mut Socket, id: u64, topic: &str, data: &Value) -> Value {
     let ack = ask(
         socket,
         &json!({"op": "publish", "id": id, "topic": topic, "data": data}),
@@ -77,7 +77,7 @@ fn publish(socket: &mut Socket, id: u64, topic: &str, data: &Value) -> Value {
     ack["results"][0].clone()
 }
 
-fn value_of(broker: &Broker, topic: &str) -> Value {
+pub(crate) fn value_of(broker: &Broker, topic: &str) -> Value {
     let answer = get(broker.listen, &format!("/v1/topics/{topic}"));
     assert_eq!(answer.status, 200, "{topic}: {}", answer.body);
     serde_json::from_str(&answer.body).expect("JSON")
@@ -104,6 +104,9 @@ fn a_restart_goes_on_in_the_same_epoch() {
         let (listen, path) = (broker.listen, format!("/v1/topics/{gone}"));
         assert_eq!(delete(listen, &path), 200);
         assert_eq!(post(listen, &path, "2").status, 200);
+        let keyed = json!({"op": "publish", "id": 24, "topic": chat, "key": "k", "data": {"n": 21}});
+        let once = ask(&mut socket, &keyed)["results"][0].clone();
+        assert_eq!(once["seq"], 21, "{once}");
         let before: Vec<Value> = [&chat, &book, &gone]
             .map(|topic| value_of(&broker, topic))
             .to_vec();
@@ -129,7 +132,7 @@ fn a_restart_goes_on_in_the_same_epoch() {
             &json!({"op": "subscribe", "id": 1, "topics": topics, "mode": "every"}),
         );
         assert_eq!(ack["results"][0]["recovered"], true, "{ack}");
-        for seq in 6..=20 {
+        for seq in 6..=21 {
             let message = socket.message();
             assert_eq!(
                 (&message["op"], &message["seq"]),
@@ -138,15 +141,19 @@ fn a_restart_goes_on_in_the_same_epoch() {
             );
             assert_eq!(message["data"], json!({"n": seq}));
         }
+        let mut again = ask(&mut socket, &keyed)["results"][0].clone();
+        assert_eq!(again["duplicate"], true, "{again}");
+        again.as_object_mut().expect("an object").remove("duplicate");
+        assert_eq!(again, once);
         let next = publish(&mut socket, 2, &chat, &json!("next"));
-        assert_eq!((&next["epoch"], &next["seq"]), (&first["epoch"], &json!(21)));
+        assert_eq!((&next["epoch"], &next["seq"]), (&first["epoch"], &json!(22)));
         let change = json!({"symbol": symbol, "asks": [["10", "0"]], "time": 3});
         assert_eq!(publish(&mut socket, 3, &book, &change)["seq"], 3);
         broker.stop();
     }
 }
 
-fn delete(address: std::net::SocketAddr, path: &str) -> u16 {
+pub(crate) fn delete(address: std::net::SocketAddr, path: &str) -> u16 {
     let mut stream = std::net::TcpStream::connect(address).expect("the broker listens");
     let request = format!("DELETE {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("it is taken");
@@ -297,6 +304,58 @@ fn a_second_broker_is_refused_the_directory() {
     assert!(log.contains("is used by another process"), "{log}");
 }
 
+/// While the journal cannot be written, publishing is refused, readers are served, and the broker says so. It goes on by itself.
+#[test]
+fn publishing_is_refused_while_the_journal_cannot_be_written() {
+    let journal = Journal::new();
+    let dir = journal.folder.path().join("inner");
+    let segment_bytes = ("TICKWIRE_JOURNAL__SEGMENT_BYTES", "1048576");
+    let broker = Broker::start_with(&args(dir.to_str().expect("UTF-8")), &[segment_bytes]);
+    let mut socket = Socket::open(&broker);
+    publish(&mut socket, 1, "chat.a", &json!("first"));
+    fs::rename(&dir, journal.folder.path().join("away")).expect("it is there");
+    let long = json!("x".repeat(60_000));
+    let mut last = 1;
+    let refusal = poll("a publication that is refused", || {
+        let request = json!({"op": "publish", "id": 2, "topic": "chat.a", "data": long});
+        let answer = ask(&mut socket, &request);
+        match answer["op"].as_str() {
+            Some("error") => Some(answer),
+            _ => {
+                last = answer["results"][0]["seq"].as_u64().expect("a number");
+                None
+            }
+        }
+    });
+    assert_eq!(refusal["code"], "internal", "{refusal}");
+    let reason = refusal["reason"].as_str().expect("a text");
+    assert!(reason.starts_with("the journal cannot be written: "), "{reason}");
+    let line = json!({"topic": "chat.b", "data": 1}).to_string() + "\n";
+    for (path, body) in [("/v1/topics/chat.b", "1"), ("/v1/publish", &line)] {
+        let answer = post(broker.listen, path, body);
+        assert_eq!(answer.status, 503, "{}", answer.body);
+        assert!(
+            answer.body.contains("the journal cannot be written"),
+            "{}",
+            answer.body
+        );
+        assert!(answer.head.contains("\r\nretry-after: 1"), "{}", answer.head);
+    }
+    assert_eq!(delete(broker.listen, "/v1/topics/chat.a"), 503);
+    let ready = get(broker.ops, "/readyz");
+    assert_eq!(ready.status, 503, "{}", ready.body);
+    assert!(ready.body.contains("journal"), "{}", ready.body);
+    assert_eq!(value_of(&broker, "chat.a")["seq"], last);
+    fs::create_dir(&dir).expect("it is away");
+    let seq = poll("a publication that is taken", || {
+        let request = json!({"op": "publish", "id": 3, "topic": "chat.a", "data": "again"});
+        ask(&mut socket, &request)["results"][0]["seq"].as_u64()
+    });
+    assert_eq!(seq, last + 1, "no number is left out");
+    assert_eq!(get(broker.ops, "/readyz").status, 200);
+    broker.stop();
+}
+
 #[test]
 fn a_torn_end_is_cut_off_and_a_damaged_middle_refuses_the_start() {
     let journal = Journal::new();
@@ -336,7 +395,7 @@ fn a_torn_end_is_cut_off_and_a_damaged_middle_refuses_the_start() {
 }
 
 /// Changes a bit of a byte of a file.
-fn flip(path: &Path, at: u64) {
+pub(crate) fn flip(path: &Path, at: u64) {
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)

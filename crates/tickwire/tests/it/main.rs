@@ -24,6 +24,7 @@ mod handshake;
 mod heap;
 mod http;
 mod journal;
+mod journal_files;
 mod logging;
 mod metrics;
 mod node;

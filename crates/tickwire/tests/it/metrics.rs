@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
@@ -318,6 +319,55 @@ fn move_repeated(moved: &mut Moved) {
     broker.stop();
 }
 
+/// Moves the metrics of the journal, whose directory is taken away at last.
+fn move_journal(moved: &mut Moved) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("journal");
+    let args = ["--feed", "none", "--anonymous-publish", ">", "--journal"];
+    let args = [&args[..], &[dir.to_str().expect("UTF-8")]].concat();
+    let start = |sync| {
+        let variables = [
+            ("TICKWIRE_JOURNAL__SYNC", sync),
+            ("TICKWIRE_JOURNAL__CHECKPOINT_S", "1"),
+            ("TICKWIRE_JOURNAL__SEGMENT_BYTES", "1048576"),
+        ];
+        Broker::start_with(&args, &variables)
+    };
+    let broker = start("interval");
+    assert_eq!(publish(&broker, "a", 10, 10), 200);
+    let names = [
+        "written_bytes_total",
+        "entries_total",
+        "store_seconds",
+        "sync_seconds",
+        "bytes",
+    ];
+    let names = names.map(|name| format!("journal_{name}"));
+    moved.wait(&broker, &names.each_ref().map(String::as_str));
+    assert_eq!(publish(&broker, "a", 10, 10), 200);
+    broker.signal("KILL");
+    assert_eq!(broker.wait_code(), None, "a signal has ended it");
+    let broker = start("each");
+    moved.wait(&broker, &["journal_recovered_entries"]);
+    let seen = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !seen.load(Ordering::Relaxed) {
+                assert_eq!(publish(&broker, "a", 400, 10_000), 200);
+            }
+        });
+        moved.wait(&broker, &["journal_unwritten_bytes"]);
+        seen.store(true, Ordering::Relaxed);
+    });
+    // The next file cannot be made.
+    std::fs::rename(&dir, folder.path().join("away")).expect("it is there");
+    poll("a publication that is refused", || {
+        (publish(&broker, "a", 40, 10_000) == 503).then_some(())
+    });
+    moved.wait(&broker, &["journal_failed_writes_total"]);
+    broker.stop();
+}
+
 /// Moves the metrics of certificates.
 fn move_tls(moved: &mut Moved) {
     let authority = Authority::new();
@@ -342,6 +392,7 @@ fn every_metric_is_moved_by_what_it_counts() {
     move_what_is_short(&mut moved);
     move_derived(&mut moved);
     move_repeated(&mut moved);
+    move_journal(&mut moved);
     move_tls(&mut moved);
     let still: Vec<&String> = moved
         .all

@@ -83,8 +83,7 @@ impl UnderWay<'_> {
                 topic, data, extras, ..
             } = message;
             let place = topics.place(&topic, || topic.parse().map(|topic| AboutTopic::new(bulk, topic)));
-            let place = place
-                .map_err(|error| stopped_at(line, self.handled.published, Refusal::from(error).into()))?;
+            let place = place.map_err(|error| self.stopped_at(line, Refusal::from(error).into()))?;
             let payload = Payload::Json(data.to_text());
             self.message(
                 (line, data),
@@ -119,7 +118,7 @@ impl UnderWay<'_> {
                 .map(|place| (place, false)),
             Some(extras) => self.submit_with(about, payload, extras),
         };
-        let submitted = submitted.map_err(|error| stopped_at(line, self.handled.published, error))?;
+        let submitted = submitted.map_err(|error| self.stopped_at(line, error))?;
         let (place, is_duplicate) = submitted;
         if let Some(ticket) = place.ticket {
             let (first, _) = *self.unwritten.get_or_insert((ticket, ticket));
@@ -171,8 +170,27 @@ impl UnderWay<'_> {
             Ok(Ok(())) if last.is_of_one_life(first) => Ok(()),
             _ => {
                 let reason = "the journal could not be written; some of the lines may be published";
-                Err(Refusal::new(ErrorCode::Internal, reason).into())
+                let refusal = Refusal::new(ErrorCode::Internal, reason);
+                Err(ErrorResponse::not_published(refusal, &self.bulk.ingress))
             }
+        }
+    }
+
+    /// The answer if a line was refused although it had passed the check.
+    fn stopped_at(&self, line: usize, error: PublishError) -> ErrorResponse {
+        let (refusal, published) = (Refusal::from(error), self.handled.published);
+        let why = match refusal.code {
+            ErrorCode::Internal => "",
+            _ => "another publisher was faster; ",
+        };
+        let reason = format!(
+            "line {line}: {}; {why}the {published} messages before it are published, it and what follows are not",
+            refusal.reason
+        );
+        let refusal = Refusal::new(refusal.code, reason);
+        match refusal.code {
+            ErrorCode::Internal => ErrorResponse::not_published(refusal, &self.bulk.ingress),
+            _ => ErrorResponse::new(StatusCode::CONFLICT, refusal),
         }
     }
 
@@ -192,15 +210,4 @@ impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         self.look();
     }
-}
-
-/// The answer if a line was refused although it had passed the check.
-fn stopped_at(line: usize, published: usize, error: PublishError) -> ErrorResponse {
-    let refusal = Refusal::from(error);
-    let reason = format!(
-        "line {line}: {}; another publisher was faster; the {published} messages before it are published, it and \
-         what follows are not",
-        refusal.reason
-    );
-    ErrorResponse::new(StatusCode::CONFLICT, Refusal::new(refusal.code, reason))
 }

@@ -408,7 +408,7 @@ impl World {
             self.publish(TOPICS[0]);
             self.turn();
         }
-        let name = crate::journal::names::checkpoint_name(plan.place.position);
+        let name = tickwire_lane::names::checkpoint_name(plan.place.position);
         let made = plan.make().is_ok();
         self.log.push(format!("{name} {made}"));
         made.then_some(name)

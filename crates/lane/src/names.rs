@@ -1,6 +1,6 @@
 //! The names of a journal's files. They begin with a position, in so many digits that they are in order.
 
-use tickwire_lane::Position;
+use crate::Position;
 
 /// The digits of the largest position.
 const DIGITS: usize = 20;
@@ -10,27 +10,31 @@ const CHECKPOINT: &str = ".checkpoint";
 const ASIDE: &str = ".damaged";
 
 /// A checkpoint that is not whole.
-pub(crate) const CHECKPOINT_BEGUN: &str = "checkpoint.begun";
+pub const CHECKPOINT_BEGUN: &str = "checkpoint.begun";
 /// The file that only one process can lock.
-pub(crate) const LOCK: &str = "lock";
+pub const LOCK: &str = "lock";
 
 /// The name of the segment whose entries come behind `position`.
-pub(crate) fn segment_name(position: Position) -> String {
+#[must_use]
+pub fn segment_name(position: Position) -> String {
     format!("{:0DIGITS$}{SEGMENT}", position.0)
 }
 
 /// The name of the checkpoint of `position`.
-pub(crate) fn checkpoint_name(position: Position) -> String {
+#[must_use]
+pub fn checkpoint_name(position: Position) -> String {
     format!("{:0DIGITS$}{CHECKPOINT}", position.0)
 }
 
 /// The name of a file that is put aside.
-pub(crate) fn aside_name(name: &str) -> String {
+#[must_use]
+pub fn aside_name(name: &str) -> String {
     format!("{name}{ASIDE}")
 }
 
 /// The positions of the segments and of the checkpoints among `names`, each in order.
-pub(crate) fn positions(names: &[String]) -> (Vec<Position>, Vec<Position>) {
+#[must_use]
+pub fn positions(names: &[String]) -> (Vec<Position>, Vec<Position>) {
     let of = |suffix: &str| {
         let digits = names.iter().filter_map(|name| name.strip_suffix(suffix));
         let digits = digits.filter(|digits| digits.len() == DIGITS);
