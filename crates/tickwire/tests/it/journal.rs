@@ -226,9 +226,9 @@ fn nothing_that_was_acked_or_seen_is_lost_by_kills() {
         if position.is_some() {
             assert_eq!(ack["results"][0]["recovered"], true, "round {round}: {ack}");
         }
-        let stopped = AtomicBool::new(false);
+        let (stopped, publisher) = (AtomicBool::new(false), Socket::open(&broker));
         std::thread::scope(|scope| {
-            let publisher = scope.spawn(|| flood(&broker, round, &stopped));
+            let publisher = scope.spawn(|| flood(publisher, round, &stopped));
             let mut read = 0;
             while read < 300 {
                 let message = reader.message();
@@ -261,8 +261,7 @@ fn nothing_that_was_acked_or_seen_is_lost_by_kills() {
 }
 
 /// Publishes until the broker is gone. Returns the last message of each topic and epoch that was acked.
-fn flood(broker: &Broker, round: u64, stopped: &AtomicBool) -> BTreeMap<(String, String), u64> {
-    let mut socket = Socket::open(broker);
+fn flood(mut socket: Socket, round: u64, stopped: &AtomicBool) -> BTreeMap<(String, String), u64> {
     let mut writer = socket.writer();
     let mut acked = BTreeMap::new();
     let sender = std::thread::spawn(move || {
