@@ -1,8 +1,8 @@
 //! The project's habits as commands: `cargo xtask tidy`, `test`, `bench`, `compare`, `reliability`, `attack`, `sim`,
-//! `conformance`, `chaos-clients`, `autobahn`, `fuzz`, `book` and `sbom`.
+//! `conformance`, `chaos-clients`, `autobahn`, `fuzz`, `book`, `dashboards` and `sbom`.
 //!
 //! They work from any folder of the repository and read nothing from standard input. They write below the target
-//! folder, into `node_modules` and `dist` of the JavaScript client, below `docs/perf` for a comparison, below
+//! folder, into `node_modules` and `dist` of the JavaScript client, the dashboards of Grafana, below `docs/perf` for a comparison, below
 //! `docs/reliability` for promises and attacks, and where they are told to. The exit code is 0 only when everything
 //! passed.
 
@@ -16,6 +16,7 @@ mod autobahn;
 mod bench;
 mod book;
 mod clients;
+mod dashboards;
 mod fuzz;
 mod loadtest;
 mod packages;
@@ -58,7 +59,7 @@ enum Command {
     /// Check the habits that neither the compiler, nor Clippy, nor cargo-deny checks
     ///
     /// These are: which crate uses which, the head and the length of each file, notes to oneself, sleeping tests,
-    /// machine paths, manifests and links. Faults are printed as `file:line: what to do`.
+    /// machine paths, manifests, links and dashboards. Faults are printed as `file:line: what to do`.
     Tidy,
     /// Run everything that a change must pass
     ///
@@ -177,6 +178,10 @@ enum Command {
     ///
     /// The site goes to target/book/html. Needs mdBook, or Python, to install it below the target folder.
     Book,
+    /// Make the dashboards for Grafana from deploy/grafana/dashboards.toml
+    ///
+    /// The files go to deploy/grafana/dashboards. `cargo xtask tidy` checks that they agree with the source.
+    Dashboards,
     /// Write the program's bill of materials: CycloneDX JSON in the target folder
     ///
     /// Needs cargo-cyclonedx.
@@ -199,6 +204,7 @@ fn main() -> Result<ExitCode> {
         Command::Autobahn(args) => autobahn::run(&workspace, &args)?,
         Command::Fuzz(args) => fuzz::run(&workspace, &args)?,
         Command::Book => book::run(&workspace)?,
+        Command::Dashboards => dashboards::run(&workspace)?,
         Command::Sbom => sbom::run(&workspace)?,
     };
     Ok(ExitCode::from(u8::from(!passed)))

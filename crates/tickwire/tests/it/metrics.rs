@@ -42,7 +42,7 @@ fn sums(page: &str) -> BTreeMap<String, f64> {
 
 /// The metrics that have moved, and all that exist.
 #[derive(Default)]
-struct Moved {
+pub(crate) struct Moved {
     all: BTreeSet<String>,
     moved: BTreeSet<String>,
 }
@@ -69,12 +69,13 @@ impl Moved {
     }
 }
 
-fn send(socket: &mut Socket, request: &serde_json::Value) {
+/// Sends a request.
+pub(crate) fn send(socket: &mut Socket, request: &serde_json::Value) {
     socket.send(Frame::text(&request.to_string()));
 }
 
 /// Publishes `count` messages of `bytes` bytes each to a topic, in one request. Returns the status.
-fn publish(broker: &Broker, topic: &str, count: usize, bytes: usize) -> u16 {
+pub(crate) fn publish(broker: &Broker, topic: &str, count: usize, bytes: usize) -> u16 {
     let line = json!({"topic": topic, "data": "x".repeat(bytes)}).to_string() + "\n";
     post(broker.listen, "/v1/publish", &line.repeat(count)).status
 }
@@ -107,7 +108,7 @@ fn file(folder: &tempfile::TempDir, name: &str, text: &str) -> String {
 }
 
 /// A reader that gets compressed messages and stays connected.
-fn compressed_reader(broker: &Broker) -> Socket {
+pub(crate) fn compressed_reader(broker: &Broker) -> Socket {
     let deflate = [&GOOD[..], &["Sec-WebSocket-Extensions: permessage-deflate"]].concat();
     let (mut compressed, answer) = Socket::request(broker, GET, &deflate);
     assert_eq!(answer.status, 101);
@@ -123,8 +124,8 @@ fn compressed_reader(broker: &Broker) -> Socket {
     compressed
 }
 
-/// Moves the metrics of readers that lag or have been promised a replay. One of the readers stays connected.
-fn slow_readers(moved: &mut Moved, broker: &Broker) -> Socket {
+/// Moves the metrics of readers that lag or have been promised a replay. The readers stay connected.
+pub(crate) fn slow_readers(moved: &mut Moved, broker: &Broker) -> [Socket; 2] {
     // A reader that stops reading lags, is conflated and misses messages.
     let mut slow = Socket::open(broker);
     let asked = json!({"op": "subscribe", "id": 1, "topics": ["slow.a", "ticker.a"]});
@@ -168,7 +169,7 @@ fn slow_readers(moved: &mut Moved, broker: &Broker) -> Socket {
         &json!({"op": "subscribe", "id": 2, "topics": [{"topic": "slow.a", "since": since}]}),
     );
     moved.wait(broker, &["gapped_messages_total"]);
-    slow
+    [slow, resumed]
 }
 
 /// Moves the metrics of subscribers, publishers and a feed.

@@ -40,19 +40,24 @@ fn promtool_finds_nothing_to_object_to() {
 }
 
 /// The path of a file of the project.
-fn of_the_project(path: &str) -> String {
+pub(crate) fn of_the_project(path: &str) -> String {
     format!("{}/../../{path}", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Starts a Prometheus that scrapes `target` and has the project's rules. Returns its address as well.
-fn start(prometheus: &std::path::Path, target: SocketAddr) -> (Script, SocketAddr, tempfile::TempDir) {
+/// Starts a Prometheus that scrapes `targets` and has the project's rules. Returns its address as well.
+pub(crate) fn start(
+    prometheus: &std::path::Path,
+    targets: &[SocketAddr],
+) -> (Script, SocketAddr, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let configuration = folder.path().join("prometheus.yml");
+    let targets: Vec<String> = targets.iter().map(|target| format!("'{target}'")).collect();
     let text = format!(
         "global: {{scrape_interval: 200ms, evaluation_interval: 200ms}}\n\
          rule_files: ['{}']\n\
-         scrape_configs: [{{job_name: tickwire, static_configs: [{{targets: ['{target}']}}]}}]\n",
-        of_the_project(RULES)
+         scrape_configs: [{{job_name: tickwire, static_configs: [{{targets: [{}]}}]}}]\n",
+        of_the_project(RULES),
+        targets.join(", ")
     );
     std::fs::write(&configuration, text).expect("a file can be written");
     // Prometheus cannot tell which port it took for port 0. So it gets a port that was free a moment ago, several times
@@ -82,7 +87,7 @@ fn start(prometheus: &std::path::Path, target: SocketAddr) -> (Script, SocketAdd
 }
 
 /// The value of the query's only series, if it has one.
-fn query(prometheus: SocketAddr, query: &str) -> Option<f64> {
+pub(crate) fn query(prometheus: SocketAddr, query: &str) -> Option<f64> {
     let escaped: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
     let answer = get(prometheus, &format!("/api/v1/query?query={escaped}"));
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -101,7 +106,7 @@ fn prometheus_scrapes_what_the_broker_counts() {
         return;
     };
     let broker = Broker::start(&["--feed", "sim", "--symbols", "3"]);
-    let (_prometheus, address, _folder) = start(&prometheus, broker.ops);
+    let (_prometheus, address, _folder) = start(&prometheus, &[broker.ops]);
     let wait = |what: &str, enough: &dyn Fn(f64) -> bool| {
         poll(what, || query(address, what).filter(|value| enough(*value)))
     };

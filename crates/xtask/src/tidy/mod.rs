@@ -2,6 +2,7 @@
 //!
 //! Each rule is a pure function from files or manifests to faults. A fault names the place and what to do about it.
 
+mod dashboards;
 mod files;
 pub(crate) mod links;
 mod manifests;
@@ -50,6 +51,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
     faults.extend(files::check(&files));
     faults.extend(links::check(&files));
     faults.extend(names::check(&files));
+    faults.extend(dashboards::check(&files));
     faults.sort();
     for fault in &faults {
         println!("{fault}");
