@@ -19,8 +19,9 @@ mod tests;
 
 pub use config::Config;
 pub use journal::{JournalError, RecoveryError};
+pub use net::passed::{PassedError, PassedSockets};
 pub use net::tls;
-pub use run::{Broker, Program, ReloadError, Reloaded, StartError, share_heap, start};
+pub use run::{Broker, NoSignOfLife, Program, ReloadError, Reloaded, StartError, Vitals, share_heap, start};
 
 /// The version that the broker tells its clients.
 const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -28,6 +28,7 @@ mod record;
 mod serve;
 mod signals;
 mod sub;
+mod systemd;
 mod token;
 mod top;
 mod topics;

@@ -10,12 +10,13 @@ use std::process;
 use std::sync::mpsc::{Receiver, RecvError, SyncSender, sync_channel};
 
 use tickwire_server::config::{Config, ConfigError};
-use tickwire_server::{Broker, Program};
+use tickwire_server::{Broker, PassedSockets, Program};
 
 use crate::cli::ServeArgs;
 use crate::failure::Failure;
 use crate::logging::{self, End, Log};
 use crate::signals::{Hangup, Signals};
+use crate::systemd;
 
 /// Most signals that wait to be carried out. Another `SIGHUP` would ask for what a waiting one asks for.
 const ASKED_MAX: usize = 8;
@@ -47,19 +48,22 @@ impl Source {
 
 /// Runs a broker. The first signal to end stops it in an orderly way; the second ends the program at once.
 pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
+    // This comes before anything is opened.
+    let passed = PassedSockets::take().map_err(Failure::usage)?;
     // This comes before the log starts its thread.
     tickwire_server::share_heap();
     let source = Source { args };
     let config = source.load().map_err(Failure::usage)?;
     let log = logging::start(config.log)?;
-    serve(config, &source, &log).map_err(|failure| log.tell(&failure))
+    serve(config, passed, &source, &log).map_err(|failure| log.tell(&failure))
 }
 
-fn serve(config: Config, source: &Source, log: &Log) -> Result<(), Failure> {
+fn serve(config: Config, passed: PassedSockets, source: &Source, log: &Log) -> Result<(), Failure> {
     // This comes before the broker starts, so that a signal during the start counts too.
     let asked = watch_signals(log.end())?;
     let end = log.end();
     let program = Program {
+        sockets: passed,
         log_lines_lost: log.lost(),
         end: Box::new(move || {
             end.finish();
@@ -67,7 +71,10 @@ fn serve(config: Config, source: &Source, log: &Log) -> Result<(), Failure> {
         }),
     };
     let broker = tickwire_server::start(config, program)?;
+    systemd::is_ready();
+    systemd::watch(broker.vitals())?;
     let outcome = obey(&asked, &broker, source, log);
+    systemd::stops();
     tracing::info!("stopping; a further signal ends the program at once");
     broker.stop();
     tracing::info!("stopped");
@@ -78,7 +85,12 @@ fn serve(config: Config, source: &Source, log: &Log) -> Result<(), Failure> {
 fn obey(asked: &Receiver<Asked>, broker: &Broker, source: &Source, log: &Log) -> Result<(), Failure> {
     loop {
         match asked.recv() {
-            Ok(Asked::Reload) => reload(broker, source, log)?,
+            Ok(Asked::Reload) => {
+                systemd::reloads();
+                let done = reload(broker, source, log);
+                systemd::is_ready();
+                done?;
+            }
             Ok(Asked::Stop) => return Ok(()),
             Err(RecvError) => return Err(anyhow::anyhow!("the thread that waits for signals ended").into()),
         }

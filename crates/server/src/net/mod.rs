@@ -3,6 +3,7 @@
 pub(crate) mod acceptor;
 pub(crate) mod egress;
 pub(crate) mod listener;
+pub(crate) mod passed;
 pub(crate) mod permit;
 pub(crate) mod poller;
 pub(crate) mod proxied;

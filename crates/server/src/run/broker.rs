@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use socket2::SockRef;
 use tickwire_metrics::{Catalogue, Metric, Reload};
@@ -20,6 +20,7 @@ use crate::config::{Config, ConfigError, FeedStart};
 use crate::journal::{self, OpenJournal, RunningJournal};
 use crate::limits::{ConnectionLimits, LimitRules};
 use crate::net::acceptor::{AcceptPlan, Accepting, Acceptor, ShardHandle};
+use crate::net::passed::PassedSockets;
 use crate::net::tls::{TlsIdentity, TlsStore};
 use crate::net::{egress, listener};
 use crate::ops::labels::LABELS;
@@ -34,6 +35,7 @@ use crate::run::program::Program;
 use crate::run::pulse::Pulse;
 use crate::run::reload::{self, Parts, ReloadError, Reloaded, Running};
 use crate::run::start_error::StartError;
+use crate::run::vitals::Vitals;
 
 /// The number of new connections that may wait for a shard.
 const COMMANDS: usize = 1_024;
@@ -81,11 +83,16 @@ struct Common {
     log_lines_lost: Arc<AtomicU64>,
 }
 
-/// Starts a broker with `config` and returns once it listens.
+/// Starts a broker with `config` and returns once it listens, on the sockets that were passed to the program if there are any.
 ///
 /// # Errors
 /// If an address is taken, the feed or the journal cannot be opened or a thread cannot be made. Then nothing runs.
 pub fn start(config: Config, program: Program) -> Result<Broker, StartError> {
+    let Program {
+        sockets: passed,
+        log_lines_lost,
+        end,
+    } = program;
     let open_files = raise_open_files();
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let shard_count = config.shard_count(cores);
@@ -93,18 +100,18 @@ pub fn start(config: Config, program: Program) -> Result<Broker, StartError> {
     let identity = config.tls.as_ref().map(TlsIdentity::load).transpose()?;
     let access = reload::load_access(&config)?;
     let feed = open_feed(&config)?;
-    let listener = bind("listen", config.listen, config.socket.backlog)?;
+    let listener = bind("listen", passed.listen, config.listen, config.socket.backlog)?;
     listener::prepare(&SockRef::from(&listener), &config.socket).map_err(StartError::Socket)?;
-    let ops_listener = bind("ops", config.ops, 128)?;
+    let ops_listener = bind("ops", passed.ops, config.ops, 128)?;
     let listen = listener.local_addr()?;
     let ops = ops_listener.local_addr()?;
     let connections_max = config.limits.connections_max(open_files);
 
     let (mut common, journal) = Common::new(config, access.clone(), shard_count, connections_max)?;
     common.tls = identity.map(|identity| Arc::new(TlsStore::new(identity, common.catalogue.clone())));
-    common.log_lines_lost = program.log_lines_lost;
-    config_loaded(&common.catalogue);
-    let journal = journal.map(|journal| journal.start(common.clock, &common.catalogue, program.end));
+    common.log_lines_lost = log_lines_lost;
+    reload::settings_hold(&common.catalogue);
+    let journal = journal.map(|journal| journal.start(common.clock, &common.catalogue, end));
     let journal = journal.transpose()?;
     let (handles, shards) = common.start_shards()?;
     let mut others = Vec::new();
@@ -171,6 +178,12 @@ impl Broker {
         self.ops
     }
 
+    /// What tells whether the broker works. It may outlive the broker.
+    #[must_use]
+    pub fn vitals(&self) -> Vitals {
+        Vitals::new(&self.handles, self.lifecycle.clone())
+    }
+
     /// Applies new `settings`: everything that can change while the broker runs changes or, if anything is wrong,
     /// nothing does. Changes that need a restart are not applied, and are named. Logs what it did. Must not be called
     /// in a runtime, as it may wait for a shard that has much to do.
@@ -188,7 +201,7 @@ impl Broker {
             Ok(Reloaded { needs_restart }) => {
                 self.catalogue
                     .add(Metric::ConfigReloads, &[Reload::Ok as usize], 1);
-                config_loaded(&self.catalogue);
+                reload::settings_hold(&self.catalogue);
                 tracing::info!("the settings were read again and hold");
                 for key in needs_restart {
                     tracing::warn!(key, "a setting has changed that needs a restart");
@@ -275,13 +288,6 @@ impl Drop for Broker {
     fn drop(&mut self) {
         self.lifecycle.stop();
     }
-}
-
-/// Exports that the current configuration was loaded now.
-fn config_loaded(catalogue: &Catalogue) {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let at_us = since.map_or(0, |since| since.as_secs()).saturating_mul(1_000_000);
-    catalogue.set(Metric::ConfigLoaded, &[], at_us);
 }
 
 impl Common {

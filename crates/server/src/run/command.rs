@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use tickwire_router::{Drain, SessionLag, TopicId, Watched};
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     Serve(std::net::TcpStream, SocketAddr, ConnectionPermit),
     /// Answer a question of an operator.
     Answer(Question),
+    /// Show that the shard works.
+    GiveSign(SyncSender<()>),
     /// Serve a WebSocket connection that was made at the operators' listener.
     View(Box<Viewer>),
     /// Close the session with this name, and say whether there was one.

@@ -20,9 +20,11 @@ pub(crate) mod shard_thread;
 mod stale_watch;
 mod start_error;
 mod trim;
+mod vitals;
 
 pub use broker::{Broker, start};
 pub use program::Program;
 pub use reload::{ReloadError, Reloaded};
 pub use start_error::StartError;
 pub use trim::share_heap;
+pub use vitals::{NoSignOfLife, Vitals};

@@ -1,6 +1,6 @@
 //! Opens what a broker starts with: its addresses, its feed, and as many files as the system allows.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 
 use tickwire_feed::{Books, Excerpt, Feed, Part, Sim, SimConfig};
 use tickwire_router::Kinds;
@@ -11,15 +11,23 @@ use crate::net::listener;
 use crate::run::clock::Clock;
 use crate::run::start_error::StartError;
 
-/// Listens on `address`, the value of the setting `key`.
+/// The listener that was `passed`, or else one on `address`, the value of the setting `key`.
 ///
 /// # Errors
 /// If the address cannot be used.
 pub(super) fn bind(
     key: &'static str,
+    passed: Option<TcpListener>,
     address: SocketAddr,
     backlog: u32,
-) -> Result<std::net::TcpListener, StartError> {
+) -> Result<TcpListener, StartError> {
+    if let Some(passed) = passed {
+        tracing::info!(
+            key,
+            "listening on a socket that was passed, in place of the setting"
+        );
+        return Ok(passed);
+    }
     listener::listen(address, backlog).map_err(|source| StartError::Listen { key, address, source })
 }
 

@@ -6,8 +6,10 @@
 //! and cannot fail.
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
+use tickwire_metrics::{Catalogue, Metric};
 use tickwire_router::{Directory, DirectoryLimits, Kinds};
 
 use crate::auth::{Access, AccessError};
@@ -95,6 +97,13 @@ impl Parts {
             }
         }
     }
+}
+
+/// Exports that the settings in force were read now.
+pub(crate) fn settings_hold(catalogue: &Catalogue) {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let at_us = since.map_or(0, |since| since.as_secs()).saturating_mul(1_000_000);
+    catalogue.set(Metric::ConfigLoaded, &[], at_us);
 }
 
 /// Loads the rules of access. Keys that cannot be used are named in the log, if their file can be read.

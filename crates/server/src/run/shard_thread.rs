@@ -205,6 +205,11 @@ impl Running {
         match command {
             Command::Serve(..) | Command::Accept(_) => {}
             Command::Answer(question) => self.hub.borrow().answer(question),
+            Command::GiveSign(sign) => {
+                if sign.try_send(()).is_err() {
+                    tracing::warn!("a sign of life came too late");
+                }
+            }
             Command::View(viewer) => view(&self.hub, *viewer),
             Command::Close(name, closed) => {
                 if closed.send(self.hub.borrow_mut().close_named(&name)).is_err() {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 use tickwire_server::config::Overrides;
-use tickwire_server::{Broker, Config, Program};
+use tickwire_server::{Broker, Config, PassedSockets, Program};
 
 use crate::specification::{CLIENTS, OPERATORS, Specification};
 
@@ -65,6 +65,7 @@ impl TestBroker {
             .map(|(name, value)| (format!("TICKWIRE_{name}"), (*value).to_owned()));
         let config = Config::load(Some(&path), variables, &flags).expect("a valid configuration");
         let program = Program {
+            sockets: PassedSockets::default(),
             log_lines_lost: Arc::default(),
             end: Box::new(|| panic!("the broker has ended the program")),
         };

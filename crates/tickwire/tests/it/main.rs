@@ -49,6 +49,7 @@ mod shutdown;
 mod slow;
 mod specifications;
 mod support;
+mod systemd;
 mod terminal;
 mod timers;
 mod tls;

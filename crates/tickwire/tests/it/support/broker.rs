@@ -1,6 +1,7 @@
 //! The broker as a process.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -51,6 +52,11 @@ impl Broker {
         let limited = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
         shell.args(["-c", &limited, env!("CARGO_BIN_EXE_tickwire")]);
         Self::of(spawn(shell, &[&PORTS, args].concat(), &[]))
+    }
+
+    /// Starts a broker as systemd does that has opened two sockets for it, with these names.
+    pub(crate) fn start_passed(sockets: [&TcpListener; 2], names: &str, args: &[&str]) -> Self {
+        Self::of(pass(sockets, names, args))
     }
 
     /// The same, with another standard error. Its log cannot be read, so the test asks it until it is ready.
@@ -231,7 +237,10 @@ impl Drop for Broker {
 
 /// Starts a broker that cannot start. Returns how it ends and what it reports.
 pub(crate) fn refused_to_start(args: &[&str]) -> (ExitStatus, String) {
-    let mut child = spawn(program(), args, &[]);
+    refused(spawn(program(), args, &[]))
+}
+
+fn refused(mut child: Child) -> (ExitStatus, String) {
     let log = Lines::of(child.stderr.take().expect("standard error is piped"));
     let ended = log.wait_end(DEADLINE);
     if !ended {
@@ -239,6 +248,24 @@ pub(crate) fn refused_to_start(args: &[&str]) -> (ExitStatus, String) {
     }
     assert!(ended, "it started:\n{}", log.tail());
     (child.wait().expect("a child can be waited for"), log.tail())
+}
+
+/// The same, for a broker that gets these sockets.
+pub(crate) fn refused_to_start_passed(sockets: [&TcpListener; 2], names: &str) -> (ExitStatus, String) {
+    refused(pass(sockets, names, &["--feed", "none"]))
+}
+
+/// Starts a broker that has two sockets as its descriptors 3 and 4.
+fn pass(sockets: [&TcpListener; 2], names: &str, args: &[&str]) -> Child {
+    let passed = sockets.map(|socket| OwnedFd::from(socket.try_clone().expect("a descriptor")));
+    let [first, second] = passed.map(Stdio::from);
+    let mut shell = Command::new("sh");
+    let renumbered = "exec 3<&0 4<&1 </dev/null >/dev/null; LISTEN_PID=$$ exec \"$0\" \"$@\"";
+    shell.args(["-c", renumbered, env!("CARGO_BIN_EXE_tickwire")]);
+    let variables = [("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", names)];
+    prepare(&mut shell, &[&PORTS, args].concat(), &variables);
+    shell.stdin(first).stdout(second).stderr(Stdio::piped());
+    shell.spawn().expect("the broker's program can be started")
 }
 
 fn program() -> Command {
@@ -261,6 +288,15 @@ fn spawn_into(
     args: &[&str],
     variables: &[(&str, &str)],
 ) -> Child {
+    prepare(&mut command, args, variables);
+    command
+        .stderr(stderr)
+        .spawn()
+        .expect("the broker's program can be started")
+}
+
+/// Gives the command of a broker its arguments, its variables and an empty standard input.
+fn prepare(command: &mut Command, args: &[&str], variables: &[(&str, &str)]) {
     // Settings of the user who runs the tests must not reach the broker.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TICKWIRE_")) {
         command.env_remove(name);
@@ -270,10 +306,7 @@ fn spawn_into(
         .args(args)
         .envs(DRAIN)
         .envs(variables.iter().copied())
-        .stdin(Stdio::null())
-        .stderr(stderr)
-        .spawn()
-        .expect("the broker's program can be started")
+        .stdin(Stdio::null());
 }
 
 /// Ends a process that may have ended already.

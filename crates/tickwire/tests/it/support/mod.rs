@@ -17,7 +17,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub(crate) use broker::{Broker, refused_to_start};
+pub(crate) use broker::{Broker, refused_to_start, refused_to_start_passed};
 pub(crate) use client::{Client, Codec};
 pub(crate) use http::{Answer, get, post};
 pub(crate) use network::BadNetwork;
