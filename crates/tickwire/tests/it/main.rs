@@ -26,6 +26,7 @@ mod heap;
 mod http;
 mod journal;
 mod journal_files;
+mod kubernetes;
 mod logging;
 mod metrics;
 mod node;

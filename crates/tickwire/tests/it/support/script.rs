@@ -56,6 +56,14 @@ impl Script {
             .unwrap_or_else(|error| panic!("it takes no more input, {error}:\n{}", self.errors.tail()));
     }
 
+    /// Writes bytes to the script's standard input.
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        let input = self.input.as_mut().expect("its input was not closed");
+        input
+            .write_all(bytes)
+            .unwrap_or_else(|error| panic!("it takes no more input, {error}:\n{}", self.errors.tail()));
+    }
+
     /// The next line of its output; `None` at the end.
     pub(crate) fn line(&mut self) -> Option<String> {
         match self
