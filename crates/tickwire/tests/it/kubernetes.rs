@@ -12,7 +12,7 @@ use tickwire_server::Config;
 use tickwire_server::config::Overrides;
 
 use crate::prometheus::of_the_project;
-use crate::support::{Authority, Broker, Script, Socket, Tool, get, poll, skip, test_file};
+use crate::support::{Authority, Broker, Container, Script, Socket, Tool, get, open_to_all, poll, test_file};
 
 /// The overlays.
 const OVERLAYS: [&str; 2] = ["single", "tls"];
@@ -291,11 +291,7 @@ fn the_container_runs_without_rights_and_without_io_uring() {
     let Some(python) = Tool::Python.find(test) else {
         return;
     };
-    if !is_allowed_namespaces() {
-        skip::<()>(
-            test,
-            "a container needs the right to namespaces of mounts, which root usually has",
-        );
+    if !Container::is_possible(test) {
         return;
     }
     for overlay in OVERLAYS {
@@ -314,21 +310,13 @@ fn the_container_runs_without_rights_and_without_io_uring() {
         let mut args = items(&manifests.container()["args"]).to_vec();
         // Its own ports may be in use on this machine.
         args.extend(["--listen=127.0.0.1:0", "--ops=127.0.0.1:0"].map(Value::from));
-        let broker = Broker::start_contained(
-            &python,
-            &json!({
-                "program": env!("CARGO_BIN_EXE_tickwire"),
-                "args": args,
-                "env": manifests.variables(),
-                "folders": folders,
-                "user": user,
-            }),
-        );
-        assert!(broker.has_log(r#""egress":"plain""#), "io_uring is forbidden");
-        it_has_no_rights(&broker, user);
-        poll("it is ready", || {
-            (get(broker.ops, "/readyz").status == 200).then_some(())
-        });
+        let container = Container {
+            args: json!(args),
+            variables: json!(manifests.variables()),
+            folders,
+            user,
+        };
+        let broker = container.start(&python);
         let mut client = match overlay {
             "tls" => Socket::secure(&broker, authority.client())
                 .expect("a handshake")
@@ -348,18 +336,6 @@ fn the_container_runs_without_rights_and_without_io_uring() {
     }
 }
 
-/// Whether this user may make a namespace of mounts.
-fn is_allowed_namespaces() -> bool {
-    let made = Command::new("unshare").args(["--mount", "true"]).output();
-    made.is_ok_and(|made| made.status.success())
-}
-
-/// Lets everybody read a folder.
-fn open_to_all(folder: &Path) {
-    use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).expect("its own folder");
-}
-
 /// A folder with a certificate and its key as Kubernetes lays a secret: files of a group behind two links, so that all change at once.
 fn secret(authority: &Authority, group: u32) -> TempDir {
     use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
@@ -377,33 +353,4 @@ fn secret(authority: &Authority, group: u32) -> TempDir {
         symlink(format!("..data/{name}"), folder.path().join(name)).expect("a link");
     }
     folder
-}
-
-/// Checks what the kernel says of the process: its user, no capabilities, a filter, and a root that is read only.
-fn it_has_no_rights(broker: &Broker, user: u64) {
-    let read = |name: &str| fs::read_to_string(format!("/proc/{}/{name}", broker.id())).expect("it runs");
-    let status = read("status");
-    let value = |name: &str| {
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        line.expect("a line").trim().to_owned()
-    };
-    assert_eq!(value("Uid"), format!("{user}\t{user}\t{user}\t{user}"));
-    for name in ["CapPrm", "CapEff", "CapBnd", "CapAmb"] {
-        assert_eq!(value(name), "0000000000000000", "{name}");
-    }
-    assert_eq!(
-        (value("NoNewPrivs").as_str(), value("Seccomp").as_str()),
-        ("1", "2")
-    );
-    let mounts = read("mountinfo");
-    for mount in mounts.lines() {
-        let mut parts = mount.split(' ').skip(4);
-        let (at, options) = (parts.next().expect("a place"), parts.next().expect("options"));
-        assert!(
-            options.split(',').any(|option| option == "ro"),
-            "{at} can be written to"
-        );
-    }
 }

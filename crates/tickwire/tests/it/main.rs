@@ -12,6 +12,7 @@ mod browser;
 mod clocks;
 mod compression;
 mod console;
+mod containers;
 mod dashboards;
 mod deploy;
 mod derive;

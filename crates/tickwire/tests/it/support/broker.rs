@@ -2,14 +2,13 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::lines::Lines;
-use super::{DEADLINE, get, poll, test_file};
+use super::{DEADLINE, get, poll};
 
 /// The drain settings of the tests' brokers, in milliseconds: short, so that tests do not wait.
 const DRAIN: [(&str, &str); 2] = [
@@ -55,12 +54,10 @@ impl Broker {
         Self::of(spawn(shell, &[&PORTS, args].concat(), &[]))
     }
 
-    /// Starts a broker in a container of Python's making (`container.py`), from the `plan` of the script. Its settings write the log as JSON.
-    pub(crate) fn start_contained(python: &Path, plan: &Value) -> Self {
-        let mut script = Command::new(python);
-        script.args([test_file("python/container.py"), plan.to_string()]);
-        script.stdin(Stdio::null()).stderr(Stdio::piped());
-        Self::of(script.spawn().expect("Python starts"))
+    /// Starts a broker by a command that becomes it. Its settings must write the log as JSON.
+    pub(super) fn start_by(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stderr(Stdio::piped());
+        Self::of(command.spawn().expect("the command can be started"))
     }
 
     /// Starts a broker as systemd does that has opened two sockets for it, with these names.

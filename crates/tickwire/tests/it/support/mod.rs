@@ -5,6 +5,7 @@
 
 mod broker;
 mod client;
+mod container;
 mod http;
 mod lines;
 mod network;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 pub(crate) use broker::{Broker, refused_to_start, refused_to_start_passed};
 pub(crate) use client::{Client, Codec};
+pub(crate) use container::{Container, open_to_all};
 pub(crate) use http::{Answer, get, post};
 pub(crate) use network::BadNetwork;
 pub(crate) use script::Script;
@@ -39,6 +41,7 @@ pub(crate) enum Tool {
     Promtool,
     Nginx,
     HaProxy,
+    Compose,
     Curl,
 }
 
@@ -53,6 +56,7 @@ impl Tool {
             Self::Promtool => "TICKWIRE_TEST_PROMTOOL",
             Self::Nginx => "TICKWIRE_TEST_NGINX",
             Self::HaProxy => "TICKWIRE_TEST_HAPROXY",
+            Self::Compose => "TICKWIRE_TEST_COMPOSE",
             Self::Curl => return find_in_path("curl").or_else(|| skip(test, "curl is not installed")),
         };
         let found = env::var_os(variable).map(PathBuf::from);
