@@ -1,6 +1,6 @@
 //! The tools that the tests use beyond Rust: a Python with client libraries, the tools of the specifications, mdBook,
 //! nats-server and k6, Node.js with `ws`, the parser of AsyncAPI and the packages of the console, Bun and Deno, Chromium,
-//! Prometheus, nginx, HAProxy, and Compose, which reads a file here and starts nothing.
+//! Prometheus, nginx, HAProxy, systemd in a container, and Compose, which reads a file here and starts nothing.
 //!
 //! The tests find each tool in an environment variable that is set only if the tool is there. Without it, its tests
 //! skip themselves. A tool that cannot be set up costs one line of output and never the run: a machine with only Rust
@@ -36,6 +36,7 @@ const PACKAGED: &[(&str, &[&str], &str)] = &[
     ("TICKWIRE_TEST_NGINX", &["nginx"], "nginx-light"),
     ("TICKWIRE_TEST_HAPROXY", &["haproxy"], "haproxy"),
     ("TICKWIRE_TEST_COMPOSE", &["docker-compose"], "docker-compose"),
+    ("TICKWIRE_TEST_NSPAWN", &["systemd-nspawn"], "systemd-container"),
 ];
 
 /// Chromium, if it is there.

@@ -42,6 +42,7 @@ pub(crate) enum Tool {
     Nginx,
     HaProxy,
     Compose,
+    Nspawn,
     Curl,
 }
 
@@ -57,6 +58,7 @@ impl Tool {
             Self::Nginx => "TICKWIRE_TEST_NGINX",
             Self::HaProxy => "TICKWIRE_TEST_HAPROXY",
             Self::Compose => "TICKWIRE_TEST_COMPOSE",
+            Self::Nspawn => "TICKWIRE_TEST_NSPAWN",
             Self::Curl => return find_in_path("curl").or_else(|| skip(test, "curl is not installed")),
         };
         let found = env::var_os(variable).map(PathBuf::from);

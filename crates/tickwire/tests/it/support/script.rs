@@ -104,6 +104,11 @@ impl Script {
         self.child.try_wait().expect("a child can be asked for").is_some()
     }
 
+    /// Waits for its end. Returns whether it has come within the deadline.
+    pub(crate) fn ends_in_time(&self) -> bool {
+        self.output.wait_end(DEADLINE) && self.errors.wait_end(DEADLINE)
+    }
+
     /// All output of the script, for a message of failure.
     fn said(&self) -> String {
         format!(
@@ -117,8 +122,7 @@ impl Script {
     /// line that was taken.
     pub(crate) fn finish(mut self) -> String {
         self.input = None;
-        let ended = self.output.wait_end(DEADLINE) && self.errors.wait_end(DEADLINE);
-        assert!(ended, "it does not end, {}", self.said());
+        assert!(self.ends_in_time(), "it does not end, {}", self.said());
         let status = self.child.wait().expect("a child can be waited for");
         assert!(status.success(), "{status}, {}", self.said());
         let mut rest = Vec::new();
