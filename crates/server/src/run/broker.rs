@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use socket2::SockRef;
 use tickwire_metrics::{Catalogue, Metric, Reload};
 use tickwire_router::{Directory, Kinds, ShardQueue};
 use tickwire_wire::Epoch;
@@ -20,9 +19,8 @@ use crate::config::{Config, ConfigError, FeedStart};
 use crate::journal::{self, OpenJournal, RunningJournal};
 use crate::limits::{ConnectionLimits, LimitRules};
 use crate::net::acceptor::{AcceptPlan, Accepting, Acceptor, ShardHandle};
-use crate::net::passed::PassedSockets;
+use crate::net::egress;
 use crate::net::tls::{TlsIdentity, TlsStore};
-use crate::net::{egress, listener};
 use crate::ops::labels::LABELS;
 use crate::run::announce::{Room, announce};
 use crate::run::clock::Clock;
@@ -30,7 +28,7 @@ use crate::run::command::{Command, Leave};
 use crate::run::derive_thread::{self};
 use crate::run::lifecycle::Lifecycle;
 use crate::run::live_settings::LiveSettings;
-use crate::run::opening::{bind, open_feed, raise_open_files};
+use crate::run::opening::{listeners, open_feed, raise_open_files};
 use crate::run::program::Program;
 use crate::run::pulse::Pulse;
 use crate::run::reload::{self, Parts, ReloadError, Reloaded, Running};
@@ -88,11 +86,6 @@ struct Common {
 /// # Errors
 /// If an address is taken, the feed or the journal cannot be opened or a thread cannot be made. Then nothing runs.
 pub fn start(config: Config, program: Program) -> Result<Broker, StartError> {
-    let Program {
-        sockets: passed,
-        log_lines_lost,
-        end,
-    } = program;
     let open_files = raise_open_files();
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let shard_count = config.shard_count(cores);
@@ -100,18 +93,16 @@ pub fn start(config: Config, program: Program) -> Result<Broker, StartError> {
     let identity = config.tls.as_ref().map(TlsIdentity::load).transpose()?;
     let access = reload::load_access(&config)?;
     let feed = open_feed(&config)?;
-    let listener = bind("listen", passed.listen, config.listen, config.socket.backlog)?;
-    listener::prepare(&SockRef::from(&listener), &config.socket).map_err(StartError::Socket)?;
-    let ops_listener = bind("ops", passed.ops, config.ops, 128)?;
+    let (listener, ops_listener) = listeners(&config, program.sockets)?;
     let listen = listener.local_addr()?;
     let ops = ops_listener.local_addr()?;
     let connections_max = config.limits.connections_max(open_files);
 
     let (mut common, journal) = Common::new(config, access.clone(), shard_count, connections_max)?;
     common.tls = identity.map(|identity| Arc::new(TlsStore::new(identity, common.catalogue.clone())));
-    common.log_lines_lost = log_lines_lost;
+    common.log_lines_lost = program.log_lines_lost;
     reload::settings_hold(&common.catalogue);
-    let journal = journal.map(|journal| journal.start(common.clock, &common.catalogue, end));
+    let journal = journal.map(|journal| journal.start(common.clock, &common.catalogue, program.end));
     let journal = journal.transpose()?;
     let (handles, shards) = common.start_shards()?;
     let mut others = Vec::new();

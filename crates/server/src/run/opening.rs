@@ -2,20 +2,39 @@
 
 use std::net::{SocketAddr, TcpListener};
 
+use socket2::SockRef;
 use tickwire_feed::{Books, Excerpt, Feed, Part, Sim, SimConfig};
 use tickwire_router::Kinds;
 use tickwire_wire::{Kind, Moment};
 
 use crate::config::{Config, FeedSource};
 use crate::net::listener;
+use crate::net::passed::PassedSockets;
 use crate::run::clock::Clock;
 use crate::run::start_error::StartError;
+
+/// Connections of operators that may wait to be accepted.
+const OPS_BACKLOG: u32 = 128;
+
+/// The listeners of clients and of operators, with the settings of sockets: those that were passed, or else new ones.
+///
+/// # Errors
+/// If an address cannot be used, or a socket does not take its settings.
+pub(super) fn listeners(
+    config: &Config,
+    passed: PassedSockets,
+) -> Result<(TcpListener, TcpListener), StartError> {
+    let clients = bind("listen", passed.listen, config.listen, config.socket.backlog)?;
+    listener::prepare(&SockRef::from(&clients), &config.socket).map_err(StartError::Socket)?;
+    let operators = bind("ops", passed.ops, config.ops, OPS_BACKLOG)?;
+    Ok((clients, operators))
+}
 
 /// The listener that was `passed`, or else one on `address`, the value of the setting `key`.
 ///
 /// # Errors
 /// If the address cannot be used.
-pub(super) fn bind(
+fn bind(
     key: &'static str,
     passed: Option<TcpListener>,
     address: SocketAddr,
