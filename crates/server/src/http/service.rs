@@ -19,6 +19,7 @@ use hyper_util::rt::TokioTimer;
 use tickwire_router::Transport;
 use tickwire_wire::Variant;
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
 
 use crate::auth::Admission;
 use crate::http::identify;
@@ -60,7 +61,7 @@ pub(crate) async fn serve(
         return;
     }
     let client = permit.client();
-    let transport = match &context.tls {
+    let mut transport = match &context.tls {
         None => HttpStream::Plain(stream),
         Some(tls) => match tls.accept(stream).await {
             Ok(stream) => stream,
@@ -70,17 +71,45 @@ pub(crate) async fn serve(
             }
         },
     };
+    let asks_until = Instant::now() + context.limits.headers_within;
+    match timeout_at(asks_until, transport.readable()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::debug!(%client, %error, "HTTP connection ended");
+            return;
+        }
+        Err(_) => {
+            note_unasked(client);
+            return;
+        }
+    }
     let counted = Rc::new(Counted {
         permit: SharedPermit::new(permit),
         answering: RefCell::new(Some(answering)),
+        upgrading: RefCell::default(),
     });
-    speak(context, transport, client, counted).await;
+    // Boxed: until its client speaks, a connection is small (ADR 0023).
+    Box::pin(speak(&context, transport, client, counted.clone(), asks_until)).await;
+    if let Some(upgrading) = counted.upgrading.take() {
+        upgrading.adopt(&context).await;
+    }
 }
 
 /// How a connection is counted until it continues without hyper.
 struct Counted {
     permit: SharedPermit,
     answering: RefCell<Option<Answering>>,
+    /// What it continues as once hyper has written the answer to a handshake.
+    upgrading: RefCell<Option<Upgrading>>,
+}
+
+/// A connection whose WebSocket handshake is accepted.
+struct Upgrading {
+    on_upgrade: OnUpgrade,
+    kind: (Transport, Variant),
+    admission: Admission,
+    permit: ConnectionPermit,
+    answering: Answering,
 }
 
 impl Counted {
@@ -90,7 +119,14 @@ impl Counted {
     }
 }
 
-async fn speak(context: Rc<HttpContext>, transport: HttpStream, client: ClientAddr, counted: Rc<Counted>) {
+/// Has hyper serve a connection whose client has begun its first request, which must have come `asks_until` then.
+async fn speak(
+    context: &Rc<HttpContext>,
+    transport: HttpStream,
+    client: ClientAddr,
+    counted: Rc<Counted>,
+    asks_until: Instant,
+) {
     let (exchange, smuggling) = (Exchange::default(), Smuggling::default());
     let transport =
         Progress::new(transport, context.limits.stall, exchange.clone()).telling(smuggling.clone());
@@ -143,20 +179,20 @@ async fn speak(context: Rc<HttpContext>, transport: HttpStream, client: ClientAd
                 takeover.or_served(&mut connection, &exchange).await
             }
         },
-        () = unasked(&asked, limits.headers_within) => {
-            tracing::debug!(%client, "a connection made no request in time");
+        () = unasked(&asked, asks_until) => {
+            note_unasked(client);
             return;
         }
     };
     if let Err(error) = served {
-        count_unreadable(&context, &error);
+        count_unreadable(context, &error);
         tracing::debug!(%client, %error, "HTTP connection ended");
         return;
     }
     if let Some(stream) = takeover.take()
         && let (Some(parts), Some((permit, answering))) = (connection.into_parts(), counted.take())
     {
-        stream.begin(&context, parts.io, parts.read_buf.len(), permit);
+        stream.begin(context, parts.io, parts.read_buf.len(), permit);
         // A drain that begins meanwhile waits for the session.
         drop(answering);
     }
@@ -171,11 +207,15 @@ fn note_answer(exchange: &Exchange, endpoint: Endpoint, status: StatusCode) {
 }
 
 /// Waits until the time for a connection's first request is over, unless a request has come.
-async fn unasked(asked: &Cell<bool>, within: Duration) {
-    tokio::time::sleep(within).await;
+async fn unasked(asked: &Cell<bool>, until: Instant) {
+    tokio::time::sleep_until(until).await;
     if asked.get() {
         std::future::pending::<()>().await;
     }
+}
+
+fn note_unasked(client: ClientAddr) {
+    tracing::debug!(%client, "a connection made no request in time");
 }
 
 /// Counts a request that hyper refused by itself because its head was malformed.
@@ -297,32 +337,32 @@ fn upgrade(
         if requester.proxied {
             permit.hand_to(requester.client, place);
         }
-        let (context, kind) = (context.clone(), (transport, variant));
-        tokio::task::spawn_local(async move {
-            adopt(context, on_upgrade, kind, admission, permit).await;
-            // A drain that begins meanwhile waits for the session.
-            drop(answering);
+        *counted.upgrading.borrow_mut() = Some(Upgrading {
+            on_upgrade,
+            kind: (transport, variant),
+            admission,
+            permit,
+            answering,
         });
     }
     response.map(|_| Full::default())
 }
 
-async fn adopt(
-    context: Rc<HttpContext>,
-    on_upgrade: OnUpgrade,
-    kind: (Transport, Variant),
-    admission: Admission,
-    permit: ConnectionPermit,
-) {
-    let adopted = match on_upgrade.await {
-        Ok(upgraded) => take_over(&context, upgraded, kind, admission, permit),
-        Err(error) => {
-            tracing::debug!(%error, "a handshake was not completed");
-            return;
+impl Upgrading {
+    /// Hands the connection to the hub, if its client was sent the answer. Hyper has finished with it.
+    async fn adopt(self, context: &HttpContext) {
+        let adopted = match self.on_upgrade.await {
+            Ok(upgraded) => take_over(context, upgraded, self.kind, self.admission, self.permit),
+            Err(error) => {
+                tracing::debug!(%error, "a handshake was not completed");
+                return;
+            }
+        };
+        if let Err(error) = adopted {
+            tracing::warn!(%error, "an upgraded connection could not be taken over");
         }
-    };
-    if let Err(error) = adopted {
-        tracing::warn!(%error, "an upgraded connection could not be taken over");
+        // A drain that begins meanwhile waits for the session.
+        drop(self.answering);
     }
 }
 
@@ -351,4 +391,20 @@ fn take_over(
         hub.shard.share_lookups(id, visits);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, C, D, E, F>(_: impl Fn(A, B, C, D, E) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// A client may connect and say nothing for seconds, and many may do so at once.
+    #[test]
+    fn a_connection_without_a_request_took_as_much_memory_as_one_with_a_request() {
+        let (silent, speaking) = (size_of_future(serve), size_of_future(speak));
+        assert!(silent <= 1_280 && speaking > silent, "{silent} and {speaking}");
+    }
 }

@@ -293,17 +293,13 @@ fn accept(
 ) {
     match tokio::net::TcpStream::from_std(stream) {
         Ok(stream) => {
-            let (context, http_budget) = (context.clone(), http_budget.clone());
             // It is counted before its task runs, so that a drain that begins meanwhile waits for it.
             let answering = context.shutdown.answer();
+            let serving = service::serve(context.clone(), stream, peer, permit, answering);
+            let (context, serving) = (context.clone(), http_budget.take(serving));
             tokio::task::spawn_local(async move {
-                let serving = service::serve(context.clone(), stream, peer, permit, answering);
                 // A panic ends this connection, and all sessions of the shard if it happened in the hub.
-                if AssertUnwindSafe(http_budget.take(serving))
-                    .catch_unwind()
-                    .await
-                    .is_err()
-                {
+                if AssertUnwindSafe(serving).catch_unwind().await.is_err() {
                     context.metrics.add(Metric::SessionsFailed, &[], 1);
                     tracing::error!(%peer, "an HTTP connection ended by a panic");
                 }

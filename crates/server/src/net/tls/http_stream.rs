@@ -64,7 +64,8 @@ impl TlsStream {
                 None => self.session.receive(&mut wire),
                 Some(workers) => {
                     let (socket, session) = self.into_inner();
-                    let (session, received) = workers.receive(session, wire).await?;
+                    // Boxed: it holds a session, and most handshakes do without it.
+                    let (session, received) = Box::pin(workers.receive(session, wire)).await?;
                     self = Box::new(Self::new(socket, session));
                     received
                 }
@@ -130,6 +131,18 @@ impl TlsStream {
         Poll::Ready(Ok(()))
     }
 
+    /// Reads from the socket until the session has decrypted bytes of the client, or the end of them.
+    fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.session.has_more() {
+            ready!(self.poll_receive(context))?;
+            // Answers of TLS itself. What the socket does not take goes out with what is written next.
+            if let Poll::Ready(Err(error)) = self.poll_send_answers(context) {
+                return Poll::Ready(Err(error));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Reads once from the socket, for the session.
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut chunk = [0; CHUNK_BYTES];
@@ -159,6 +172,17 @@ impl TlsStream {
 }
 
 impl HttpStream {
+    /// Waits until reading has a result: bytes of the client, or the end of the connection. No buffer is held meanwhile.
+    ///
+    /// # Errors
+    /// If the connection is broken, or the client does not keep to TLS.
+    pub(crate) async fn readable(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.readable().await,
+            Self::Tls(stream) => poll_fn(|context| stream.poll_readable(context)).await,
+        }
+    }
+
     /// Does the same as `poll_write`, for bytes that are followed by others at once, which another part of the broker writes: the
     /// kernel sends both together.
     pub(crate) fn poll_write_followed(
@@ -202,17 +226,11 @@ impl AsyncRead for TlsStream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        loop {
-            if let Some(count) = self.session.take(buffer.initialize_unfilled()) {
-                buffer.advance(count);
-                return Poll::Ready(Ok(()));
-            }
-            ready!(self.poll_receive(context))?;
-            // Answers of TLS itself. What the socket does not take goes out with what is written next.
-            if let Poll::Ready(Err(error)) = self.poll_send_answers(context) {
-                return Poll::Ready(Err(error));
-            }
+        ready!(self.poll_readable(context))?;
+        if let Some(count) = self.session.take(buffer.initialize_unfilled()) {
+            buffer.advance(count);
         }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -328,8 +346,9 @@ impl AsyncWrite for HttpStream {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::io::{Read, Write};
 
+    use futures_util::FutureExt;
     use rustls::ClientConnection;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
@@ -355,8 +374,8 @@ mod tests {
         Ok(())
     }
 
-    #[tokio::test(flavor = "current_thread")]
-    async fn tickets_took_a_call_of_their_own() {
+    /// A client that has shaken hands, its socket, and the broker's side.
+    async fn connected() -> (ClientConnection, TcpStream, Box<TlsStream>) {
         let (mut client, session) = pair();
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let address = listener.local_addr().expect("it has one");
@@ -365,7 +384,53 @@ mod tests {
         let accepting = Box::new(stream).shake(None);
         let (accepted, shaken) = tokio::join!(accepting, shake(&mut client, &mut socket));
         shaken.expect("a handshake");
-        let mut stream = accepted.expect("a handshake");
+        (client, socket, accepted.expect("a handshake"))
+    }
+
+    /// Sends what the client has to say, which is `bytes` and what it has queued.
+    async fn say(client: &mut ClientConnection, socket: &mut TcpStream, bytes: &[u8]) {
+        client.writer().write_all(bytes).expect("there is room");
+        let mut said = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut said).expect("memory takes all");
+        }
+        socket.write_all(&said).await.expect("a live connection");
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_makes_a_connection_readable_is_then_read() {
+        let (mut client, mut socket, stream) = connected().await;
+        let mut stream = HttpStream::Tls(stream);
+        assert!(stream.readable().now_or_never().is_none(), "nothing was said");
+        // New keys are no data (RFC 8446 §4.6.3).
+        client.refresh_traffic_keys().expect("TLS 1.3");
+        say(&mut client, &mut socket, b"").await;
+        assert!(stream.readable().now_or_never().is_none(), "nothing was said");
+        let mut heard = [0; 100];
+        for said in [&b"GET / HTTP/1.1"[..], b"more"] {
+            say(&mut client, &mut socket, said).await;
+            stream.readable().await.expect("a live connection");
+            let count = stream.read(&mut heard).await.expect("a live connection");
+            assert_eq!(&heard[..count], said);
+        }
+        client.send_close_notify();
+        say(&mut client, &mut socket, b"").await;
+        stream.readable().await.expect("an end is no fault");
+        assert_eq!(stream.read(&mut heard).await.expect("an end is no fault"), 0);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_connection_that_breaks_off_is_not_readable() {
+        let (_client, socket, stream) = connected().await;
+        let mut stream = HttpStream::Tls(stream);
+        drop(socket);
+        let broken = stream.readable().await.expect_err("it has not said goodbye");
+        assert_eq!(broken.kind(), ErrorKind::UnexpectedEof);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn tickets_took_a_call_of_their_own() {
+        let (mut client, socket, mut stream) = connected().await;
         let mut socket = socket.into_std().expect("a socket");
         let unread = socket.read(&mut [0]).expect_err("nothing was said yet");
         assert_eq!(unread.kind(), ErrorKind::WouldBlock);
