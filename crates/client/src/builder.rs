@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::Method;
 use hyper::header::{HeaderName, HeaderValue};
 use tickwire_wire::{Codec, Pattern, Secret};
@@ -167,7 +168,7 @@ impl ClientBuilder {
     /// # Errors
     /// When the broker cannot be reached, refuses, or does not answer within the time for connecting.
     pub async fn get(&self, target: &str) -> Result<Vec<u8>, ConnectError> {
-        self.ask(Method::GET, target).await
+        self.ask(Method::GET, target, Bytes::new()).await
     }
 
     /// The body of the answer to a DELETE of `target`, as [`Self::get`] asks for it. It ends a topic.
@@ -175,7 +176,15 @@ impl ClientBuilder {
     /// # Errors
     /// As [`Self::get`].
     pub async fn delete(&self, target: &str) -> Result<Vec<u8>, ConnectError> {
-        self.ask(Method::DELETE, target).await
+        self.ask(Method::DELETE, target, Bytes::new()).await
+    }
+
+    /// The body of the answer to a POST of `json` to `target`, as [`Self::get`] asks for it.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn post(&self, target: &str, json: impl Into<Bytes>) -> Result<Vec<u8>, ConnectError> {
+        self.ask(Method::POST, target, json.into()).await
     }
 
     /// The answer to a GET of `target`, of any length, to be taken chunk by chunk.
@@ -197,11 +206,11 @@ impl ClientBuilder {
             })
     }
 
-    async fn ask(&self, method: Method, target: &str) -> Result<Vec<u8>, ConnectError> {
+    async fn ask(&self, method: Method, target: &str, body: Bytes) -> Result<Vec<u8>, ConnectError> {
         let settings = self.settings()?;
         let headers = settings.headers().await?;
         let (Address { endpoint, tls }, after_ms) = (&settings.address, settings.connect_timeout_ms);
-        let answer = http::ask(endpoint, tls.as_ref(), &headers, (method, target));
+        let answer = http::ask(endpoint, tls.as_ref(), &headers, (method, target, body));
         timeout(Duration::from_millis(after_ms), answer)
             .await
             .unwrap_or_else(|_| {

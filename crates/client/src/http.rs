@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
-use hyper::header::{HOST, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
@@ -54,7 +54,7 @@ pub struct Download {
     body: Incoming,
     /// The longest time that a chunk may take.
     stall_ms: u64,
-    _sender: SendRequest<Empty<Bytes>>,
+    _sender: SendRequest<Full<Bytes>>,
 }
 
 impl Download {
@@ -93,7 +93,7 @@ pub(crate) async fn download(
     target: &str,
     stall_ms: u64,
 ) -> Result<Download, ConnectError> {
-    let (response, sender) = request(endpoint, tls, headers, (Method::GET, target)).await?;
+    let (response, sender) = request(endpoint, tls, headers, (Method::GET, target, Bytes::new())).await?;
     Ok(Download {
         endpoint: endpoint.clone(),
         body: response.into_body(),
@@ -107,7 +107,7 @@ pub(crate) async fn ask(
     endpoint: &Endpoint,
     tls: Option<&Tls>,
     headers: &[(HeaderName, HeaderValue)],
-    asked: (Method, &str),
+    asked: (Method, &str, Bytes),
 ) -> Result<Vec<u8>, ConnectError> {
     let (response, _sender) = request(endpoint, tls, headers, asked).await?;
     let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
@@ -122,8 +122,8 @@ async fn request(
     endpoint: &Endpoint,
     tls: Option<&Tls>,
     headers: &[(HeaderName, HeaderValue)],
-    (method, target): (Method, &str),
-) -> Result<(Response<Incoming>, SendRequest<Empty<Bytes>>), ConnectError> {
+    (method, target, body): (Method, &str, Bytes),
+) -> Result<(Response<Incoming>, SendRequest<Full<Bytes>>), ConnectError> {
     let bad_http = |error: hyper::Error| failed(endpoint, &error);
     let stream = dial(endpoint, tls).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
@@ -135,13 +135,18 @@ async fn request(
             tracing::debug!(%error, "an HTTP connection failed");
         }
     });
+    let is_json = !body.is_empty();
     let mut request = Request::builder()
         .method(method)
         .uri(target)
         .header(HOST, endpoint.host_header())
         .header(USER_AGENT, concat!("tickwire-client/", env!("CARGO_PKG_VERSION")))
-        .body(Empty::<Bytes>::new())
+        .body(Full::new(body))
         .map_err(|error| bad(endpoint, format!("no HTTP request can be made for it: {error}")))?;
+    if is_json {
+        let json = HeaderValue::from_static("application/json");
+        request.headers_mut().insert(CONTENT_TYPE, json);
+    }
     for (name, value) in headers {
         request.headers_mut().insert(name, value.clone());
     }
