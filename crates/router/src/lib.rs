@@ -71,6 +71,6 @@ pub use queue::{Inbox, ShardId, ShardQueue, WakeShard};
 pub use rights::{Grant, PublishRate, Publisher, Rights};
 pub use session::{SessionId, Transport};
 pub use settings::{SessionLimits, ShardSettings};
-pub use shard::{AuthRequest, Drain, SessionLag, Shard, Watched};
+pub use shard::{AuthRequest, Drain, SessionCard, SessionLag, Shard, Watched};
 pub use staleness::StaleRule;
 pub use write_queue::{Record, RecordKey, Ticket, Told, WriteBatch, WriteQueue, WrittenTo};

@@ -15,6 +15,7 @@ mod echo;
 mod ending;
 mod joined;
 mod lagging;
+mod listing;
 mod parting;
 mod piecewise;
 mod publishing;
@@ -37,6 +38,7 @@ mod wide;
 mod writing;
 
 pub use drain::Drain;
+pub use listing::SessionCard;
 pub use rights::AuthRequest;
 pub use watching::{SessionLag, Watched};
 

@@ -435,3 +435,35 @@ fn a_socket_that_takes_bytes_when_its_session_is_gone_is_no_fault() {
     world.shards[0].writable(id);
     assert_eq!(world.shards[0].next_dirty(), None);
 }
+
+/// The numbers of ended sessions are used again, so pages go by the order of opening.
+#[test]
+fn pages_of_sessions_bring_each_one_that_stays_once() {
+    let mut world = World::new(Setup::default());
+    let clients: Vec<usize> = (0..8).map(|_| world.open(0, Codec::Json, Vec::new())).collect();
+    world.run();
+    for client in [1, 4] {
+        let id = world.clients[client].id.expect("it is open");
+        world.shards[0].remove(id);
+        world.clients[client].id = None;
+    }
+    world.open(0, Codec::Json, Vec::new());
+    world.subscribe(clients[6], "trade.*");
+    world.run();
+    let shard = &world.shards[0];
+    let names = |after, count| {
+        let page = shard.sessions_after(after, count, |_| true);
+        page.into_iter().map(|card| card.name).collect::<Vec<_>>()
+    };
+    assert_eq!(names(None, 3), ["0-1", "0-3", "0-4"]);
+    assert_eq!(names(Some(4), 3), ["0-6", "0-7", "0-8"]);
+    assert_eq!(names(Some(8), 3), ["0-9"]);
+    assert_eq!(names(Some(9), 3), [""; 0]);
+    assert_eq!(names(None, 100).len(), 7);
+
+    let topic = |name: &str| name.parse().expect("a topic");
+    let subscribed = |name: &str| shard.open_sessions(9, |id| shard.is_subscribed(id, &topic(name)));
+    assert_eq!(subscribed("trade.A"), [world.clients[6].id.expect("it is open")]);
+    assert_eq!(subscribed("ticker.A"), [] as [SessionId; 0]);
+    assert_eq!(shard.open_sessions(5, |_| true).len(), 5);
+}
