@@ -80,7 +80,7 @@ impl Label {
             Self::Shard => "0 … shards − 1",
             Self::AuthFailure => {
                 "`origin`, `no_token`, `malformed`, `unknown_key`, `algorithm`, `signature`, `claims`, `audience`, \
-                 `issuer`, `not_yet`, `expired`, `holder`"
+                 `issuer`, `not_yet`, `expired`, `holder`, `revoked`"
             }
             Self::TurnedAway => {
                 "`full`, `descriptors`, `address_connections`, `address_handshakes`, `address_publishes`, \
@@ -224,6 +224,8 @@ pub enum AuthFailure {
     Expired,
     /// The token belongs to another holder than that of the connection.
     Holder,
+    /// An operator has revoked the token, its key or its subject.
+    Revoked,
 }
 
 impl AuthFailure {
@@ -241,6 +243,7 @@ impl AuthFailure {
         "not_yet",
         "expired",
         "holder",
+        "revoked",
     ];
 }
 

@@ -73,6 +73,10 @@ metrics! {
         "Handshakes answered with an error status.";
     AuthFailures: Counter One [AuthFailure] "tickwire_auth_failures_total"
         "HTTP requests and `auth` operations that were refused because of their token or origin.";
+    Revocations: Gauge One [] "tickwire_revocations"
+        "Revocations of static keys, subjects and tokens that are in force now.";
+    OperatorCloses: Counter One [] "tickwire_sessions_closed_by_operators_total"
+        "Sessions that operators closed: by the admin API, by a revocation, or in the console.";
     Closes: Counter One [CloseCode] "tickwire_closes_total"
         "WebSocket connections that ended, by the close code that was sent or, if none was sent, received.";
     SseDropped: Counter One [] "tickwire_sse_streams_dropped_total"

@@ -21,7 +21,9 @@ pub use config::Config;
 pub use journal::{JournalError, RecoveryError};
 pub use net::passed::{PassedError, PassedSockets};
 pub use net::tls;
-pub use run::{Broker, NoSignOfLife, Program, ReloadError, Reloaded, StartError, Vitals, share_heap, start};
+pub use run::{
+    Broker, NoSignOfLife, Program, ReloadError, Reloaded, StartError, StopRequest, Vitals, share_heap, start,
+};
 
 /// The version that the broker tells its clients.
 const VERSION: &str = env!("CARGO_PKG_VERSION");

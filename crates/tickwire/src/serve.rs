@@ -7,10 +7,12 @@ use std::env;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvError, SyncSender, sync_channel};
 
 use tickwire_server::config::{Config, ConfigError};
-use tickwire_server::{Broker, PassedSockets, Program};
+use tickwire_server::{Broker, PassedSockets, Program, StopRequest};
+use tokio::sync::Notify;
 
 use crate::cli::ServeArgs;
 use crate::failure::Failure;
@@ -60,7 +62,8 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
 
 fn serve(config: Config, passed: PassedSockets, source: &Source, log: &Log) -> Result<(), Failure> {
     // This comes before the broker starts, so that a signal during the start counts too.
-    let asked = watch_signals(log.end())?;
+    let drains = Arc::new(Notify::new());
+    let asked = watch_signals(log.end(), drains.clone())?;
     let end = log.end();
     let program = Program {
         sockets: passed,
@@ -69,6 +72,7 @@ fn serve(config: Config, passed: PassedSockets, source: &Source, log: &Log) -> R
             end.finish();
             process::exit(1);
         }),
+        drain: StopRequest::new(move || drains.notify_one()),
     };
     let broker = tickwire_server::start(config, program)?;
     systemd::is_ready();
@@ -115,8 +119,8 @@ fn reload(broker: &Broker, source: &Source, log: &Log) -> Result<(), Failure> {
     }
 }
 
-/// Starts to listen for signals, on a thread of its own.
-fn watch_signals(log: End) -> io::Result<Receiver<Asked>> {
+/// Starts to listen for signals, and for operators who want to drain, on a thread of its own.
+fn watch_signals(log: End, drains: Arc<Notify>) -> io::Result<Receiver<Asked>> {
     let (asks, asked) = sync_channel(ASKED_MAX);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -127,18 +131,28 @@ fn watch_signals(log: End) -> io::Result<Receiver<Asked>> {
     };
     std::thread::Builder::new()
         .name("signals".to_owned())
-        .spawn(move || runtime.block_on(pass_on(signals, hangup, asks, log)))?;
+        .spawn(move || runtime.block_on(pass_on((signals, hangup, drains), asks, log)))?;
     Ok(asked)
 }
 
-/// Passes signals on until the program ends.
-async fn pass_on(mut signals: Signals, mut hangup: Hangup, asks: SyncSender<Asked>, log: End) {
+/// Passes signals on until the program ends. An operator who wants to drain asks for what the first signal asks for.
+async fn pass_on(
+    (mut signals, mut hangup, drains): (Signals, Hangup, Arc<Notify>),
+    asks: SyncSender<Asked>,
+    log: End,
+) {
     let mut stopping = false;
     loop {
         tokio::select! {
             () = hangup.next() => {
                 if stopping || asks.try_send(Asked::Reload).is_err() {
                     tracing::warn!("SIGHUP is passed over: the broker is stopping, or has not read its settings yet");
+                }
+            }
+            () = drains.notified(), if !stopping => {
+                stopping = true;
+                if asks.send(Asked::Stop).is_err() {
+                    return;
                 }
             }
             number = signals.next() => {

@@ -22,4 +22,6 @@ pub(crate) struct Admission {
     pub(crate) rights: Rights,
     /// When the token expires.
     pub(crate) expires: Option<Micros>,
+    /// The name of the token itself, if it has one: its claim `jti`.
+    pub(crate) token_id: Option<Box<str>>,
 }

@@ -15,8 +15,8 @@ use super::{Admission, Denied, Holder};
 
 /// Most patterns of one list.
 const PATTERNS_MAX: usize = 128;
-/// Longest name of a subject or issuer, in bytes.
-const NAME_BYTES_MAX: usize = 512;
+/// Longest name of a subject, an issuer or a token, in bytes.
+pub(crate) const NAME_BYTES_MAX: usize = 512;
 /// The latest time that makes a difference, in seconds since the Unix epoch. It is long after the end of any broker.
 const SECONDS_MAX: f64 = 1e11;
 
@@ -37,6 +37,7 @@ struct Claims {
     nbf: Option<Value>,
     aud: Option<Value>,
     iss: Option<Value>,
+    jti: Option<Value>,
     tickwire: Option<Object<Grants>>,
 }
 
@@ -79,10 +80,12 @@ impl Expected {
             return Err(Denied::NotYet);
         }
         let subject = text(claims.sub, "sub")?.ok_or_else(|| missing("sub"))?;
+        let token_id = text(claims.jti, "jti")?;
         Ok(Admission {
             holder: Some(Holder::Subject { issuer, subject }),
             rights: grants.unwrap_or_default().rights()?,
             expires: Some(expires),
+            token_id: token_id.map(String::into_boxed_str),
         })
     }
 

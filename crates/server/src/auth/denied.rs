@@ -42,6 +42,8 @@ pub(crate) enum Denied {
     Expired,
     #[error("the token belongs to someone else than the one that this connection was opened with")]
     OtherHolder,
+    #[error("the token was revoked")]
+    Revoked,
 }
 
 impl Denied {
@@ -69,6 +71,7 @@ impl Denied {
             Self::NotYet => AuthFailure::NotYet,
             Self::Expired => AuthFailure::Expired,
             Self::OtherHolder => AuthFailure::Holder,
+            Self::Revoked => AuthFailure::Revoked,
         }
     }
 

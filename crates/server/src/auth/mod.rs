@@ -11,9 +11,10 @@ mod denied;
 mod error;
 mod jwt;
 mod key_files;
-mod object;
+pub(crate) mod object;
 mod origin;
 mod publisher;
+mod revocations;
 pub(crate) mod sessions;
 mod shown;
 mod static_keys;
@@ -21,17 +22,21 @@ mod static_keys;
 mod tests;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use hyper::header::HeaderMap;
 use tickwire_router::{Grant, Rights};
 use tickwire_wire::{Micros, Secret};
 
 pub(crate) use self::admission::{Admission, Holder};
+pub(crate) use self::claims::NAME_BYTES_MAX;
 pub(crate) use self::denied::Denied;
 use self::denied::TOKEN_BYTES_MAX;
 pub use self::error::AccessError;
 use self::jwt::Verifier;
+pub(crate) use self::revocations::{Revocation, Revocations, RevocationsFull, Revoked};
 pub(crate) use self::shown::{is_token_entry, shown_token};
+pub(crate) use self::static_keys::find as find_static_key;
 pub use self::static_keys::{KEY_BYTES_MIN, generate_key};
 use crate::config::{AuthKey, Config, KeyHash, OriginRule};
 
@@ -43,6 +48,7 @@ pub struct Access {
     origins: Vec<OriginRule>,
     keys: Vec<AuthKey>,
     jwt: Option<Verifier>,
+    revocations: Arc<Revocations>,
 }
 
 impl Access {
@@ -63,7 +69,24 @@ impl Access {
             origins: auth.allowed_origins.clone(),
             keys: auth.keys.clone(),
             jwt: auth.jwt.as_ref().map(Verifier::load).transpose()?,
+            revocations: Arc::default(),
         })
+    }
+
+    /// The same rules with these revocations, which outlive a reload.
+    pub(crate) fn with_revocations(self, revocations: Arc<Revocations>) -> Self {
+        Self { revocations, ..self }
+    }
+
+    /// What operators have revoked.
+    pub(crate) fn revocations(&self) -> &Arc<Revocations> {
+        &self.revocations
+    }
+
+    /// Whether the token of `admission`, its key or its subject is revoked at `now`.
+    pub(crate) fn is_revoked(&self, admission: &Admission, now: Micros) -> bool {
+        let token_id = admission.token_id.as_deref();
+        self.revocations.cover(admission.holder.as_ref(), token_id, now)
     }
 
     /// The keys of `auth.jwt.jwks_file` that cannot be used and are ignored, one line each, for people.
@@ -97,21 +120,32 @@ impl Access {
                 holder: None,
                 rights: self.anonymous.clone(),
                 expires: None,
+                token_id: None,
             }),
         }
     }
 
     /// The rights of the holder of `token` at `now`.
     pub(crate) fn verify(&self, token: &Secret, now: Micros) -> Result<Admission, Denied> {
+        let admission = self.read(token, now)?;
+        if self.is_revoked(&admission, now) {
+            return Err(Denied::Revoked);
+        }
+        Ok(admission)
+    }
+
+    /// The rights of the holder of `token` at `now`, whether or not it is revoked.
+    fn read(&self, token: &Secret, now: Micros) -> Result<Admission, Denied> {
         let token = token.expose();
         if token.len() > TOKEN_BYTES_MAX {
             return Err(Denied::TooLong);
         }
-        if let Some(key) = static_keys::find(&self.keys, token) {
+        if let Some(key) = self.static_key(token) {
             return Ok(Admission {
                 holder: Some(Holder::Key(key.hash)),
                 rights: key.rights.clone(),
                 expires: None,
+                token_id: None,
             });
         }
         match &self.jwt {
@@ -127,6 +161,9 @@ impl Access {
         if admission.expires.is_some_and(|at| at <= now) {
             return Err(Denied::Expired);
         }
+        if self.is_revoked(admission, now) {
+            return Err(Denied::Revoked);
+        }
         match &admission.holder {
             Some(Holder::Key(key)) => self.rights_of_key(*key).ok_or(Denied::UnknownKey),
             Some(Holder::Subject { .. }) => Ok(&admission.rights),
@@ -134,10 +171,21 @@ impl Access {
         }
     }
 
-    /// The name of the holder of the static key `token`, if it may close sessions at the operators' listener.
-    pub(crate) fn closer(&self, token: &Secret) -> Option<&str> {
-        let key = static_keys::find(&self.keys, token.expose())?;
-        key.closes_sessions.then_some(key.name.as_str())
+    /// The name of the holder of the static key `token`, if it may close sessions at the operators' listener at `now`.
+    pub(crate) fn closer(&self, token: &Secret, now: Micros) -> Option<&str> {
+        let key = self.static_key(token.expose())?;
+        let may = key.closes_sessions && !self.revocations.cover(Some(&Holder::Key(key.hash)), None, now);
+        may.then_some(key.name.as_str())
+    }
+
+    fn static_key(&self, token: &str) -> Option<&AuthKey> {
+        static_keys::find(&self.keys, |key| &key.hash, token)
+    }
+
+    /// The hash of the static key with this name, if there is such a key.
+    pub(crate) fn key_named(&self, name: &str) -> Option<KeyHash> {
+        let key = self.keys.iter().find(|key| key.name == name);
+        key.map(|key| key.hash)
     }
 
     /// The name of a token's holder: that of its static key, or the subject of its JSON Web Token. `None` if the key is

@@ -73,6 +73,7 @@ mod tests {
                 holder,
                 rights: Rights::none(),
                 expires: None,
+                token_id: None,
             };
             admission.publisher(ip.parse().expect("an address"))
         };

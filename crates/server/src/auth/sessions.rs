@@ -20,12 +20,16 @@ use crate::run::clock::Clock;
 const BAD_TOKENS_IN_A_ROW_MAX: u32 = 5;
 /// The close reason for the holder of a static key that is no longer in the settings.
 const WITHDRAWN: &str = "the key was withdrawn";
+/// The close reason for a session whose token, key or subject is revoked.
+pub(crate) const REVOKED: &str = "revoked by an operator";
 
 /// The record of a session that showed a token.
 #[derive(Debug, Default)]
 struct SessionHolder {
     /// The holder of the last accepted token.
     holder: Option<Holder>,
+    /// The name of that token, if it has one.
+    token_id: Option<Box<str>>,
     /// The number of tokens that were refused since then.
     bad_tokens: u32,
 }
@@ -98,16 +102,23 @@ impl AuthSessions {
             Some(Holder::Key(key)) => self.access.rights_of_key(*key).cloned().map(Rc::new),
             _ => Some(self.rights_of(&admission)),
         };
-        let is_withdrawn = rights.is_none();
+        let withdrawn = if rights.is_none() {
+            Some(WITHDRAWN)
+        } else if self.access.is_revoked(&admission, self.clock.wall()) {
+            Some(REVOKED)
+        } else {
+            None
+        };
         let rights = rights.unwrap_or_else(|| Rc::new(Rights::none()));
         let id = shard.open(dialect, transport, rights, now);
-        if is_withdrawn {
-            shard.withdraw(id, WITHDRAWN, now);
+        if let Some(reason) = withdrawn {
+            shard.withdraw(id, reason, now);
         }
         shard.set_expiry(id, admission.expires.map(|at| self.clock.at_wall(at)));
         if admission.holder.is_some() {
             let holder_of_session = SessionHolder {
                 holder: admission.holder,
+                token_id: admission.token_id,
                 bad_tokens: 0,
             };
             self.holders.insert(id, holder_of_session);
@@ -117,8 +128,17 @@ impl AuthSessions {
 
     /// The name of the holder of the token that a session showed, if it showed one.
     pub(crate) fn name_of(&self, id: SessionId) -> Option<&str> {
-        let holder = self.holders.get(&id)?.holder.as_ref()?;
-        self.access.name_of(holder)
+        self.access.name_of(self.holder_of(id)?)
+    }
+
+    /// The holder of the token that a session showed, if it showed one.
+    pub(crate) fn holder_of(&self, id: SessionId) -> Option<&Holder> {
+        self.holders.get(&id)?.holder.as_ref()
+    }
+
+    /// The name of the token that a session showed, if it has one.
+    pub(crate) fn token_id_of(&self, id: SessionId) -> Option<&str> {
+        self.holders.get(&id)?.token_id.as_deref()
     }
 
     /// Forgets a session that is gone.
@@ -140,6 +160,7 @@ impl AuthSessions {
                     }
                     let holder_of_session = self.holders.entry(id).or_default();
                     holder_of_session.holder = admission.holder;
+                    holder_of_session.token_id = admission.token_id;
                     holder_of_session.bad_tokens = 0;
                 }
                 Err(denied) => {
@@ -330,6 +351,23 @@ mod tests {
         sessions.replace(rules(None), &mut shard, Micros(0));
         assert!(waiting(&shard, holder).contains(WITHDRAWN));
         assert!(!shard.is_open(holder) && shard.is_open(anonymous));
+    }
+
+    /// A handshake may be answered before a revocation, and its session opened after it.
+    #[test]
+    fn who_was_let_in_before_a_revocation_has_no_session_after_it() {
+        let access = rules(Some(""));
+        let (mut sessions, mut shard) = with_rules(access.clone());
+        let [holder, anonymous] = [true, false].map(|shows| admission(&sessions, shows));
+        let revoked = crate::auth::Revoked::Key(KeyHash::of(KEY));
+        let made = access
+            .revocations()
+            .revoke((revoked, "desk".to_owned()), None, "x".to_owned(), Micros(0));
+        assert!(made.is_ok());
+        let id = adopt(&mut sessions, &mut shard, holder);
+        assert!(!shard.is_open(id) && waiting(&shard, id).contains(REVOKED));
+        let id = adopt(&mut sessions, &mut shard, anonymous);
+        assert!(shard.is_open(id));
     }
 
     /// The rules may change between the answer to a client's handshake and its session.

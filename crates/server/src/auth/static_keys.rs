@@ -12,19 +12,19 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq;
 use tickwire_wire::Secret;
 
-use crate::config::{AuthKey, KeyHash};
+use crate::config::KeyHash;
 
 /// The shortest key that is accepted for hashing, in bytes.
 pub const KEY_BYTES_MIN: usize = 32;
 /// The number of random bytes in a generated key.
 const RANDOM_BYTES: usize = 32;
 
-/// The key among `keys` whose hash is that of `token`.
-pub(super) fn find<'k>(keys: &'k [AuthKey], token: &str) -> Option<&'k AuthKey> {
+/// The key among `keys`, whose hashes are `hash_of` them, whose hash is that of `token`.
+pub(crate) fn find<'k, K>(keys: &'k [K], hash_of: fn(&K) -> &KeyHash, token: &str) -> Option<&'k K> {
     let shown = KeyHash::of(token);
     let mut found = None;
     for key in keys {
-        if bool::from(key.hash.bytes().ct_eq(shown.bytes())) {
+        if bool::from(hash_of(key).bytes().ct_eq(shown.bytes())) {
             found = Some(key);
         }
     }

@@ -2,11 +2,11 @@
 
 use super::choices::ProxyProtocol;
 use super::error::ConfigError;
-use super::rules;
 use super::settings::Settings;
 use super::table::{
     AuthSettings, Config, DrainSettings, FeedSettings, HeartbeatSettings, LimitSettings, ProxySettings,
 };
+use super::{admin, rules};
 
 /// Longest time in milliseconds after its last byte for which a vanished client may be kept, by the two settings that
 /// detect it.
@@ -21,6 +21,7 @@ pub(super) fn apart(config: &Config, settings: &Settings) -> Result<(), ConfigEr
         && a.port() != 0
         && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified());
     settings.refuse_beside_if(collide, "ops", "must be another address than", "listen")?;
+    admin::operators_are_no_clients(config, settings)?;
     rules::derives_what_nobody_makes(config, settings)
 }
 

@@ -5,6 +5,7 @@
 //! `table.rs`, from which its field, its reader and its line in `docs/CONFIGURATION.md` are made. This code reads the
 //! configuration file and checks whether the recordings in it can be opened. It touches nothing else.
 
+mod admin;
 mod auth;
 mod checks;
 mod choices;
@@ -30,6 +31,7 @@ mod tls;
 
 use std::path::Path;
 
+pub use self::admin::AdminKey;
 pub use self::auth::{AuthKey, Jwt, JwtAlgorithm};
 pub use self::choices::{
     ConsoleData, EgressKind, FeedStart, JournalSync, LogFormat, LogLevel, ProxyProtocol,
@@ -45,7 +47,7 @@ pub use self::layers::Overrides;
 pub use self::origin::{OriginRule, WebOrigin};
 use self::settings::Settings;
 pub use self::table::{
-    AuthSettings, CompressionSettings, Config, ConsoleSettings, DrainSettings, FeedSettings,
+    AdminSettings, AuthSettings, CompressionSettings, Config, ConsoleSettings, DrainSettings, FeedSettings,
     HeartbeatSettings, JournalSettings, LimitSettings, LogSettings, ProxySettings, PublishSettings,
     SocketSettings, TestOnly,
 };

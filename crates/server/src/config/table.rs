@@ -8,6 +8,7 @@ use tickwire_feed::DeriveRule;
 use tickwire_router::{ExpiryRule, KindRule, PublishRate, SessionLimits, StaleRule};
 use tickwire_wire::{Moment, Pattern, deflate, limits};
 
+use super::admin::AdminKey;
 use super::auth::{AuthKey, Jwt};
 use super::checks::{
     apart, begins_before_its_end, drains_in_time, finds_the_vanished, limits_fit, proxies_are_named,
@@ -51,6 +52,7 @@ pub(super) const TABLES: &[&[Key]] = &[
     ProxySettings::KEYS,
     AuthSettings::KEYS,
     ConsoleSettings::KEYS,
+    AdminSettings::KEYS,
     FeedSettings::KEYS,
     JournalSettings::KEYS,
     CompressionSettings::KEYS,
@@ -98,6 +100,8 @@ rows! {
         auth: AuthSettings,
         /// The console of the operators' listener.
         console: ConsoleSettings,
+        /// The admin API of the operators' listener.
+        admin: AdminSettings,
         /// The source of market data.
         feed: FeedSettings,
         /// Where messages are kept across restarts.
@@ -296,6 +300,14 @@ rows! {
             "Whether the console shows topics and their messages, with the rights that a client has at `listen`. auto shows them if `ops` is a loopback address and clients need no certificate";
         origins: Vec<OriginRule> = list(&[]),
             "Origins at which browsers may open the console, such as https://console.example.com. IP addresses and localhost are always allowed";
+    }
+}
+
+rows! {
+    /// The key table `[admin]`: the admin API of the operators' listener.
+    pub struct AdminSettings in "admin." {
+        keys: Vec<AdminKey> = list(&[]).file_only(),
+            "Hashes of the keys that operators show to the admin API, with the operators' names; `tickwire hash-key` makes them. Without a key there is no admin API";
     }
 }
 

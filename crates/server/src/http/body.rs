@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::StatusCode;
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONNECTION, RETRY_AFTER};
+use hyper::header::{CONNECTION, EXPECT, RETRY_AFTER};
+use hyper::{Request, StatusCode};
 use thiserror::Error;
 use tickwire_metrics::{Catalogue, Metric};
 use tickwire_wire::{ErrorCode, Refusal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::ErrorResponse;
-use super::coding::Coding;
+use super::coding::{self, Coding};
 use super::gzip::{Decoder, GzipError};
 
 /// Bytes of an unwanted body that are still read, so that its sender gets to read the answer.
@@ -74,6 +74,20 @@ pub(super) async fn read(
     within: Duration,
 ) -> Result<Bytes, BodyError> {
     read_while((body, coding), bytes_max, within, |_| Ok(())).await
+}
+
+/// Reads the body of an operator's request: at most `bytes_max` bytes. It may be gzip if that is `allowed`.
+///
+/// # Errors
+/// 415 if it has another coding; 413, 408 or 400 if it is too long, does not come in time or cannot be read.
+pub(crate) async fn read_operators(
+    request: &mut Request<Incoming>,
+    allowed: bool,
+    bytes_max: usize,
+    within: Duration,
+) -> Result<Bytes, ErrorResponse> {
+    let coding = coding::of_body(request.headers(), allowed)?;
+    Ok(read((request.body_mut(), coding), bytes_max, within).await?)
 }
 
 /// The part of a room that a body takes, with a permit for each byte. It is freed when this is dropped.
@@ -201,6 +215,16 @@ async fn collect(
         whole.extend_from_slice(&piece);
     }
     Ok(whole.into())
+}
+
+/// Reads what is left of the body of an operator's request while its answer is sent.
+pub(crate) fn read_rest(request: Request<Incoming>) {
+    // A client that waits for a 100 (Continue) sends no body before it is asked for it.
+    let waits = request.headers().contains_key(EXPECT);
+    let body = request.into_body();
+    if !body.is_end_stream() && !waits {
+        tokio::task::spawn_local(linger(body));
+    }
 }
 
 /// Reads the rest of an unwanted body for a while. A socket that is closed with unread bytes resets the connection, and

@@ -35,6 +35,7 @@ mod topics;
 mod unreadable;
 
 pub(crate) use self::api::answer;
+pub(crate) use self::body::{read_operators as read_operators_body, read_rest};
 pub(crate) use self::coding::check_transfer;
 pub(crate) use self::context::{HttpContext, REFUSED_STATUSES};
 pub use self::error::ErrorResponse;

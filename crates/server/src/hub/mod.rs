@@ -33,6 +33,7 @@ use crate::run::clock::Clock;
 use crate::run::lifecycle::Lifecycle;
 pub(crate) use anew::Anew;
 use connection::{Connection, Link};
+pub(crate) use inspection::{BY_OPERATOR, CLOSED_AT_ONCE_MAX};
 pub(crate) use shared::SharedHub;
 use sockets::Sockets;
 pub(crate) use sse::Opening;

@@ -155,11 +155,7 @@ fn entry(shard: usize, slow: SlowSession) -> SessionEntry {
         holder,
         state: lag.state,
         codec: lag.codec.to_string(),
-        transport: match lag.transport {
-            Transport::WebSocket => "websocket",
-            Transport::Sse => "sse",
-            Transport::Echo => "echo",
-        },
+        transport: transport_name(lag.transport),
         owed_messages: lag.messages,
         waiting_bytes: lag.bytes,
         subscriptions: lag.subscriptions,
@@ -169,6 +165,14 @@ fn entry(shard: usize, slow: SlowSession) -> SessionEntry {
         stalled_since: lag.stalled_since,
         conflated: lag.conflated,
         gapped: lag.gapped,
+    }
+}
+
+pub(super) fn transport_name(transport: Transport) -> &'static str {
+    match transport {
+        Transport::WebSocket => "websocket",
+        Transport::Sse => "sse",
+        Transport::Echo => "echo",
     }
 }
 

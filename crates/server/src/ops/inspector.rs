@@ -4,14 +4,20 @@
 //! that operators cannot keep the shards from their work. A request that is not answered in time is told which shard
 //! was late.
 
+use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use thiserror::Error;
 use tickwire_router::{TopicId, Watched};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use crate::run::command::{Command, Question, ShardSessions};
+use crate::hub::CLOSED_AT_ONCE_MAX;
+use crate::run::command::{
+    CloseOrder, Command, ListedSession, Question, SessionFilter, SessionsWanted, ShardSessions,
+};
 
 /// The time that the shards have to answer.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -33,6 +39,34 @@ pub(crate) enum NoAnswer {
     /// Other requests came before.
     #[error("others who asked before were not answered within {} ms; try again", .0.as_millis())]
     Busy(Duration),
+}
+
+/// The number of sessions that were closed, and why there may be more.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ClosedSessions {
+    pub(crate) count: usize,
+    /// Why a shard has perhaps not closed all of its sessions.
+    pub(crate) missing: Option<NoAnswer>,
+}
+
+/// The name of a session, as its `welcome` gave it: the number of its shard, a hyphen, and its own number in that shard
+/// in hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SessionName {
+    pub(crate) shard: usize,
+    pub(crate) number: u32,
+}
+
+impl FromStr for SessionName {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (shard, number) = text.split_once('-').ok_or(())?;
+        Ok(Self {
+            shard: shard.parse().map_err(|_| ())?,
+            number: u32::from_str_radix(number, 16).map_err(|_| ())?,
+        })
+    }
 }
 
 /// The channels to all shards.
@@ -77,20 +111,95 @@ impl Inspector {
     /// # Errors
     /// If its shard does not answer in time.
     pub(crate) async fn close(&self, name: &str) -> Result<bool, NoAnswer> {
-        let within = self.within;
-        let deadline = Instant::now() + within;
         // The name begins with the shard's number.
         let number = name.split_once('-').and_then(|(shard, _)| shard.parse().ok());
         let Some((shard, commands)) = number.and_then(|shard: usize| Some((shard, self.shards.get(shard)?)))
         else {
             return Ok(false);
         };
+        self.ask_one(shard, commands, |closed| Command::Close(name.to_owned(), closed))
+            .await
+    }
+
+    /// Closes all sessions that an order selects, in all shards at the same time. A shard closes some of them, and then
+    /// serves its other sessions before it closes the next.
+    pub(crate) async fn close_all(&self, order: &Arc<CloseOrder>) -> ClosedSessions {
+        let shards = self.shards.iter().enumerate();
+        let all = shards.map(|(shard, commands)| self.close_all_in(shard, commands, order));
+        let mut sum = ClosedSessions::default();
+        for (closed, missing) in join_all(all).await {
+            sum.count += closed;
+            sum.missing = sum.missing.or(missing);
+        }
+        sum
+    }
+
+    async fn close_all_in(
+        &self,
+        shard: usize,
+        commands: &mpsc::Sender<Command>,
+        order: &Arc<CloseOrder>,
+    ) -> (usize, Option<NoAnswer>) {
+        let mut sum = 0;
+        loop {
+            let closed = self.ask_one(shard, commands, |closed| Command::CloseAll(order.clone(), closed));
+            match closed.await {
+                Ok(closed) => {
+                    sum += closed;
+                    if closed < CLOSED_AT_ONCE_MAX {
+                        return (sum, None);
+                    }
+                }
+                Err(missing) => return (sum, Some(missing)),
+            }
+        }
+    }
+
+    /// The first `count_max` open sessions that `filter` selects, of those behind `after`: in the order of the shards,
+    /// and in each in the order in which they were opened.
+    ///
+    /// # Errors
+    /// If a shard does not answer in time.
+    pub(crate) async fn open_sessions(
+        &self,
+        filter: &Arc<SessionFilter>,
+        after: Option<SessionName>,
+        count_max: usize,
+    ) -> Result<Vec<ListedSession>, NoAnswer> {
+        let mut listed = Vec::new();
+        let first = after.map_or(0, |after| after.shard);
+        for (shard, commands) in self.shards.iter().enumerate().skip(first) {
+            if listed.len() == count_max {
+                break;
+            }
+            let wanted = SessionsWanted {
+                filter: filter.clone(),
+                after: after
+                    .filter(|after| after.shard == shard)
+                    .map(|after| after.number),
+                count_max: count_max - listed.len(),
+            };
+            let ask = |answer| Command::Answer(Question::Open(wanted, answer));
+            listed.extend(self.ask_one(shard, commands, ask).await?);
+        }
+        Ok(listed)
+    }
+
+    /// The answer of one shard.
+    async fn ask_one<T>(
+        &self,
+        shard: usize,
+        commands: &mpsc::Sender<Command>,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, NoAnswer> {
+        let within = self.within;
+        let deadline = Instant::now() + within;
         let late = |_| NoAnswer::Late { shard, within };
-        let (answer, closed) = oneshot::channel();
-        let sent = timeout_at(deadline, commands.send(Command::Close(name.to_owned(), answer))).await;
+        let (answer, answered) = oneshot::channel();
+        let sent = timeout_at(deadline, commands.send(command(answer))).await;
         sent.map_err(late)?.map_err(|_| NoAnswer::Ended(shard))?;
-        let closed = timeout_at(deadline, closed).await;
-        closed.map_err(late)?.map_err(|_| NoAnswer::Ended(shard))
+        let answered = timeout_at(deadline, answered).await;
+        answered.map_err(late)?.map_err(|_| NoAnswer::Ended(shard))
     }
 
     /// The number of live updates of each topic, from each shard.
@@ -129,6 +238,7 @@ impl Inspector {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::command::HowClosed;
 
     fn inspector(shards: usize, within: Duration) -> (Inspector, Vec<mpsc::Receiver<Command>>) {
         let (handles, commands) = (0..shards).map(|_| mpsc::channel(1)).unzip();
@@ -154,6 +264,64 @@ mod tests {
         };
         let (answers, ()) = tokio::join!(inspector.topics(), shards);
         assert_eq!(answers.expect("answers"), [[(TopicId(1), 1)], [(TopicId(2), 2)]]);
+    }
+
+    /// Takes an order to close sessions, and answers that so many were closed.
+    async fn closes(commands: &mut mpsc::Receiver<Command>, closed: usize) {
+        match commands.recv().await {
+            Some(Command::CloseAll(_, answer)) => answer.send(closed).expect("it is waited for"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn everybody() -> Arc<CloseOrder> {
+        Arc::new(CloseOrder {
+            filter: SessionFilter::default(),
+            how: HowClosed::Revoked,
+        })
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_shard_closes_again_until_it_has_fewer_than_it_closes_at_once() {
+        let (inspector, mut commands) = inspector(2, Duration::from_secs(60));
+        let (first, second) = commands.split_at_mut(1);
+        let shards = async {
+            closes(&mut first[0], CLOSED_AT_ONCE_MAX).await;
+            closes(&mut second[0], 0).await;
+            closes(&mut first[0], CLOSED_AT_ONCE_MAX).await;
+            closes(&mut first[0], 7).await;
+        };
+        let order = everybody();
+        let (closed, ()) = tokio::join!(inspector.close_all(&order), shards);
+        assert_eq!((closed.count, closed.missing), (2 * CLOSED_AT_ONCE_MAX + 7, None));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_late_shard_does_not_keep_the_others_from_closing() {
+        let within = Duration::from_millis(50);
+        let (inspector, mut commands) = inspector(2, within);
+        let (first, second) = commands.split_at_mut(1);
+        let order = everybody();
+        let (closed, ()) = tokio::join!(inspector.close_all(&order), closes(&mut second[0], 3));
+        assert_eq!(closed.count, 3);
+        assert_eq!(closed.missing, Some(NoAnswer::Late { shard: 0, within }));
+        assert!(first[0].try_recv().is_ok(), "it will still close its own");
+    }
+
+    #[test]
+    fn names_of_sessions() {
+        for (text, name) in [
+            ("0-1a", Some((0, 26))),
+            ("63-ffffffff", Some((63, u32::MAX))),
+            ("0-100000000", None),
+            ("a-1", None),
+            ("1", None),
+            ("", None),
+            ("-", None),
+        ] {
+            let parsed: Option<SessionName> = text.parse().ok();
+            assert_eq!(parsed.map(|it| (it.shard, it.number)), name, "{text}");
+        }
     }
 
     #[tokio::test(flavor = "current_thread")]

@@ -1,10 +1,11 @@
-//! The operators' listener: metrics, health, slow sessions, hot topics, and the console that shows them. It is on the loopback by default, and never
+//! The operators' listener: metrics, health, slow sessions, hot topics, the console that shows them, and the admin API. It is on the loopback by default, and never
 //! on the clients' listener.
 //!
 //! Bounded: connections in number, request heads and the writing of answers in time. If all places are taken, the
 //! broker's health can still be asked for: further connections are accepted for that alone, and the oldest of them
 //! gives way to the next.
 
+mod admin;
 mod console;
 mod debug_pages;
 pub(crate) mod inspector;
@@ -42,6 +43,7 @@ use crate::ops::inspector::Inspector;
 use crate::run::clock::Clock;
 use crate::run::lifecycle::Lifecycle;
 use crate::run::live_settings::LiveSettings;
+use crate::run::program::StopRequest;
 use crate::run::pulse::Pulse;
 
 /// The number of connections that may ask for every page.
@@ -60,14 +62,25 @@ type OpsReply = Result<Response<Full<Bytes>>, ErrorResponse>;
 /// A request for a page.
 struct Asked<'a> {
     peer: ClientAddr,
+    /// The path of the page, as its row has it.
+    path: &'static str,
     query: UnreadQuery<'a>,
     request: &'a mut Request<Incoming>,
 }
 
-type AnswerPage = for<'a> fn(&'a Ops, Asked<'a>) -> LocalBoxFuture<'a, OpsReply>;
+impl Asked<'_> {
+    /// What stands in the path for its parameter.
+    fn last_segment(&self) -> &str {
+        let path = self.request.uri().path();
+        path.rsplit_once('/').map_or(path, |(_, last)| last)
+    }
+}
+
+type AnswerPage = for<'a> fn(&'a Arc<Ops>, Asked<'a>) -> LocalBoxFuture<'a, OpsReply>;
 
 /// A page. Everything about pages follows from the rows of [`PAGES`].
 struct Page {
+    /// Its path. A segment in braces at its end stands for any text.
     path: &'static str,
     /// Its methods, with commas between them.
     methods: &'static str,
@@ -75,6 +88,8 @@ struct Page {
     parameters: &'static [&'static str],
     /// Whether it is served on the further connections, too.
     is_probe: bool,
+    /// Whether it is there only if the settings have keys for the admin API.
+    is_admin: bool,
     answer: AnswerPage,
 }
 
@@ -86,7 +101,33 @@ impl Page {
             methods: "GET, HEAD",
             parameters,
             is_probe: false,
+            is_admin: false,
             answer,
+        }
+    }
+
+    /// A page of the admin API.
+    const fn admin(path: &'static str, methods: &'static str, parameters: &'static [&'static str]) -> Self {
+        Self {
+            methods,
+            is_admin: true,
+            ..Self::read(path, parameters, |ops, asked| {
+                admin::answer(ops, asked).boxed_local()
+            })
+        }
+    }
+
+    /// Whether it is at `path`.
+    fn is_at(&self, path: &str) -> bool {
+        match self
+            .path
+            .strip_suffix('}')
+            .and_then(|template| template.rsplit_once('{'))
+        {
+            None => self.path == path,
+            Some((folder, _)) => path
+                .strip_prefix(folder)
+                .is_some_and(|last| !last.is_empty() && !last.contains('/')),
         }
     }
 
@@ -148,6 +189,16 @@ const PAGES: &[Page] = &[
             ready(console::websocket(ops, asked.peer, asked.request)).boxed_local()
         })
     },
+    Page::admin(
+        admin::SESSIONS,
+        "GET",
+        &["address", "key", "subject", "topic", "limit", "after"],
+    ),
+    Page::admin(admin::SESSION, "DELETE", &[]),
+    Page::admin(admin::CLOSE, "POST", &[]),
+    Page::admin(admin::REVOCATIONS, "GET, POST", &["limit", "after"]),
+    Page::admin(admin::REVOCATION, "DELETE", &[]),
+    Page::admin(admin::DRAIN, "POST", &[]),
 ];
 
 /// The operators' listener, with everything that its pages show.
@@ -166,6 +217,7 @@ pub(crate) struct Ops {
     pub(crate) encoder: Encoder,
     pub(crate) health: Arc<HealthLog>,
     pub(crate) viewing: Viewing,
+    pub(crate) stop_request: StopRequest,
 }
 
 impl Ops {
@@ -204,17 +256,25 @@ impl Ops {
         let service = hyper::service::service_fn(|mut request| {
             let ops = self.clone();
             async move {
-                let answer = match check(&request, only_probes) {
+                let answer = match check(&request, only_probes, ops.has_admin()) {
                     Ok(page) => {
                         let target = request.uri().clone();
                         let query = page.query_of(&target);
                         let request = &mut request;
-                        (page.answer)(&ops, Asked { peer, query, request }).await
+                        let asked = Asked {
+                            peer,
+                            path: page.path,
+                            query,
+                            request,
+                        };
+                        (page.answer)(&ops, asked).await
                     }
                     Err(refused) => Err(refused),
                 };
                 let answer = answer.unwrap_or_else(ErrorResponse::into_response);
-                Ok::<_, Infallible>(ops.encode(&request, answer).await)
+                let answer = ops.encode(&request, answer).await;
+                http::read_rest(request);
+                Ok::<_, Infallible>(answer)
             }
         });
         let stall = Duration::from_millis(self.live_settings.stall_ms.load(Ordering::Relaxed));
@@ -273,6 +333,11 @@ impl Ops {
         }
     }
 
+    fn revocation_count(&self) -> usize {
+        let (_, access) = self.live_settings.rules();
+        access.revocations().count(self.clock.wall())
+    }
+
     fn metrics(&self) -> Response<Full<Bytes>> {
         let directory = &self.directory;
         let keys = directory.dedupe_tally();
@@ -293,6 +358,7 @@ impl Ops {
             (Metric::DeriveQueue, directory.observer_depth() as u64),
             (Metric::ClockOffset, self.clock.offset_us().cast_unsigned()),
             (Metric::Addresses, self.connection_limits.address_count() as u64),
+            (Metric::Revocations, self.revocation_count() as u64),
             (Metric::LogLost, self.log_lines_lost.load(Ordering::Relaxed)),
         ] {
             self.catalogue.set(metric, &[], value);
@@ -321,13 +387,19 @@ impl Ops {
     }
 }
 
-/// The page of a request. With `only_probes` only pages about health are served.
-fn check<B>(request: &Request<B>, only_probes: bool) -> Result<&'static Page, ErrorResponse> {
+/// The page of a request. With `only_probes` only pages about health are served, and those of the admin API only if
+/// there is one.
+fn check<B>(
+    request: &Request<B>,
+    only_probes: bool,
+    has_admin: bool,
+) -> Result<&'static Page, ErrorResponse> {
     if !http::is_named(request) {
         return Err(ErrorResponse::bad_request(http::ONE_HOST).with_header(CONNECTION, "close"));
     }
     let path = request.uri().path();
-    let page = PAGES.iter().find(|page| page.path == path);
+    let is_there = |page: &&Page| has_admin || !page.is_admin;
+    let page = PAGES.iter().filter(is_there).find(|page| page.is_at(path));
     if only_probes && !page.is_some_and(|page| page.is_probe) {
         let probes = paths(|page| page.is_probe).join(" and ");
         let reason = format!(
@@ -337,7 +409,12 @@ fn check<B>(request: &Request<B>, only_probes: bool) -> Result<&'static Page, Er
         let refused = refused.with_header(RETRY_AFTER, "1");
         return Err(refused.with_header(CONNECTION, "close"));
     }
-    let page = page.ok_or_else(|| ErrorResponse::nothing_at(request.uri(), &paths(|_| true).join(", ")))?;
+    let page = page.ok_or_else(|| {
+        ErrorResponse::nothing_at(
+            request.uri(),
+            &paths(|page| has_admin || !page.is_admin).join(", "),
+        )
+    })?;
     if !page.methods.split(", ").any(|method| request.method() == method) {
         return Err(ErrorResponse::method_not_allowed(path, page.methods));
     }
@@ -345,7 +422,7 @@ fn check<B>(request: &Request<B>, only_probes: bool) -> Result<&'static Page, Er
 }
 
 /// The paths of the pages that `wanted` selects.
-fn paths(wanted: fn(&Page) -> bool) -> Vec<&'static str> {
+fn paths(wanted: impl Fn(&Page) -> bool) -> Vec<&'static str> {
     let wanted = PAGES.iter().filter(|page| wanted(page));
     wanted.map(|page| page.path).collect()
 }

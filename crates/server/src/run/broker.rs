@@ -29,7 +29,7 @@ use crate::run::derive_thread::{self};
 use crate::run::lifecycle::Lifecycle;
 use crate::run::live_settings::LiveSettings;
 use crate::run::opening::{listeners, open_feed, raise_open_files};
-use crate::run::program::Program;
+use crate::run::program::{Program, StopRequest};
 use crate::run::pulse::Pulse;
 use crate::run::reload::{self, Parts, ReloadError, Reloaded, Running};
 use crate::run::start_error::StartError;
@@ -81,6 +81,27 @@ struct Common {
     log_lines_lost: Arc<AtomicU64>,
 }
 
+/// What the operators' listener is started with.
+struct Operating {
+    listener: std::net::TcpListener,
+    /// Told when operators get no more answers.
+    ended: oneshot::Receiver<()>,
+    stop_request: StopRequest,
+}
+
+impl Operating {
+    /// Also returns what ends the listener when it is dropped.
+    fn new(listener: std::net::TcpListener, stop_request: StopRequest) -> (oneshot::Sender<()>, Self) {
+        let (stop, ended) = oneshot::channel();
+        let operating = Self {
+            listener,
+            ended,
+            stop_request,
+        };
+        (stop, operating)
+    }
+}
+
 /// Starts a broker with `config` and returns once it listens, on the sockets that were passed to the program if there are any.
 ///
 /// # Errors
@@ -91,7 +112,7 @@ pub fn start(config: Config, program: Program) -> Result<Broker, StartError> {
     let shard_count = config.shard_count(cores);
     let egress = egress::probe(config.socket.egress).map_err(StartError::Egress)?;
     let identity = config.tls.as_ref().map(TlsIdentity::load).transpose()?;
-    let access = reload::load_access(&config)?;
+    let access = reload::load_access(&config, &Arc::default())?;
     let feed = open_feed(&config)?;
     let (listener, ops_listener) = listeners(&config, program.sockets)?;
     let listen = listener.local_addr()?;
@@ -108,7 +129,7 @@ pub fn start(config: Config, program: Program) -> Result<Broker, StartError> {
     let mut others = Vec::new();
     let (stop, stop_accepting) = oneshot::channel();
     let (accepting, stopped) = oneshot::channel();
-    let (stop_operating, ended) = oneshot::channel();
+    let (stop_operating, operating) = Operating::new(ops_listener, program.drain);
     let acceptor = Acceptor {
         handles: handles.clone(),
         connection_limits: common.connection_limits.clone(),
@@ -121,7 +142,7 @@ pub fn start(config: Config, program: Program) -> Result<Broker, StartError> {
         stop: stop_accepting,
         stopped: accepting,
     };
-    others.push(common.start_acceptor(&handles, plan, ops_listener, ended)?);
+    others.push(common.start_acceptor(&handles, plan, operating)?);
     let room = Room {
         shards: shard_count,
         connections_max,
@@ -208,7 +229,8 @@ impl Broker {
     }
 
     fn reconfigure(&self, config: Arc<Config>) -> Result<Reloaded, ReloadError> {
-        let parts = Parts::build(config.clone(), self.open_files)?;
+        let (_, access) = self.live_settings.rules();
+        let parts = Parts::build(config.clone(), self.open_files, access.revocations())?;
         // Reloads are done one at a time, so that all shards see them in one order.
         let mut current = self.config();
         parts.apply(&Running {

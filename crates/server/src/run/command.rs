@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use tickwire_router::{Drain, SessionLag, TopicId, Watched};
-use tickwire_wire::Variant;
+use ipnet::IpNet;
+use tickwire_router::{Drain, SessionCard, SessionLag, TopicId, Watched};
+use tickwire_wire::{Topic, Variant};
 use tokio::sync::oneshot;
 
 use crate::auth::{Access, Admission};
-use crate::config::{self, Config};
+use crate::config::{self, Config, KeyHash};
 use crate::net::acceptor::AcceptPlan;
 use crate::net::permit::ConnectionPermit;
 use crate::net::proxied::ClientAddr;
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     View(Box<Viewer>),
     /// Close the session with this name, and say whether there was one.
     Close(String, oneshot::Sender<bool>),
+    /// Close sessions that an operator has selected, as many as are closed at once, and say how many there were.
+    CloseAll(Arc<CloseOrder>, oneshot::Sender<usize>),
     /// Apply other settings and access rules from now on.
     Reconfigure(Arc<Config>, Arc<Access>),
     /// Tell every client that the broker stops, close each at its own time, then end.
@@ -56,6 +59,67 @@ pub(crate) struct Viewer {
     pub(crate) early: Vec<u8>,
 }
 
+/// Which sessions an operator wants to be closed, and how.
+#[derive(Debug)]
+pub(crate) struct CloseOrder {
+    pub(crate) filter: SessionFilter,
+    pub(crate) how: HowClosed,
+}
+
+/// How sessions are closed on an operator's order.
+#[derive(Debug)]
+pub(crate) enum HowClosed {
+    /// With 1001 and this reason. Their clients may connect again.
+    GoingAway(String),
+    /// With 4003, since what they have shown is revoked.
+    Revoked,
+}
+
+/// The sessions that an operator means: those that fulfil all conditions that there are.
+#[derive(Debug, Default)]
+pub(crate) struct SessionFilter {
+    /// Their client's address is in this network.
+    pub(crate) address: Option<IpNet>,
+    /// They are held by the static key with this hash.
+    pub(crate) key: Option<KeyHash>,
+    /// They are held by this subject, of any issuer.
+    pub(crate) subject: Option<String>,
+    /// They have shown the token with this `jti` last.
+    pub(crate) token_id: Option<String>,
+    /// They have a subscription that covers this topic.
+    pub(crate) topic: Option<Topic>,
+}
+
+/// A page of a shard's open sessions.
+#[derive(Debug, Clone)]
+pub(crate) struct SessionsWanted {
+    pub(crate) filter: Arc<SessionFilter>,
+    /// Sessions with numbers above this one; all if it is missing.
+    pub(crate) after: Option<u32>,
+    pub(crate) count_max: usize,
+}
+
+/// A session in a list for operators.
+#[derive(Debug)]
+pub(crate) struct ListedSession {
+    pub(crate) card: SessionCard,
+    /// The address of its client. That from a trusted proxy has precedence over that of the socket.
+    pub(crate) client: Option<ClientAddr>,
+    pub(crate) holder: Option<ListedHolder>,
+}
+
+/// The holder of a session as operators see it.
+#[derive(Debug)]
+pub(crate) enum ListedHolder {
+    /// The static key with this name.
+    Key(String),
+    /// The subject of a JSON Web Token, and the `jti` of that token.
+    Subject {
+        subject: String,
+        token_id: Option<String>,
+    },
+}
+
 /// A question for a shard.
 #[derive(Debug)]
 pub(crate) enum Question {
@@ -63,6 +127,8 @@ pub(crate) enum Question {
     Sessions(usize, Watched, oneshot::Sender<ShardSessions>),
     /// How many live updates of each topic were delivered?
     Topics(oneshot::Sender<Vec<(TopicId, u64)>>),
+    /// Which sessions are open?
+    Open(SessionsWanted, oneshot::Sender<Vec<ListedSession>>),
 }
 
 /// The sessions of a shard.

@@ -13,7 +13,7 @@ pub(crate) mod leaving;
 pub(crate) mod lifecycle;
 pub(crate) mod live_settings;
 mod opening;
-mod program;
+pub(crate) mod program;
 pub(crate) mod pulse;
 pub(crate) mod reload;
 pub(crate) mod shard_thread;
@@ -23,7 +23,7 @@ mod trim;
 mod vitals;
 
 pub use broker::{Broker, start};
-pub use program::Program;
+pub use program::{Program, StopRequest};
 pub use reload::{ReloadError, Reloaded};
 pub use start_error::StartError;
 pub use trim::share_heap;

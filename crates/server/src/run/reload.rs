@@ -12,7 +12,7 @@ use thiserror::Error;
 use tickwire_metrics::{Catalogue, Metric};
 use tickwire_router::{Directory, DirectoryLimits, Kinds};
 
-use crate::auth::{Access, AccessError};
+use crate::auth::{Access, AccessError, Revocations};
 use crate::config::{Config, ConfigError};
 use crate::limits::{ConnectionLimits, LimitRules};
 use crate::net::acceptor::ShardHandle;
@@ -64,16 +64,20 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// Makes all parts or none, for a process that may have `open_files` files open.
+    /// Makes all parts or none, for a process that may have `open_files` files open. What is revoked stays so.
     ///
     /// # Errors
     /// The first fault.
-    pub(crate) fn build(config: Arc<Config>, open_files: u64) -> Result<Self, ReloadError> {
+    pub(crate) fn build(
+        config: Arc<Config>,
+        open_files: u64,
+        revocations: &Arc<Revocations>,
+    ) -> Result<Self, ReloadError> {
         Ok(Self {
             kinds: Kinds::with_rules(config.kinds.clone()),
             limits: config.directory_limits(),
             limit_rules: LimitRules::of(&config, config.limits.connections_max(open_files)),
-            access: load_access(&config)?,
+            access: load_access(&config, revocations)?,
             identity: config.tls.as_ref().map(TlsIdentity::load).transpose()?,
             config,
         })
@@ -106,16 +110,19 @@ pub(crate) fn settings_hold(catalogue: &Catalogue) {
     catalogue.set(Metric::ConfigLoaded, &[], at_us);
 }
 
-/// Loads the rules of access. Keys that cannot be used are named in the log, if their file can be read.
+/// Loads the rules of access, with these revocations. Keys that cannot be used are named in the log, if their file can be read.
 ///
 /// # Errors
 /// If a file in the settings cannot be used.
-pub(crate) fn load_access(config: &Config) -> Result<Arc<Access>, AccessError> {
+pub(crate) fn load_access(
+    config: &Config,
+    revocations: &Arc<Revocations>,
+) -> Result<Arc<Access>, AccessError> {
     let access = Access::load(config)?;
     for key in access.ignored_keys() {
         tracing::warn!(%key, "a key is ignored");
     }
-    Ok(Arc::new(access))
+    Ok(Arc::new(access.with_revocations(revocations.clone())))
 }
 
 #[cfg(test)]

@@ -219,6 +219,11 @@ impl Running {
                     );
                 }
             }
+            Command::CloseAll(order, closed) => {
+                if closed.send(self.hub.borrow_mut().close_all_of(&order)).is_err() {
+                    tracing::debug!("an operator did not wait until sessions were closed");
+                }
+            }
             Command::Reconfigure(config, access) => {
                 (self.config, self.access) = (config, access);
                 // Connections that use HTTP keep the old settings, and end with their next answer.

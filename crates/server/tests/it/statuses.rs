@@ -184,6 +184,7 @@ fn every_status_of_the_operators_document_is_one_that_a_request_gets() {
                 continue;
             }
             500 => continue,
+            _ if path.starts_with("/admin/") => caused_at_admin_api(&broker, &method, &path, status),
             _ => caused_at_operators_listener(&broker, &method, &path, status),
         };
         let answer = answer.unwrap_or_else(|| panic!("{method} {path}: nothing causes {status}"));
@@ -195,12 +196,17 @@ fn every_status_of_the_operators_document_is_one_that_a_request_gets() {
 /// A static key that may close sessions.
 const CLOSER: &str = "closer";
 
+/// A key of the admin API.
+const OPERATOR: &str = "operator";
+
 /// A broker whose feed is silent most of the time, and where [`CLOSER`] is a key.
 fn operators_broker() -> TestBroker {
     let settings = format!(
         "[feed]\nsymbols = 1\nrate = 1\nsilent_ms = 100\n[console]\norigins = [\"http://test\"]\n\
-         [[auth.keys]]\nname = \"a\"\nsha256 = \"{}\"\nsubscribe = [\">\"]\nclose_sessions = true\n",
-        KeyHash::of(CLOSER)
+         [[auth.keys]]\nname = \"a\"\nsha256 = \"{}\"\nsubscribe = [\">\"]\nclose_sessions = true\n\
+         [[admin.keys]]\nname = \"b\"\nsha256 = \"{}\"\n[limits]\nhandshake_ms = 2000\n",
+        KeyHash::of(CLOSER),
+        KeyHash::of(OPERATOR)
     );
     TestBroker::with_feed("sim", "", &settings, &[])
 }
@@ -243,6 +249,53 @@ fn caused_at_operators_listener(
             }
             ask(&[])
         }
+        _ => raw(&faulty(method, path, status)?),
+    })
+}
+
+/// The same for a request to the admin API.
+fn caused_at_admin_api(broker: &TestBroker, method: &str, path: &str, status: u16) -> Option<Answer> {
+    let bearer = format!("Authorization: Bearer {OPERATOR}");
+    let raw = |bytes: &[u8]| {
+        let mut client = broker.connect_ops();
+        client.try_write(bytes);
+        client.answer(false)
+    };
+    let body = match path {
+        "/admin/v1/close" => "{\"address\":\"192.0.2.1\"}",
+        "/admin/v1/revocations" if method == "POST" => "{\"subject\":\"nobody\"}",
+        _ => "",
+    };
+    let ask = |target: &str, lines: &[&str]| raw(&request(method, target, lines, body));
+    let longer = |length: usize| {
+        let head = String::from_utf8(request(method, path, &[&bearer], "")).expect("text");
+        let announced = format!("Content-Length: {length}\r\n");
+        raw(head.replace("Content-Length: 0\r\n", &announced).as_bytes())
+    };
+    Some(match status {
+        200 | 202 => {
+            let stream = path.contains("{session}").then(|| {
+                let mut stream = Stream::open(broker.connect(), "topic=a", &[]);
+                let session = stream.expect("welcome").data["session"].clone();
+                (session, stream)
+            });
+            let session = stream.as_ref().and_then(|(session, _)| session.as_str());
+            // What is revoked once more keeps its id, which is the first.
+            let target = path
+                .replace("{session}", session.unwrap_or_default())
+                .replace("{id}", "1");
+            ask(&target, &[&bearer])
+        }
+        401 => ask(path, &[]),
+        403 => ask(path, &[&bearer, "Origin: https://elsewhere.example"]),
+        404 => ask(
+            &path.replace("{session}", "0-ffff").replace("{id}", "99"),
+            &[&bearer],
+        ),
+        408 => longer(9),
+        413 => longer(99_999),
+        415 => ask(path, &[&bearer, "Content-Encoding: br"]),
+        503 => caused_at_operators_listener(broker, method, path, status)?,
         _ => raw(&faulty(method, path, status)?),
     })
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 use tickwire_server::config::Overrides;
-use tickwire_server::{Broker, Config, PassedSockets, Program};
+use tickwire_server::{Broker, Config, PassedSockets, Program, StopRequest};
 
 use crate::specification::{CLIENTS, OPERATORS, Specification};
 
@@ -68,6 +68,7 @@ impl TestBroker {
             sockets: PassedSockets::default(),
             log_lines_lost: Arc::default(),
             end: Box::new(|| panic!("the broker has ended the program")),
+            drain: StopRequest::new(|| {}),
         };
         Self {
             running: Some(tickwire_server::start(config, program).expect("the broker starts")),

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
+use crate::admin;
 use crate::handshake::{GET, GOOD};
 use crate::metrics::{Moved, compressed_reader, publish, send, slow_readers};
 use crate::prometheus::{of_the_project, query, start};
@@ -191,6 +192,12 @@ fn load_secure(broker: &Broker, authority: &Authority) {
         &json!({"op": "publish", "id": 1, "topic": "trade.A", "data": trade}),
     );
     assert_eq!(publisher.message()["op"], "ack");
+    for (path, body) in [
+        ("close", json!({"address": "127.0.0.1"})),
+        ("revocations", json!({"subject": "mallory"})),
+    ] {
+        assert_eq!(admin::admin(broker, "POST", path, &body).0, 200);
+    }
     let mut plain = Socket::connect(broker);
     plain.send_bytes(b"GET /v1/topics HTTP/1.1\r\n\r\n");
     broker.wait_for_metric("tickwire_tls_handshakes_failed_total", |count| count > 0.0);
@@ -215,7 +222,10 @@ fn every_query_of_the_dashboards_has_a_value() {
     let settings = file("tickwire.toml", SETTINGS);
     let broker = Broker::start(&["--config", &settings, "--feed", "sim", "--shards", "2"]);
     let authority = Authority::new();
-    let settings = file("secure.toml", SECURE_SETTINGS);
+    let settings = file(
+        "secure.toml",
+        &(SECURE_SETTINGS.to_owned() + &admin::operator_lines()),
+    );
     let secure = authority.start(&["--config", &settings, "--feed", "none", "--shards", "1"], &[]);
 
     let brokers = [broker.ops, secure.ops];

@@ -5,6 +5,7 @@
 //! that does not end is killed, and its test fails.
 
 mod access;
+mod admin;
 mod attacks;
 mod batches;
 mod broker;

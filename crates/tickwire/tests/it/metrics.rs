@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
+use crate::admin;
 use crate::handshake::{GET, GOOD};
 use crate::support::{Authority, Broker, Frame, Opcode, Socket, get, poll, post};
 
@@ -369,6 +370,23 @@ fn move_journal(moved: &mut Moved) {
     broker.stop();
 }
 
+/// Moves the metrics of what operators do.
+fn move_admin(moved: &mut Moved) {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let settings = file(&folder, "tickwire.toml", &admin::operator_lines());
+    let broker = Broker::start(&["--config", &settings, "--feed", "none"]);
+    let _client = Socket::open(&broker);
+    let body = json!({"address": "127.0.0.1"});
+    assert_eq!(
+        admin::admin(&broker, "POST", "close", &body).1,
+        json!({"closed": 1})
+    );
+    let body = json!({"subject": "mallory"});
+    assert_eq!(admin::admin(&broker, "POST", "revocations", &body).0, 200);
+    moved.wait(&broker, &["sessions_closed_by_operators_total", "revocations"]);
+    broker.stop();
+}
+
 /// Moves the metrics of certificates.
 fn move_tls(moved: &mut Moved) {
     let authority = Authority::new();
@@ -394,6 +412,7 @@ fn every_metric_is_moved_by_what_it_counts() {
     move_derived(&mut moved);
     move_repeated(&mut moved);
     move_journal(&mut moved);
+    move_admin(&mut moved);
     move_tls(&mut moved);
     let still: Vec<&String> = moved
         .all

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
+use crate::admin;
 use crate::support::{Broker, Tool, test_file};
 
 /// The number of requests that are made for each operation in each way.
@@ -99,7 +100,33 @@ fn schemathesis_finds_no_fault_of_the_operators_listener() {
         &python,
         "openapi-operators.yaml",
         broker.ops,
-        &["--exclude-path=/v1/ws"],
+        &["--exclude-path=/v1/ws", "--exclude-path-regex=^/admin/"],
+    );
+    broker.stop();
+}
+
+#[test]
+fn schemathesis_finds_no_fault_of_the_admin_api() {
+    let Some(python) = Tool::Python.find("schemathesis_finds_no_fault_of_the_admin_api") else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let path = folder.path().join("tickwire.toml");
+    std::fs::write(&path, admin::operator_lines()).expect("a file can be written");
+    let broker = Broker::start(&["--feed", "none", "--config", &path.display().to_string()]);
+    let bearer = format!("Authorization: Bearer {}", admin::OPERATOR);
+    let only_admin = ["--include-path-regex=^/admin/", "--exclude-path=/admin/v1/drain"];
+    // The names of keys are the broker's, so a name that the document allows may be refused.
+    let names = [
+        "--exclude-checks=use_after_free,positive_data_acceptance",
+        "--header",
+        &bearer,
+    ];
+    fuzz(
+        &python,
+        "openapi-operators.yaml",
+        broker.ops,
+        &[&only_admin[..], &names].concat(),
     );
     broker.stop();
 }

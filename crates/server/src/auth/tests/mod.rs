@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::config::{Overrides, WebOrigin};
 
+mod revoked;
 mod settings;
 mod shown;
 mod tokens;

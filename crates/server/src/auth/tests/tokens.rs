@@ -180,6 +180,14 @@ fn claims_that_are_not_taken() {
             "unauthenticated Claims: the token's claims cannot be used: sub must be a text of at most 512 bytes",
         ),
         (
+            json!({"jti": 7}),
+            "unauthenticated Claims: the token's claims cannot be used: jti must be a text of at most 512 bytes",
+        ),
+        (
+            json!({"jti": ""}),
+            "unauthenticated Claims: the token's claims cannot be used: jti must be a text of at most 512 bytes",
+        ),
+        (
             json!({"tickwire": {"subscribe": ["a..b"]}}),
             "unauthenticated Claims: the token's claims cannot be used: tickwire.subscribe[0]: empty token at byte 2",
         ),

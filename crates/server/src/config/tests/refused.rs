@@ -48,6 +48,35 @@ fn rules_of_staleness() {
 }
 
 #[test]
+fn keys_of_operators() {
+    let file = |text: &str| Case::new().file(text);
+    let hash = |digit: &str| digit.repeat(64);
+    let key = |name: &str, digit: &str| {
+        format!(
+            "[[admin.keys]]\nname = \"{name}\"\nsha256 = \"{}\"\n",
+            hash(digit)
+        )
+    };
+    file("[admin]\nkeys = 3").refused(&expect![
+        "admin.keys = (not shown) (from file x.toml): must be a list of tables, each headed [[admin.keys]]"
+    ]);
+    file("[[admin.keys]]\nname = \"a\"").refused(&expect!["admin.keys[0].sha256 = nothing (from file x.toml): must be the 64 hexadecimal digits that tickwire hash-key prints, never the key itself"]);
+    file("[[admin.keys]]\nname = \"a\"\nsha256 = \"tw_a-key-itself\"").refused(&expect!["admin.keys[0].sha256 = (not shown) (from file x.toml): must be the 64 hexadecimal digits that tickwire hash-key prints, never the key itself"]);
+    file(&format!("{}key = \"tw_a-key-itself\"", key("a", "1"))).refused(&expect![
+        "admin.keys[0].key (from file x.toml) is no setting; the nearest is admin.keys[0].name"
+    ]);
+    file(&key(&"a".repeat(65), "1")).refused(&expect![[r#"admin.keys[0].name = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" (from file x.toml): must be a text of at most 64 bytes by which audit lines call the operator"#]]);
+    file(&(key("a", "1") + &key("a", "2"))).refused(&expect![[
+        r#"admin.keys[1].name = "a" (from file x.toml): is the name of an earlier key as well"#
+    ]]);
+    file(&(key("a", "1") + &key("b", "1"))).refused(&expect![
+        "admin.keys[1].sha256 = (not shown) (from file x.toml): is the hash of an earlier key as well"
+    ]);
+    let client = format!("[[auth.keys]]\nname = \"c\"\nsha256 = \"{}\"\n", hash("1"));
+    file(&(key("a", "1") + &client)).refused(&expect![[r#"admin.keys = (not shown) (from file x.toml): has the key "a", which is among auth.keys too: make one of its own"#]]);
+}
+
+#[test]
 fn tls_that_is_half_set() {
     let file = |text: &str| Case::new().file(&format!("[tls]\n{text}"));
     file("cert_file = \"c\"").refused(&expect![[

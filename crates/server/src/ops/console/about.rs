@@ -46,6 +46,6 @@ pub(in crate::ops) fn about(ops: &Ops, headers: &HeaderMap) -> Result<Response<F
         reason: refused.map(|refused| refused.refusal.reason.clone()),
         token: refused.is_some_and(|refused| refused.status == hyper::StatusCode::UNAUTHORIZED),
         holder: holder.and_then(|holder| access.name_of(holder)),
-        may_close: token.is_some_and(|token| access.closer(&token).is_some()),
+        may_close: token.is_some_and(|token| access.closer(&token, ops.clock.wall()).is_some()),
     }))
 }

@@ -36,7 +36,7 @@ pub(in crate::ops) async fn close(
             ErrorResponse::new(StatusCode::UNAUTHORIZED, refusal).with_header(WWW_AUTHENTICATE, "Bearer")
         );
     };
-    let key = access.closer(&token).ok_or_else(|| {
+    let key = access.closer(&token, ops.clock.wall()).ok_or_else(|| {
         forbidden("this token may not close sessions: only static keys with close_sessions = true may")
     })?;
     let query = query.read()?;

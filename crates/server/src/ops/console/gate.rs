@@ -44,7 +44,7 @@ impl Ops {
     ///
     /// # Errors
     /// 403 otherwise.
-    pub(super) fn check_page(&self, headers: &HeaderMap) -> Result<(), ErrorResponse> {
+    pub(in crate::ops) fn check_page(&self, headers: &HeaderMap) -> Result<(), ErrorResponse> {
         let (config, _) = self.live_settings.rules();
         check(&config.console.origins, headers).map_err(forbidden)
     }

@@ -8,10 +8,10 @@ use std::thread::JoinHandle;
 use tickwire_feed::Feed;
 use tickwire_router::{Ingress, ShardId};
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
 
-use super::{COMMANDS, Common};
+use super::{COMMANDS, Common, Operating};
 use crate::http::Encoder;
 use crate::net::acceptor::{AcceptPlan, ShardHandle};
 use crate::net::tls;
@@ -83,8 +83,7 @@ impl Common {
         &self,
         handles: &[ShardHandle],
         plan: AcceptPlan,
-        ops_listener: std::net::TcpListener,
-        ended: oneshot::Receiver<()>,
+        operating: Operating,
     ) -> Result<JoinHandle<()>, StartError> {
         let commands = handles.iter().map(|handle| handle.commands.clone());
         let health = Arc::new(HealthLog::new(
@@ -105,6 +104,7 @@ impl Common {
             live_settings: self.live_settings.clone(),
             log_lines_lost: self.log_lines_lost.clone(),
             encoder: Encoder::default(),
+            stop_request: operating.stop_request,
         });
         let (directory, clock, tls) = (self.directory.clone(), self.clock, self.tls.clone());
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -119,7 +119,7 @@ impl Common {
             _ => Some(plan),
         };
         let serve = async move {
-            let ops_listener = TcpListener::from_std(ops_listener)?;
+            let ops_listener = TcpListener::from_std(operating.listener)?;
             tokio::task::spawn_local(async move {
                 kept_up("the operators' listener", || ops.clone().run(&ops_listener)).await;
             });
@@ -138,7 +138,7 @@ impl Common {
                 plan.run().await?;
             }
             // Operators get answers until the last client is gone.
-            ended.await.unwrap_or_default();
+            operating.ended.await.unwrap_or_default();
             Ok::<_, io::Error>(())
         };
         let thread = std::thread::Builder::new()

@@ -37,12 +37,17 @@ impl Guarded {
     }
 
     pub(crate) fn start_with(auth: &str, args: &[&str]) -> Self {
+        Self::start_under("", auth, args)
+    }
+
+    /// The same, with the lines `top` before `[auth]`.
+    pub(crate) fn start_under(top: &str, auth: &str, args: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let secret = folder.path().join("secret");
         std::fs::write(&secret, SECRET).expect("a file");
         let hash = crate::program::run(&["hash-key"], DESK_KEY).stdout;
         let file = format!(
-            "[auth]\n{auth}\n[[auth.keys]]\nname = \"desk\"\n{hash}subscribe = [\"ticker.>\"]\npublish = [\"chat.desk\"]\n\
+            "{top}[auth]\n{auth}\n[[auth.keys]]\nname = \"desk\"\n{hash}subscribe = [\"ticker.>\"]\npublish = [\"chat.desk\"]\n\
              [limits]\nrefusals_in_a_row = 1000\n[auth.jwt]\nalgorithms = [\"HS256\"]\nsecret_file = {secret:?}\naudience = \"tickwire\"\n"
         );
         let path = folder.path().join("tickwire.toml");

@@ -141,6 +141,13 @@ impl Socket {
         Self::over(TcpStream::connect(broker.listen).expect("the broker listens"))
     }
 
+    /// Connects to an address and sends nothing.
+    pub(crate) fn to(address: SocketAddr) -> Self {
+        Self(Wire::Plain(
+            TcpStream::connect(address).expect("something listens"),
+        ))
+    }
+
     /// Connects from a loopback address and sends nothing.
     pub(crate) fn connect_from(broker: &Broker, source: Ipv4Addr) -> Self {
         let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
