@@ -1,5 +1,6 @@
 //! The command line: every command, argument and help text.
 
+mod admin;
 mod journal;
 mod offline;
 mod reading;
@@ -23,6 +24,9 @@ use tickwire_wire::limits::PUBLISH_KEY_BYTES_MAX;
 use tickwire_wire::message::Position;
 use tickwire_wire::{Codec, Epoch, Mode, Pattern, Seq, Topic};
 
+pub(crate) use self::admin::{
+    AdminArgs, AdminBroker, AdminCloseArgs, AdminCommand, AdminFormat, AdminRevokeArgs, SessionConditions,
+};
 pub(crate) use self::journal::{
     JournalArgs, JournalCatArgs, JournalCommand, JournalExportArgs, JournalSelection, JournalTrimArgs,
 };
@@ -142,6 +146,8 @@ pub(crate) enum Command {
     Export(ExportArgs),
     /// Watch the hottest topics and the slowest readers
     Top(TopArgs),
+    /// List and close sessions, revoke keys and tokens, drain
+    Admin(AdminArgs),
     /// Measure how fast a broker delivers, with a small load
     Bench(BenchArgs),
     /// Look into the files of a journal: list, verify, print, export, trim
@@ -219,7 +225,7 @@ impl BrokerArgs {
         if let (Some(cert), Some(key)) = (&self.cert, &self.key) {
             client = client.client_certificate(cert, key);
         }
-        token::shown_by(client, self)
+        token::shown_by(client, self.token_file.as_deref())
     }
 }
 

@@ -35,6 +35,15 @@ pub(crate) async fn delete<T: DeserializeOwned>(
     answer(target, broker.delete(target).await)
 }
 
+/// The answer to a POST of `body` to `target`; `None` if there is no such thing.
+pub(crate) async fn post<T: DeserializeOwned>(
+    broker: &ClientBuilder,
+    target: &str,
+    body: &serde_json::Value,
+) -> Result<Option<T>, Failure> {
+    answer(target, broker.post(target, body.to_string()).await)
+}
+
 fn answer<T: DeserializeOwned>(
     target: &str,
     body: Result<Vec<u8>, ConnectError>,

@@ -1,10 +1,11 @@
-//! The program `tickwire`: the broker (`serve`) and its tools (`sub`, `pub`, `end`, `topics`, `get`, `history`, `export`, `top`, `bench`, `journal`,
+//! The program `tickwire`: the broker (`serve`) and its tools (`sub`, `pub`, `end`, `topics`, `get`, `history`, `export`, `top`, `admin`, `bench`, `journal`,
 //! `check-config`, `check-recording`, `hash-key`, `completions`, `man`).
 //!
 //! It is thin: it reads the command line, calls the module of the command, and turns the outcome into an exit code: 0
 //! for success, 1 for failure, 2 for wrong use. Data goes to standard output, everything else to standard error. Memory
 //! comes from the system's allocator.
 
+mod admin;
 mod bench;
 mod check_config;
 mod check_recording;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Command::History(args) => history::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Top(args) => top::run(&args),
+        Command::Admin(args) => admin::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Journal(args) => journal::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),

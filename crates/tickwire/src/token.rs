@@ -2,19 +2,19 @@
 //! which other users of the machine can see.
 
 use std::env;
+use std::path::Path;
 
 use anyhow::anyhow;
 use tickwire_client::ClientBuilder;
 
-use crate::cli::BrokerArgs;
 use crate::failure::Failure;
 
 /// The variable with the token, if no file is named.
 const VARIABLE: &str = "TICKWIRE_TOKEN";
 
-/// Gives `builder` the token of `args` or of the environment, if there is one.
-pub(crate) fn shown_by(builder: ClientBuilder, args: &BrokerArgs) -> Result<ClientBuilder, Failure> {
-    if let Some(path) = &args.token_file {
+/// Gives `builder` the token of `file` or of the environment, if there is one.
+pub(crate) fn shown_by(builder: ClientBuilder, file: Option<&Path>) -> Result<ClientBuilder, Failure> {
+    if let Some(path) = file {
         return Ok(builder.token_file(path));
     }
     match env::var(VARIABLE) {

@@ -77,7 +77,7 @@ pub(crate) struct BenchArgs {
 }
 
 /// The operators' listener as a URL of the client, which speaks HTTP to the same port.
-fn ops(text: &str) -> Result<String, String> {
+pub(super) fn ops(text: &str) -> Result<String, String> {
     let url = match text.split_once("://") {
         Some(("http", rest)) => format!("ws://{rest}"),
         Some(("https", rest)) => format!("wss://{rest}"),

@@ -16,6 +16,7 @@ fn every_command_explains_itself_with_examples() {
         "history",
         "export",
         "top",
+        "admin",
         "bench",
         "check-config",
         "check-recording",
@@ -147,7 +148,7 @@ fn every_command_has_a_manual_page() {
         outcome.stderr
     );
     for command in [
-        "serve", "sub", "pub", "topics", "get", "history", "top", "bench", "man",
+        "serve", "sub", "pub", "topics", "get", "history", "top", "admin", "bench", "man",
     ] {
         let page = fs::read_to_string(folder.path().join(format!("tickwire-{command}.1"))).expect("a page");
         assert!(

@@ -2,6 +2,7 @@
 
 mod refusals;
 mod revoking;
+mod tools;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
