@@ -5,6 +5,9 @@
 //! dropped, and the *generation* changes: each topic then numbers again from what has entered. So no number is given to two
 //! messages that anybody sees, and none is left out. While the log cannot be written, nothing is taken.
 //!
+//! What waits is gathered in portions, each of which becomes one entry of the log. A publisher encodes its message, so that the
+//! thread that writes has little left to do for each.
+//!
 //! The queue is bounded in bytes. Publishers wait from [`WAIT_BYTES`] on, and whoever does not wait is refused beyond
 //! [`MOST_BYTES`].
 
@@ -24,6 +27,8 @@ use crate::queue::{ShardId, ShardQueue, WakeShard};
 const WAIT_BYTES: usize = 4 * 1024 * 1024;
 /// Most bytes that may wait.
 const MOST_BYTES: usize = 16 * WAIT_BYTES;
+/// The bytes from which on a portion takes no further record.
+const PORTION_BYTES: usize = 64 * 1024;
 /// The bytes that a record counts for beside its data.
 const RECORD_BYTES: usize = 128;
 
@@ -57,8 +62,8 @@ pub struct RecordKey {
 
 /// What waits to be written.
 pub enum Record {
-    /// A message, with its key if it has one.
-    Message(Arc<TopicCell>, Numbered, Option<Box<RecordKey>>),
+    /// A message, with its key if it has one, and the number of bytes of its text in the portion.
+    Message(Arc<TopicCell>, Numbered, Option<Box<RecordKey>>, usize),
     /// The end of a topic, with the number of its last message.
     End(Arc<TopicCell>, EndReason, Seq),
     /// Nothing to be written: someone waits for what is before it.
@@ -68,7 +73,7 @@ pub enum Record {
 impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Message(cell, numbered, _) => {
+            Self::Message(cell, numbered, ..) => {
                 f.debug_tuple("Message").field(cell).field(&numbered.seq).finish()
             }
             Self::End(cell, reason, last) => f
@@ -87,17 +92,19 @@ impl Record {
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Message(_, numbered, _) => RECORD_BYTES + numbered.payload.heap_bytes(),
+            Self::Message(_, numbered, _, text) => RECORD_BYTES + numbered.payload.heap_bytes() + text,
             Self::End(..) | Self::Told(_) => RECORD_BYTES,
         }
     }
 }
 
-/// Records that are taken out together.
+/// A portion: records that are taken out together.
 #[derive(Debug, Default)]
 pub struct WriteBatch {
     /// The records, in their order.
     pub records: Vec<Record>,
+    /// The data of the messages as JSON, one behind the other.
+    pub texts: Vec<u8>,
     /// The number of the last message or end among them, or before them.
     last: u64,
     bytes: usize,
@@ -118,15 +125,22 @@ impl WriteBatch {
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
+
+    fn push(&mut self, record: Record, text: &[u8]) {
+        self.bytes += record.bytes();
+        self.records.push(record);
+        self.texts.extend_from_slice(text);
+    }
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    records: VecDeque<Record>,
+    /// The last one takes records until it has [`PORTION_BYTES`].
+    portions: VecDeque<WriteBatch>,
+    /// A portion without records, kept for its memory.
+    spare: WriteBatch,
     /// The number of the newest message.
     given: u64,
-    /// The number of the newest message that was taken or dropped.
-    taken: u64,
     /// The number of the newest message that has entered.
     entered: u64,
     /// Why nothing is taken, if that is so.
@@ -134,6 +148,23 @@ struct Inner {
     /// The shards that wait for messages in the queue or in the last batch, one bit each.
     asking: u64,
     awake: bool,
+}
+
+impl Inner {
+    /// Puts a record behind the others.
+    fn put(&mut self, record: Record, text: &[u8]) {
+        if self
+            .portions
+            .back()
+            .is_none_or(|last| last.bytes >= PORTION_BYTES)
+        {
+            self.portions.push_back(std::mem::take(&mut self.spare));
+        }
+        if let Some(last) = self.portions.back_mut() {
+            last.push(record, text);
+            last.last = self.given;
+        }
+    }
 }
 
 /// The queue.
@@ -200,13 +231,13 @@ impl WriteQueue {
         Err(unavailable("it has too much to write"))
     }
 
-    /// Puts in a record that was numbered in `generation`. `shard` is told of it.
+    /// Puts in a record that was numbered in `generation`, with the text of its message. `shard` is told of it.
     ///
     /// # Errors
     /// If the generation has changed, or nothing is taken. Then what was numbered does not count.
     pub(crate) fn push(
         &self,
-        record: Record,
+        (record, text): (Record, &[u8]),
         generation: u32,
         shard: Option<ShardId>,
     ) -> Result<Ticket, Refusal> {
@@ -222,7 +253,7 @@ impl WriteQueue {
             inner.given += 1;
         }
         let number = inner.given;
-        inner.records.push_back(record);
+        inner.put(record, text);
         inner.asking |= shard.map_or(0, |shard| 1 << shard.0);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         let wake = !std::mem::replace(&mut inner.awake, true);
@@ -256,7 +287,7 @@ impl WriteQueue {
         let pushed = {
             let mut inner = self.lock();
             if ticket.generation == self.generation() && inner.refusing.is_none() {
-                inner.records.push_back(Record::Told(told));
+                inner.put(Record::Told(told), &[]);
                 self.bytes.fetch_add(RECORD_BYTES, Ordering::Relaxed);
                 Ok(!std::mem::replace(&mut inner.awake, true))
             } else {
@@ -270,19 +301,15 @@ impl WriteQueue {
         }
     }
 
-    /// Takes records of about `most` bytes, at least one, into `batch`, which must be empty. If nothing is left then, the
+    /// Takes the oldest portion, if there is one, into `batch`, whose records have been taken out. If nothing is left then, the
     /// next record wakes the thread again.
-    pub fn take(&self, batch: &mut WriteBatch, most: usize) {
+    pub fn take(&self, batch: &mut WriteBatch) {
         let mut inner = self.lock();
-        while batch.bytes < most
-            && let Some(record) = inner.records.pop_front()
-        {
-            inner.taken += u64::from(!matches!(record, Record::Told(_)));
-            batch.bytes += record.bytes();
-            batch.records.push(record);
+        if let Some(portion) = inner.portions.pop_front() {
+            inner.spare = std::mem::replace(batch, portion);
+            inner.spare.texts.clear();
         }
-        batch.last = inner.taken;
-        inner.awake = !inner.records.is_empty();
+        inner.awake = !inner.portions.is_empty();
     }
 
     /// Says that the messages of a batch have entered. Its records have been taken out.
@@ -293,7 +320,7 @@ impl WriteQueue {
             let mut inner = self.lock();
             inner.entered = batch.last;
             let asking = inner.asking;
-            if inner.records.is_empty() {
+            if inner.portions.is_empty() {
                 inner.asking = 0;
             }
             asking
@@ -312,19 +339,19 @@ impl WriteQueue {
             let mut inner = self.lock();
             self.generation.fetch_add(1, Ordering::Release);
             inner.refusing = Some(reason.to_owned());
-            inner.taken = inner.given;
             self.bytes.store(0, Ordering::Relaxed);
             let mut records = std::mem::take(&mut batch.records);
-            records.extend(inner.records.drain(..));
+            let portions = inner.portions.drain(..);
+            records.extend(portions.flat_map(|portion| portion.records));
             (records, std::mem::take(&mut inner.asking), inner.given)
         };
-        batch.bytes = 0;
+        *batch = WriteBatch::default();
         let written = WrittenTo { last, entered: false };
         tell(directory.queues(), asking, written);
         for record in dropped_records {
             match record {
                 // Whoever repeats it now publishes it.
-                Record::Message(cell, _, Some(key)) => directory.key_dropped(cell.topic(), &key.key),
+                Record::Message(cell, _, Some(key), _) => directory.key_dropped(cell.topic(), &key.key),
                 Record::Told(told) => told(Err(unavailable(reason))),
                 Record::Message(..) | Record::End(..) => {}
             }

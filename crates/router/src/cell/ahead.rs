@@ -3,6 +3,7 @@
 //! A second sequencer is then ahead of the one whose messages readers see. What it has numbered waits in the
 //! [`WriteQueue`]. If that is dropped, the sequencer is dropped, too, and the next one begins where readers are.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use tickwire_wire::message::{EndReason, StaleReason};
@@ -16,6 +17,11 @@ use crate::directory::EndedTopic;
 use crate::expiry::ExpiryRule;
 use crate::queue::ShardId;
 use crate::write_queue::{Record, RecordKey, WriteQueue};
+
+thread_local! {
+    /// The text of a message, kept for its memory.
+    static TEXT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// The sequencer of a topic whose messages are written before they enter.
 #[derive(Debug)]
@@ -89,7 +95,13 @@ impl TopicCell {
                 at: arrival.now,
             })
         });
-        match queue.push(Record::Message(self.clone(), numbered, key), generation, shard) {
+        let pushed = TEXT.with_borrow_mut(|text| {
+            text.clear();
+            numbered.payload.write_json(text);
+            let record = Record::Message(self.clone(), numbered, key, text.len());
+            queue.push((record, text), generation, shard)
+        });
+        match pushed {
             Ok(ticket) => Ok(Published {
                 epoch,
                 seq,
@@ -127,7 +139,8 @@ impl TopicCell {
             return Ok(None);
         }
         let seq = state.ahead(generation).sequencer.seq();
-        let pushed = queue.push(Record::End(self.clone(), reason, seq), generation, None);
+        let record = Record::End(self.clone(), reason, seq);
+        let pushed = queue.push((record, &[]), generation, None);
         state.ahead.take_if(|_| pushed.is_err());
         let ticket = Some(pushed?);
         state.ahead(generation).is_ending = true;

@@ -18,8 +18,6 @@ use super::store::{Store, StoreError};
 use super::{EndProgram, Wake};
 use crate::run::clock::Clock;
 
-/// The bytes of messages from which on an entry is written.
-const ENTRY_BYTES: usize = 64 * 1024;
 /// Time between two attempts while nothing can be written.
 const TRY_AGAIN_US: u64 = 1_000_000;
 /// Time between two flushes of the counters.
@@ -49,8 +47,6 @@ pub(crate) struct JournalThread {
     metrics: LocalMetrics,
     ends: EndProgram,
     batch: WriteBatch,
-    /// A message as JSON, kept for its memory.
-    text: Vec<u8>,
     synced: Micros,
     flushed: Micros,
     /// When to try again, while nothing can be written.
@@ -117,7 +113,6 @@ impl JournalThread {
             metrics,
             ends,
             batch: WriteBatch::default(),
-            text: Vec::new(),
             synced: now,
             flushed: now,
             try_again: None,
@@ -157,7 +152,7 @@ impl JournalThread {
 
     /// Writes one entry if something waits, and does what is due. Returns whether an entry was written.
     pub(crate) fn turn(&mut self) -> bool {
-        self.queue.take(&mut self.batch, ENTRY_BYTES);
+        self.queue.take(&mut self.batch);
         let now = self.clock.now();
         let has_some = !self.batch.is_empty();
         if has_some || self.try_again.is_some_and(|at| at <= now) {
@@ -218,26 +213,27 @@ impl JournalThread {
 
     /// Gathers the records of the batch into an entry.
     fn gather(&mut self) {
+        let mut texts = &self.batch.texts[..];
         for record in &self.batch.records {
             let (cell, after, seq, ts, doubt) = match record {
-                Record::Message(cell, message, _) => {
+                Record::Message(cell, message, ..) => {
                     (cell, message.after, message.seq, message.ts, message.doubt)
                 }
                 Record::End(cell, _, last) => (cell, *last, *last, self.clock.now(), None),
                 Record::Told(_) => continue,
             };
             let key = match record {
-                Record::Message(_, _, Some(key)) => Some(ItemKey {
+                Record::Message(_, _, Some(key), _) => Some(ItemKey {
                     text: key.key.as_str(),
                     at: key.at,
                 }),
                 _ => None,
             };
             let content = match record {
-                Record::Message(_, message, _) => {
-                    self.text.clear();
-                    message.payload.write_json(&mut self.text);
-                    content(cell.kind(), &self.text)
+                Record::Message(_, _, _, length) => {
+                    let (text, rest) = texts.split_at_checked(*length).unwrap_or_default();
+                    texts = rest;
+                    content(cell.kind(), text)
                 }
                 Record::End(_, reason, _) => Content::End(*reason),
                 Record::Told(_) => continue,
@@ -260,7 +256,7 @@ impl JournalThread {
     fn enter(&mut self, now: Micros) {
         for record in self.batch.records.drain(..) {
             match record {
-                Record::Message(cell, message, key) => {
+                Record::Message(cell, message, key, _) => {
                     let seq = message.seq;
                     match self.ingress.apply(&cell, message, now) {
                         Ok(_) => {}

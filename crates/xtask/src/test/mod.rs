@@ -10,6 +10,7 @@ mod tools;
 
 pub(crate) use self::tools::python;
 
+use std::num::NonZeroUsize;
 use std::process::Command;
 use std::time::Instant;
 
@@ -34,6 +35,9 @@ pub(crate) struct TestArgs {
     #[arg(long)]
     no_install: bool,
 }
+
+/// The tests that run at the same time, for each core: most of them wait for timers, clients and brokers.
+const TESTS_PER_CORE: usize = 2;
 
 /// A step of the test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -132,7 +136,8 @@ fn run_tests(workspace: &Workspace, args: &TestArgs) -> Result<Tally> {
     write(&skip_log, "")?;
     let tools = tools::prepare(workspace, !args.no_install);
     let has_nextest = works(&mut workspace.cargo("nextest --version"));
-    let mut cargo = workspace.cargo("nextest run --no-tests pass");
+    let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get) * TESTS_PER_CORE;
+    let mut cargo = workspace.cargo(&format!("nextest run --no-tests pass --test-threads {threads}"));
     if !has_nextest {
         println!("cargo nextest is not installed; using cargo test");
         cargo = workspace.cargo("test --lib --bins --tests");
