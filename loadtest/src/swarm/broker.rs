@@ -80,17 +80,28 @@ impl Broker {
         if env::var_os("TICKWIRE_LOG_LEVEL").is_none() {
             command.env("TICKWIRE_LOG_LEVEL", "warn");
         }
-        let mut process = Process::start(command.stdout(Stdio::null()))?;
-        process.wait_until(|| {
-            interrupt.check()?;
-            Ok(scrape::get(ops, "/readyz").ok())
-        })?;
         Ok(Self {
-            process,
+            process: started(command, ops, interrupt)?,
             endpoint: Endpoint::new(listen, "/v1/ws", Some(Codec::Json.subprotocol())),
             ops,
             description: described(command),
         })
+    }
+
+    /// Kills the broker with SIGKILL, and runs it again by the `command` that it was started with, at the same addresses.
+    ///
+    /// # Errors
+    /// When it cannot be killed or started, or does not become ready.
+    pub(crate) fn kill_and_restart(
+        &mut self,
+        command: &mut Command,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<()> {
+        let child = self.process.child();
+        child.kill().context("cannot kill the broker")?;
+        child.wait().context("cannot wait for the broker's end")?;
+        self.process = started(command, self.ops, interrupt)?;
+        Ok(())
     }
 
     /// The same broker, for clients that connect with TLS as `client` says.
@@ -177,6 +188,16 @@ impl Broker {
         ensure!(status.success(), "the broker stopped with {status}");
         Ok(())
     }
+}
+
+/// Runs `command` and waits until the broker is ready.
+fn started(command: &mut Command, ops: SocketAddr, interrupt: &Interrupt) -> anyhow::Result<Process> {
+    let mut process = Process::start(command.stdout(Stdio::null()))?;
+    process.wait_until(|| {
+        interrupt.check()?;
+        Ok(scrape::get(ops, "/readyz").ok())
+    })?;
+    Ok(process)
 }
 
 /// The path of the broker's program: the named one, or the one beside this program.

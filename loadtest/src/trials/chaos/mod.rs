@@ -15,6 +15,7 @@ mod audit;
 mod client;
 mod follower;
 mod foreign;
+mod kills;
 mod publisher;
 mod topics;
 
@@ -34,6 +35,7 @@ use crate::trials::proxy::{Proxy, Rules};
 use account::Followed;
 pub(crate) use client::{ClientArgs, run as run_client};
 use follower::Follower;
+use kills::{KillArgs, Killer};
 use publisher::Publisher;
 
 /// How long all clients may take to reach the end once the network is good again.
@@ -66,6 +68,8 @@ pub(crate) struct ChaosArgs {
     /// Messages to publish per second, over all topics
     #[arg(long, default_value_t = 2_400, value_name = "N", value_parser = clap::value_parser!(u32).range(24..=1_000_000))]
     rate: u32,
+    #[command(flatten)]
+    kills: KillArgs,
     #[command(flatten)]
     rules: Rules,
     #[command(flatten)]
@@ -114,6 +118,10 @@ struct Shared {
     messages: AtomicU64,
     /// Whether the run was given up before its goal.
     given_up: AtomicBool,
+    /// Whether every topic has a message.
+    begun: AtomicBool,
+    /// Whether all clients have ended.
+    ended: AtomicBool,
     over: tokio::sync::watch::Sender<bool>,
 }
 
@@ -125,6 +133,8 @@ impl Shared {
             published: AtomicU64::new(0),
             messages: AtomicU64::new(0),
             given_up: AtomicBool::new(false),
+            begun: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             over: tokio::sync::watch::Sender::new(false),
         })
     }
@@ -167,6 +177,7 @@ pub(crate) fn run(args: &ChaosArgs, interrupt: &Interrupt) -> anyhow::Result<Out
         .env("TICKWIRE_LIMITS__OUTBOX_BYTES", "66000")
         // Clients must soon notice that a half-closed connection is dead.
         .env("TICKWIRE_HEARTBEAT__HEARTBEAT_MS", "1000");
+    let journal = args.kills.journal(&mut command)?;
     let broker = Broker::start(&mut command, interrupt)?;
     let to = broker.endpoint.address;
     let proxy = Proxy::start(([127, 0, 0, 1], 0).into(), to, args.seed, &args.rules)?;
@@ -179,7 +190,23 @@ pub(crate) fn run(args: &ChaosArgs, interrupt: &Interrupt) -> anyhow::Result<Out
     let mut outcome = Outcome::of_broker(&broker.description);
     outcome.figure("seed", args.seed);
     outcome.row("seed", args.seed);
-    let (published, followed) = runtime.block_on(chaos(args, to, &proxy, interrupt))?;
+    let shared = Shared::new();
+    let killer = Killer {
+        args: args.kills,
+        seed: args.seed,
+        shared: &shared,
+        interrupt,
+    };
+    let (broker, killed, (published, followed)) = std::thread::scope(|scope| {
+        let killing = scope.spawn(|| killer.run(broker, &mut command));
+        let ran = runtime.block_on(chaos(args, to, &proxy, (&shared, interrupt)));
+        shared.ended.store(true, Ordering::Relaxed);
+        let (broker, killed) = killing
+            .join()
+            .map_err(|_| anyhow::anyhow!("the killer panicked"))??;
+        anyhow::Ok((broker, killed, ran?))
+    })?;
+    drop(journal);
     let text = format_args!("{} for {:.1} s", args.clients, began.elapsed().as_secs_f64());
     outcome.row("clients", text);
     outcome.count("published", "messages published", published);
@@ -187,6 +214,11 @@ pub(crate) fn run(args: &ChaosArgs, interrupt: &Interrupt) -> anyhow::Result<Out
     outcome.row("faults of the network", &happened);
     outcome.figure("happened", happened);
     followed.tell(u64::from(args.clients), &mut outcome);
+    if args.kills.kills > 0 {
+        args.kills.tell(killed, &mut outcome);
+        outcome.expect("broker", broker.stop());
+        return Ok(outcome);
+    }
     let after = broker.scrape()?;
     let [conflated, gapped] = ["conflated", "gapped"]
         .map(|what| grouped(after.grown(&before, &format!("tickwire_{what}_messages_total"), "") as u64));
@@ -201,10 +233,11 @@ async fn chaos(
     args: &ChaosArgs,
     to: std::net::SocketAddr,
     proxy: &Proxy,
-    interrupt: &Interrupt,
+    (shared, interrupt): (&Arc<Shared>, &Interrupt),
 ) -> anyhow::Result<(u64, Followed)> {
-    let shared = Shared::new();
-    let publisher = Publisher::start(format!("ws://{to}/v1/ws"), shared.clone()).await?;
+    let is_killed = args.kills.kills > 0;
+    let publisher = Publisher::start(format!("ws://{to}/v1/ws"), is_killed, shared.clone()).await?;
+    shared.begun.store(true, Ordering::Relaxed);
     let mut followers = JoinSet::new();
     for number in 0..args.clients as usize {
         let follower = Follower {
@@ -225,7 +258,7 @@ async fn chaos(
         .map_or(Goal::Received(args.messages), Goal::Published);
     let publishing = tokio::spawn(publisher.run(args.rate, goal));
     let mut all = Followed::default();
-    if !until_reached(goal, &shared, &mut followers, &mut all, interrupt).await? {
+    if !until_reached(goal, shared, &mut followers, &mut all, interrupt).await? {
         all.faults
             .add("stuck", format_args!("no message for {STUCK_AFTER:?}"));
         shared.given_up.store(true, Ordering::Relaxed);
