@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rustc_hash::FxHashMap;
 use tickwire_wire::message::{AckResult, AnnouncedLimits, Positions, RequestId, TopicRequest};
-use tickwire_wire::{ClientMessage, Codec, Control, Refusal, Secret, ServerMessage};
+use tickwire_wire::{ClientMessage, Codec, Control, Mode, Refusal, Secret, ServerMessage};
 use tokio::sync::oneshot;
 
 use crate::clocks::{Clocks, Moment};
@@ -412,7 +412,11 @@ impl Core {
                 match &result {
                     Ok(Answer::Ack(results)) => {
                         for result in results.iter().filter(|result| result.error.is_none()) {
-                            self.ledger.add(&result.topic, wanted.clone());
+                            let mut wanted = wanted.clone();
+                            if result.replay.is_some() {
+                                wanted.mode = Some(Mode::Every); // implied, whatever the topic's kind is
+                            }
+                            self.ledger.add(&result.topic, wanted);
                         }
                         self.await_synced(id, results, Some(synced));
                     }

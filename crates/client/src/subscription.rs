@@ -1,7 +1,7 @@
 //! Topics to subscribe to, and the options of the subscription.
 
-use tickwire_wire::Mode;
 use tickwire_wire::message::{Position, Since, TopicRequest};
+use tickwire_wire::{Mode, Moment};
 
 use crate::ledger::{self, Wanted};
 
@@ -56,6 +56,18 @@ impl Subscription {
         self.topics.push(TopicRequest::Since {
             topic: pattern.into(),
             since: Some(Since::Many(ledger::by_lineage(positions))),
+        });
+        self
+    }
+
+    /// Also subscribes to `topic`, in mode `every`, and begins with the stored messages from `moment` on. A `status` with
+    /// `caught_up` tells where live messages begin. If the connection is lost before, the client resumes the topic from its
+    /// position as any other, and [`Event::Synced`](crate::Event::Synced) tells when all of that has come.
+    #[must_use]
+    pub fn from_moment(mut self, topic: impl Into<String>, moment: Moment) -> Self {
+        self.topics.push(TopicRequest::From {
+            topic: topic.into(),
+            from: moment,
         });
         self
     }

@@ -9,6 +9,7 @@ mod dump;
 mod ending;
 mod entering;
 mod holding;
+mod moment;
 mod trial;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -401,14 +402,6 @@ impl TopicCell {
             newest: state.head(),
             messages: state.history.read_all(since).take(limit).cloned().collect(),
         }
-    }
-
-    /// The number of the first message that the history holds from `moment` on. If all of them are older, the number that
-    /// the next message will have.
-    #[must_use]
-    pub fn first_at(&self, moment: Micros) -> Seq {
-        let state = self.lock();
-        state.history.first_at(moment, state.head())
     }
 
     /// A copy of the book as it is now, if the topic is a book.

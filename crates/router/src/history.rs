@@ -23,8 +23,19 @@ use crate::publication::Publication;
 pub(crate) struct History {
     messages: VecDeque<Arc<Publication>>,
     capacity: usize,
+    /// The time of the newest message that is gone, if it is known.
+    gone: Option<Micros>,
     /// `None` for a topic that keeps no closed candles.
     candles: Option<Box<ClosedCandles>>,
+}
+
+/// Where a replay from a moment begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StoredFrom {
+    /// The first message from the moment on that is stored; the one after the newest if all are older.
+    pub(crate) first: Seq,
+    /// The time of the oldest message, if messages from the moment on are gone.
+    pub(crate) not_stored: Option<Micros>,
 }
 
 /// The closed candles from before a history, oldest first.
@@ -72,6 +83,7 @@ impl History {
         Self {
             messages: VecDeque::new(),
             capacity: kept.messages.max(1),
+            gone: None,
             candles,
         }
     }
@@ -103,6 +115,8 @@ impl History {
     /// Drops all messages except the newest, which does not follow on the others.
     pub(crate) fn begin_with_newest(&mut self) {
         self.forget_oldest(self.messages.len(), 0);
+        // Those between may be as new as the newest.
+        self.gone = self.newest().map(|newest| newest.ts);
     }
 
     /// Drops all messages, the newest one too: the topic is gone.
@@ -150,6 +164,9 @@ impl History {
     /// Drops the oldest `count` messages, but never the newest one. Adds this to `moves`.
     fn drop_oldest(&mut self, count: usize, moves: &mut Moves) {
         let count = count.min(self.messages.len().saturating_sub(1));
+        if let Some(last) = count.checked_sub(1) {
+            self.gone = Some(self.messages[last].ts);
+        }
         for oldest in self.messages.drain(..count) {
             match &mut self.candles {
                 None => oldest.move_with(MessagePlace::Nowhere, moves),
@@ -191,13 +208,26 @@ impl History {
     /// The number of the first message or closed candle that it holds from `moment` on; of the one after the newest if
     /// all are older. `head` is the newest number of the topic.
     pub(crate) fn first_at(&self, moment: Micros, head: Seq) -> Seq {
-        // A topic's times never go back.
-        let first = |messages: &VecDeque<Arc<Publication>>| {
-            let older = messages.partition_point(|message| message.ts < moment);
-            messages.get(older).map(|message| message.seq)
-        };
-        let candle = self.candles.as_ref().and_then(|closed| first(&closed.candles));
-        candle.or_else(|| first(&self.messages)).unwrap_or(head.next())
+        let candle = self
+            .candles
+            .as_ref()
+            .and_then(|closed| first_at(&closed.candles, moment));
+        let first = candle.or_else(|| first_at(&self.messages, moment));
+        first.unwrap_or(head.next())
+    }
+
+    /// Where a replay from `moment` begins. `head` is the newest number of the topic. Closed candles are not replayed.
+    pub(crate) fn stored_from(&self, moment: Micros, head: Seq) -> StoredFrom {
+        let oldest = self
+            .messages
+            .front()
+            .filter(|oldest| oldest.seq > Seq::ZERO.next());
+        // If it is not known when the last message that is gone came, it may have come with the oldest one.
+        let lacking = oldest.filter(|oldest| moment <= self.gone.unwrap_or(oldest.ts));
+        StoredFrom {
+            first: first_at(&self.messages, moment).unwrap_or(head.next()),
+            not_stored: lacking.map(|oldest| oldest.ts),
+        }
     }
 
     /// The messages after `after` that it holds, oldest first.
@@ -217,6 +247,12 @@ impl History {
         });
         candles.chain(self.read(after))
     }
+}
+
+/// The number of the first of `messages` from `moment` on. A topic's times never go back.
+fn first_at(messages: &VecDeque<Arc<Publication>>, moment: Micros) -> Option<Seq> {
+    let older = messages.partition_point(|message| message.ts < moment);
+    messages.get(older).map(|message| message.seq)
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use crate::planted::{Fault, is_planted};
 use crate::publication::{LocalPublication, Publication, TopicId};
 use control::Urgent;
 pub use notices::Reach;
-pub(crate) use notices::{Answer, End, Gap, Joined, SourceState, Status, Synced};
+pub(crate) use notices::{Answer, CaughtUp, End, Gap, Joined, SourceState, Status, Synced};
 
 /// How a publication came into an outbox. This decides which messages it stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,6 +140,7 @@ pub(crate) enum Item {
     Joined(Box<Joined>),
     End(Box<End>),
     Status(Box<Status>),
+    CaughtUp(Box<CaughtUp>),
     Synced(Box<Synced>),
     Answer(Box<Answer>),
 }
@@ -156,6 +157,7 @@ impl Item {
             Self::Joined(joined) => &joined.bytes,
             Self::End(end) => &end.bytes,
             Self::Status(status) => &status.bytes,
+            Self::CaughtUp(caught_up) => &caught_up.bytes,
             Self::Synced(synced) => &synced.bytes,
             Self::Answer(answer) => &answer.bytes,
         }
@@ -169,6 +171,7 @@ impl Item {
             Self::Joined(joined) => joined.bytes.len(),
             Self::End(end) => end.bytes.len(),
             Self::Status(status) => status.bytes.len(),
+            Self::CaughtUp(caught_up) => caught_up.bytes.len(),
             Self::Synced(synced) => synced.bytes.len(),
             Self::Answer(answer) => answer.bytes.len(),
         }
@@ -187,7 +190,7 @@ impl Item {
             Self::Gap(gap) => gap.reach(),
             Self::Answer(answer) => answer.reach,
             Self::End(end) => Reach::End(end.topic),
-            Self::Delivery(_) | Self::Joined(_) | Self::Status(_) | Self::Synced(_) => Reach::Nowhere,
+            _ => Reach::Nowhere,
         };
         let name = match self {
             Self::Delivery(delivery) => Some(&delivery.publication.lineage.topic),
@@ -235,8 +238,8 @@ impl Bytes {
             Item::Delivery(delivery) => self.of_sort(delivery.sort),
             Item::Joined(joined) if joined.live => &mut self.live,
             Item::Status(_) => &mut self.live,
-            Item::Gap(_) | Item::Joined(_) | Item::End(_) | Item::Synced(_) => &mut self.pulled,
             Item::Answer(_) => &mut self.answers,
+            _ => &mut self.pulled,
         }
     }
 
@@ -404,10 +407,8 @@ impl Outbox {
 
     /// The oldest waiting publication.
     pub(crate) fn oldest(&self) -> Option<&Publication> {
-        self.data
-            .iter()
-            .find_map(Item::delivery)
-            .map(|it| &**it.publication)
+        let first = self.data.iter().find_map(Item::delivery);
+        first.map(|it| &**it.publication)
     }
 
     /// The number of items of the data lane that are partly written: 0 or 1.

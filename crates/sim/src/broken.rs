@@ -31,6 +31,8 @@ pub enum Rule {
     Lineage,
     /// A topic ends once, behind its last message and before its next life, and then nothing of it is held.
     Ends,
+    /// A replay from a moment begins with the first message that is stored, and `caught_up` comes once, behind its last one.
+    Moments,
     /// The `synced` of a request comes once, after everything that the request brings.
     Synced,
     /// The id of an event names the position from which its stream goes on.
@@ -63,6 +65,7 @@ impl fmt::Display for Rule {
             Self::Subscriptions => "subscriptions",
             Self::Lineage => "lineage",
             Self::Ends => "ends",
+            Self::Moments => "moments",
             Self::Synced => "synced",
             Self::Ids => "ids",
             Self::Answers => "answers",
@@ -110,6 +113,7 @@ impl From<BrokenPromise> for Broken {
             BrokenPromise::UnknownLineage { .. } | BrokenPromise::JoinedAgain { .. } => Rule::Lineage,
             BrokenPromise::AfterEnd { .. } => Rule::Ends,
             BrokenPromise::UnknownSynced { .. } | BrokenPromise::SyncedEarly { .. } => Rule::Synced,
+            BrokenPromise::CaughtUp { .. } => Rule::Moments,
             BrokenPromise::BeforeAck { .. }
             | BrokenPromise::AfterUnsubscribe { .. }
             | BrokenPromise::NeverSubscribed { .. } => Rule::Subscriptions,

@@ -186,6 +186,7 @@ impl Client {
                 None => return TopicRequest::Pattern(topic),
                 Some(From::Topic(position)) => Since::One(position.clone()),
                 Some(From::Topics(positions)) => Since::Many(by_lineage(positions)),
+                Some(From::Moment(from)) => return TopicRequest::From { topic, from: *from },
             };
             let since = Some(since);
             TopicRequest::Since { topic, since }
@@ -398,6 +399,14 @@ impl Client {
             ServerMessage::Control(Control::Error { id: Some(id), .. }) => {
                 at.link.due.retain(|due| due.id != id.0);
                 self.oracle.answered(id.0)
+            }
+            ServerMessage::Control(Control::Status {
+                topic,
+                seq: Some(seq),
+                ..
+            }) => {
+                at.tally.caught_up += 1;
+                self.oracle.caught_up(find(topic)?, seq.0)
             }
             ServerMessage::Control(_) => Ok(()),
             ServerMessage::Unknown(op) => Err(Broken::new(Rule::Framing, format!("an unknown op {op}"))),

@@ -20,6 +20,8 @@ pub enum Since {
     OtherEpoch,
     /// The client's own position.
     Own,
+    /// The stored messages from so many milliseconds ago on.
+    Ago(u64),
 }
 
 /// How a client reads.

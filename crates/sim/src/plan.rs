@@ -105,6 +105,7 @@ impl Plan {
             setup: &setup,
             ops: Vec::new(),
             mortality: mortality(seed),
+            moments: moments(seed),
         };
         let ops = writer.write();
         Self { setup, ops }
@@ -166,6 +167,12 @@ fn mortality(seed: u64) -> Option<Chance> {
     chance.percent(40).then_some(chance)
 }
 
+/// The chances of replays from a moment, in the worlds that have some. They are apart from the others, too.
+fn moments(seed: u64) -> Option<Chance> {
+    let mut chance = Chance::new(seed.rotate_left(32) ^ 0x6d6f_6d65_6e74);
+    chance.percent(40).then_some(chance)
+}
+
 /// Writes the operations of a plan.
 struct Writer<'a> {
     chance: Chance,
@@ -186,6 +193,7 @@ struct Writer<'a> {
     reloads: bool,
     long_percent: u64,
     mortality: Option<Chance>,
+    moments: Option<Chance>,
 }
 
 impl Writer<'_> {
@@ -212,6 +220,12 @@ impl Writer<'_> {
             {
                 let op = mortal_op(chance, self.setup.clients.len());
                 self.ops.push(op);
+            }
+            if let Some(chance) = &mut self.moments
+                && chance.percent(15)
+            {
+                let ops = moment_ops(chance, self.setup.clients.len(), self.topics);
+                self.ops.extend(ops);
             }
         }
         self.ops.push(Op::Settle);
@@ -430,6 +444,28 @@ fn mortal_op(chance: &mut Chance, clients: usize) -> Op {
             bytes: chance.pick(&[1, 50, 300, 1_000_000]),
         },
     }
+}
+
+/// A client asks for a topic from a moment on. It leaves the topic before, since the topic must be new to it.
+fn moment_ops(chance: &mut Chance, clients: usize, topics: usize) -> [Op; 2] {
+    let client = chance.below(clients);
+    let pattern = match chance.below(20) {
+        0 => chance.below(PATTERNS), // patterns are refused
+        _ => chance.below(topics),
+    };
+    let from = Since::Ago(chance.pick(&[0, 1, 10, 100, 1_000, 10_000, 1_000_000]));
+    let subscribe = Op::Subscribe {
+        client,
+        topics: vec![(pattern, Some(from))],
+        mode: chance.pick(&[None, None, None, Some(Mode::Every), Some(Mode::Conflate)]),
+        conflate_ms: chance.pick(&[None, None, None, None, Some(0), Some(50)]),
+        snapshot: chance.percent(75),
+    };
+    let leave = Op::Unsubscribe {
+        client,
+        patterns: vec![pattern],
+    };
+    [leave, subscribe]
 }
 
 fn since(chance: &mut Chance) -> Since {

@@ -31,6 +31,8 @@ pub struct Tally {
     pub joined: u64,
     /// How many requests got their `synced`.
     pub synced: u64,
+    /// How many replays from a moment came to live messages.
+    pub caught_up: u64,
     /// How many topics patterns resumed.
     pub resumed: u64,
     /// Messages that a newer one replaced.
@@ -88,7 +90,7 @@ impl Tally {
         }
     }
 
-    fn fields(&mut self) -> [&mut u64; 25] {
+    fn fields(&mut self) -> [&mut u64; 26] {
         [
             &mut self.steps,
             &mut self.starts,
@@ -102,6 +104,7 @@ impl Tally {
             &mut self.compressed_bytes,
             &mut self.joined,
             &mut self.synced,
+            &mut self.caught_up,
             &mut self.resumed,
             &mut self.conflated,
             &mut self.gaps,
@@ -120,7 +123,7 @@ impl Tally {
 
     /// The sums with their names.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 25] {
+    pub fn named(&self) -> [(&'static str, u64); 26] {
         [
             ("steps", self.steps),
             ("broker starts", self.starts),
@@ -134,6 +137,7 @@ impl Tally {
             ("bytes of messages compressed", self.compressed_bytes),
             ("topics that joined", self.joined),
             ("requests synced", self.synced),
+            ("replays caught up with", self.caught_up),
             ("topics that patterns resumed", self.resumed),
             ("conflated", self.conflated),
             ("gaps", self.gaps),

@@ -31,6 +31,8 @@ pub(crate) const DEDUPE: DedupeLimits = DedupeLimits {
 struct TopicTruth {
     /// Hashes of the data by number, from 1: of the text, or of the whole book after the change.
     messages: Vec<u64>,
+    /// When each message was published.
+    times: Vec<Micros>,
     /// The current book: sizes by price, for bids and asks.
     book: [BTreeMap<u64, u64>; 2],
 }
@@ -82,6 +84,18 @@ impl Truth {
         self.topics[topic].messages.len() as u64
     }
 
+    /// The number of the first message of a topic that was published at `moment` or later; of the next one if there is none.
+    pub(crate) fn first_at(&self, topic: usize, moment: Micros) -> u64 {
+        let times = &self.topics[topic].times;
+        1 + times.partition_point(|time| *time < moment) as u64
+    }
+
+    /// When message `seq` of a topic was published.
+    pub(crate) fn time(&self, topic: usize, seq: u64) -> Option<Micros> {
+        let index = usize::try_from(seq.checked_sub(1)?).ok()?;
+        self.topics[topic].times.get(index).copied()
+    }
+
     /// The newest number of each topic.
     pub(crate) fn heads(&self) -> [u64; NAMES.len()] {
         std::array::from_fn(|topic| self.head(topic))
@@ -120,6 +134,7 @@ impl Truth {
             format!("{} got number {got} where {seq} was due", topics::name(topic))
         })?;
         self.topics[topic].messages.push(hash);
+        self.topics[topic].times.push(now);
         Ok(bytes)
     }
 
@@ -264,6 +279,7 @@ impl Truth {
     pub(crate) fn said(&mut self, said: &Said) {
         let data = std::str::from_utf8(&said.text).unwrap_or_default();
         self.topics[said.topic].messages.push(hash_of(data));
+        self.topics[said.topic].times.push(said.at);
         if let Some(key) = &said.key {
             let seq = self.head(said.topic);
             self.keys.push((said.topic, key.clone(), said.at, seq));

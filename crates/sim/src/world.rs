@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::rc::Rc;
 
 use tickwire_wire::message::Position;
-use tickwire_wire::{Epoch, Micros, Seq};
+use tickwire_wire::{Epoch, Micros, Moment, Seq};
 
 use crate::broken::{Broken, Rule, ensure};
 use crate::broker::Broker;
@@ -278,7 +278,8 @@ impl World {
                 };
                 let truth = &self.broker.truth;
                 let topics = topics.iter().map(|(pattern, since)| {
-                    (*pattern, since.and_then(|since| from(truth, it, *pattern, since)))
+                    let from = since.and_then(|since| from(truth, it, *pattern, since, self.now));
+                    (*pattern, from)
                 });
                 it.subscribe(topics.collect(), wanted, link);
             }
@@ -408,8 +409,13 @@ impl World {
     }
 }
 
-/// The position or positions from which a topic, or the topics of a pattern, resume.
-fn from(truth: &Truth, client: &Client, pattern: usize, since: Since) -> Option<From> {
+/// The position or positions from which a topic, or the topics of a pattern, resume; or the moment from which a topic is
+/// replayed.
+fn from(truth: &Truth, client: &Client, pattern: usize, since: Since, now: Micros) -> Option<From> {
+    if let Since::Ago(ms) = since {
+        let from = now.0.saturating_sub(1_000 * ms);
+        return Some(From::Moment(Moment(Micros(from))));
+    }
     if topics::mortal_of(pattern).is_some() {
         return client.position_named(topics::pattern(pattern)).map(From::Topic);
     }
@@ -444,5 +450,6 @@ fn position(truth: &Truth, client: &Client, topic: usize, since: Since) -> Optio
         Since::Ahead => at(truth.epoch(topic).clone(), head + 1),
         Since::OtherEpoch => at(Epoch::from("other"), head),
         Since::Own => client.position(topic),
+        Since::Ago(_) => None, // a stream of events has no moments
     }
 }

@@ -22,7 +22,7 @@ use tickwire_client::{Client, ClientBuilder};
 use tickwire_server::config::{Config, Overrides};
 use tickwire_wire::limits::PUBLISH_KEY_BYTES_MAX;
 use tickwire_wire::message::Position;
-use tickwire_wire::{Codec, Epoch, Mode, Pattern, Seq, Topic};
+use tickwire_wire::{Codec, Epoch, Mode, Moment, Pattern, Seq, Topic};
 
 pub(crate) use self::admin::{
     AdminArgs, AdminBroker, AdminCloseArgs, AdminCommand, AdminFormat, AdminRevokeArgs, SessionConditions,
@@ -262,6 +262,8 @@ Examples:
       One book as it is now.
   tickwire sub --since k3v9:57 trade.BTC-USD
       The trades after number 57 of lineage k3v9, then those to come.
+  tickwire sub --from 2024-08-08T23:54:13Z trade.BTC-USD
+      The trades since then that the broker still has, then those to come. A MOMENT may also be microseconds since 1970.
   tickwire sub --url wss://broker.example:7400 --ca ca.pem 'bbo.*'
       By TLS, with a broker whose certificate an authority of your own has signed.
   tickwire sub 'trade.>' --count 1000 | jq -r .data.price
@@ -291,6 +293,9 @@ pub(crate) struct SubArgs {
     /// Resume after this position. Give one per TOPIC, in the same order
     #[arg(long, value_name = "EPOCH:SEQ", value_parser = position)]
     pub(crate) since: Vec<Position>,
+    /// Begin with the stored messages from this moment on. A `status` with `caught_up` tells where live ones begin
+    #[arg(long, value_name = "MOMENT", conflicts_with_all = ["since", "conflate_ms"])]
+    pub(crate) from: Option<Moment>,
     /// Also print messages without data: welcomes, acks, heartbeats, errors
     #[arg(long)]
     pub(crate) all: bool,

@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use tickwire_client::{Client, ClientBuilder, Event, Events, RequestError, Subscription};
 use tickwire_wire::message::AckResult;
-use tickwire_wire::{Control, ServerMessage};
+use tickwire_wire::{Control, Mode, Moment, ServerMessage};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -47,10 +47,19 @@ pub(crate) fn run(args: SubArgs) -> Result<(), Failure> {
 }
 
 fn check(args: &SubArgs) -> Result<(), Failure> {
-    if args.since.is_empty() {
-        return Ok(());
+    let option = match args.from {
+        None if args.since.is_empty() => return Ok(()),
+        None => "--since resumes",
+        Some(_) => "--from replays",
+    };
+    if let Some(mode @ (ModeName::Conflate | ModeName::Snapshot)) = args.mode.filter(|_| args.from.is_some())
+    {
+        let mode = Mode::from(mode).as_str();
+        return Err(Failure::usage(anyhow!(
+            "--mode {mode}: --from asks for every message; leave the mode out"
+        )));
     }
-    if args.since.len() != args.topics.len() {
+    if args.from.is_none() && args.since.len() != args.topics.len() {
         let (positions, topics) = (args.since.len(), args.topics.len());
         return Err(Failure::usage(anyhow!(
             "--since is given {positions} times for {topics} topics: give it once per topic, or not at all"
@@ -58,15 +67,20 @@ fn check(args: &SubArgs) -> Result<(), Failure> {
     }
     match args.topics.iter().find(|topic| topic.is_wildcard()) {
         Some(pattern) => Err(Failure::usage(anyhow!(
-            "{pattern} has a wildcard: --since resumes single topics only"
+            "{pattern} has a wildcard: {option} single topics only"
         ))),
         None => Ok(()),
     }
 }
 
 fn subscription(args: &SubArgs) -> Subscription {
-    let mut subscription = if args.since.is_empty() {
-        Subscription::to(args.topics.iter().map(ToString::to_string))
+    let topics = args.topics.iter().map(ToString::to_string);
+    let mut subscription = if let Some(from) = args.from {
+        topics.fold(Subscription::to([""; 0]), |subscription, topic| {
+            subscription.from_moment(topic, from)
+        })
+    } else if args.since.is_empty() {
+        Subscription::to(topics)
     } else {
         let resumed = args.topics.iter().zip(&args.since);
         resumed.fold(Subscription::to([""; 0]), |subscription, (topic, since)| {
@@ -247,6 +261,9 @@ impl Follower {
                         "the broker is draining; connecting again in {reconnect_after_ms} ms"
                     ));
                 }
+                if let ServerMessage::Control(Control::Ack { results, .. }) = &message {
+                    tell_not_stored(results);
+                }
                 return Ok(self.output.print(&message));
             }
             Event::Connected {
@@ -273,6 +290,20 @@ impl Follower {
             }
         }
         Ok(Flow::Continue)
+    }
+}
+
+/// Tells which topics do not begin with the moment that was asked for.
+fn tell_not_stored(results: &[AckResult]) {
+    for AckResult {
+        topic, not_stored, ..
+    } in results
+    {
+        if let Some(oldest) = not_stored.map(Moment) {
+            say(format_args!(
+                "{topic}: messages before {oldest} are no longer stored"
+            ));
+        }
     }
 }
 

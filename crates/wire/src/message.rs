@@ -3,6 +3,7 @@
 //! Requests hold topics as text: each topic is validated by itself, so that a bad one does not fail the others. Names
 //! of fields are those of the wire. The codecs in [`crate::codec`] convert the messages to bytes and back.
 
+mod entry;
 mod key;
 mod reasons;
 
@@ -18,6 +19,7 @@ use crate::json_text::JsonText;
 use crate::market::{Bbo, Book, Candle, Ticker, Trade};
 use crate::msgpack::value::PackedValue;
 use crate::secret::Secret;
+pub use entry::{Position, Positions, Since, TopicRequest};
 pub use key::PublishKey;
 pub use reasons::{EndReason, GapReason, StaleReason, TopicState};
 
@@ -79,93 +81,6 @@ impl Mode {
         match kind {
             Kind::State => Self::Conflate,
             Kind::Book | Kind::Event => Self::Every,
-        }
-    }
-}
-
-/// The position in a topic that a client has reached.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Position {
-    /// The epoch of the number.
-    pub epoch: Epoch,
-    /// The last message that the client has seen.
-    pub seq: Seq,
-}
-
-/// The positions that a client has reached in topics of one epoch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Positions {
-    /// The epoch of the numbers.
-    pub epoch: Epoch,
-    /// The last message that the client has seen of each topic. The topics are not validated.
-    pub seqs: BTreeMap<String, Seq>,
-}
-
-/// Where to resume.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-pub enum Since {
-    /// A topic: `{"epoch":"k3v9","seq":57}`
-    One(Position),
-    /// The topics of a pattern: `{"epoch":"k3v9","seqs":{"trade.A":57,"trade.B":12}}`, or an array of these, one for
-    /// each epoch.
-    Many(Vec<Positions>),
-}
-
-impl From<Position> for Since {
-    fn from(position: Position) -> Self {
-        Self::One(position)
-    }
-}
-
-/// One entry of a `subscribe`'s `topics`: the bare pattern, or a topic or pattern with the positions to resume from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-pub enum TopicRequest {
-    /// `"ticker.*"`
-    Pattern(String),
-    /// `{"topic":"trade.BTC-USD","since":{"epoch":"k3v9","seq":57}}`
-    Since {
-        /// The topic or pattern.
-        topic: String,
-        /// Where to resume, if anywhere.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        since: Option<Since>,
-    },
-}
-
-impl TopicRequest {
-    /// The topic or pattern, not validated.
-    #[must_use]
-    pub fn topic(&self) -> &str {
-        match self {
-            Self::Pattern(topic) | Self::Since { topic, .. } => topic,
-        }
-    }
-
-    /// The topic or pattern, not validated.
-    #[must_use]
-    pub fn into_topic(self) -> String {
-        match self {
-            Self::Pattern(topic) | Self::Since { topic, .. } => topic,
-        }
-    }
-
-    /// The position or positions to resume from.
-    #[must_use]
-    pub fn since(&self) -> Option<&Since> {
-        match self {
-            Self::Pattern(_) => None,
-            Self::Since { since, .. } => since.as_ref(),
-        }
-    }
-
-    /// The position to resume from, if the request gives that of a single topic.
-    #[must_use]
-    pub fn position(&self) -> Option<&Position> {
-        match self.since()? {
-            Since::One(position) => Some(position),
-            Since::Many(_) => None,
         }
     }
 }
@@ -287,6 +202,15 @@ pub struct AnnouncedLimits {
     pub publishes_burst: u32,
 }
 
+/// The stored messages of a topic that a replay from a moment begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplayRange {
+    /// The first of them.
+    pub from_seq: Seq,
+    /// The last of them: the topic's newest message. It is the one before `from_seq` if there are none.
+    pub to_seq: Seq,
+}
+
 /// One result of an `ack`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct AckResult {
@@ -317,6 +241,12 @@ pub struct AckResult {
     /// Whether the topic was resumed, if the request asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovered: Option<bool>,
+    /// What is replayed, if the request asked for the messages from a moment on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<ReplayRange>,
+    /// The time of the oldest message that is stored, if messages from the moment on are no longer stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_stored: Option<Micros>,
     /// The number of the pattern's topics that were resumed, if the request asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resumed: Option<usize>,
@@ -397,7 +327,7 @@ pub enum Control {
         #[serde(deserialize_with = "later::end_reason")]
         reason: EndReason,
     },
-    /// The state of a topic's source changed.
+    /// The state of a topic's source changed, or a replay has come to its end.
     Status {
         /// The topic.
         topic: String,
@@ -406,6 +336,9 @@ pub enum Control {
         /// Why a book is stale. `None` if its source is silent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<StaleReason>,
+        /// With [`TopicState::CaughtUp`] the last message before the live ones.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seq: Option<Seq>,
     },
     /// No other message was sent for a while.
     Heartbeat {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, SecondsFormat};
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::Micros;
@@ -15,7 +16,8 @@ use crate::Micros;
 ///
 /// assert_eq!("2024-08-09T01:54:13+02:00".parse(), Ok(Moment(Micros(1_723_161_253_000_000))));
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
 pub struct Moment(pub Micros);
 
 /// Why a text is no moment.

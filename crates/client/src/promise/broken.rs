@@ -143,6 +143,17 @@ pub enum BrokenPromise {
         /// The request's id.
         id: RequestId,
     },
+    /// A `caught_up` came without being awaited, before the end of the replay, or with another number than that of the last
+    /// message.
+    #[error("{topic}: a caught_up came with {seq}; the last message was {last}")]
+    CaughtUp {
+        /// The topic.
+        topic: String,
+        /// The number of the last message.
+        last: Seq,
+        /// The number in the `caught_up`.
+        seq: Seq,
+    },
     /// The `ack` of a pattern gives a lower number of topics that were resumed, or were not resumed, than the messages
     /// show.
     #[error("{pattern}: {said} topics were said to be {what}, and {shown} were")]
@@ -247,4 +258,14 @@ pub enum RecoveryFault {
     /// A gap with reason `history` or `epoch` followed. The number is the first that it names.
     #[error("a gap from {0} followed, and not because of a slow reader")]
     Gap(Seq),
+}
+
+/// The fault of message `got`, which came behind message `last`.
+pub(super) fn backward(topic: &str, last: Seq, got: Seq) -> BrokenPromise {
+    let topic = topic.to_owned();
+    if got == last {
+        BrokenPromise::Duplicate { topic, seq: got }
+    } else {
+        BrokenPromise::Backward { topic, last, got }
+    }
 }

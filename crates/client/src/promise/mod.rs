@@ -18,6 +18,7 @@ mod answers;
 mod books;
 mod broken;
 mod left;
+mod moments;
 mod standing;
 mod subscriptions;
 mod syncing;
@@ -288,6 +289,11 @@ impl Checker {
                 to,
                 reason,
             } => self.gap(topic, epoch, *from, *to, *reason),
+            Control::Status {
+                topic,
+                seq: Some(seq),
+                ..
+            } => self.caught_up(topic, *seq),
             Control::Status { topic, .. } => {
                 let covered = self.is_live(topic) || self.wildcards.iter().any(|w| w.pattern.matches(topic));
                 covered.then_some(()).ok_or_else(|| self.not_covered(topic))

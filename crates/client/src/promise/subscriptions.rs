@@ -124,7 +124,19 @@ impl Checker {
         track.own = true;
         track.own_mode = mode;
         track.cover(topic, &self.wildcards);
-        track.acked(topic, id, result, request.position(), snapshot)
+        // A broker that does not know `from` takes no note of it.
+        let replay = result.replay.filter(|_| request.from().is_some());
+        let verdict = track.acked(
+            topic,
+            id,
+            result,
+            request.position(),
+            snapshot && replay.is_none(),
+        );
+        if let Some(replay) = replay {
+            track.replays(replay.to_seq);
+        }
+        verdict
     }
 
     fn wildcard_subscribed(&mut self, pattern: Pattern, mode: Option<Mode>, snapshot: bool) {

@@ -6,7 +6,7 @@
 use tickwire_wire::message::{AckResult, GapReason, Mode, Position, RequestId};
 use tickwire_wire::{Epoch, Seq};
 
-use super::broken::{BrokenPromise, RecoveryFault};
+use super::broken::{BrokenPromise, RecoveryFault, backward};
 use super::standing::{Awaiting, Standing};
 use crate::planted::{Fault, is_planted};
 
@@ -15,7 +15,7 @@ use crate::planted::{Fault, is_planted};
 pub(super) struct Track {
     epoch: Option<Epoch>,
     /// The last message that came or that a gap named.
-    seq: Seq,
+    pub(super) seq: Seq,
     /// A second position to count from: that of an ack which overtook updates.
     alternative: Option<Seq>,
     /// The topic's last number when a resume failed.
@@ -24,6 +24,8 @@ pub(super) struct Track {
     pub(super) promised: Seq,
     /// The request that began the subscription: its `synced` says that everything it begins with has come.
     pub(super) begun_by: Option<RequestId>,
+    /// The last message of the replay from a moment, until the broker says that the client has caught up.
+    pub(super) replayed_to: Option<Seq>,
     /// The request whose pattern was to resume the topic.
     pub(super) resumed_by: Option<RequestId>,
     /// Whether the pattern resumed it; `None` until that shows.
@@ -110,6 +112,7 @@ impl Track {
         self.begun_by = None;
         self.resumed_by = None;
         self.promised = Seq::ZERO;
+        self.replayed_to = None;
         self.is_ended = false;
     }
 
@@ -143,6 +146,7 @@ impl Track {
         self.awaiting = Awaiting::Nothing;
         self.alternative = None;
         self.promised = Seq::ZERO;
+        self.replayed_to = None;
         self.quiet = true; // an ack may tell the next lineage before its `joined`
         self.is_ended = true;
         verdict
@@ -298,6 +302,7 @@ impl Track {
             Standing::Resumed | Standing::At => self.promised > self.seq,
             Standing::Unknown | Standing::Either => false,
         };
+        let is_owed = is_owed || self.replayed_to.is_some();
         self.live && self.begun_by == Some(id) && is_owed
     }
 
@@ -487,14 +492,5 @@ impl Track {
             });
         }
         Ok(())
-    }
-}
-
-fn backward(topic: &str, last: Seq, got: Seq) -> BrokenPromise {
-    let topic = topic.to_owned();
-    if got == last {
-        BrokenPromise::Duplicate { topic, seq: got }
-    } else {
-        BrokenPromise::Backward { topic, last, got }
     }
 }

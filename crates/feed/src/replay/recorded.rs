@@ -79,9 +79,12 @@ pub(super) fn parse(json: &str) -> Result<Recorded, LineError> {
             to,
             ..
         }) => (topic, What::Gap { epoch, from, to }),
-        ServerMessage::Control(Control::Status { topic, state, reason }) => match (state, reason) {
-            // Whoever replays it finds out by itself whether a source is silent or a book crossed.
-            (TopicState::Stale, None | Some(StaleReason::Crossed)) => {
+        ServerMessage::Control(Control::Status {
+            topic, state, reason, ..
+        }) => match (state, reason) {
+            // Whoever replays it finds out by itself whether a source is silent or a book crossed. That a subscriber has
+            // caught up is nothing of the topic.
+            (TopicState::CaughtUp, _) | (TopicState::Stale, None | Some(StaleReason::Crossed)) => {
                 return Err(LineError::UnusedMessage("status".to_owned()));
             }
             (TopicState::Stale, reason) => (topic, What::Doubt(reason)),

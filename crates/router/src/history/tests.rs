@@ -122,3 +122,63 @@ fn a_topic_that_is_no_candle_keeps_what_its_history_keeps() {
     }
     assert_eq!(seqs(history.read_all(Seq::ZERO)), [4, 5]);
 }
+
+/// Where a replay begins in `history`, whose newest message is number 9.
+fn stored_from(history: &History, moment: u64) -> (u64, Option<u64>) {
+    let StoredFrom { first, not_stored } = history.stored_from(Micros(moment), Seq(9));
+    (first.0, not_stored.map(|oldest| oldest.0))
+}
+
+#[test]
+fn a_replay_begins_with_the_first_stored_message_of_its_moment() {
+    let lineage = lineage(usize::MAX);
+    let kept = Kept {
+        messages: 4,
+        candles: 0,
+    };
+    let push = |history: &mut History, seq: u64, ts: u64| {
+        let payload = Payload::from_json(b"1").expect("JSON");
+        let publication = Publication::new(lineage.clone(), Seq(seq), Micros(ts), payload);
+        history.push(Arc::new(publication.held_as_value()), &lineage.memory);
+    };
+    // Two messages have the same time; the second of them is the oldest that is stored.
+    let mut history = History::new(kept);
+    for (seq, ts) in [
+        (1, 10),
+        (2, 10),
+        (3, 20),
+        (4, 30),
+        (5, 40),
+        (6, 40),
+        (7, 50),
+        (8, 60),
+        (9, 70),
+    ] {
+        push(&mut history, seq, ts);
+    }
+    for (moment, expected) in [
+        (0, (6, Some(40))),
+        (40, (6, Some(40))),
+        (41, (7, None)),
+        (50, (7, None)),
+        (70, (9, None)),
+        (71, (10, None)),
+    ] {
+        assert_eq!(stored_from(&history, moment), expected, "{moment}");
+    }
+    // Nothing is gone.
+    let mut history = History::new(kept);
+    for seq in 1..=3 {
+        push(&mut history, seq, 10 * seq);
+    }
+    assert_eq!(stored_from(&history, 0), (1, None));
+    // Nobody knows when the messages before were: they may be as new as the oldest.
+    let mut history = History::new(kept);
+    push(&mut history, 8, 60);
+    push(&mut history, 9, 70);
+    assert_eq!(stored_from(&history, 60), (8, Some(60)));
+    assert_eq!(stored_from(&history, 61), (9, None));
+    history.begin_with_newest();
+    assert_eq!(stored_from(&history, 70), (9, Some(70)));
+    assert_eq!(stored_from(&history, 71), (10, None));
+}

@@ -68,6 +68,13 @@ pub(crate) struct End {
     pub(crate) bytes: Rc<[u8]>,
 }
 
+/// Says that a replay from a moment has come to the head of its topic: what follows is live.
+#[derive(Debug)]
+pub(crate) struct CaughtUp {
+    pub(crate) topic: TopicId,
+    pub(crate) bytes: Box<[u8]>,
+}
+
 /// Says that everything that a request asked for has been sent.
 #[derive(Debug)]
 pub(crate) struct Synced {

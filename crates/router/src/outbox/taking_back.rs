@@ -33,6 +33,7 @@ impl Item {
             Self::Joined(joined) => Some(joined.topic),
             Self::End(end) => Some(end.topic),
             Self::Status(status) => Some(status.topic),
+            Self::CaughtUp(caught_up) => Some(caught_up.topic),
             Self::Synced(_) | Self::Answer(_) => None,
         }
     }
@@ -42,7 +43,12 @@ impl Item {
         match self {
             Self::Delivery(delivery) => delivery.settles().sum(),
             Self::Gap(gap) => gap.gaps(),
-            Self::Joined(_) | Self::End(_) | Self::Status(_) | Self::Synced(_) | Self::Answer(_) => 0,
+            Self::Joined(_)
+            | Self::End(_)
+            | Self::Status(_)
+            | Self::CaughtUp(_)
+            | Self::Synced(_)
+            | Self::Answer(_) => 0,
         }
     }
 }
@@ -102,11 +108,17 @@ impl Outbox {
     }
 
     /// Replaces each publication of which nothing was written by the result of `newer`, if there is one. `newer` sees the
-    /// last one first, because one that is kept must not follow a newer one.
+    /// last one first, because one that is kept must not follow a newer one. Those before a `caught_up` stay: it names the
+    /// last of them.
     pub(crate) fn refresh(&mut self, mut newer: impl FnMut(&Delivery) -> Option<Delivery>) {
         let begun = self.begun();
+        let mut fixed = Vec::new();
         for item in self.data.iter_mut().skip(begun).rev() {
+            if let Item::CaughtUp(caught_up) = item {
+                fixed.push(caught_up.topic);
+            }
             if let Item::Delivery(old) = item
+                && !fixed.contains(&old.topic())
                 && let Some(new) = newer(old)
             {
                 *self.bytes.of(item) -= item.len();

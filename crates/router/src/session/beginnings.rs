@@ -2,7 +2,7 @@
 //!
 //! Bounded by the number of subscriptions: a topic is removed with its subscription.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tickwire_wire::Seq;
 
 use crate::positions::Missed;
@@ -19,6 +19,8 @@ struct Open {
     /// The topics that were to bring their newest message, and ask for every message since then: the message that was
     /// newest. The request that wanted it waits until the subscription has reached that message.
     newest: FxHashMap<TopicId, Seq>,
+    /// The topics that are replayed from a moment, as long as the client was not told that it has caught up.
+    replayed: FxHashSet<TopicId>,
 }
 
 impl Beginnings {
@@ -62,14 +64,32 @@ impl Beginnings {
         }
     }
 
+    /// Records that a topic is replayed from a moment, until the client is told that it has caught up.
+    pub(crate) fn replay(&mut self, topic: TopicId) {
+        self.0.get_or_insert_default().replayed.insert(topic);
+    }
+
+    /// Whether the client is still to be told that it has caught up with a topic.
+    pub(crate) fn is_replayed(&self, topic: TopicId) -> bool {
+        self.0.as_ref().is_some_and(|open| open.replayed.contains(&topic))
+    }
+
+    /// Records that the client is told that it has caught up with a topic. Returns whether it was still to be told.
+    pub(crate) fn caught_up(&mut self, topic: TopicId) -> bool {
+        let was_replayed = self.0.as_mut().is_some_and(|open| open.replayed.remove(&topic));
+        self.shrink();
+        was_replayed
+    }
+
     /// Records that the client has left a topic.
     pub(crate) fn forget(&mut self, topic: TopicId) {
         self.take_missed(topic);
         self.ended(topic);
+        self.caught_up(topic);
     }
 
     fn shrink(&mut self) {
         self.0
-            .take_if(|open| open.missed.is_empty() && open.newest.is_empty());
+            .take_if(|open| open.missed.is_empty() && open.newest.is_empty() && open.replayed.is_empty());
     }
 }

@@ -159,6 +159,8 @@ impl SessionMut<'_> {
                 Item::Answer(_) | Item::Synced(_) | Item::End(_) => {}
                 Item::Joined(_) => subscriber.prelude.take_back(!is_planted(Fault::LineageTakenBack)),
                 Item::Status(status) => subscriber.last_status = status.before,
+                Item::CaughtUp(_) if is_planted(Fault::CaughtUpForgotten) => {}
+                Item::CaughtUp(_) => session.subscriptions.beginnings.replay(topic),
                 Item::Gap(gap) if gap.reason != GapReason::Slow => {
                     subscriber.after = gap.to;
                     subscriber.prelude.take_back(gap.introduces);
@@ -295,6 +297,7 @@ fn begins(item: &Item) -> bool {
             Sort::Live | Sort::OneShot => false,
         },
         Item::Gap(gap) => gap.reason != GapReason::Slow,
+        Item::CaughtUp(_) => true,
         Item::Joined(_) | Item::End(_) | Item::Status(_) | Item::Synced(_) | Item::Answer(_) => false,
     }
 }

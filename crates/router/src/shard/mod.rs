@@ -16,6 +16,7 @@ mod ending;
 mod joined;
 mod lagging;
 mod listing;
+mod moment;
 mod parting;
 mod piecewise;
 mod publishing;

@@ -117,6 +117,7 @@ impl SessionMut<'_> {
         if !subscriber.behind && !has_all {
             self.tell_stale(&cell, &mut subscriber);
         }
+        self.tell_caught_up(&cell, &subscriber);
         let slot = &mut self.slots[topic];
         *slot.at_mut(place) = subscriber;
         slot.learn(subscriber.after, &mut self.counts.ledger);
@@ -262,6 +263,12 @@ impl SessionMut<'_> {
                         break;
                     }
                     subscriber.after = publication.seq;
+                    if is_planted(Fault::SeamLost)
+                        && subscriber.after == self.slots[cell.id()].head
+                        && self.session.subscriptions.beginnings.is_replayed(cell.id())
+                    {
+                        continue;
+                    }
                     self.push_told(subscriber, publication, Sort::Pulled, 0);
                 }
             }

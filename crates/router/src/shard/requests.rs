@@ -20,8 +20,8 @@ use crate::session::{Session, SessionId, Subscriptions, TooFast};
 #[derive(Debug)]
 pub(crate) struct TopicAnswer {
     pub(super) result: AckResult,
-    /// A gap that is sent right after the ack.
-    pub(super) gap: Option<Control>,
+    /// A message about the topic that is sent right after the ack: a gap, or that the client has caught up.
+    pub(super) behind: Option<Control>,
     /// The topic was live already, so the ack keeps its place behind the messages that were sent of it.
     pub(super) in_order: bool,
 }
@@ -30,7 +30,7 @@ impl TopicAnswer {
     pub(super) fn new(result: AckResult) -> Self {
         Self {
             result,
-            gap: None,
+            behind: None,
             in_order: false,
         }
     }
@@ -39,7 +39,7 @@ impl TopicAnswer {
     pub(super) fn heap_bytes(&self) -> usize {
         let AckResult { topic, error, .. } = &self.result;
         let reason = error.as_ref().map_or(0, |refusal| refusal.reason.len());
-        topic.len() * (1 + usize::from(self.gap.is_some())) + reason
+        topic.len() * (1 + usize::from(self.behind.is_some())) + reason
     }
 
     pub(super) fn refused(topic: &str, refusal: Refusal) -> Self {
@@ -225,7 +225,7 @@ impl Shard {
     pub(super) fn ack(&mut self, id: SessionId, request: RequestId, answers: Vec<TopicAnswer>, now: Micros) {
         let in_order = self.answers_keep_their_place(id) || answers.iter().any(|answer| answer.in_order);
         let mut results = Vec::with_capacity(answers.len());
-        let mut gaps = Vec::new();
+        let mut behind = Vec::new();
         let (mut abusive, mut granted) = (false, false);
         for answer in answers {
             match &answer.result.error {
@@ -236,7 +236,7 @@ impl Shard {
                 None => granted = true,
             }
             results.push(answer.result);
-            gaps.extend(answer.gap);
+            behind.extend(answer.behind);
         }
         let session = self.sessions.open(id);
         let number = session.map_or(0, |session| session.subscriptions.next_ack());
@@ -246,12 +246,12 @@ impl Shard {
         } else {
             self.send_control(id, &Control::Ack { id: request, results });
         }
-        for gap in gaps {
-            if let Control::Gap { from, to, .. } = &gap {
+        for message in behind {
+            if let Control::Gap { from, to, .. } = &message {
                 self.counts.gaps += 1;
                 self.counts.unresumed += to.0 - from.0 + 1;
             }
-            self.send_behind_answers(id, &gap);
+            self.send_behind_answers(id, &message);
         }
         if granted {
             self.accepted(id);

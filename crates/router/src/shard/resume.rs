@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use tickwire_wire::error::ErrorCode;
-use tickwire_wire::message::{AckResult, GapReason, Mode, Position, Positions, Since};
-use tickwire_wire::{Control, Kind, Micros, Pattern, Refusal, RequestId, Seq};
+use tickwire_wire::message::{AckResult, GapReason, Mode, Position, Positions, Since, TopicRequest};
+use tickwire_wire::{Control, Kind, Micros, Moment, Pattern, Refusal, RequestId, Seq};
 
 use super::requests::TopicAnswer;
 use super::sessions::SessionMut;
@@ -17,6 +17,27 @@ use crate::pace::Pace;
 use crate::planted::{Fault, is_planted};
 use crate::positions::{LeftAt, Missed, Places};
 use crate::session::SessionId;
+
+/// Where a client asks for a subscription to a topic to begin.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Outset<'a> {
+    /// At the head.
+    Head,
+    /// Behind the client's position.
+    Since(&'a Position),
+    /// With the first message from a moment on.
+    From(Moment),
+}
+
+impl<'a> Outset<'a> {
+    pub(super) fn of(wanted: &'a TopicRequest) -> Self {
+        match (wanted.position(), wanted.from()) {
+            (Some(position), _) => Self::Since(position),
+            (None, Some(moment)) => Self::From(moment),
+            (None, None) => Self::Head,
+        }
+    }
+}
 
 /// How a subscription came to its topic. This decides how its client is told where it begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,10 +134,15 @@ impl SessionMut<'_> {
     pub(super) fn subscribe_anew(
         &mut self,
         cell: &Arc<TopicCell>,
-        since: Option<&Position>,
+        outset: Outset<'_>,
         wanted: (Pace, bool),
         result: AckResult,
     ) -> TopicAnswer {
+        let since = match outset {
+            Outset::From(moment) => return self.subscribe_from(cell, moment, wanted.0, result),
+            Outset::Since(since) => Some(since),
+            Outset::Head => None,
+        };
         let left_at = since.map(|since| cell.left_at(&since.epoch, since.seq));
         let Begun {
             at,
@@ -137,7 +163,7 @@ impl SessionMut<'_> {
             ..result
         };
         TopicAnswer {
-            gap,
+            behind: gap,
             ..TopicAnswer::new(result)
         }
     }

@@ -173,6 +173,7 @@ fn status_bytes(dialect: Dialect, topic: &Topic, state: SourceState) -> Rc<[u8]>
             TopicState::Stale
         },
         reason: state.doubt(),
+        seq: None,
     };
     dialect.control(&status).into()
 }

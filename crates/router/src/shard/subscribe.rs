@@ -6,13 +6,13 @@
 use std::sync::Arc;
 
 use tickwire_wire::error::ErrorCode;
-use tickwire_wire::message::{AckResult, Position, Subscribe, TopicRequest};
+use tickwire_wire::message::{AckResult, Subscribe, TopicRequest};
 use tickwire_wire::{Kind, Micros, Mode, Pattern, Refusal, Seq, Topic};
 
 use super::Shard;
 use super::piecewise::Step;
 use super::requests::TopicAnswer;
-use super::resume::check_since;
+use super::resume::{Outset, check_since};
 use super::sessions::SessionMut;
 use super::wide::Wide;
 use crate::cell::{Attached, TopicCell};
@@ -47,7 +47,10 @@ impl Shard {
         let session = self.sessions.open(id).ok_or_else(closing)?;
         session.rights.check_subscribe(&pattern)?;
         check_since(&pattern, topic.since(), request.mode)?;
-        let pace = Pace::asked(request.mode, request.conflate_ms)?;
+        let pace = match topic.from() {
+            Some(_) => self.pace_from(&pattern, request)?,
+            None => Pace::asked(request.mode, request.conflate_ms)?,
+        };
         self.check_kind(&pattern, request.mode, pace)?;
         if request.mode == Some(Mode::Snapshot) {
             self.check_allowance(id, now)?;
@@ -68,8 +71,8 @@ impl Shard {
                 wide.map(Step::Wide)
             }
             Some(single) => {
-                let since = topic.position();
-                let answer = self.subscribe_topic(id, &single, &pattern, since, pace, request.snapshot);
+                let outset = Outset::of(topic);
+                let answer = self.subscribe_topic(id, &single, &pattern, outset, pace, request.snapshot);
                 answer.map(Step::Done)
             }
         }
@@ -120,7 +123,7 @@ impl Shard {
         id: SessionId,
         topic: &Topic,
         pattern: &Pattern,
-        since: Option<&Position>,
+        outset: Outset<'_>,
         pace: Pace,
         snapshot: bool,
     ) -> Result<TopicAnswer, Refusal> {
@@ -132,12 +135,14 @@ impl Shard {
         };
         let ending = self.ending(id, pattern);
         let mut flows = !ending.is_empty() || is_had(self, cell.as_ref());
-        if cell.is_none() && !known && (since.is_none() || !flows) {
+        let at_head = matches!(outset, Outset::Head);
+        if cell.is_none() && !known && (at_head || !flows) {
             cell = self.await_first(topic, pattern);
             flows |= is_had(self, cell.as_ref());
         }
-        if since.is_some() && (known || flows) {
-            let reason = "this connection has the topic already; \"since\" is for a new subscription";
+        if !at_head && (known || flows) {
+            let reason =
+                "this connection has the topic already; \"since\" and \"from\" are for a new subscription";
             return Err(Refusal::bad_request(reason));
         }
         if known {
@@ -160,7 +165,7 @@ impl Shard {
         // A session that is behind in an ended topic has not come to its end yet: for it the topic goes on.
         let Some(current) = ending.first().or(cell.as_ref()).cloned() else {
             let pace = pace.on(self.directory.kind_of(topic.as_str()));
-            return Ok(self.subscribe_unknown(id, since, granted(result, pace)));
+            return Ok(self.subscribe_unknown(id, outset, granted(result, pace)));
         };
         let cell = cell.filter(|_| !known);
         // This is the pace that this subscription asks for. If another one asks for more, that has precedence until it
@@ -180,7 +185,7 @@ impl Shard {
             }
             it.subscribe_again(&current, result)
         } else {
-            it.subscribe_anew(&current, since, (pace, snapshot), result)
+            it.subscribe_anew(&current, outset, (pace, snapshot), result)
         };
         if let Some(cell) = &cell {
             self.set_named(id, cell.id(), true);
@@ -207,19 +212,22 @@ impl Shard {
     }
 
     /// The answer for a topic that does not exist: its subscription begins before the first message.
-    fn subscribe_unknown(
-        &mut self,
-        id: SessionId,
-        since: Option<&Position>,
-        result: AckResult,
-    ) -> TopicAnswer {
+    fn subscribe_unknown(&mut self, id: SessionId, outset: Outset<'_>, result: AckResult) -> TopicAnswer {
         let at = self.tell_next(id, &result.topic);
-        TopicAnswer::new(AckResult {
-            recovered: since.map(|since| since.epoch == at.epoch && since.seq == at.seq),
+        let recovered = match outset {
+            Outset::Since(since) => Some(since.epoch == at.epoch && since.seq == at.seq),
+            Outset::Head | Outset::From(_) => None,
+        };
+        let result = AckResult {
+            recovered,
             epoch: Some(at.epoch),
             seq: Some(at.seq),
             ..result
-        })
+        };
+        match outset {
+            Outset::From(_) => TopicAnswer::caught_up_already(result),
+            Outset::Head | Outset::Since(_) => TopicAnswer::new(result),
+        }
     }
 
     /// The position before the first message of a topic that does not exist. If the session has subscribed to its name,

@@ -1,7 +1,7 @@
 //! `synced`: tells a client that everything that its `subscribe` brought has been sent.
 //!
 //! For each topic, a request brings the beginning of the subscription: the snapshot, the replay, the newest message of
-//! a conflated topic, or the gap of a topic that was not resumed. When the last of it is in the outbox, `synced` goes
+//! a conflated topic, or the gap of a topic that was not resumed. A replay from a moment ends with its `caught_up`. When the last of it is in the outbox, `synced` goes
 //! behind it. If such a message is taken back, `synced` is taken back as well. A request that brings nothing gets
 //! `synced` right behind its `ack`.
 
@@ -23,6 +23,7 @@ impl Subscriptions {
                 && (!subscriber.every || self.beginnings.end_behind(topic, subscriber.after)))
             || (self.replays.has(topic) && !is_planted(Fault::SyncedEarly))
             || self.beginnings.misses(topic)
+            || self.beginnings.is_replayed(topic)
     }
 }
 

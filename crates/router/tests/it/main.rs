@@ -20,6 +20,7 @@ mod lagging;
 mod lives;
 mod memory;
 mod model;
+mod moments;
 mod one_shots;
 mod patterns;
 mod piecewise;

@@ -207,7 +207,9 @@ impl Reader {
                 place.introduced = true;
             }
             Frame::Message(ServerMessage::Control(Control::Synced { id })) => self.synced(id.0, truth),
-            Frame::Message(ServerMessage::Control(Control::Status { topic, state, reason })) => {
+            Frame::Message(ServerMessage::Control(Control::Status {
+                topic, state, reason, ..
+            })) => {
                 let place = self
                     .places
                     .get_mut(&find(topic))

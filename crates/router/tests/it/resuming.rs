@@ -165,10 +165,10 @@ fn a_topic_that_flows_already_is_not_resumed() {
         "open a; pub trade.A 1..2; sub a trade.*; sub a trade.A@1; unsub a trade.A; sub a ticker.A; sub a ticker.A@1 mode=every; go",
         expect![[r#"
             a: ack 1 trade.* matched=1 every
-            a: ack 2 trade.A bad_request: this connection has the topic already; "since" is for a new subscription
+            a: ack 2 trade.A bad_request: this connection has the topic already; "since" and "from" are for a new subscription
             a: ack 3 trade.A not_subscribed: no subscription of this connection has this name
             a: ack 4 ticker.A@0 conflate
-            a: ack 5 ticker.A bad_request: this connection has the topic already; "since" is for a new subscription
+            a: ack 5 ticker.A bad_request: this connection has the topic already; "since" and "from" are for a new subscription
             a: snapshot trade.A 2 2"#]],
     );
     check(

@@ -18,6 +18,7 @@
 //! | `open NAME [msgpack] [shard=N] [publish=PATTERN]` | a connection |
 //! | `sub NAME TOPIC[@[EPOCH:]SEQ]… [mode=MODE] [rate=MS] [nosnapshot]` | subscribe, with `@` to resume from |
 //! | `sub NAME PATTERN@TOPIC=[EPOCH:]SEQ,…` | the same, for a pattern |
+//! | `sub NAME TOPIC^MS` | with the messages from so long after the beginning on |
 //! | `positions NAME TOPIC=[EPOCH:]SEQ,…` | positions for the next subscribe |
 //! | `step NAME` | one more piece of a subscribe that is not done at once, see `at_once` |
 //! | `unsub NAME TOPIC…`, `resync NAME TOPIC`, `ping NAME` | these requests |
@@ -47,9 +48,11 @@ use std::fmt::Write as _;
 
 use expect_test::Expect;
 use tickwire_router::{EpochRule, ExpiryRule, KindRule, StaleRule};
-use tickwire_wire::message::{AckResult, Position, Positions, Since, StaleReason, Subscribe, TopicRequest};
+use tickwire_wire::message::{
+    AckResult, Position, Positions, ReplayRange, Since, StaleReason, Subscribe, TopicRequest, TopicState,
+};
 use tickwire_wire::{
-    ClientMessage, CloseCode, Codec, Control, Epoch, Kind, Mode, Pattern, Seq, ServerMessage, Topic,
+    ClientMessage, CloseCode, Codec, Control, Epoch, Kind, Mode, Moment, Pattern, Seq, ServerMessage, Topic,
 };
 
 use crate::world::{EPOCH, Frame, START, Setup, World};
@@ -351,6 +354,10 @@ impl Script {
                 });
                 let topic = topic.to_owned();
                 request.topics.push(TopicRequest::Since { topic, since });
+            } else if let Some((topic, ms)) = word.split_once('^') {
+                let topic = topic.to_owned();
+                let from = Moment(START.plus_ms(number(ms) as u64));
+                request.topics.push(TopicRequest::From { topic, from });
             } else {
                 request.topics.push(TopicRequest::Pattern((*word).to_owned()));
             }
@@ -599,7 +606,18 @@ fn describe_control(control: &Control) -> String {
             let again = if *retryable { " (retryable)" } else { "" };
             format!("error {id} {code}{again}: {reason}")
         }
-        Control::Status { topic, state, reason } => {
+        Control::Status {
+            topic,
+            state: TopicState::CaughtUp,
+            seq,
+            ..
+        } => {
+            let seq = seq.expect("it says where live begins");
+            format!("caught up {topic} {seq}")
+        }
+        Control::Status {
+            topic, state, reason, ..
+        } => {
             let reason = reason.map(|reason| format!(" {reason:?}")).unwrap_or_default();
             let said = format!("{state:?}{reason}").to_lowercase();
             format!("status {topic} {said}")
@@ -649,6 +667,12 @@ fn describe_result(result: &AckResult) -> String {
     }
     if let Some(recovered) = result.recovered {
         let _ = write!(text, " recovered={recovered}");
+    }
+    if let Some(ReplayRange { from_seq, to_seq }) = result.replay {
+        let _ = write!(text, " replay={from_seq}..{to_seq}");
+    }
+    if let Some(oldest) = result.not_stored {
+        let _ = write!(text, " stored from {} ms", oldest.since(START) / 1_000);
     }
     if let (Some(resumed), Some(not_resumed)) = (result.resumed, result.not_resumed) {
         let _ = write!(text, " resumed={resumed} not={not_resumed}");

@@ -5,6 +5,7 @@
 //! the router's internals it only knows the sizes of the histories.
 
 mod modes;
+mod moments;
 mod mortals;
 mod place;
 mod resuming;
@@ -15,6 +16,8 @@ use tickwire_wire::message::{AckResult, GapReason, Position};
 use tickwire_wire::{ErrorCode, Kind, Mode};
 
 use self::modes::told_mode;
+pub(crate) use self::moments::From;
+use self::moments::implied;
 use self::mortals::Mortals;
 use self::place::Place;
 use self::resuming::Resuming;
@@ -30,15 +33,6 @@ pub(crate) struct Wanted {
     pub(crate) mode: Option<Mode>,
     pub(crate) conflate_ms: Option<u32>,
     pub(crate) snapshot: bool,
-}
-
-/// The position or positions from which a subscription resumes.
-#[derive(Debug, Clone)]
-pub(crate) enum From {
-    /// The position of a topic.
-    Topic(Position),
-    /// The positions of the topics of a pattern.
-    Topics(Vec<(usize, Position)>),
 }
 
 /// A request.
@@ -278,6 +272,7 @@ impl Oracle {
             result,
             ..
         } = *granted;
+        let wanted = implied(from, wanted);
         let known = self.patterns.insert(pattern, wanted).is_some();
         let single = (!topics::is_wildcard(pattern)).then_some(pattern);
         let flows = known || single.is_some_and(|topic| heads[topic] > 0 && self.places.contains_key(&topic));
@@ -320,6 +315,9 @@ impl Oracle {
         let seq = result.seq.unwrap_or_default().0;
         if from.is_none() && flows {
             return self.flowed(topic, seq, wanted.snapshot, heads, Some(id));
+        }
+        if let Some(From::Moment(moment)) = from {
+            return self.replayed(granted, topic, *moment, truth);
         }
         ensure(seq == heads[topic], Rule::Subscriptions, || {
             format!("{name} is acked at {seq} when {} was the newest", heads[topic])

@@ -44,6 +44,8 @@ pub(super) struct Place {
     pub(super) resumed: Option<bool>,
     /// The request whose pattern was to resume the topic.
     pub(super) resumed_by: Option<u64>,
+    /// The last message of a replay from a moment, until the client is told that it has caught up.
+    replayed_to: Option<u64>,
     /// The first request that still owes something of the topic.
     pub(super) brought_by: Option<u64>,
 }
@@ -100,7 +102,7 @@ impl Place {
     /// come behind that.
     pub(super) fn has_brought(&self) -> bool {
         let comes = self.snapshot_due && !self.asked_later || self.gap_due.is_some() || self.either.is_some();
-        !comes && self.at >= self.promised.max(self.newest_due)
+        !comes && self.replayed_to.is_none() && self.at >= self.promised.max(self.newest_due)
     }
 
     /// A request asks for a snapshot of what flows already.
@@ -127,6 +129,28 @@ impl Place {
         if at > 0 {
             self.book = None;
         }
+    }
+
+    /// Begins a replay from a moment, of the messages behind `at`, when `head` is the newest number.
+    pub(super) fn replay(&mut self, at: u64, head: u64) {
+        self.at = at;
+        self.replayed_to = Some(head);
+        if at > 0 {
+            self.book = None;
+        }
+    }
+
+    /// Checks a `caught_up`.
+    pub(super) fn caught_up(&mut self, topic: usize, seq: u64) -> Result<(), Broken> {
+        let (due, at) = (self.replayed_to.take(), self.at);
+        ensure(
+            due.is_some_and(|last| seq >= last) && seq == at,
+            Rule::Moments,
+            || {
+                let name = topics::name(topic);
+                format!("{name}: caught up at {seq}, and the client is at {at} of a replay to {due:?}")
+            },
+        )
     }
 
     /// The topic asked to resume from `at` when `head` was the newest number. What comes first shows whether it could.

@@ -20,7 +20,10 @@ pub(crate) fn missing(results: &[AckResult]) -> Vec<String> {
         result.error.is_none()
             && match result.matched {
                 Some(matched) => matched == 0,
-                None => result.seq == Some(Seq::ZERO),
+                None => {
+                    let newest = result.replay.map(|replay| replay.to_seq);
+                    newest.or(result.seq) == Some(Seq::ZERO)
+                }
             }
     };
     let missing = results.iter().filter(is_missing);

@@ -8,8 +8,8 @@ use std::fmt::{self, Write as _};
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use tickwire_wire::message::{GapReason, TopicState};
-use tickwire_wire::{Control, Micros, ServerMessage};
+use tickwire_wire::message::{GapReason, StaleReason, TopicState};
+use tickwire_wire::{Control, Micros, Seq, ServerMessage};
 
 use crate::colour::{Colour, Painter};
 
@@ -67,14 +67,13 @@ pub(super) fn append(out: &mut String, message: &ServerMessage, all: bool, paint
                 paint.with(Colour::Red, line)
             )
         }
-        ServerMessage::Control(Control::Status { topic, state, reason }) => {
-            let (colour, mut line) = match state {
-                TopicState::Stale => (Colour::Yellow, "stale".to_owned()),
-                TopicState::Live => (Colour::Green, "live".to_owned()),
-            };
-            if let Some(reason) = reason {
-                line += &format!(": {reason:?}").to_lowercase();
-            }
+        ServerMessage::Control(Control::Status {
+            topic,
+            state,
+            reason,
+            seq,
+        }) => {
+            let (colour, line) = status(*state, *reason, *seq);
             write!(
                 out,
                 "{} {}",
@@ -90,6 +89,22 @@ pub(super) fn append(out: &mut String, message: &ServerMessage, all: bool, paint
         ServerMessage::Control(_) | ServerMessage::Unknown(_) => return,
     };
     out.push('\n');
+}
+
+/// What a status says, and its colour.
+fn status(state: TopicState, reason: Option<StaleReason>, seq: Option<Seq>) -> (Colour, String) {
+    let (colour, mut line) = match state {
+        TopicState::Stale => (Colour::Yellow, "stale".to_owned()),
+        TopicState::Live => (Colour::Green, "live".to_owned()),
+        TopicState::CaughtUp => (Colour::Green, "caught up".to_owned()),
+    };
+    if let Some(reason) = reason {
+        line += &format!(": {reason:?}").to_lowercase();
+    }
+    if let Some(seq) = seq {
+        line += &format!(" at {seq}, what follows is live");
+    }
+    (colour, line)
 }
 
 /// The time of day in UTC, with microseconds.
@@ -219,6 +234,12 @@ mod tests {
             r#"{"op":"gap","topic":"trade.X","epoch":"k","from":3,"to":9,"reason":"slow"}"#,
             &expect![[r#"
                 trade.X gap: 3 to 9 will not come, this reader was too slow
+            "#]],
+        );
+        check(
+            r#"{"op":"status","topic":"trade.X","state":"caught_up","seq":70}"#,
+            &expect![[r#"
+                trade.X caught up at 70, what follows is live
             "#]],
         );
         check(

@@ -31,6 +31,7 @@ mod journal_files;
 mod kubernetes;
 mod logging;
 mod metrics;
+mod moments;
 mod node;
 mod operators;
 mod panics;

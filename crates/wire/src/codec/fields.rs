@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::ids::{Epoch, Micros, Seq, integral};
 use crate::message::{Mode, Position, Positions, RequestId, Since, TopicRequest};
+use crate::moment::Moment;
 
 /// A request with the fields of every op. None is required. `D` is the codec's raw data.
 pub(super) struct RawRequest<D> {
@@ -221,26 +222,62 @@ read_as!(Topics, "an array of topics", {
     }
 });
 
-read_as!(TopicRequest, "a string or {\"topic\",\"since\"}", {
-    fn visit_str<E>(self, pattern: &str) -> Result<TopicRequest, E> {
-        Ok(TopicRequest::Pattern(pattern.to_owned()))
-    }
-    fn visit_unit<E: Error>(self) -> Result<TopicRequest, E> {
-        Err(E::invalid_type(Unexpected::Other("null"), &self))
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TopicRequest, A::Error> {
-        let (mut topic, mut since) = (None, None);
-        while let Some(Name(name)) = map.next_key()? {
-            match &*name {
-                "topic" => fill(&mut topic, &name, &mut map, |Text(text)| text)?,
-                "since" => fill(&mut since, &name, &mut map, |since: Since| since)?,
-                _ => drop(map.next_value::<IgnoredAny>()?),
+read_as!(
+    TopicRequest,
+    "a string, {\"topic\",\"since\"} or {\"topic\",\"from\"}",
+    {
+        fn visit_str<E>(self, pattern: &str) -> Result<TopicRequest, E> {
+            Ok(TopicRequest::Pattern(pattern.to_owned()))
+        }
+        fn visit_unit<E: Error>(self) -> Result<TopicRequest, E> {
+            Err(E::invalid_type(Unexpected::Other("null"), &self))
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TopicRequest, A::Error> {
+            let (mut topic, mut since, mut from) = (None, None, None);
+            while let Some(Name(name)) = map.next_key()? {
+                match &*name {
+                    "topic" => fill(&mut topic, &name, &mut map, |Text(text)| text)?,
+                    "since" => fill(&mut since, &name, &mut map, |since: Since| since)?,
+                    "from" => fill(&mut from, &name, &mut map, |from: Moment| from)?,
+                    _ => drop(map.next_value::<IgnoredAny>()?),
+                }
+            }
+            let topic = topic.ok_or_else(|| A::Error::custom("an entry needs a field \"topic\""))?;
+            match (since, from) {
+                (Some(_), Some(_)) => Err(A::Error::custom(
+                    "an entry has a field \"since\" or \"from\", not both",
+                )),
+                (since, None) => Ok(TopicRequest::Since { topic, since }),
+                (None, Some(from)) => Ok(TopicRequest::From { topic, from }),
             }
         }
-        let topic = topic.ok_or_else(|| A::Error::custom("an entry needs a field \"topic\""))?;
-        Ok(TopicRequest::Since { topic, since })
     }
-});
+);
+
+read_as!(
+    Moment,
+    "a moment: microseconds since 1970, or a date and a time (RFC 3339)",
+    {
+        fn visit_u64<E>(self, micros: u64) -> Result<Moment, E> {
+            Ok(Moment(Micros(micros)))
+        }
+        fn visit_i64<E: Error>(self, micros: i64) -> Result<Moment, E> {
+            match u64::try_from(micros) {
+                Ok(micros) => Ok(Moment(Micros(micros))),
+                Err(_) => Err(E::invalid_value(Unexpected::Signed(micros), &self)),
+            }
+        }
+        fn visit_f64<E: Error>(self, micros: f64) -> Result<Moment, E> {
+            match integral(micros) {
+                Some(micros) => Ok(Moment(Micros(micros))),
+                None => Err(E::invalid_value(Unexpected::Float(micros), &self)),
+            }
+        }
+        fn visit_str<E: Error>(self, text: &str) -> Result<Moment, E> {
+            text.parse().map_err(E::custom)
+        }
+    }
+);
 
 /// The fields of an object that says where to resume, in either form.
 #[derive(Default)]

@@ -13,7 +13,8 @@ use serde::de::value::Error;
 use serde::{Deserialize, Deserializer};
 
 use crate::error::ErrorCode;
-use crate::message::{Control, EndReason, GapReason, Kind, Mode, ServerMessage};
+use crate::ids::Seq;
+use crate::message::{Control, EndReason, GapReason, Kind, Mode, ServerMessage, TopicState};
 
 /// The value with the name `text`, if this version knows it.
 fn known<T: for<'de> Deserialize<'de>>(text: &str) -> Option<T> {
@@ -58,16 +59,20 @@ pub(super) struct Status {
     topic: String,
     state: String,
     reason: Option<String>,
+    seq: Option<Seq>,
 }
 
 impl Status {
     /// The message, or one that the client ignores.
     pub(super) fn known(self) -> ServerMessage {
         match known(&self.state) {
+            // Without the number it does not say where live begins.
+            Some(TopicState::CaughtUp) if self.seq.is_none() => ServerMessage::Unknown("status".to_owned()),
             Some(state) => ServerMessage::Control(Control::Status {
                 topic: self.topic,
                 state,
                 reason: self.reason.as_deref().and_then(known),
+                seq: self.seq,
             }),
             None => ServerMessage::Unknown("status".to_owned()),
         }

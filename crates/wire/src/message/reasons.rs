@@ -38,14 +38,16 @@ impl EndReason {
     }
 }
 
-/// The state of a topic's source.
+/// What a `status` says of a topic: the state of its source, or that a replay has come to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum TopicState {
     /// No message came for longer than expected.
     Stale,
     /// Messages come again.
     Live,
+    /// The client has everything from the moment that it asked for: what follows is live.
+    CaughtUp,
 }
 
 /// Why a book is stale although its messages come.

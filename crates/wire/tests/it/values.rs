@@ -10,12 +10,12 @@ use serde_json::{Map, Value};
 use tickwire_wire::limits::BOOK_CHECKSUM_LEVELS;
 use tickwire_wire::market::{Bbo, Book, Candle, Level, Side, Ticker, Trade};
 use tickwire_wire::message::{
-    AckResult, AnnouncedLimits, EndReason, GapReason, Position, Positions, Since, StaleReason, Subscribe,
-    TopicRequest, TopicState,
+    AckResult, AnnouncedLimits, EndReason, GapReason, Position, Positions, ReplayRange, Since, StaleReason,
+    Subscribe, TopicRequest, TopicState,
 };
 use tickwire_wire::{
-    ClientMessage, Control, Decimal, Epoch, ErrorCode, Kind, Micros, Mode, Payload, Refusal, RequestId, Seq,
-    Symbol,
+    ClientMessage, Control, Decimal, Epoch, ErrorCode, Kind, Micros, Mode, Moment, Payload, Refusal,
+    RequestId, Seq, Symbol,
 };
 
 /// Any JSON.
@@ -199,6 +199,10 @@ fn topic_request() -> impl Strategy<Value = TopicRequest> {
     prop_oneof![
         any::<String>().prop_map(TopicRequest::Pattern),
         (any::<String>(), option::of(since)).prop_map(|(topic, since)| TopicRequest::Since { topic, since }),
+        (any::<String>(), micros()).prop_map(|(topic, from)| TopicRequest::From {
+            topic,
+            from: Moment(from),
+        }),
     ]
 }
 
@@ -267,6 +271,8 @@ fn ack_result() -> impl Strategy<Value = AckResult> {
             option::of(any::<usize>()),
             option::of(any::<usize>()),
             any::<bool>(),
+            option::of((seq(), seq())),
+            option::of(micros()),
         ),
         option::of(refusal()),
     )
@@ -278,7 +284,7 @@ fn ack_result() -> impl Strategy<Value = AckResult> {
                 seq,
                 (mode, modes),
                 conflate_ms,
-                (recovered, resumed, not_resumed, duplicate),
+                (recovered, resumed, not_resumed, duplicate, replay, not_stored),
                 error,
             )| AckResult {
                 topic,
@@ -289,6 +295,8 @@ fn ack_result() -> impl Strategy<Value = AckResult> {
                 modes,
                 conflate_ms,
                 recovered,
+                replay: replay.map(|(from_seq, to_seq)| ReplayRange { from_seq, to_seq }),
+                not_stored,
                 resumed,
                 not_resumed,
                 duplicate,
@@ -345,7 +353,18 @@ pub(crate) fn control() -> impl Strategy<Value = Control> {
             to,
             reason,
         }),
-        (text(), state, why).prop_map(|(topic, state, reason)| Control::Status { topic, state, reason }),
+        (text(), state, why).prop_map(|(topic, state, reason)| Control::Status {
+            topic,
+            state,
+            reason,
+            seq: None,
+        }),
+        (text(), seq()).prop_map(|(topic, seq)| Control::Status {
+            topic,
+            state: TopicState::CaughtUp,
+            reason: None,
+            seq: Some(seq),
+        }),
         micros().prop_map(|ts| Control::Heartbeat { ts }),
         (option::of(id()), option::of(micros()), micros()).prop_map(|(id, received, ts)| Control::Pong {
             id,

@@ -33,6 +33,52 @@ fn positions_to_resume_from() {
 }
 
 #[test]
+fn a_replay_from_a_moment_ends_with_caught_up() {
+    let replay = "sub 1 from A; ack 1 A@k:57..59/every; ";
+    kept(&format!(
+        "{replay} up A 58; up A 59; caught A 59; synced 1; up A 60"
+    ));
+    kept(&format!(
+        "{replay} up A 58; up A 59; up A 60; caught A 60; synced 1"
+    ));
+    kept(&format!(
+        "{replay} gap A@k 58 70 slow; caught A 70; synced 1; up A 71"
+    ));
+    kept("sub 1 from A; ack 1 A@k:57..57/every; caught A 57; synced 1; up A 58");
+    // Asking again for what is replayed changes nothing.
+    kept(&format!(
+        "{replay} sub 2 A nosnap; ack 2 A@k:57/every; up A 58; up A 59; caught A 59; synced 1; synced 2"
+    ));
+    // The next connection resumes: nothing is caught up with there.
+    kept(&format!(
+        "{replay} up A 58; cut; sub 2 since A=k:58; ack 2 A@k:60/every+; up A 59; up A 60; synced 2"
+    ));
+    // A broker that does not know moments.
+    kept("sub 1 from A; ack 1 A@k:57/every; snap A@k:57; synced 1; up A 58");
+    broken(
+        &format!("{replay} up A 58; caught A 58"),
+        &expect!["A: a caught_up came with 58; the last message was 58"],
+    );
+    broken(
+        &format!("{replay} up A 58; up A 59; caught A 60"),
+        &expect!["A: a caught_up came with 60; the last message was 59"],
+    );
+    broken(
+        "sub 1 A nosnap; ack 1 A@k:57/every; caught A 57",
+        &expect!["A: a caught_up came with 57; the last message was 57"],
+    );
+    broken(
+        &format!("{replay} up A 58; up A 59; synced 1"),
+        &expect!["A: request 1 was synced before all that it brings had come"],
+    );
+    broken(
+        &format!("{replay} up A 59"),
+        &expect!["A: message 59 came where 58 was due, and no gap named what is missing"],
+    );
+    check_position(replay, Some("k:57"));
+}
+
+#[test]
 fn a_topic_that_appears_says_its_lineage_first() {
     let every = "sub 1 t.*; ack 1 t.*/every; ";
     kept(&format!(

@@ -2,23 +2,23 @@
 //!
 //! A trace is a list of steps with `;` between them.
 //!
-//! Sent: `sub ID TOPIC… [since TOPIC=EPOCH:SEQ] [each PATTERN=EPOCH,TOPIC:SEQ…] [mode M] [nosnap]`, `positions ID
+//! Sent: `sub ID TOPIC… [since TOPIC=EPOCH:SEQ] [each PATTERN=EPOCH,TOPIC:SEQ…] [from TOPIC] [mode M] [nosnap]`, `positions ID
 //! EPOCH,TOPIC:SEQ…`, `unsub ID TOPIC…`, `resync ID TOPIC`, `ping ID`.
 //!
 //! Received: `ack ID RESULT…`, `synced ID`, `joined TOPIC@EPOCH:SEQ`, `snap TOPIC@EPOCH:SEQ`, `up TOPIC SEQ`, `gap
-//! TOPIC@EPOCH FROM TO REASON`, `status TOPIC`, `pong ID [READ]`, `error ID`, `welcome`.
+//! TOPIC@EPOCH FROM TO REASON`, `status TOPIC`, `caught TOPIC SEQ`, `pong ID [READ]`, `error ID`, `welcome`.
 //!
 //! A result is `TOPIC@EPOCH:SEQ/MODE`, with `+` for `recovered:true` and `-` for `recovered:false`, or `PATTERN/MODE`,
-//! with `=RESUMED,NOT`, or `TOPIC!` for a refusal.
+//! with `=RESUMED,NOT`, or `TOPIC!` for a refusal. A replay up to a number is `TOPIC@EPOCH:SEQ..TO/MODE`.
 //!
 //! `cut` begins a new connection.
 
 use expect_test::Expect;
 use serde_json::value::RawValue;
 use tickwire_wire::message::{
-    AckResult, AnnouncedLimits, Positions, Since, Subscribe, TopicRequest, TopicState,
+    AckResult, AnnouncedLimits, Positions, ReplayRange, Since, Subscribe, TopicRequest, TopicState,
 };
-use tickwire_wire::{ErrorCode, Micros, Refusal};
+use tickwire_wire::{ErrorCode, Micros, Moment, Refusal};
 
 use super::super::*;
 
@@ -82,7 +82,12 @@ fn result(text: &str) -> AckResult {
     }
     if let Some((topic, at)) = text.split_once('@') {
         text = topic;
+        let (at, to) = at.split_once("..").map_or((at, None), |(at, to)| (at, Some(to)));
         let at = position(at);
+        result.replay = to.map(|to| ReplayRange {
+            from_seq: at.seq.next(),
+            to_seq: Seq(number(to)),
+        });
         (result.epoch, result.seq) = (Some(at.epoch), Some(at.seq));
     }
     result.topic = text.to_owned();
@@ -120,6 +125,10 @@ fn subscribe(id: u64, words: &[&str]) -> ClientMessage {
                     since: Some(Since::Many(positions(since))),
                 });
             }
+            "from" => subscribe.topics.push(TopicRequest::From {
+                topic: (*words.next().expect("TOPIC")).to_owned(),
+                from: Moment(Micros(1)),
+            }),
             "mode" => subscribe.mode = words.next().map(|word| mode(word)),
             "nosnap" => subscribe.snapshot = false,
             topic => subscribe.topics.push(TopicRequest::Pattern(topic.to_owned())),
@@ -147,6 +156,15 @@ pub(super) fn welcome() -> ServerMessage {
 
 fn names(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()
+}
+
+fn status(topic: &str, state: TopicState, seq: Option<&str>) -> Control {
+    Control::Status {
+        topic: topic.to_owned(),
+        state,
+        reason: None,
+        seq: seq.map(|seq| Seq(number(seq))),
+    }
 }
 
 fn received(words: &[&str]) -> ServerMessage {
@@ -187,11 +205,8 @@ fn received(words: &[&str]) -> ServerMessage {
                 reason: serde_json::from_str(&format!("{reason:?}")).expect("a reason"),
             }
         }
-        ["status", topic] => Control::Status {
-            topic: (*topic).to_owned(),
-            state: TopicState::Stale,
-            reason: None,
-        },
+        ["status", topic] => status(topic, TopicState::Stale, None),
+        ["caught", topic, seq] => status(topic, TopicState::CaughtUp, Some(seq)),
         ["pong"] => Control::Pong {
             id: None,
             ts,

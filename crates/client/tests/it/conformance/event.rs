@@ -126,13 +126,19 @@ fn of_control(control: &Control) -> Option<Value> {
         Control::Joined { topic, epoch, seq } => {
             json!({"event": "joined", "topic": topic, "epoch": epoch, "seq": number(*seq)})
         }
-        Control::Status { topic, state, reason } => {
+        Control::Status {
+            topic,
+            state,
+            reason,
+            seq,
+        } => {
             let reason = reason.as_ref().map(|reason: &StaleReason| json!(reason));
             let event = match state {
                 TopicState::Stale => "stale",
                 TopicState::Live => "live",
+                TopicState::CaughtUp => "caught_up",
             };
-            json!({"event": event, "topic": topic, "reason": reason})
+            json!({"event": event, "topic": topic, "reason": reason, "seq": seq.map(number)})
         }
         Control::Drain {
             reconnect_after_ms, ..
@@ -177,6 +183,7 @@ fn violation(broken: &BrokenPromise) -> Value {
         B::JoinedAgain { topic } => ("joined_again", Some(topic)),
         B::AfterEnd { topic } => ("after_end", Some(topic)),
         B::UnknownSynced { .. } => ("unknown_synced", None),
+        B::CaughtUp { topic, .. } => ("caught_up", Some(topic)),
         B::SyncedEarly { topic, .. } => ("synced_early", Some(topic)),
         B::ResumeCount { pattern, .. } => ("resume_count", Some(pattern)),
         B::PongTimes { .. } => ("pong_times", None),

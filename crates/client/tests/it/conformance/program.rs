@@ -341,7 +341,12 @@ fn subscription(step: &Value) -> Subscription {
     let mut subscription = Subscription::to(entries().filter_map(Value::as_str));
     for entry in entries().filter(|entry| entry.is_object()) {
         let topic = text(&entry["topic"]);
-        let since = &entry["since"];
+        let (since, from) = (&entry["since"], &entry["from"]);
+        if !from.is_null() {
+            let from = from.as_str().map_or_else(|| from.to_string(), str::to_owned);
+            subscription = subscription.from_moment(topic, from.parse().expect("a moment"));
+            continue;
+        }
         subscription = match since.as_array() {
             Some(lineages) => subscription.resume_each(topic, lineages.iter().flat_map(positions)),
             None => subscription.resume(topic, position(&since["epoch"], &since["seq"])),

@@ -401,19 +401,19 @@ fn fields_of_the_wrong_type_are_named_and_the_id_is_echoed() {
     check(
         r#"{"op":"subscribe","id":5,"topics":[7]}"#,
         expect![[
-            r#"id 5, bad_request: topics: invalid type: integer `7`, expected a string or {"topic","since"} at line 1 column 36"#
+            r#"id 5, bad_request: topics: invalid type: integer `7`, expected a string, {"topic","since"} or {"topic","from"} at line 1 column 36"#
         ]],
     );
     check(
         r#"{"op":"subscribe","id":5,"topics":["a",null]}"#,
         expect![[
-            r#"id 5, bad_request: topics: invalid type: null, expected a string or {"topic","since"} at line 1 column 43"#
+            r#"id 5, bad_request: topics: invalid type: null, expected a string, {"topic","since"} or {"topic","from"} at line 1 column 43"#
         ]],
     );
     check(
         r#"{"op":"subscribe","id":5,"topics":[["a"]]}"#,
         expect![[
-            r#"id 5, bad_request: topics: invalid type: sequence, expected a string or {"topic","since"} at line 1 column 36"#
+            r#"id 5, bad_request: topics: invalid type: sequence, expected a string, {"topic","since"} or {"topic","from"} at line 1 column 36"#
         ]],
     );
     check(

@@ -8,10 +8,10 @@ use crate::ids::{Epoch, Micros, Seq};
 use crate::market::{Bbo, Book, Candle, Level, Side, Ticker, Trade};
 use crate::message::{
     AckResult, AnnouncedLimits, ClientMessage, Control, EndReason, GapReason, Kind, Mode, Payload, Position,
-    Positions, RequestId, Since, StaleReason, Subscribe, TopicRequest, TopicState,
+    Positions, ReplayRange, RequestId, Since, StaleReason, Subscribe, TopicRequest, TopicState,
 };
 use crate::secret::Secret;
-use crate::{Decimal, Symbol};
+use crate::{Decimal, Moment, Symbol};
 
 const ID: RequestId = RequestId(u64::MAX);
 const TS: Micros = Micros(1_723_075_200_000_000);
@@ -54,6 +54,10 @@ pub(super) fn requests() -> Vec<ClientMessage> {
                 since("trade.BTC-USD", Some(position.into())),
                 since("trade.>", Some(Since::Many(positions()))),
                 since("chat.lobby", None),
+                TopicRequest::From {
+                    topic: topic(),
+                    from: Moment(TS),
+                },
             ],
             mode: None,
             conflate_ms: None,
@@ -110,6 +114,11 @@ fn results() -> Vec<AckResult> {
         modes: Some(BTreeMap::from(modes)),
         conflate_ms: Some(100),
         recovered: Some(true),
+        replay: Some(ReplayRange {
+            from_seq: Seq(58),
+            to_seq: Seq(70),
+        }),
+        not_stored: Some(TS),
         resumed: Some(11),
         not_resumed: Some(1),
         duplicate: true,
@@ -138,6 +147,22 @@ fn welcome() -> Control {
             publishes_burst: 20_000,
         },
     }
+}
+
+fn statuses() -> impl Iterator<Item = Control> {
+    let status = |state, reason, seq| Control::Status {
+        topic: topic(),
+        state,
+        reason,
+        seq,
+    };
+    let reasons = [StaleReason::Partial, StaleReason::Hole, StaleReason::Crossed];
+    let doubts = reasons.map(|reason| status(TopicState::Stale, Some(reason), None));
+    let others = [
+        status(TopicState::Live, None, None),
+        status(TopicState::CaughtUp, None, Some(Seq(70))),
+    ];
+    doubts.into_iter().chain(others)
 }
 
 pub(super) fn controls() -> Vec<Control> {
@@ -191,18 +216,7 @@ pub(super) fn controls() -> Vec<Control> {
             reason,
         });
     }
-    for (state, reason) in [
-        (TopicState::Live, None),
-        (TopicState::Stale, Some(StaleReason::Partial)),
-        (TopicState::Stale, Some(StaleReason::Hole)),
-        (TopicState::Stale, Some(StaleReason::Crossed)),
-    ] {
-        controls.push(Control::Status {
-            topic: topic(),
-            state,
-            reason,
-        });
-    }
+    controls.extend(statuses());
     for code in ErrorCode::ALL {
         controls.push(Control::error(Some(ID), Refusal::new(code, "a reason")));
     }

@@ -7,7 +7,9 @@ use expect_test::{Expect, expect};
 use super::*;
 use crate::error::ErrorCode;
 use crate::market::{Bbo, Book, Candle, Level, Side, Ticker, Trade};
-use crate::message::{AckResult, AnnouncedLimits, EndReason, GapReason, Mode, RequestId, TopicState};
+use crate::message::{
+    AckResult, AnnouncedLimits, EndReason, GapReason, Mode, ReplayRange, RequestId, TopicState,
+};
 use crate::{Decimal, Symbol};
 
 const TS: Micros = Micros(1_723_075_200_000_000);
@@ -139,8 +141,37 @@ fn control_messages() {
             topic,
             state,
             reason: None,
+            seq: None,
         },
         expect![[r#"{"op":"status","topic":"ticker.BTC-USD","state":"stale"}"#]],
+    );
+    control(
+        &Control::Status {
+            topic: "trade.BTC-USD".to_owned(),
+            state: TopicState::CaughtUp,
+            reason: None,
+            seq: Some(Seq(70)),
+        },
+        expect![[r#"{"op":"status","topic":"trade.BTC-USD","state":"caught_up","seq":70}"#]],
+    );
+    let result = AckResult {
+        topic: "trade.BTC-USD".to_owned(),
+        epoch: Some(Epoch::from("k3v9")),
+        seq: Some(Seq(57)),
+        mode: Some(Mode::Every),
+        replay: Some(ReplayRange {
+            from_seq: Seq(58),
+            to_seq: Seq(70),
+        }),
+        not_stored: Some(TS),
+        ..AckResult::default()
+    };
+    let results = vec![result];
+    control(
+        &Control::Ack { id, results },
+        expect![[
+            r#"{"op":"ack","id":1,"results":[{"topic":"trade.BTC-USD","epoch":"k3v9","seq":57,"mode":"every","replay":{"from_seq":58,"to_seq":70},"not_stored":1723075200000000}]}"#
+        ]],
     );
     control(
         &Control::Heartbeat { ts: TS },
