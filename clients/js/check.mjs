@@ -9,7 +9,7 @@ import { gzipSync } from "node:zlib";
 
 /** The most that each file for pages may have, in bytes after gzip. A page needs the first; the others add to it. */
 const MAX = {
-  "tickwire.min.js": 15 * 1024,
+  "tickwire.min.js": 15.25 * 1024,
   "tickwire-books.min.js": 2.5 * 1024,
   "tickwire-sse.min.js": 4 * 1024,
 };

@@ -142,7 +142,8 @@ export class Checker {
         this.books?.ended(message.topic);
         break;
       case "status":
-        if (!this.isLive(message.topic) && !this.isCovered(message.topic)) throw this.notCovered(message.topic);
+        if (message.seq !== undefined) this.live(message.topic).caughtUp(message.seq);
+        else if (!this.isLive(message.topic) && !this.isCovered(message.topic)) throw this.notCovered(message.topic);
         break;
       case "ack":
         this.ack(message.id, message.results);
@@ -276,7 +277,9 @@ export class Checker {
     track.own = true;
     track.ownMode = mode;
     track.cover(this.wildcards);
-    track.acked(asked.id, result, positionOf(request), asked.snapshot);
+    // A broker that does not know `from` takes no note of it.
+    track.acked(asked.id, result, positionOf(request), asked.snapshot && !result.replay);
+    if (result.replay) track.replayedTo = result.replay.to_seq;
   }
 
   private wildcardSubscribed(pattern: string, mode: Mode | undefined, snapshot: boolean): void {

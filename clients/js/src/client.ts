@@ -11,7 +11,7 @@ import type { LiveBook } from "./livebook.js";
 import { booksPart, loadStreams } from "./parts.js";
 import type { Event } from "./queue.js";
 import type { Seq } from "./seq.js";
-import { type Asking, type Moment, type Reply, sinceOf } from "./session.js";
+import { type Asking, entryOf, type Moment, type Reply } from "./session.js";
 import { type Hearing, httpBase, type Link, openSocket, type WebSocketConstructor } from "./socket.js";
 import { Subscription } from "./subscription.js";
 import { isPattern } from "./topic.js";
@@ -61,6 +61,11 @@ export interface SubscribeOptions {
   snapshot?: boolean;
   /** Where to go on: what {@link Subscription.positions} gave. Topics without a position begin anew. */
   since?: Positions;
+  /**
+   * Topics without a position in `since` begin with the stored messages from this moment on (microseconds since the Unix epoch, or RFC 3339); `caught_up` tells where live ones
+   * begin. It implies the mode `every`, and is for names without wildcards.
+   */
+  from?: number | string;
   /** Whether to ask again if the connection is lost before the broker answered. Default: true. */
   retry?: boolean;
   /** Most events that wait for `for await`; of conflated topics only the newest waits, and does not count. Default: 10,000. */
@@ -188,7 +193,7 @@ export class Client {
   }
 
   private ask(subscription: Subscription, wanted: Wanted, options: SubscribeOptions): void {
-    const { since = {}, retry = true } = options;
+    const { since = {}, from, retry = true } = options;
     const reply: Reply = {
       deadline: retry ? Number.POSITIVE_INFINITY : this.deadline(),
       resolve: (results) => {
@@ -204,7 +209,7 @@ export class Client {
         if (!(retry && error instanceof UnansweredError)) subscription.syncedBy(error);
       },
     };
-    const topics = subscription.names.map((name) => sinceOf(name, since, isPattern(name)));
+    const topics = subscription.names.map((name) => entryOf(name, since, from, isPattern(name)));
     this.step((at) => this.core.subscribe(wanted, topics, reply, at));
   }
 

@@ -34,6 +34,8 @@ export type PromiseName =
   | "unknown_lineage"
   /** A `joined` came of a topic whose epoch was known. */
   | "joined_again"
+  /** A `caught_up` was not awaited, or its number is not that of the last message. */
+  | "caught_up"
   /** A `synced` came to a request that waits for none. */
   | "unknown_synced"
   /** A `synced` came before all that its request brings. */

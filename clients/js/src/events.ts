@@ -38,8 +38,10 @@ export type TopicEvent<T = unknown> =
   | { type: "stale"; topic: string; reason?: string }
   /** The topic's source came back. */
   | { type: "live"; topic: string }
+  /** The replay that `from` asked for has come, up to `seq`: what follows of the topic is live. */
+  | { type: "caught_up"; topic: string; seq: Seq }
   /** A state of the source that this version does not know. */
-  | { type: "status"; topic: string; state: string; reason?: string }
+  | { type: "status"; topic: string; state: string; reason?: string; seq?: Seq }
   /** Nothing comes of this topic any more, unless it `joined` again. */
   | { type: "end"; topic: string; epoch: string; seq: Seq; reason: string }
   /**

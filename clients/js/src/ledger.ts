@@ -199,7 +199,7 @@ export function sendAhead(topics: TopicRequest[], messageBytes: number): Lineage
 /** The most bytes that an entry takes in a message. */
 function topicBytes(entry: TopicRequest): number {
   let bytes = nameOf(entry).length + TOPIC_BYTES;
-  if (typeof entry === "string") return bytes;
+  if (typeof entry === "string" || !entry.since) return bytes;
   if (!Array.isArray(entry.since)) return bytes + entry.since.epoch.length;
   for (const { epoch, seqs } of entry.since) {
     bytes += LINEAGE_BYTES + epoch.length;

@@ -27,7 +27,7 @@ const parts =
   (value, what) =>
     isRecord(value) ? fieldsOf(value, list, what) : undefined;
 const result = parts(
-  "topic matched? epoch? seq? mode? modes? conflate_ms? recovered? resumed? not_resumed? duplicate? error?",
+  "topic matched? epoch? seq? mode? modes? conflate_ms? recovered? replay? not_stored? resumed? not_resumed? duplicate? error?",
 );
 const limits = parts("subscriptions message_bytes ops_per_s ops_burst? publishes_per_s? publishes_burst?");
 
@@ -38,6 +38,7 @@ const READ: Record<string, Read> = {
     const read = limits(value, what);
     return read && { ops_burst: 0, publishes_per_s: 0, publishes_burst: 0, ...read };
   },
+  replay: parts("from_seq to_seq"),
   modes: (value) => (isRecord(value) ? value : undefined),
   results: (value, what) =>
     Array.isArray(value)
@@ -52,7 +53,7 @@ const READ: Record<string, Read> = {
 for (const [read, names] of [
   [text, "code epoch mode node reason server session state topic"],
   [flag, "duplicate recovered retryable"],
-  [seq, "from seq to"],
+  [seq, "from from_seq seq to to_seq"],
 ] as const) {
   for (const name of names.split(" ")) READ[name] = read;
 }
@@ -65,7 +66,7 @@ const OPS: Record<string, string> = {
   synced: "id",
   joined: "topic epoch seq",
   gap: "topic epoch from to reason",
-  status: "topic state reason?",
+  status: "topic state reason? seq?",
   end: "topic epoch seq reason",
   heartbeat: "ts",
   pong: "id? ts received?",

@@ -439,7 +439,8 @@ export class Session {
         break;
       case "status": {
         const { state, ...about } = rest as typeof message;
-        if (state === "live" || state === "stale") this.events.push({ ...about, type: state });
+        const isKnown = state === "live" || state === "stale" || (state === "caught_up" && about.seq !== undefined);
+        if (isKnown) this.events.push({ ...about, type: state } as ClientEvent);
         else this.events.push({ ...about, state, type: "status" });
         break;
       }
@@ -472,7 +473,10 @@ export class Session {
       } else if (refusal) {
         fail(reply, new RefusedError(refusal));
       } else {
-        for (const result of results) if (!result.error) this.ledger.add(result.topic, wanted);
+        for (const { topic, error, replay } of results) {
+          // A replay implies every message, whatever the topic's kind is.
+          if (!error) this.ledger.add(topic, replay ? { ...wanted, mode: "every" } : wanted);
+        }
         this.awaitSynced(request.id, results, reply);
         this.events.push({ type: "granted", results });
         reply.resolve(results);
@@ -606,9 +610,15 @@ function clocks(sent: Moment, received: number, answered: number, heard: Moment)
   };
 }
 
-/** The positions in `since`, for an entry of `subscribe` of the name `name`. */
-export function sinceOf(name: string, since: Readonly<Record<string, Position>>, isPattern: boolean): TopicRequest {
-  if (!isPattern) return Object.hasOwn(since, name) ? { topic: name, since: since[name] as Position } : name;
-  const lineages = byLineage(Object.entries(since));
-  return lineages.length > 0 ? { topic: name, since: lineages } : name;
+/** The entry of `subscribe` of the name `name`, with its positions in `since`. Without one it begins with `from`. */
+export function entryOf(
+  name: string,
+  since: Readonly<Record<string, Position>>,
+  from: number | string | undefined,
+  isPattern: boolean,
+): TopicRequest {
+  const lineages = isPattern ? byLineage(Object.entries(since)) : [];
+  if (lineages.length > 0) return { topic: name, since: lineages };
+  if (!isPattern && Object.hasOwn(since, name)) return { topic: name, since: since[name] as Position };
+  return from === undefined ? name : { topic: name, from };
 }

@@ -12,7 +12,7 @@ import { TickwireError } from "./errors.js";
 import { toMessage } from "./message.js";
 import type { Hearing, Link } from "./socket.js";
 import { isPattern } from "./topic.js";
-import type { Mode, Position, Refusal, Request, Result, ServerMessage } from "./types.js";
+import type { Mode, Position, Refusal, Request, Result, ServerMessage, TopicRequest } from "./types.js";
 
 /** Most topics of a stream. */
 const TOPICS_MAX = 64;
@@ -244,7 +244,8 @@ class Stream implements Link {
   }
 
   private async subscribe(requests: readonly Subscribe[], welcomed: () => void): Promise<void> {
-    const all = [...new Set(requests.flatMap((request) => request.topics.map(nameOf)))];
+    const entries = requests.flatMap((request) => request.topics);
+    const all = [...new Set(entries.filter((entry) => !isReplay(entry)).map(nameOf))];
     const names = all.slice(0, TOPICS_MAX);
     const since = names.some(isPattern) ? new Map<string, Position>() : positionsIn(requests);
     const fresh =
@@ -327,7 +328,12 @@ class Stream implements Link {
   ): void {
     const byName = new Map(names.map((name, index) => [name, results[index]]));
     const values: Snapshot[] = [];
-    const resultOf = (name: string): Result => {
+    const resultOf = (entry: TopicRequest): Result => {
+      const name = nameOf(entry);
+      if (isReplay(entry)) {
+        const reason = "a stream of server-sent events takes no `from`";
+        return { topic: name, error: { code: "bad_request", reason, retryable: false } };
+      }
       const result = byName.get(name);
       if (!result) {
         const reason = `a stream has at most ${TOPICS_MAX} topics`;
@@ -341,7 +347,7 @@ class Stream implements Link {
     };
     for (const { id, topics } of requests) {
       const told = topics.map((entry) => {
-        const { recovered, ...rest } = resultOf(nameOf(entry));
+        const { recovered, ...rest } = resultOf(entry);
         // Another request may have resumed the topic.
         return typeof entry === "string" || recovered === undefined ? rest : { ...rest, recovered };
       });
@@ -351,10 +357,16 @@ class Stream implements Link {
   }
 }
 
+/** Whether a topic is to begin with a moment, which streams cannot. */
+function isReplay(entry: TopicRequest): boolean {
+  return typeof entry !== "string" && entry.from !== undefined;
+}
+
 function positionsIn(requests: readonly Subscribe[]): Map<string, Position> {
   const positions = new Map<string, Position>();
   for (const entry of requests.flatMap((request) => request.topics)) {
-    if (typeof entry !== "string" && !Array.isArray(entry.since)) positions.set(entry.topic, entry.since);
+    if (typeof entry !== "string" && entry.since && !Array.isArray(entry.since))
+      positions.set(entry.topic, entry.since);
   }
   return positions;
 }

@@ -173,14 +173,14 @@ export class Subscription<T = unknown> implements AsyncIterable<Event<T>> {
   /** @internal The broker has answered. */
   grantedBy(results: Result[], since: Positions, snapshot: boolean): void {
     this.take({ type: "granted", results }, false);
-    for (const { topic, epoch, seq, recovered, error } of results) {
+    for (const { topic, epoch, seq, recovered, replay, error } of results) {
       if (error) {
         this.take({ type: "refused", topic, error: new RefusedError(error, topic) }, false);
         this.forget(topic);
       } else if (!isPattern(topic) && epoch !== undefined && seq !== undefined && !this.given.has(topic)) {
         const from = since[topic];
         if (recovered && from) this.given.set(topic, from);
-        else if (recovered === undefined && (seq === 0 || !snapshot)) this.given.set(topic, { epoch, seq });
+        else if (recovered === undefined && (seq === 0 || replay || !snapshot)) this.given.set(topic, { epoch, seq });
       }
     }
     this.grant.resolve(results);

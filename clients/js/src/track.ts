@@ -53,6 +53,8 @@ export class Track {
   promised: Seq = 0;
   /** The request that began the subscription: its `synced` says that everything it begins with has come. */
   private begunBy: number | undefined;
+  /** The last message of the replay from a moment, until the broker says that the client has caught up. */
+  replayedTo: Seq | undefined;
   /** The request whose pattern was to resume the topic. */
   resumedBy: number | undefined;
   /** Whether the pattern resumed it; `undefined` until that shows. */
@@ -136,6 +138,7 @@ export class Track {
     this.begunBy = undefined;
     this.resumedBy = undefined;
     this.promised = 0;
+    this.replayedTo = undefined;
     this.isEnded = false;
   }
 
@@ -174,6 +177,7 @@ export class Track {
     this.awaiting = "nothing";
     this.alternative = undefined;
     this.promised = 0;
+    this.replayedTo = undefined;
     // An ack may tell the next lineage before its `joined`.
     this.quiet = true;
     this.isEnded = true;
@@ -184,6 +188,13 @@ export class Track {
     if (!this.isEnded) return;
     this.isEnded = false;
     throw this.broken("after_end");
+  }
+
+  /** The client has caught up: it has everything up to `seq`. */
+  caughtUp(seq: Seq): void {
+    const last = this.replayedTo;
+    this.replayedTo = undefined;
+    if (last === undefined || seq < last || seq !== this.seq) throw this.broken("caught_up", { last: this.seq });
   }
 
   /** A snapshot was asked for. */
@@ -293,6 +304,7 @@ export class Track {
   /** Whether request `id` still owes something of the topic. */
   owes(id: number): boolean {
     if (!this.live || this.begunBy !== id) return false;
+    if (this.replayedTo !== undefined) return true;
     switch (this.standing) {
       case "unresumed":
         return this.head !== 0;

@@ -24,8 +24,11 @@ export interface Lineage {
   seqs: Record<string, Seq>;
 }
 
-/** An entry of `subscribe`: a name, or a name and the positions to resume from. */
-export type TopicRequest = string | { topic: string; since: Position | Lineage[] };
+/** An entry of `subscribe`: a name, or a name and the positions to resume from or the moment to begin with. */
+export type TopicRequest =
+  | string
+  | { topic: string; since: Position | Lineage[]; from?: undefined }
+  | { topic: string; since?: undefined; from: number | string };
 
 /** A request, as the codecs encode it. */
 export type Request =
@@ -64,6 +67,10 @@ export interface Result {
   conflate_ms?: number;
   /** Whether a topic goes on where `since` said. */
   recovered?: boolean;
+  /** The stored messages that come first, if `from` asked for them. There are none if `from_seq` is behind `to_seq`. */
+  replay?: { from_seq: Seq; to_seq: Seq };
+  /** The time of the oldest stored message, if messages since `from` are no longer stored. */
+  not_stored?: number;
   /** How many topics of a pattern go on where `since` said, and how many do not. */
   resumed?: number;
   not_resumed?: number;
@@ -103,7 +110,7 @@ export type ServerMessage =
   | { op: "synced"; id: number }
   | { op: "joined"; topic: string; epoch: string; seq: Seq }
   | { op: "gap"; topic: string; epoch: string; from: Seq; to: Seq; reason: GapReason }
-  | { op: "status"; topic: string; state: string; reason?: string }
+  | { op: "status"; topic: string; state: string; reason?: string; seq?: Seq }
   | { op: "end"; topic: string; epoch: string; seq: Seq; reason: string }
   | { op: "heartbeat"; ts: number }
   | { op: "pong"; id?: number; ts: number; received?: number }

@@ -383,13 +383,20 @@ class Play {
     switch (what) {
       case "subscribe": {
         const since = {};
+        const from = topics.find((entry) => entry.from !== undefined)?.from;
         for (const entry of topics) {
-          if (typeof entry === "string") continue;
+          if (typeof entry === "string" || !entry.since) continue;
           if (!Array.isArray(entry.since)) since[entry.topic] = entry.since;
           else for (const { epoch, seqs } of entry.since) for (const t in seqs) since[t] = { epoch, seq: seqs[t] };
         }
         const names = topics.map((entry) => entry.topic ?? entry);
-        const options = { since, retry: false, ...(mode && { mode }), ...(conflateMs !== undefined && { conflateMs }) };
+        const options = {
+          since,
+          from,
+          retry: false,
+          ...(mode && { mode }),
+          ...(conflateMs !== undefined && { conflateMs }),
+        };
         const subscription = this.client.subscribe(names, { ...options, ...(snapshot !== undefined && { snapshot }) });
         this.subscriptions ??= [];
         this.subscriptions.push(subscription);

@@ -525,15 +525,17 @@ class Player:
     async def _subscribe(self, step: dict[str, Any]) -> list[Any]:
         names: list[str] = []
         since: dict[str, tickwire.Position] = {}
+        options: dict[str, Any] = {name: step[name] for name in ("mode", "conflate_ms", "snapshot") if name in step}
         for entry in step["topics"]:
             names.append(entry if isinstance(entry, str) else entry["topic"])
-            positions = {} if isinstance(entry, str) else entry["since"]
+            positions = {} if isinstance(entry, str) else entry.get("since")
+            if isinstance(entry, dict) and "from" in entry:
+                options["from_moment"] = entry["from"]
             if isinstance(positions, list):
                 for lineage in positions:
                     since |= {t: tickwire.Position(lineage["epoch"], seq) for t, seq in lineage["seqs"].items()}
             elif positions:
                 since[names[-1]] = tickwire.Position(positions["epoch"], positions["seq"])
-        options = {name: step[name] for name in ("mode", "conflate_ms", "snapshot") if name in step}
         subscription = self._client.subscribe(*names, since=since, **options)
         try:
             await subscription
@@ -609,6 +611,8 @@ def _result(result: tickwire.Result) -> dict[str, Any]:
     fields: dict[str, Any] = {name: getattr(result, name) for name in result.__dataclass_fields__}
     if result.error is not None:
         fields["error"] = {"code": result.error.code, "reason": result.error.reason}
+    if result.replay is not None:
+        fields["replay"] = {"from_seq": result.replay.from_seq, "to_seq": result.replay.to_seq}
     if result.modes is not None:
         fields["modes"] = dict(result.modes)
     return fields

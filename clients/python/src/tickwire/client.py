@@ -9,6 +9,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from types import TracebackType
 from typing import Any, cast
 
@@ -27,6 +28,7 @@ from .events import (
     Event,
     Snapshot,
     TopicEvent,
+    on_the_wire,
 )
 from .feed import Feed, Overflow
 from .livebook import LiveBook
@@ -153,6 +155,7 @@ class Client:
         conflate_ms: int | None = None,
         snapshot: bool = True,
         since: Mapping[str, Position] | None = None,
+        from_moment: int | str | datetime | None = None,
         queue_max: int = 1_024,
         overflow: Overflow = "gap",
         on_event: Callable[[TopicEvent], None] | None = None,
@@ -163,14 +166,17 @@ class Client:
         :param conflate_ms: with ``"conflate"``, the shortest time between two updates of a topic.
         :param snapshot: whether a snapshot of each topic comes first.
         :param since: where to resume: the positions of topics, also of those that a pattern brings.
+        :param from_moment: topics without a position in `since` begin with the stored messages from this moment on; a
+            `CaughtUp` tells where live ones begin. Microseconds since the Unix epoch, a text (RFC 3339), or a
+            `datetime` with a time zone. It implies the mode ``"every"``, and is for names without wildcards.
         :param queue_max: most updates that wait for the program, without the values of conflated topics.
         :param overflow: what happens beyond that: ``"gap"`` or ``"wait"``.
         :param on_event: called with each event in place of iteration. It must not block.
 
         A client has each name once: a second subscription of the same name changes its options for both.
         """
-        wanted = Wanted(mode, conflate_ms, snapshot)
-        return Subscription(self, Feed(topics, wanted, since or {}, queue_max, overflow, on_event))
+        wanted, begin = Wanted(mode, conflate_ms, snapshot), on_the_wire(from_moment)
+        return Subscription(self, Feed(topics, wanted, since or {}, begin, queue_max, overflow, on_event))
 
     async def value(self, topic: str) -> Snapshot | None:
         """The value of `topic` now, as its snapshot; `None` if nothing was published to it yet."""

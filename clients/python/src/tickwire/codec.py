@@ -30,6 +30,7 @@ from .wire import (
     Mode,
     Pong,
     Refusal,
+    ReplayRange,
     Result,
     ServerMessage,
     SnapshotMessage,
@@ -268,7 +269,7 @@ def _mode(value: str | None) -> Mode | None:
 
 
 def _result(fields: _Fields) -> Result:
-    error, modes = fields.maybe("error"), fields.maybe("modes")
+    error, modes, replay = fields.maybe("error"), fields.maybe("modes"), fields.maybe("replay")
     return Result(
         topic=fields.text("topic"),
         epoch=fields.maybe_text("epoch"),
@@ -278,11 +279,17 @@ def _result(fields: _Fields) -> Result:
         conflate_ms=fields.maybe_whole("conflate_ms"),
         matched=fields.maybe_whole("matched"),
         recovered=fields.maybe_flag("recovered"),
+        replay=None if replay is None else _replay(_Fields("replay", replay)),
+        not_stored=fields.maybe_whole("not_stored"),
         resumed=fields.maybe_whole("resumed"),
         not_resumed=fields.maybe_whole("not_resumed"),
         duplicate=fields.maybe_flag("duplicate") or False,
         error=None if error is None else _refusal(_Fields("error", error)),
     )
+
+
+def _replay(fields: _Fields) -> ReplayRange:
+    return ReplayRange(fields.whole("from_seq"), fields.whole("to_seq"))
 
 
 def _modes(modes: Any) -> dict[str, str]:
@@ -352,6 +359,8 @@ def _entry(topic: wire.TopicRequest) -> Any:
         return {"topic": topic.topic, "since": {"epoch": topic.since.epoch, "seq": topic.since.seq}}
     if topic.seqs:
         return {"topic": topic.topic, "since": _lineages(topic.seqs)}
+    if topic.from_moment is not None:
+        return {"topic": topic.topic, "from": topic.from_moment}
     return topic.topic
 
 

@@ -7,7 +7,7 @@ It outlives connections. It is bounded: `has_room` says whether it takes another
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from . import wire
@@ -340,7 +340,9 @@ class Core:
             case Subscribing(ticket=ticket, wanted=wanted):
                 granted = [result for result in results if result.error is None]
                 for result in granted:
-                    self._ledger.add(result.topic, wanted)
+                    # A replay implies every message, whatever the topic's kind is.
+                    own = wanted if result.replay is None else replace(wanted, mode="every")
+                    self._ledger.add(result.topic, own)
                 if refusal is None:
                     self._report(Subscribed(tuple(results)))
                 self._answer(purpose, results if refusal is None else Refused(refusal))

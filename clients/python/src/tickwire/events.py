@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any, Literal, TypeAlias
 
-from .errors import ConnectError
+from .errors import ConfigError, ConnectError
 from .promise import BrokenPromise
 from .wire import Limits, Position, Refusal, Result
 
@@ -19,6 +19,15 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 def moment(ts: int) -> datetime:
     """The time `ts`, in microseconds since the Unix epoch, as a `datetime` in UTC."""
     return _EPOCH + timedelta(microseconds=ts)
+
+
+def on_the_wire(when: int | str | datetime | None) -> int | str | None:
+    """A moment as a request holds it. Raises `ConfigError` for a `datetime` without a time zone."""
+    if not isinstance(when, datetime):
+        return when
+    if when.tzinfo is None:
+        raise ConfigError(f"{when} has no time zone")
+    return (when - _EPOCH) // timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +136,8 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class CaughtUp:
-    """A topic that was replayed from a moment on is live from here."""
+    """A topic that was replayed from a moment on is live from here: everything up to `seq` has come. After a reconnect
+    this does not come again; a `Synced` does."""
 
     topic: str
     seq: int | None

@@ -38,6 +38,7 @@ class Feed:
         names: Sequence[str],
         wanted: Wanted,
         since: Mapping[str, Position],
+        from_moment: int | str | None,
         queue_max: int,
         overflow: Overflow,
         on_event: Callable[[TopicEvent], None] | None,
@@ -68,6 +69,7 @@ class Feed:
         """Whether the program has asked for its events."""
         self._patterns = [_pattern(name) for name in names]
         self._since = dict(since)
+        self._from_moment = from_moment
         self._back: deque[TopicEvent] = deque()
         """Events that were taken for a batch that nobody got. They come first."""
 
@@ -135,14 +137,16 @@ class Feed:
         entries: list[TopicRequest] = []
         for name, pattern in zip(self.names, self._patterns, strict=True):
             if pattern is None or not pattern.is_wildcard:
-                entries.append(TopicRequest(name, since=left.pop(name, None)))
+                at = left.pop(name, None)
+                entries.append(TopicRequest(name, at, from_moment=self._from_moment if at is None else None))
         for name, pattern in zip(self.names, self._patterns, strict=True):
             if pattern is not None and pattern.is_wildcard:
                 lineages: dict[str, dict[str, int]] = {}
                 for topic in [topic for topic in left if pattern.matches(topic)]:
-                    at = left.pop(topic)
-                    lineages.setdefault(at.epoch, {})[topic] = at.seq
-                entries.append(TopicRequest(name, seqs=lineages or None))
+                    last = left.pop(topic)
+                    lineages.setdefault(last.epoch, {})[topic] = last.seq
+                begin = None if lineages else self._from_moment
+                entries.append(TopicRequest(name, seqs=lineages or None, from_moment=begin))
         order = {name: index for index, name in enumerate(self.names)}
         return sorted(entries, key=lambda entry: order[entry.topic])
 
@@ -155,7 +159,7 @@ class Feed:
             self.granted.add(result.topic)
             if result.epoch is None or result.seq is None or result.topic in self._since:
                 continue
-            if result.seq == 0 or not self.wanted.snapshot:
+            if result.seq == 0 or result.replay is not None or not self.wanted.snapshot:
                 self.positions[result.topic] = Position(result.epoch, result.seq)
         # A topic keeps the position that was given for it until an event moves it, however long it says nothing.
         self.positions.update({topic: at for topic, at in self._since.items() if self.covers(topic)})

@@ -9,7 +9,7 @@ import json
 from decimal import Decimal
 from typing import Any
 
-from .events import End, Gap, Joined, Live, Snapshot, Stale, TopicEvent, Unresumed, Update
+from .events import CaughtUp, End, Gap, Joined, Live, Snapshot, Stale, TopicEvent, Unresumed, Update
 from .wire import Position
 
 
@@ -33,6 +33,8 @@ def row_of(event: TopicEvent) -> dict[str, Any] | None:
             return {"topic": topic, "op": "stale", "reason": stale}
         case Live(topic=topic):
             return {"topic": topic, "op": "live"}
+        case CaughtUp(topic=topic, seq=seq):
+            return {"topic": topic, "op": "caught_up", "seq": seq}
         case _:
             return None
 
@@ -45,6 +47,8 @@ def event_of(row: dict[str, Any]) -> TopicEvent:
             return Stale(topic, row.get("reason"))
         case "live":
             return Live(topic)
+        case "caught_up":
+            return CaughtUp(topic, seq)
         case "update" if isinstance(seq, int):
             return Update(topic, epoch, seq, row["ts"], row["data"])
         case op if isinstance(epoch, str) and isinstance(seq, int):

@@ -263,6 +263,9 @@ class SseLink:
     # Streams.
 
     async def _subscribe(self, request: wire.Subscribe) -> None:
+        if any(entry.from_moment is not None for entry in request.topics):
+            await self._refuse(request.id, "bad_request", "a stream of server-sent events takes no `from`")
+            return
         if len(request.topics) > STREAM_TOPICS_MAX:
             reason = f"a subscribe over server-sent events has at most {STREAM_TOPICS_MAX} topics"
             await self._refuse(request.id, "limit_exceeded", reason)

@@ -18,6 +18,7 @@ import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
+from datetime import datetime
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -179,6 +180,7 @@ class Client:
         conflate_ms: int | None = None,
         snapshot: bool = True,
         since: Mapping[str, Position] | None = None,
+        from_moment: int | str | datetime | None = None,
         queue_max: int = 100_000,
         overflow: Overflow = "gap",
     ) -> Subscription:
@@ -191,6 +193,7 @@ class Client:
                 conflate_ms=conflate_ms,
                 snapshot=snapshot,
                 since=since,
+                from_moment=from_moment,
                 queue_max=queue_max,
                 overflow=overflow,
             )

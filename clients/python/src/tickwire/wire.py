@@ -55,6 +55,16 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplayRange:
+    """The stored messages that come first, if `from_moment` asked for them."""
+
+    from_seq: int
+    """The first of them. It is behind `to_seq` if there are none."""
+    to_seq: int
+    """The last of them: the topic's newest message."""
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """One result of an `ack`. Fields that the broker left out are `None`."""
 
@@ -70,6 +80,9 @@ class Result:
     matched: int | None = None
     """How many topics the pattern matches now."""
     recovered: bool | None = None
+    replay: ReplayRange | None = None
+    not_stored: int | None = None
+    """The time of the oldest stored message, if messages since `from_moment` are no longer stored."""
     resumed: int | None = None
     not_resumed: int | None = None
     duplicate: bool = False
@@ -216,13 +229,15 @@ ServerMessage: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class TopicRequest:
-    """One entry of a `subscribe`: a topic or pattern, and the positions to resume from."""
+    """One entry of a `subscribe`: a topic or pattern, and the positions to resume from or the moment to begin with."""
 
     topic: str
     since: Position | None = None
     """The position of a single topic."""
     seqs: Mapping[str, Mapping[str, int]] | None = None
     """The positions of a pattern's topics: numbers by topic, by epoch."""
+    from_moment: int | str | None = None
+    """The moment from which on the stored messages of a single topic are wanted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,6 +203,20 @@ class UnknownSynced(BrokenPromise):
 
 
 @dataclass(eq=False)
+class CaughtUpWrongly(BrokenPromise):
+    """A caught_up came without being awaited, before the end of the replay, or with another number than that of the
+    last message."""
+
+    kind = "caught_up"
+    topic: str
+    last: int
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}: a caught_up came with {self.seq}; the last message was {self.last}"
+
+
+@dataclass(eq=False)
 class SyncedEarly(BrokenPromise):
     """A synced came before everything that the request brings."""
 

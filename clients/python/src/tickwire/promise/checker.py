@@ -164,6 +164,8 @@ class Checker:
             case wire.EndMessage(topic=topic, epoch=epoch, seq=seq):
                 self.books.ended(topic)
                 self._live(topic).end(topic, epoch, seq)
+            case wire.Status(topic=topic, state="caught_up", seq=int(seq)) if self.is_live(topic):
+                self._topics[topic].caught_up(topic, seq)
             case wire.Status(topic=topic):
                 if not self.is_live(topic) and not self._is_covered(topic):
                     raise self._not_covered(topic)
@@ -280,7 +282,11 @@ class Checker:
         track.own = True
         track.own_mode = mode
         track.cover(topic, self._wildcards)
-        track.acked(topic, request.id, result, entry.since, snapshot)
+        # A broker that does not know `from` takes no note of it.
+        replay = result.replay if entry.from_moment is not None else None
+        track.acked(topic, request.id, result, entry.since, snapshot and replay is None)
+        if replay is not None:
+            track.replays(replay.to_seq)
 
     def _wildcard_subscribed(self, pattern: Pattern, mode: Mode | None, snapshot: bool) -> None:
         if mode == "snapshot":

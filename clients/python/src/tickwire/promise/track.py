@@ -16,6 +16,7 @@ from .broken import (
     AfterEnd,
     Backward,
     BrokenPromise,
+    CaughtUpWrongly,
     Duplicate,
     FalseRecovery,
     GapEmpty,
@@ -88,6 +89,7 @@ class Track:
         "own_mode",
         "promised",
         "quiet",
+        "replayed_to",
         "resumed_by",
         "seq",
         "standing",
@@ -105,6 +107,8 @@ class Track:
         """The topic's last number when a resume failed."""
         self.promised = 0
         """The number up to which a resume promised all messages, or the newest."""
+        self.replayed_to: int | None = None
+        """The last message of the replay from a moment, until the broker says that the client has caught up."""
         self.begun_by: int | None = None
         """The request that began the subscription: its synced says that everything it begins with has come."""
         self.resumed_by: int | None = None
@@ -183,6 +187,7 @@ class Track:
         self.begun_by = None
         self.resumed_by = None
         self.promised = 0
+        self.replayed_to = None
 
     def joined(self, topic: str, epoch: str, seq: int) -> None:
         """Checks a joined, which tells the topic's lineage and where its subscription begins."""
@@ -214,10 +219,21 @@ class Track:
         self.awaiting = NOTHING
         self.alternative = None
         self.promised = 0
+        self.replayed_to = None
         if counts and seq < last:
             raise Backward(topic, last, seq)
         if counts and self.every and seq > last:
             raise Hole(topic, last + 1, seq + 1)
+
+    def replays(self, last: int) -> None:
+        """The topic is replayed from a moment, to `last` at least."""
+        self.replayed_to = last
+
+    def caught_up(self, topic: str, seq: int) -> None:
+        """Checks that the client has caught up: it has everything up to `seq`."""
+        last, self.replayed_to = self.replayed_to, None
+        if last is None or seq < last or seq != self.seq:
+            raise CaughtUpWrongly(topic, self.seq, seq)
 
     def resync(self) -> None:
         """A snapshot was asked for."""
@@ -322,6 +338,8 @@ class Track:
         """Whether `request` still owes something of the topic."""
         if not self.live or self.begun_by != request:
             return False
+        if self.replayed_to is not None:
+            return True
         if self.standing is UNRESUMED:
             return self.head != 0
         if self.standing is AT and self.quiet and self.awaiting is FIRST:
