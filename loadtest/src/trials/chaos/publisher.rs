@@ -6,12 +6,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use tickwire_client::{BackoffBounds, Client, Event, PublishOptions, Publishing, RequestError};
 use tickwire_wire::message::PublishKey;
+use tokio::sync::watch;
 
 use super::{Goal, Shared, topics};
 
@@ -33,22 +34,21 @@ struct Unacked {
     publishing: Publishing,
 }
 
-/// A connection, and whether it was lost.
+/// A connection, and whether it was lost. The client of a lost one answers nothing any more.
 struct Connection {
     client: Client,
-    lost: Arc<AtomicBool>,
+    lost: watch::Receiver<bool>,
 }
 
 impl Connection {
     async fn open(url: &str) -> anyhow::Result<Self> {
         let (client, mut events) = Client::builder(url).backoff(NEVER).connect().await?;
-        let lost = Arc::new(AtomicBool::new(false));
-        let notice = lost.clone();
+        let (notice, lost) = watch::channel(false);
         // It ends with the client.
         tokio::spawn(async move {
             while let Some(event) = events.next().await {
                 if matches!(event, Event::Disconnected { .. }) {
-                    notice.store(true, Ordering::Relaxed);
+                    notice.send_replace(true);
                 }
             }
         });
@@ -63,9 +63,22 @@ impl Connection {
     ) -> Result<Publishing, RequestError> {
         let options = PublishOptions { key, ts: None };
         let message = topics::message(topic, seq);
-        self.client
-            .begin_publish_with(topics::name(topic), message, options)
-            .await
+        let begun = self
+            .client
+            .begin_publish_with(topics::name(topic), message, options);
+        unless_lost(&mut self.lost.clone(), begun).await
+    }
+}
+
+/// What `asked` gets, unless the connection is lost.
+async fn unless_lost<T>(
+    lost: &mut watch::Receiver<bool>,
+    asked: impl Future<Output = Result<T, RequestError>>,
+) -> Result<T, RequestError> {
+    tokio::select! {
+        biased;
+        _ = lost.wait_for(|lost| *lost) => Err(RequestError::Disconnected),
+        answer = asked => answer,
     }
 }
 
@@ -130,16 +143,16 @@ impl Publisher {
         let topic = (self.count % topics::ALL as u64) as usize;
         let seq = self.count / topics::ALL as u64 + 1;
         let publishing = loop {
-            if self.connection.lost.load(Ordering::Relaxed) {
-                self.repeat().await?;
-            }
             match self
                 .connection
                 .begin(topic, seq, Self::key(self.is_killed, seq))
                 .await
             {
                 Ok(publishing) => break publishing,
-                Err(error) => self.check_killed(error)?,
+                Err(error) => {
+                    self.check_killed(error)?;
+                    self.repeat().await?;
+                }
             }
         };
         self.waiting.push_back(Unacked {
@@ -171,7 +184,7 @@ impl Publisher {
         else {
             return Ok(());
         };
-        let got = match publishing.ack().await {
+        let got = match unless_lost(&mut self.connection.lost, publishing.ack()).await {
             Ok(position) => position.seq.0,
             Err(error) => {
                 self.check_killed(error)?;
@@ -191,10 +204,7 @@ impl Publisher {
     /// Whether `error` is what comes of killing the broker. Otherwise it ends the run.
     fn check_killed(&self, error: RequestError) -> anyhow::Result<()> {
         match error {
-            RequestError::Disconnected | RequestError::Closed if self.is_killed => {
-                self.connection.lost.store(true, Ordering::Relaxed);
-                Ok(())
-            }
+            RequestError::Disconnected | RequestError::Closed if self.is_killed => Ok(()),
             error => Err(error.into()),
         }
     }
