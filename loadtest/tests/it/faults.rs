@@ -29,6 +29,21 @@ fn every_message_is_accounted_for_on_a_bad_network() {
     );
 }
 
+#[test]
+fn every_message_is_accounted_for_over_kills_of_the_broker() {
+    let load = ["--kills=4", "--clients=6", "--rate=1500", "--publish=15000"];
+    let Some(ran) = run("chaos", &[&["chaos"], &load[..]].concat()) else {
+        return;
+    };
+    let (found, said) = (&ran.found, &ran.said);
+    assert_eq!(ran.status, Some(0), "{said}");
+    assert_eq!(number(found, "kills"), 4, "{found}");
+    for nothing in ["undeclared", "duplicates", "false_recovered", "wrong_content"] {
+        assert_eq!(number(found, nothing), 0, "{nothing}: {found}");
+    }
+    assert!(number(found, "recovered") > 0, "{found}");
+}
+
 /// The arguments of a small run of client programs.
 fn programs(command: &str) -> Vec<String> {
     let small = ["chaos", "--publish=12000", "--clients=12", "--rate=1500"];
