@@ -476,4 +476,4 @@ async def _await(connecting: tickwire.Connecting) -> tickwire.Client:
 
 def test_every_broken_promise_has_a_class_of_its_own() -> None:
     kinds = [kind.kind for kind in BrokenPromise.__subclasses__()]
-    assert len(kinds) == len(set(kinds)) == 24
+    assert len(kinds) == len(set(kinds)) == 25
