@@ -231,7 +231,8 @@ impl WriteQueue {
         Err(unavailable("it has too much to write"))
     }
 
-    /// Puts in a record that was numbered in `generation`, with the text of its message. `shard` is told of it.
+    /// Puts a record behind the others, with the text of its message. The record was numbered in `generation`. When its message has
+    /// entered or is dropped, `shard` is told.
     ///
     /// # Errors
     /// If the generation has changed, or nothing is taken. Then what was numbered does not count.
@@ -264,8 +265,8 @@ impl WriteQueue {
         Ok(Ticket { number, generation })
     }
 
-    /// What somebody waits for who wants to know whether the message of `ticket` has entered: nothing if it has. Otherwise
-    /// `shard` is told.
+    /// Whether the message of `ticket` still waits. `None` if it has entered. Otherwise `shard` is told when it has entered or is
+    /// dropped.
     ///
     /// # Errors
     /// If it may have been dropped.

@@ -1,4 +1,4 @@
-//! Queues of shards that have ended, and what waits for a shard.
+//! Tests of the queue of a shard: one that has ended holds nobody up, and the metrics show how many messages wait.
 
 use std::io::{Read, Write};
 use std::rc::Rc;
