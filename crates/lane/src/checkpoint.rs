@@ -189,6 +189,12 @@ impl<'a> Checkpoint<'a> {
         Ok(head)
     }
 
+    /// Where the next part begins.
+    #[must_use]
+    pub fn offset(&self) -> usize {
+        self.at
+    }
+
     /// The next part. `None` at the end of a whole checkpoint.
     ///
     /// # Errors

@@ -53,12 +53,7 @@ impl OrderBook {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn apply(&mut self, mut message: market::Book) -> Result<market::Book, Refusal> {
-        for level in message.bids.iter().chain(&message.asks) {
-            if level.price.is_negative() || level.size.is_negative() {
-                let reason = format!("book level [{:?},{:?}] is negative", level.price, level.size);
-                return Err(Refusal::bad_request(reason));
-            }
-        }
+        check_levels(&message)?;
         if message.replace {
             let mut target = Self::default();
             target.change(&message.bids, &message.asks)?;
@@ -75,19 +70,36 @@ impl OrderBook {
 
     /// Applies level changes and brings the checksum up to date.
     fn change(&mut self, bids: &[Level], asks: &[Level]) -> Result<(), Refusal> {
+        // The checksum of an empty book is the CRC-32 of nothing, 0, which is also the default.
+        if self.change_sides(bids, asks)? {
+            self.compute_checksum();
+        }
+        Ok(())
+    }
+
+    /// Applies the levels of a message that is no whole book. The checksum is out of date afterwards, until it is
+    /// [computed](Self::compute_checksum).
+    pub(crate) fn change_levels(&mut self, message: &market::Book) -> Result<(), Refusal> {
+        check_levels(message)?;
+        self.change_sides(&message.bids, &message.asks).map(drop)
+    }
+
+    /// Brings the checksum up to date, and returns it.
+    pub(crate) fn compute_checksum(&mut self) -> u32 {
+        let mut sum = BookChecksum::default();
+        sum.side(self.asks.best_first());
+        sum.side(self.bids.best_first());
+        self.checksum = sum.finish();
+        self.checksum
+    }
+
+    /// Applies level changes. Returns whether the checksum may be another afterwards.
+    fn change_sides(&mut self, bids: &[Level], asks: &[Level]) -> Result<bool, Refusal> {
         if !self.bids.has_room(Which::Bids, bids) || !self.asks.has_room(Which::Asks, asks) {
             let reason = format!("a book holds at most {BOOK_LEVELS_MAX} levels a side");
             return Err(Refusal::new(ErrorCode::LimitExceeded, reason));
         }
-        // The checksum of an empty book is the CRC-32 of nothing, 0, which is also the default.
-        let covered = self.bids.apply(Which::Bids, bids) | self.asks.apply(Which::Asks, asks);
-        if covered {
-            let mut sum = BookChecksum::default();
-            sum.side(self.asks.best_first());
-            sum.side(self.bids.best_first());
-            self.checksum = sum.finish();
-        }
-        Ok(())
+        Ok(self.bids.apply(Which::Bids, bids) | self.asks.apply(Which::Asks, asks))
     }
 
     /// Whether the best bid is not below the best ask.
@@ -114,6 +126,18 @@ impl OrderBook {
             time,
             replace: false,
         }
+    }
+}
+
+/// Refuses levels below zero.
+fn check_levels(message: &market::Book) -> Result<(), Refusal> {
+    let mut levels = message.bids.iter().chain(&message.asks);
+    match levels.find(|level| level.price.is_negative() || level.size.is_negative()) {
+        Some(level) => {
+            let reason = format!("book level [{:?},{:?}] is negative", level.price, level.size);
+            Err(Refusal::bad_request(reason))
+        }
+        None => Ok(()),
     }
 }
 

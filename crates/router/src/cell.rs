@@ -11,6 +11,7 @@ mod entering;
 mod holding;
 mod moment;
 mod trial;
+mod written;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,13 +21,14 @@ use tickwire_wire::message::{EndReason, GapReason, StaleReason};
 use tickwire_wire::{Epoch, Kind, Micros, Payload, Seq, Topic};
 
 use self::ahead::Ahead;
-pub use self::dump::{DumpedTopic, RestoredTopic};
+pub use self::dump::{DumpedTopic, RestoredState, RestoredTopic};
 pub(crate) use self::ending::CellEnd;
 pub(crate) use self::entering::NotPublished;
 use self::entering::Sequencer;
 pub use self::entering::{NotEntered, Numbered};
 pub(crate) use self::holding::check_room;
 pub use self::trial::{BookTrial, ValueTrial};
+pub use self::written::{WrittenMessage, WrittenText, read_written_book};
 use crate::book::OrderBook;
 use crate::epochs::Life;
 use crate::history::History;

@@ -97,19 +97,44 @@ impl History {
     /// all histories together are over their budget.
     pub(crate) fn push(&mut self, publication: Arc<Publication>, memory: &Memory) -> bool {
         let mut moves = Moves::default();
+        let over = self.push_with(publication, memory, &mut moves);
+        memory.record(&moves);
+        over
+    }
+
+    /// Does the same, but leaves it to the caller to record `moves`.
+    pub(crate) fn push_with(
+        &mut self,
+        publication: Arc<Publication>,
+        memory: &Memory,
+        moves: &mut Moves,
+    ) -> bool {
         moves.value_made(publication.data_bytes());
         if let Some(before) = self.messages.back() {
-            before.move_with(MessagePlace::History, &mut moves);
+            before.move_with(MessagePlace::History, moves);
         }
         self.messages.push_back(publication);
         let beyond = self.messages.len().saturating_sub(self.capacity);
-        let over = memory.history_is_over(&moves);
-        self.drop_oldest(beyond.max(if over { 2 } else { 0 }), &mut moves);
+        let over = memory.history_is_over(moves);
+        self.drop_oldest(beyond.max(if over { 2 } else { 0 }), moves);
         if over && let Some(candles) = &mut self.candles {
-            candles.drop_oldest(2, &mut moves);
+            candles.drop_oldest(2, moves);
         }
-        memory.record(&moves);
         over
+    }
+
+    /// Whether closed candles are kept from before the history.
+    pub(crate) fn keeps_candles(&self) -> bool {
+        self.candles.is_some()
+    }
+
+    /// Passes over a message of time `ts`, behind which at least as many follow as the history may hold: all that it holds
+    /// is dropped, the newest message, too. Adds this to `moves`.
+    pub(crate) fn pass_over(&mut self, ts: Micros, moves: &mut Moves) {
+        for message in self.messages.drain(..) {
+            message.move_with(MessagePlace::Nowhere, moves);
+        }
+        self.gone = Some(ts);
     }
 
     /// Drops all messages except the newest, which does not follow on the others.

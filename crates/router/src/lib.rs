@@ -51,8 +51,8 @@ pub use arrival::Arrival;
 pub use book::{OrderBook, check_symbol};
 pub use bucket::{Bucket, Rate, SharedBucket};
 pub use cell::{
-    Attached, BookTrial, Catchup, DumpedTopic, HistoryPage, NotEntered, Numbered, Published, RestoredTopic,
-    TopicCell, ValueTrial,
+    Attached, BookTrial, Catchup, DumpedTopic, HistoryPage, NotEntered, Numbered, Published, RestoredState,
+    RestoredTopic, TopicCell, ValueTrial, WrittenMessage, WrittenText, read_written_book,
 };
 pub use counts::{Counts, Op};
 pub use dedupe::{DedupeLimits, DedupeTally, KnownKey};

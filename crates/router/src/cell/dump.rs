@@ -7,6 +7,7 @@ use tickwire_wire::{Epoch, Kind, Micros, Refusal, Seq, Topic, market};
 
 use super::entering::Sequencer;
 use super::{Numbered, TopicCell};
+use crate::memory::Moves;
 use crate::publication::Publication;
 
 /// A topic as it is at one moment.
@@ -30,8 +31,8 @@ pub struct DumpedTopic {
     pub messages: Vec<Arc<Publication>>,
 }
 
-/// A topic that is to be made with what it had before.
-#[derive(Debug)]
+/// A topic that is to be made again.
+#[derive(Debug, Clone)]
 pub struct RestoredTopic {
     /// Its name.
     pub topic: Topic,
@@ -39,6 +40,11 @@ pub struct RestoredTopic {
     pub kind: Kind,
     /// The epoch of its numbers and which of its name's lives it is; `None` for those that a new topic has.
     pub epoch: Option<(Epoch, u32)>,
+}
+
+/// What a topic had before.
+#[derive(Debug)]
+pub struct RestoredState {
     /// Its newest message.
     pub head: Seq,
     /// The whole book after the newest message.
@@ -93,14 +99,18 @@ impl TopicCell {
         }
     }
 
-    /// Gives a new topic what it had before. No reader knows it yet.
-    pub(crate) fn restore(&self, restored: RestoredTopic, now: Micros) -> Result<(), Refusal> {
+    /// Gives a new topic what it had before. No reader knows it yet. `now` is the time at this broker.
+    ///
+    /// # Errors
+    /// If the parts do not fit together.
+    pub fn restore(&self, restored: RestoredState, now: Micros) -> Result<(), Refusal> {
         let mut guard = self.lock();
         let state = &mut *guard;
         let doubt = restored.messages.last().and_then(|newest| newest.doubt);
         state.sequencer = Sequencer::restored(self.kind, restored.head, restored.book, doubt)?;
         self.doubted
             .store(doubt.is_some(), std::sync::atomic::Ordering::Relaxed);
+        let mut moves = Moves::default();
         for message in restored.messages {
             let Numbered {
                 seq,
@@ -111,8 +121,11 @@ impl TopicCell {
             } = message;
             let publication = Publication::new(state.lineage.clone(), seq, ts, payload);
             let publication = Arc::new(publication.doubted(doubt).held_as_value());
-            state.history.push(publication, &state.lineage.memory);
+            state
+                .history
+                .push_with(publication, &state.lineage.memory, &mut moves);
         }
+        state.lineage.memory.record(&moves);
         state.heard = now;
         state.count_book();
         Ok(())

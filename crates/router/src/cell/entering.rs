@@ -334,6 +334,29 @@ impl Sequencer {
         Ok((Numbered { payload, ..numbered }, crossed))
     }
 
+    /// Counts a message that another sequencer has numbered and that directly follows, once a book has taken its levels.
+    pub(super) fn followed(&mut self, seq: Seq, doubt: Option<StaleReason>) {
+        self.seq = seq;
+        self.doubt = doubt.filter(|reason| *reason != StaleReason::Crossed);
+    }
+
+    /// Applies a change that is no whole book, and leaves it to the caller to compare the [checksum](Self::checksum)
+    /// behind the last one. A book that does not take it is lost.
+    pub(super) fn change_levels(&mut self, change: &market::Book) -> Result<(), Refusal> {
+        // The book is taken out, so that a panic half-way through a change leaves no book instead of a wrong one.
+        let Some(mut book) = self.book.take() else {
+            return Err(Refusal::new(ErrorCode::Internal, "the book was lost before"));
+        };
+        book.change_levels(change)?;
+        self.book = Some(book);
+        Ok(())
+    }
+
+    /// The checksum of the book, computed from its levels.
+    pub(super) fn checksum(&mut self) -> Option<u32> {
+        self.book.as_mut().map(|book| book.compute_checksum())
+    }
+
     /// Applies a message to the book of `topic`. Returns the changes, and whether the book became crossed by them.
     fn change_book(&mut self, message: market::Book, topic: &Topic) -> Result<(market::Book, bool), Refusal> {
         let (whole, was_lost) = (message.replace, self.book.is_none());

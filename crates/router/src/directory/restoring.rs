@@ -6,18 +6,18 @@ use tickwire_wire::message::{EndReason, PublishKey};
 use tickwire_wire::{Micros, Refusal, Topic};
 
 use super::Directory;
-use crate::cell::{RestoredTopic, TopicCell};
+use crate::cell::{NotEntered, RestoredTopic, TopicCell, WrittenMessage};
 use crate::dedupe::KnownKey;
 use crate::epochs::Life;
 use crate::publication::{Lineage, TopicId};
 
 impl Directory {
-    /// Makes a topic with what it had before. Limits do not hold for it, and it counts for no publisher. Its history is as
-    /// long as the rules say now.
+    /// Makes a topic again, without a message; what it had [follows](TopicCell::restore). Limits do not hold for it, and it counts
+    /// for no publisher. Its history is as long as the rules say now.
     ///
     /// # Errors
-    /// If what it had does not fit together, or there is such a topic.
-    pub fn restore(&self, restored: RestoredTopic, now: Micros) -> Result<Arc<TopicCell>, Refusal> {
+    /// If there is such a topic.
+    pub fn restore(&self, restored: &RestoredTopic) -> Result<Arc<TopicCell>, Refusal> {
         let name = restored.topic.as_str();
         let mut topics = self.topics_write();
         if self.find(name).is_some() || topics.next.0 == u32::MAX {
@@ -36,9 +36,27 @@ impl Directory {
         };
         let (_, kept) = self.kinds().of(name);
         let cell = Arc::new(TopicCell::new(lineage, life, None, kept, self.interested(name)));
-        cell.restore(restored, now)?;
         self.add_topic(&mut topics, &cell);
         Ok(cell)
+    }
+
+    /// Enters the messages of a log into their topic, before anybody reads it. They follow on each other, oldest first.
+    ///
+    /// # Errors
+    /// The place of a message that does not enter, and why. Those before it have entered. A change of a book that does not
+    /// fit may be found only at a later place.
+    pub fn enter_written<'a>(
+        &self,
+        cell: &TopicCell,
+        messages: impl ExactSizeIterator<Item = WrittenMessage<'a>>,
+        now: Micros,
+    ) -> Result<(), (usize, NotEntered)> {
+        let over = cell.enter_written(messages, now)?;
+        // Each message that is over the budget has another topic give up a part of its history.
+        for cell in (0..over).map_while(|_| self.next_in_turn()) {
+            cell.shorten();
+        }
+        Ok(())
     }
 
     /// Ends a topic whose end was written.

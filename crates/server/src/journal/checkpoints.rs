@@ -16,6 +16,7 @@ use tickwire_wire::{Epoch, Kind, Micros, Payload, Seq};
 use super::Trimmed;
 use super::disk::{Disk, DiskFile, write_all};
 use super::items::{KEYS_AT_ONCE, kept_key};
+use super::planted::{JournalFault, is_planted};
 use super::store::StoreError;
 use tickwire_lane::names::{self, CHECKPOINT_BEGUN, checkpoint_name, segment_name};
 
@@ -130,7 +131,9 @@ impl CheckpointPlan {
         }
         writer.end(&mut piece);
         let bytes = flush(&mut piece, 0)?;
-        file.sync()?;
+        if !is_planted(JournalFault::CheckpointNotSynced) {
+            file.sync()?;
+        }
         Ok(bytes)
     }
 }
@@ -154,7 +157,12 @@ fn put_topic(writer: &mut CheckpointWriter, out: &mut Vec<u8>, dump: &DumpedTopi
         let mut text = Vec::new();
         message.payload.write_json(&mut text);
         bytes += text.len();
-        if bytes > TOPIC_BYTES_MAX && !texts.is_empty() {
+        let most = if is_planted(JournalFault::CheckpointHistoryLost) {
+            0
+        } else {
+            TOPIC_BYTES_MAX
+        };
+        if bytes > most && !texts.is_empty() {
             break;
         }
         texts.push(text);
@@ -216,7 +224,8 @@ pub(super) fn tidy_up(disk: &dyn Disk, rules: Retention, now: Micros) -> io::Res
             let ended = segments.get(at + 1).and_then(|next| made(disk, *next));
             ended.is_some_and(|ended| now.since(ended) > age_max)
         };
-        if is_needed || bytes <= rules.bytes_max && !rules.age_max_us.is_some_and(is_old) {
+        let is_kept = is_needed || bytes <= rules.bytes_max && !rules.age_max_us.is_some_and(is_old);
+        if is_kept && !is_planted(JournalFault::NeededRemoved) {
             break;
         }
         remove(&segment_name(*position), *length)?;

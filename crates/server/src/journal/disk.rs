@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +16,12 @@ pub(crate) trait Disk: fmt::Debug + Send + Sync {
 
     /// The whole content of a file.
     fn read(&self, name: &str) -> io::Result<Vec<u8>>;
+
+    /// Puts the whole content of a file into `bytes`, in place of what was there.
+    fn read_into(&self, name: &str, bytes: &mut Vec<u8>) -> io::Result<()> {
+        *bytes = self.read(name)?;
+        Ok(())
+    }
 
     /// The length of a file in bytes.
     fn len(&self, name: &str) -> io::Result<u64>;
@@ -89,6 +95,14 @@ impl Disk for SystemDisk {
 
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         fs::read(self.folder.join(name))
+    }
+
+    fn read_into(&self, name: &str, bytes: &mut Vec<u8>) -> io::Result<()> {
+        bytes.clear();
+        let mut file = File::open(self.folder.join(name))?;
+        let length = usize::try_from(file.metadata()?.len()).unwrap_or_default();
+        bytes.reserve_exact(length);
+        file.read_to_end(bytes).map(drop)
     }
 
     fn len(&self, name: &str) -> io::Result<u64> {

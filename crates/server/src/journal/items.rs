@@ -1,32 +1,8 @@
 //! The messages of a broker as items of a log, and back.
 
-use tickwire_lane::{Content, Item, KeptKey};
-use tickwire_router::{KnownKey, Numbered};
-use tickwire_wire::{Kind, Payload, Refusal, market};
-
-/// A message of the log as it enters.
-pub(super) fn numbered(item: &Item<'_>) -> Result<Numbered, Refusal> {
-    let payload = match item.content {
-        Content::Data(text) => Payload::from_json(text)?,
-        Content::Change(text) => Payload::Book(Box::new(book(text)?)),
-        Content::Whole(text) => Payload::Book(Box::new(market::Book {
-            replace: true,
-            ..book(text)?
-        })),
-        Content::End(_) => return Err(Refusal::bad_request("an end is no message")),
-    };
-    Ok(Numbered {
-        after: item.after,
-        seq: item.seq,
-        ts: item.ts,
-        payload,
-        doubt: item.doubt,
-    })
-}
-
-pub(super) fn book(text: &[u8]) -> Result<market::Book, Refusal> {
-    serde_json::from_slice(text).map_err(|error| Refusal::bad_request(format!("not a book message: {error}")))
-}
+use tickwire_lane::{Content, KeptKey};
+use tickwire_router::KnownKey;
+use tickwire_wire::{Kind, Refusal};
 
 /// The keys that are taken from a directory together.
 pub(super) const KEYS_AT_ONCE: usize = 1_024;

@@ -7,8 +7,10 @@
 
 mod checkpoints;
 mod disk;
+mod filling;
 mod items;
 mod lock;
+mod planted;
 mod recovery;
 mod replay;
 mod store;

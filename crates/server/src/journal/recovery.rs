@@ -13,12 +13,14 @@ use tickwire_lane::{
     Checkpoint, CheckpointError, CheckpointPart, Follower, Part, Place, Position, SegmentHead, SegmentReader,
     Start,
 };
-use tickwire_router::{Directory, Ingress, Numbered, RestoredTopic};
+use tickwire_router::{Directory, Numbered, RestoredState, RestoredTopic};
 use tickwire_wire::{Epoch, Micros, Payload, Refusal, Seq};
 
 use super::disk::Disk;
-use super::items::{KEYS_AT_ONCE, book, known_key, numbered};
-use super::replay::{Replay, restored};
+use super::filling::NotFilled;
+use super::items::{KEYS_AT_ONCE, known_key};
+use super::planted::{JournalFault, is_planted};
+use super::replay::Replay;
 use super::store::Boot;
 use tickwire_lane::names::{self, CHECKPOINT_BEGUN, aside_name, checkpoint_name, segment_name};
 
@@ -100,19 +102,12 @@ impl RecoveryPlan<'_> {
             .into_iter()
             .filter(|position| *position >= from)
             .collect();
-        let mut stop = None;
-        for (at, position) in read.iter().enumerate() {
-            stop = self
-                .segment(&mut replay, *position)?
-                .map(|stop| Stop { segment: at, ..stop });
-            if stop.is_some() {
-                break;
-            }
-        }
+        let stop = self.segments(&mut replay, &read)?;
         let last = self.last_head(&read)?;
         let covered = last
             .as_ref()
-            .is_some_and(|head| head.synced || head.boot == self.boot);
+            .is_some_and(|head| head.synced || head.boot == self.boot)
+            || is_planted(JournalFault::EpochsGoOn);
         let stopped = stop.is_none() && replay.ended_cleanly;
         let is_covered = covered || stopped || read.is_empty() && checkpoints.is_empty();
         if let Some(stop) = &stop {
@@ -137,15 +132,15 @@ impl RecoveryPlan<'_> {
                 what: error.to_string(),
             });
         }
-        let cut = stop.map(|stop| self.cut(&read, &stop)).transpose()?;
+        let cut = stop.filter(|_| !is_planted(JournalFault::TornEndKept));
+        let cut = cut.map(|stop| self.cut(&read, &stop)).transpose()?;
         let place = replay.follower.place();
         let Replay {
-            ingress,
+            directory,
             entries,
             messages,
             ..
         } = replay;
-        let directory = ingress.directory().clone();
         let mut recovered = Recovered {
             directory,
             place,
@@ -182,7 +177,7 @@ impl RecoveryPlan<'_> {
         for position in checkpoints.iter().rev() {
             let name = checkpoint_name(*position);
             let bytes = self.disk.read(&name).map_err(file_error(&name))?;
-            match self.checkpoint(&bytes) {
+            match self.checkpoint(*position, &Arc::new(bytes)) {
                 Ok((replay, epoch)) => return Ok((replay, *position, epoch)),
                 Err(error) => {
                     tracing::error!(name, %error, "a checkpoint of the journal is damaged; an earlier one is used");
@@ -223,53 +218,66 @@ impl RecoveryPlan<'_> {
     }
 
     fn replay(&self, epoch: &Epoch, follower: Follower) -> Replay {
-        Replay {
-            ingress: Ingress::new((self.make)(epoch.clone())),
-            follower,
-            cells: Vec::new(),
-            entries: 0,
-            messages: 0,
-            now: self.now,
-            ended_cleanly: false,
-        }
+        Replay::new((self.make)(epoch.clone()), follower, self.now)
     }
 
-    fn checkpoint(&self, bytes: &[u8]) -> Result<(Replay, Epoch), CheckpointOrRefusal> {
+    fn checkpoint(&self, position: Position, bytes: &Arc<Vec<u8>>) -> Result<(Replay, Epoch), NotRestored> {
         let (head, mut topics) = Checkpoint::new(bytes)?;
         let follower = Follower::new(Start::Checkpoint, head.place, Some(head.epoch.clone()));
         let mut replay = self.replay(&head.epoch, follower);
-        let directory = replay.ingress.directory().clone();
-        directory.restore_ended_counts(
-            head.hashing,
-            head.ended.iter().map(|ended| (ended.slot, ended.count)),
-        );
-        while let Some(part) = topics.next_part()? {
-            let state = match part {
-                CheckpointPart::Topic(state) => state,
-                CheckpointPart::Keys(keys) => {
+        replay.filling.begin_file(position, bytes)?;
+        let directory = replay.directory.clone();
+        if !is_planted(JournalFault::EpochComesAgain) {
+            let ended = head.ended.iter().map(|ended| (ended.slot, ended.count));
+            directory.restore_ended_counts(head.hashing, ended);
+        }
+        loop {
+            let offset = topics.offset();
+            match topics.next_part()? {
+                Some(CheckpointPart::Topic(state)) => replay.checkpointed(offset, &state)?,
+                Some(CheckpointPart::Keys(_)) if is_planted(JournalFault::KeysLost) => {}
+                Some(CheckpointPart::Keys(keys)) => {
                     for kept in keys {
                         directory.restore_key(known_key(&kept)?, self.now);
                     }
-                    continue;
                 }
-            };
-            replay.messages += state.messages.len() as u64;
-            let life = replay.follower.restored(&state.topic);
-            let messages = state.messages.iter().map(numbered).collect::<Result<_, _>>()?;
-            let book = state.book.map(book).transpose()?;
-            let cell = directory.restore(restored(&state.topic, book, messages), self.now)?;
-            replay.put(life, Some(cell));
+                None => break,
+            }
         }
+        replay.filling.finish()?;
         Ok((replay, head.epoch))
     }
 
-    /// Reads a segment. Returns where it is not readable any more.
-    fn segment(&self, replay: &mut Replay, position: Position) -> Result<Option<Stop>, RecoveryError> {
+    /// Reads segments, one after the other. Returns where the log is not readable any more.
+    fn segments(&self, replay: &mut Replay, read: &[Position]) -> Result<Option<Stop>, RecoveryError> {
+        let mut stop = None;
+        for segment in 0..read.len() {
+            stop = self.segment(replay, read, segment)?;
+            if stop.is_some() {
+                break;
+            }
+        }
+        // What was read before may turn out not to fit only now.
+        let not_filled = replay.filling.finish().err();
+        Ok(not_filled.map(|wrong| wrong.stop(read)).or(stop))
+    }
+
+    /// Reads a segment of `all`. Returns where it is not readable any more.
+    fn segment(
+        &self,
+        replay: &mut Replay,
+        all: &[Position],
+        segment: usize,
+    ) -> Result<Option<Stop>, RecoveryError> {
+        let position = all[segment];
         let name = segment_name(position);
-        let bytes = self.disk.read(&name).map_err(file_error(&name))?;
+        let mut bytes = replay.filling.memory();
+        let read = self.disk.read_into(&name, &mut bytes);
+        read.map_err(file_error(&name))?;
+        let bytes = Arc::new(bytes);
         let stop = |offset, what: String, is_damage| {
             Some(Stop {
-                segment: 0,
+                segment,
                 offset,
                 what,
                 is_damage,
@@ -284,11 +292,15 @@ impl RecoveryPlan<'_> {
             return Ok(stop(0, error.to_string(), true));
         }
         replay.ended_cleanly = false;
+        let read = replay.filling.begin_file(position, &bytes);
+        if let Err(wrong) = read {
+            return Ok(Some(wrong.stop(all)));
+        }
         for part in parts {
             match part {
                 Part::Entry { offset, frame } => {
-                    if let Err(what) = replay.entry(frame) {
-                        return Ok(stop(offset, what, true));
+                    if let Err(wrong) = replay.entry(offset, frame) {
+                        return Ok(Some(wrong.stop(all)));
                     }
                 }
                 Part::Torn { offset } => {
@@ -379,11 +391,14 @@ impl RecoveryPlan<'_> {
                 topic: dump.topic.clone(),
                 kind: dump.kind,
                 epoch: None,
+            };
+            let state = RestoredState {
                 head: Seq(1),
                 book: dump.book,
                 messages: vec![first],
             };
-            if let Err(error) = after.restore(topic, self.now) {
+            let made = after.restore(&topic);
+            if let Err(error) = made.and_then(|cell| cell.restore(state, self.now)) {
                 tracing::error!(topic = %info.topic, %error, "the value of a topic could not be kept");
             }
         }
@@ -395,17 +410,32 @@ impl RecoveryPlan<'_> {
     }
 }
 
-/// Why a checkpoint cannot be used.
-#[derive(Debug, Error)]
-enum CheckpointOrRefusal {
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    #[error("{}", .0.reason)]
-    Refused(Refusal),
+impl NotFilled {
+    /// Where the log of these segments stops.
+    fn stop(self, segments: &[Position]) -> Stop {
+        let segment = segments.iter().position(|position| *position == self.file);
+        Stop {
+            segment: segment.unwrap_or_default(),
+            offset: self.offset,
+            what: self.what,
+            is_damage: true,
+        }
+    }
 }
 
-impl From<Refusal> for CheckpointOrRefusal {
+/// Why a checkpoint cannot be used.
+#[derive(Debug, Error)]
+enum NotRestored {
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Topic(#[from] NotFilled),
+    #[error("{}", .0.reason)]
+    Key(Refusal),
+}
+
+impl From<Refusal> for NotRestored {
     fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
+        Self::Key(refusal)
     }
 }

@@ -2,67 +2,100 @@
 
 use std::sync::Arc;
 
-use tickwire_lane::{Content, Declaration, Entry, Follower, Item, KeptKey, LifeNumber, Verdict};
-use tickwire_router::{Ingress, Numbered, RestoredTopic, TopicCell};
-use tickwire_wire::{Micros, market};
+use tickwire_lane::{Declaration, Entry, Follower, KeptKey, LifeNumber, TopicState, Verdict};
+use tickwire_router::{Directory, RestoredTopic, TopicCell};
+use tickwire_wire::Micros;
 
-use super::items::{known_key, numbered};
+use super::filling::{Filling, NotFilled};
+use super::items::known_key;
 
 /// The messages that are told to a directory, in the order of the log.
 pub(super) struct Replay {
-    pub(super) ingress: Ingress,
+    pub(super) directory: Arc<Directory>,
     pub(super) follower: Follower,
+    pub(super) filling: Filling,
     /// The cells of the follower's lives.
-    pub(super) cells: Vec<Option<Arc<TopicCell>>>,
+    cells: Vec<Option<Arc<TopicCell>>>,
     pub(super) entries: u64,
     pub(super) messages: u64,
-    pub(super) now: Micros,
+    now: Micros,
     /// Whether the last entry of the segment says that its writer stopped in order.
     pub(super) ended_cleanly: bool,
 }
 
 impl Replay {
-    pub(super) fn put(&mut self, life: LifeNumber, cell: Option<Arc<TopicCell>>) {
+    pub(super) fn new(directory: Arc<Directory>, follower: Follower, now: Micros) -> Self {
+        Self {
+            filling: Filling::new(directory.clone(), now),
+            directory,
+            follower,
+            cells: Vec::new(),
+            entries: 0,
+            messages: 0,
+            now,
+            ended_cleanly: false,
+        }
+    }
+
+    fn put(&mut self, life: LifeNumber, cell: Option<Arc<TopicCell>>) {
         if self.cells.len() <= life.0 {
             self.cells.resize(life.0 + 1, None);
         }
         self.cells[life.0] = cell;
     }
 
-    /// Tells an entry.
-    pub(super) fn entry(&mut self, frame: &[u8]) -> Result<(), String> {
-        let entry = Entry::read(frame).map_err(|error| error.to_string())?;
+    /// Makes a topic that is declared by what begins at `offset` of the file.
+    fn make(&mut self, offset: usize, declared: &Declaration) -> Result<Arc<TopicCell>, NotFilled> {
+        if self.directory.find(declared.topic.as_str()).is_some() {
+            // The end of its earlier life is gathered.
+            self.filling.finish()?;
+        }
+        let made = self.directory.restore(&restored(declared));
+        made.map_err(|refusal| self.filling.wrong(offset, refusal.reason))
+    }
+
+    /// Tells what a checkpoint has of a topic, which begins at `offset` of the file.
+    pub(super) fn checkpointed(&mut self, offset: usize, state: &TopicState<'_>) -> Result<(), NotFilled> {
+        self.messages += state.messages.len() as u64;
+        let life = self.follower.restored(&state.topic);
+        let cell = self.make(offset, &state.topic)?;
+        self.filling.checkpointed((life, &cell), offset, state)?;
+        self.put(life, Some(cell));
+        Ok(())
+    }
+
+    /// Tells the entry at `offset` of the file.
+    pub(super) fn entry(&mut self, offset: usize, frame: &[u8]) -> Result<(), NotFilled> {
+        let wrong = |filling: &Filling, error: &dyn ToString| filling.wrong(offset, error.to_string());
+        let entry = Entry::read(frame).map_err(|error| wrong(&self.filling, &error))?;
         let mut fresh = Vec::new();
         let known = self.cells.len();
-        let follower = &mut self.follower;
-        let followed = follower.entry(frame, &entry, |life, declaration| {
+        let followed = self.follower.entry(frame, &entry, |life, declaration| {
             if life.0 >= known {
                 fresh.push((life, declaration.clone()));
             }
         });
-        followed.map_err(|error| error.to_string())?;
+        followed.map_err(|error| wrong(&self.filling, &error))?;
         for (life, declaration) in fresh {
             // Of a topic whose beginning is missing, nothing enters.
             let cell = match self.follower.has_beginning(life) {
-                true => {
-                    let topic = restored(&declaration, None, Vec::new());
-                    let made = self.ingress.directory().restore(topic, self.now);
-                    Some(made.map_err(|error| error.to_string())?)
-                }
+                true => Some(self.make(offset, &declaration)?),
                 false => None,
             };
             self.put(life, cell);
         }
         for item in &entry.items {
-            let verdict = self.follower.item(item).map_err(|error| error.to_string())?;
+            let verdict = self.follower.item(item);
+            let verdict = verdict.map_err(|error| wrong(&self.filling, &error))?;
             let (Verdict::Enter(life) | Verdict::Known(life)) = verdict else {
                 continue;
             };
-            let Some(cell) = self.cells.get(life.0).cloned().flatten() else {
+            let Some(Some(cell)) = self.cells.get(life.0) else {
                 continue;
             };
             if let Verdict::Enter(_) = verdict {
-                self.enter(&cell, item)?;
+                self.messages += 1;
+                self.filling.item((life, cell), offset, item)?;
             }
             if let Some(key) = item.key {
                 let kept = KeptKey {
@@ -73,41 +106,21 @@ impl Replay {
                     kind: cell.kind(),
                     at: key.at,
                 };
-                let known = known_key(&kept).map_err(|refusal| refusal.reason)?;
-                self.ingress.directory().restore_key(known, self.now);
+                let known = known_key(&kept).map_err(|refusal| wrong(&self.filling, &refusal.reason))?;
+                self.directory.restore_key(known, self.now);
             }
         }
         self.entries += 1;
         self.ended_cleanly = entry.flags.clean_end;
         Ok(())
     }
-
-    fn enter(&mut self, cell: &Arc<TopicCell>, item: &Item<'_>) -> Result<(), String> {
-        if let Content::End(reason) = item.content {
-            self.ingress.directory().end_written(cell, reason);
-            return Ok(());
-        }
-        self.messages += 1;
-        let message = numbered(item).map_err(|error| error.reason)?;
-        let entered = self.ingress.apply(cell, message, self.now);
-        entered
-            .map(drop)
-            .map_err(|error| format!("message {} of {}: {error}", item.seq, cell.topic()))
-    }
 }
 
 /// A topic as a log says it is.
-pub(super) fn restored(
-    declared: &Declaration,
-    book: Option<market::Book>,
-    messages: Vec<Numbered>,
-) -> RestoredTopic {
+fn restored(declared: &Declaration) -> RestoredTopic {
     RestoredTopic {
         topic: declared.topic.clone(),
         kind: declared.kind,
         epoch: Some((declared.epoch.clone(), declared.life)),
-        head: declared.head,
-        book,
-        messages,
     }
 }

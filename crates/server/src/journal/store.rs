@@ -11,6 +11,7 @@ use tickwire_lane::{EntryFlags, Place, SegmentHead, Writer};
 use tickwire_wire::{Epoch, Micros};
 
 use super::disk::{Disk, DiskFile, write_all};
+use super::planted::{JournalFault, is_planted};
 use crate::config::JournalSync;
 use tickwire_lane::names::segment_name;
 
@@ -112,7 +113,9 @@ impl Store {
             }
             self.torn = false;
         }
-        if let Some(name) = &self.misbegun {
+        if let Some(name) = &self.misbegun
+            && !is_planted(JournalFault::MisbegunKept)
+        {
             match self.disk.remove(name) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(StoreError::NotWritten(error));
@@ -161,7 +164,8 @@ impl Store {
         write_all(&*file, &bytes, 0).map_err(StoreError::NotWritten)?;
         // From its first segment on everybody can see that this process has written to the log, even if what it writes is
         // lost with the machine's power.
-        if self.rules.sync == JournalSync::Each || self.segment.is_none() {
+        let begins = self.segment.is_none() && !is_planted(JournalFault::StartNotSynced);
+        if self.rules.sync == JournalSync::Each || begins {
             file.sync().map_err(StoreError::NotSynced)?;
             self.disk.sync_names().map_err(StoreError::NotSynced)?;
         }
@@ -189,11 +193,11 @@ impl Store {
         let bytes = self.writer.seal(flags);
         let count = bytes.len() as u64;
         if let Err(error) = write_all(&*segment.file, bytes, segment.length) {
-            self.torn = true;
+            self.torn = !is_planted(JournalFault::TornNotCutOff);
             self.writer.dropped();
             return Err(StoreError::NotWritten(error));
         }
-        if self.rules.sync == JournalSync::Each {
+        if self.rules.sync == JournalSync::Each && !is_planted(JournalFault::EntryNotSynced) {
             segment.file.sync().map_err(StoreError::NotSynced)?;
         } else {
             self.dirty = true;

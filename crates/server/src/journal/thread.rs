@@ -14,6 +14,7 @@ use tickwire_wire::Micros;
 use super::checkpoints::{CheckpointPlan, MadeCheckpoint, Retention, declaration};
 use super::disk::Disk;
 use super::items::content;
+use super::planted::{JournalFault, is_planted};
 use super::store::{Store, StoreError};
 use super::{EndProgram, Wake};
 use crate::run::clock::Clock;
@@ -204,6 +205,9 @@ impl JournalThread {
                 }
                 self.metrics.add(Metric::JournalFailures, &[], 1);
                 self.try_again = Some(Micros(now.0 + TRY_AGAIN_US));
+                if is_planted(JournalFault::SeenUnwritten) {
+                    self.enter(now);
+                }
                 self.queue
                     .fail(&mut self.batch, &error.to_string(), &self.directory);
             }
@@ -338,10 +342,14 @@ impl JournalThread {
                 return None;
             }
         }
+        let mut place = self.store.writer.place();
+        if is_planted(JournalFault::CheckpointTooFar) {
+            place.position = place.position.next();
+        }
         Some(CheckpointPlan {
             disk: self.disk.clone(),
             directory: self.directory.clone(),
-            place: self.store.writer.place(),
+            place,
             epoch: self.store.writer.epoch().clone(),
             unsynced: self.store.take_unsynced(),
             retention: self.retention,

@@ -108,20 +108,23 @@ fn whole(text: &str, at: usize) -> Option<(u64, usize)> {
 /// The levels of the array at `at`, and its end. They hold no more memory than they need.
 fn levels(text: &str, at: usize) -> Option<(Vec<Level>, usize)> {
     let bytes = text.as_bytes();
-    let mut levels = Vec::new();
     let mut at = skip_space(bytes, word_end(bytes, at, b"[")?);
     if *bytes.get(at)? == b']' {
-        return Some((levels, at + 1));
+        return Some((Vec::new(), at + 1));
     }
+    let (first, end) = level(text, at)?;
+    at = skip_space(bytes, end);
+    // Most changes are of one level, and have no room for more then.
+    let mut levels = vec![first];
     loop {
-        let (level, end) = level(text, at)?;
-        levels.push(level);
-        at = skip_space(bytes, end);
         match *bytes.get(at)? {
             b',' => at = skip_space(bytes, at + 1),
             b']' => break,
             _ => return None,
         }
+        let (level, end) = level(text, at)?;
+        levels.push(level);
+        at = skip_space(bytes, end);
     }
     levels.shrink_to_fit();
     Some((levels, at + 1))

@@ -3,7 +3,10 @@
 mod faulty;
 mod world;
 
+use std::panic::catch_unwind;
+
 use self::world::{End, World};
+use super::planted::{JournalFault, plant};
 use super::recovery::RecoveryError;
 use crate::config::JournalSync;
 
@@ -19,6 +22,25 @@ fn what_was_seen_is_there_after_any_end() {
     for seed in 0..seeds {
         World::new(seed).live_through();
     }
+}
+
+/// A world that finds nothing when the journal is at fault would be worth nothing.
+#[test]
+fn each_planted_fault_is_found() {
+    let mut table = String::new();
+    let mut missed = Vec::new();
+    for (fault, does) in JournalFault::ALL {
+        plant(Some(*fault));
+        let lives = |seed| catch_unwind(|| World::new(seed).live_through());
+        let found = (0..SEEDS).find(|seed| lives(*seed).is_err());
+        plant(None);
+        match found {
+            Some(seed) => table += &format!("seed {seed:>3} finds that {does}\n"),
+            None => missed.push(does),
+        }
+    }
+    println!("{table}");
+    assert!(missed.is_empty(), "not found within {SEEDS} seeds: {missed:#?}");
 }
 
 #[test]
