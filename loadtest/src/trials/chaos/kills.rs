@@ -27,6 +27,9 @@ pub(super) struct KillArgs {
     /// When the journal's files are synced, with --kills
     #[arg(long, value_name = "POLICY", value_enum, default_value_t = Sync::Never)]
     sync: Sync,
+    /// Messages per second that are published beside those that the clients follow, to 1,000 other topics, with --kills
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "kills", value_parser = clap::value_parser!(u32).range(0..=2_000_000))]
+    pub(super) flood: u32,
 }
 
 /// The values of `--sync`.
@@ -56,8 +59,9 @@ impl KillArgs {
             // Kills come in the middle of checkpoints and at the ends of files, too.
             .env("TICKWIRE_JOURNAL__CHECKPOINT_S", "1")
             .env("TICKWIRE_JOURNAL__SEGMENT_BYTES", "4194304")
-            // The publisher has at most a few hundred messages without an ack.
-            .env("TICKWIRE_PUBLISH__DEDUPE_KEYS", "20000");
+            // The publishers have at most a few hundred messages, and a twentieth of a second's, without an ack.
+            .env("TICKWIRE_PUBLISH__DEDUPE_KEYS", (20_000 + self.flood).to_string())
+            .env("TICKWIRE_JOURNAL__BYTES_MAX", "268435456");
         Ok(Some(folder))
     }
 

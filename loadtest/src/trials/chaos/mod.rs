@@ -13,6 +13,7 @@
 mod account;
 mod audit;
 mod client;
+mod flood;
 mod follower;
 mod foreign;
 mod kills;
@@ -34,6 +35,7 @@ use crate::trials::proxy::{Proxy, Rules};
 
 use account::Followed;
 pub(crate) use client::{ClientArgs, run as run_client};
+use flood::Flood;
 use follower::Follower;
 use kills::{KillArgs, Killer};
 use publisher::Publisher;
@@ -197,14 +199,24 @@ pub(crate) fn run(args: &ChaosArgs, interrupt: &Interrupt) -> anyhow::Result<Out
         shared: &shared,
         interrupt,
     };
-    let (broker, killed, (published, followed)) = std::thread::scope(|scope| {
+    let flood = Flood {
+        to,
+        rate: args.kills.flood,
+        shared: &shared,
+    };
+    let (broker, killed, flooded, (published, followed)) = std::thread::scope(|scope| {
         let killing = scope.spawn(|| killer.run(broker, &mut command));
+        let flooding = (args.kills.flood > 0).then(|| scope.spawn(|| flood.run_or_give_up()));
         let ran = runtime.block_on(chaos(args, to, &proxy, (&shared, interrupt)));
         shared.ended.store(true, Ordering::Relaxed);
         let (broker, killed) = killing
             .join()
             .map_err(|_| anyhow::anyhow!("the killer panicked"))??;
-        anyhow::Ok((broker, killed, ran?))
+        let flooded = flooding.map(|flooding| flooding.join());
+        let flooded = flooded
+            .transpose()
+            .map_err(|_| anyhow::anyhow!("the second publisher panicked"))?;
+        anyhow::Ok((broker, killed, flooded.transpose()?, ran?))
     })?;
     drop(journal);
     let text = format_args!("{} for {:.1} s", args.clients, began.elapsed().as_secs_f64());
@@ -216,6 +228,9 @@ pub(crate) fn run(args: &ChaosArgs, interrupt: &Interrupt) -> anyhow::Result<Out
     followed.tell(u64::from(args.clients), &mut outcome);
     if args.kills.kills > 0 {
         args.kills.tell(killed, &mut outcome);
+        if let Some(flooded) = flooded {
+            flooded.check(to, &mut outcome)?;
+        }
         outcome.expect("broker", broker.stop());
         return Ok(outcome);
     }

@@ -33,6 +33,11 @@ kind = \"state\"
 pattern = \"book.>\"
 kind = \"book\"
 history = 64
+
+[[kinds]]
+pattern = \"flood.>\"
+kind = \"event\"
+history = 16
 ";
 
 /// How topic `number`, which is below [`ALL`], is subscribed.
