@@ -8,6 +8,7 @@
 
 pub mod check;
 pub mod record;
+pub mod record_log;
 pub mod replay;
 pub mod sim;
 
@@ -21,6 +22,7 @@ pub use check::Check;
 pub use derive::published::{DeriveRule, Deriver, NotDerived, SourceNo, Tally};
 pub use derive::{Interval, TradeRefused};
 pub use record::{Recorder, RecordingForm};
+pub use record_log::{LogRecorder, whole_blocks};
 pub use replay::{Books, Excerpt, FaultCounts, FaultKind, Part, RecordingFault, Replay, ReplayError};
 pub use sim::{Sim, SimConfig, SimError};
 
@@ -54,6 +56,8 @@ pub struct Tick {
     pub doubt: Option<StaleReason>,
     /// Whether a payload that is JSON is the topic's whole value. If the topic is a book, it replaces the book.
     pub is_whole: bool,
+    /// The time that the message had in the broker that it was recorded of.
+    pub ts: Option<Micros>,
 }
 
 /// What a feed has done since it was opened. The simulated market counts only `ticks`.
@@ -104,6 +108,24 @@ impl Feed {
         match self {
             Self::Sim(_) => false,
             Self::Replay(replay) => replay.skip_some(),
+        }
+    }
+
+    /// What tells a feed from others, if it has the same ticks in the same order each time that it is opened. The simulated
+    /// market begins another day each time.
+    #[must_use]
+    pub fn identity(&self) -> Option<u32> {
+        match self {
+            Self::Sim(_) => None,
+            Self::Replay(replay) => replay.identity(),
+        }
+    }
+
+    /// Passes over the first `count` ticks of a replay. Call it before the first tick; [`Self::skip_some`] then does it.
+    pub fn pass_over(&mut self, count: u64) {
+        match self {
+            Self::Sim(_) => {}
+            Self::Replay(replay) => replay.pass_over(count),
         }
     }
 

@@ -10,7 +10,7 @@ use tickwire_wire::{Epoch, Kind, Micros, Seq};
 use crate::bytes::{Malformed, put_bytes, put_number};
 use crate::entry::{Declaration, TopicNumber, read_epoch};
 use crate::frame::{self, BodyKind, FrameError};
-use crate::message::{Content, ITEM_BYTES_MIN, Item, put_kind, read_kind};
+use crate::message::{Content, ITEM_BYTES_MIN, Item, ItemMark, put_kind, read_kind};
 use crate::{Chain, Place, Position};
 
 /// How many topics have ended whose names have one hash.
@@ -75,6 +75,10 @@ pub enum CheckpointPart<'a> {
     Topic(TopicState<'a>),
     /// Some of the keys.
     Keys(Vec<KeptKey<'a>>),
+    /// The newest message of the broker's own feed that is before the checkpoint's place.
+    Mark(ItemMark),
+    /// What the broker has derived from messages, in a form of its own.
+    Derived(&'a [u8]),
 }
 
 /// Why bytes are no whole checkpoint.
@@ -153,6 +157,16 @@ impl CheckpointWriter {
         });
     }
 
+    /// Appends the place of the broker's own feed.
+    pub fn mark(&mut self, out: &mut Vec<u8>, mark: ItemMark) {
+        frame::put(out, BodyKind::CheckpointMark, |out| mark.put(out));
+    }
+
+    /// Appends what is derived from messages. Its bytes should be fewer than a few MiB.
+    pub fn derived(&mut self, out: &mut Vec<u8>, bytes: &[u8]) {
+        frame::put(out, BodyKind::CheckpointDerived, |out| put_bytes(out, bytes));
+    }
+
     /// Appends the end.
     pub fn end(self, out: &mut Vec<u8>) {
         frame::put(out, BodyKind::CheckpointEnd, |out| put_number(out, self.topics));
@@ -216,14 +230,36 @@ impl<'a> Checkpoint<'a> {
             }
             return Ok(None);
         }
-        if frame::kind(frame) == Some(BodyKind::CheckpointKeys as u8) {
-            let keys = read_keys(frame).map_err(malformed)?;
-            return Ok(Some(CheckpointPart::Keys(keys)));
+        if let Some(part) = read_beside_topics(frame).map_err(malformed)? {
+            return Ok(Some(part));
         }
         self.topics += 1;
         let topic = read_topic(frame).map_err(malformed)?;
         Ok(Some(CheckpointPart::Topic(topic)))
     }
+}
+
+/// A part that is no topic. `None` if it is one.
+fn read_beside_topics(frame: &[u8]) -> Result<Option<CheckpointPart<'_>>, Malformed> {
+    const KEYS: u8 = BodyKind::CheckpointKeys as u8;
+    const MARK: u8 = BodyKind::CheckpointMark as u8;
+    const DERIVED: u8 = BodyKind::CheckpointDerived as u8;
+    Ok(match frame::kind(frame) {
+        Some(KEYS) => Some(CheckpointPart::Keys(read_keys(frame)?)),
+        Some(MARK) => {
+            let mut reader = frame::body(frame, BodyKind::CheckpointMark)?;
+            let mark = ItemMark::read(&mut reader)?;
+            reader.end()?;
+            Some(CheckpointPart::Mark(mark))
+        }
+        Some(DERIVED) => {
+            let mut reader = frame::body(frame, BodyKind::CheckpointDerived)?;
+            let bytes = reader.bytes("what is derived")?;
+            reader.end()?;
+            Some(CheckpointPart::Derived(bytes))
+        }
+        _ => None,
+    })
 }
 
 fn read_head(frame: &[u8]) -> Result<CheckpointHead, Malformed> {

@@ -254,7 +254,7 @@ impl Follower {
         if is_known {
             return Ok(Verdict::Known(number));
         }
-        let needs_none = matches!(item.content, Content::Whole(_));
+        let needs_none = matches!(item.content, Content::Whole(_) | Content::Gap(_));
         if life.has_ended || item.after != life.head && !needs_none {
             return Err(FollowError::TopicHole {
                 topic: life.topic.clone(),

@@ -24,6 +24,8 @@ pub(crate) enum BodyKind {
     CheckpointTopic = 4,
     CheckpointEnd = 5,
     CheckpointKeys = 6,
+    CheckpointMark = 7,
+    CheckpointDerived = 8,
 }
 
 /// Why bytes are no frame.
@@ -110,6 +112,8 @@ pub(crate) fn body(frame: &[u8], kind: BodyKind) -> Result<Reader<'_>, Malformed
             BodyKind::CheckpointTopic => "a topic",
             BodyKind::CheckpointEnd => "the end of a checkpoint",
             BodyKind::CheckpointKeys => "keys",
+            BodyKind::CheckpointMark => "the place of a feed",
+            BodyKind::CheckpointDerived => "what is derived",
         }));
     }
     Ok(reader)

@@ -3,11 +3,12 @@
 //! A log is a row of *entries*. Each has the messages of about a millisecond with their numbers, and the hash of the entry
 //! before it, so that no entry can be lost, doubled or replaced without being noticed. A [`Writer`] makes entries, and a
 //! [`Follower`] says of what it reads whether it is the next. A *checkpoint* is the state of all topics at one place of
-//! the log. A *segment* is a part of the log in a file.
+//! the log. A *segment* is a part of the log in a file. A *recording* has segments as compressed blocks.
 //!
 //! The crate never uses a file, a socket, a clock or a thread: bytes come in and go out. What it reads may be damaged or
 //! foreign. Then it gives an error, and never takes more memory than a few times the bytes that it was given.
 
+mod block;
 mod bytes;
 mod checkpoint;
 mod entry;
@@ -18,6 +19,7 @@ pub mod names;
 mod segment;
 mod writer;
 
+pub use block::{BLOCK_BYTES_MAX, BlockError, BlockPart, BlockReader, put_block};
 pub use bytes::Malformed;
 pub use checkpoint::{
     Checkpoint, CheckpointError, CheckpointHead, CheckpointPart, CheckpointWriter, EndedCount, KeptKey,
@@ -26,7 +28,7 @@ pub use checkpoint::{
 pub use entry::{Declaration, Entry, EntryFlags, TopicNumber};
 pub use follower::{FollowError, Follower, LifeNumber, Start, Verdict};
 pub use frame::{FRAME_BYTES_MAX, FrameError};
-pub use message::{Content, Item, ItemKey};
+pub use message::{Content, Item, ItemKey, ItemMark};
 pub use segment::{Part, SegmentHead, SegmentReader};
 pub use writer::{TopicKey, Writer};
 

@@ -118,6 +118,24 @@ impl<'a> SegmentReader<'a> {
             },
         }
     }
+
+    /// A reader of entries that are a part of a segment, without its head.
+    #[must_use]
+    pub fn behind_head(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// How many of its bytes were read.
+    #[must_use]
+    pub fn read_bytes(&self) -> usize {
+        self.at
+    }
+
+    /// Whether `bytes` begin with the head of a segment.
+    #[must_use]
+    pub fn has_head(bytes: &[u8]) -> bool {
+        frame::first(bytes).is_ok_and(|frame| frame::kind(frame) == Some(BodyKind::SegmentHead as u8))
+    }
 }
 
 impl<'a> Iterator for SegmentReader<'a> {

@@ -1,7 +1,7 @@
 //! Logs that are written, damaged and read again.
 
 use proptest::prelude::*;
-use tickwire_wire::message::{EndReason, StaleReason};
+use tickwire_wire::message::{EndReason, GapReason, StaleReason};
 use tickwire_wire::{Epoch, Kind, Micros, Payload, Seq};
 
 use super::*;
@@ -25,6 +25,7 @@ fn message(seq: u64, ts: u64, data: &[u8]) -> Item<'_> {
         ts: Micros(ts),
         doubt: None,
         key: None,
+        mark: None,
         content: Content::Data(data),
     }
 }
@@ -382,8 +383,17 @@ fn a_checkpoint_counts_only_if_it_is_whole() {
 }
 
 type DrawnKey = Option<(String, u64)>;
+type Drawn = (
+    u8,
+    u64,
+    u64,
+    Option<StaleReason>,
+    (DrawnKey, Option<(u32, u64)>),
+    u8,
+    Vec<u8>,
+);
 
-fn any_item() -> impl Strategy<Value = (u8, u64, u64, Option<StaleReason>, DrawnKey, u8, Vec<u8>)> {
+fn any_item() -> impl Strategy<Value = Drawn> {
     let doubt = prop_oneof![
         Just(None),
         Just(Some(StaleReason::Partial)),
@@ -395,8 +405,11 @@ fn any_item() -> impl Strategy<Value = (u8, u64, u64, Option<StaleReason>, Drawn
         1..u64::MAX,
         any::<u64>(),
         doubt,
-        prop::option::of((".{1,8}", any::<u64>())),
-        0..5_u8,
+        (
+            prop::option::of((".{1,8}", any::<u64>())),
+            prop::option::of(any::<(u32, u64)>()),
+        ),
+        0..6_u8,
         prop::collection::vec(any::<u8>(), 0..50),
     )
 }
@@ -408,7 +421,7 @@ proptest! {
         let mut writer = Writer::new(Place { position: Position(3), chain: Chain(5) }, Epoch::from("e"));
         let mut numbers: Vec<u8> = Vec::new();
         let mut written = Vec::new();
-        for (topic, seq, ts, doubt, key, content, data) in &drawn {
+        for (topic, seq, ts, doubt, (key, mark), content, data) in &drawn {
             let number = numbers.iter().position(|known| known == topic).unwrap_or_else(|| {
                 numbers.push(*topic);
                 numbers.len() - 1
@@ -418,6 +431,7 @@ proptest! {
                 1 => (seq - 1, Content::Change(data)),
                 2 => (seq / 2, Content::Whole(data)),
                 3 => (*seq, Content::End(EndReason::Expired)),
+                4 => (seq - 1, Content::Gap(GapReason::Epoch)),
                 _ => (*seq, Content::End(EndReason::Deleted)),
             };
             let item = Item {
@@ -427,6 +441,7 @@ proptest! {
                 ts: Micros(*ts),
                 doubt: *doubt,
                 key: key.as_ref().map(|(text, at)| ItemKey { text, at: Micros(*at) }),
+                mark: mark.map(|(feed, number)| ItemMark { feed, number }),
                 content,
             };
             let name = format!("t.{topic}");

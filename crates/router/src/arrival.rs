@@ -3,6 +3,16 @@
 use tickwire_wire::Micros;
 use tickwire_wire::message::PublishKey;
 
+/// The place of a message in a feed that gives the same messages in the same order each time it is started. It is written
+/// with the message, so that a feed goes on behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FeedMark {
+    /// Tells feeds apart.
+    pub feed: u32,
+    /// The number of the message among all of the feed, from 0.
+    pub number: u64,
+}
+
 /// When a message arrives, its time, if its publisher sets that, and its key, if it has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrival<'a> {
@@ -13,6 +23,8 @@ pub struct Arrival<'a> {
     /// The key by which a repetition is known. Who publishes by [`Ingress::submit_once`](crate::Ingress::submit_once) need not
     /// set it.
     pub key: Option<&'a PublishKey>,
+    /// Its place in the feed that it comes from.
+    pub mark: Option<FeedMark>,
 }
 
 impl From<Micros> for Arrival<'_> {
@@ -21,6 +33,7 @@ impl From<Micros> for Arrival<'_> {
             now,
             stamp: None,
             key: None,
+            mark: None,
         }
     }
 }
@@ -56,6 +69,7 @@ mod tests {
                 now: Micros(10),
                 stamp: stamp.map(Micros),
                 key: None,
+                mark: None,
             };
             assert_eq!(
                 arrival.ts(newest.map(Micros)),

@@ -217,16 +217,17 @@ impl Ingress {
     ///
     /// # Errors
     /// If the payload does not fit the topic, or there are too many topics. Then nothing was published.
-    pub fn submit_to(
+    pub fn submit_to<'a>(
         &self,
         cell: &mut Arc<TopicCell>,
         mut payload: Payload,
-        now: Micros,
+        arrival: impl Into<Arrival<'a>>,
         opened: impl Fn(&TopicCell),
     ) -> Result<Published, PublishError> {
+        let arrival = arrival.into();
         loop {
             let to = (self.shard, self.directory.recipients());
-            match self.directory.publish_to(cell, payload, now.into(), to) {
+            match self.directory.publish_to(cell, payload, arrival, to) {
                 Ok(published) => {
                     self.directory.entered(&published);
                     return Ok(published);

@@ -47,7 +47,7 @@ mod topic_set;
 mod tree;
 mod write_queue;
 
-pub use arrival::Arrival;
+pub use arrival::{Arrival, FeedMark};
 pub use book::{OrderBook, check_symbol};
 pub use bucket::{Bucket, Rate, SharedBucket};
 pub use cell::{

@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tickwire_wire::message::{EndReason, PublishKey};
 use tickwire_wire::{ErrorCode, Micros, Refusal, Seq};
 
+use crate::arrival::FeedMark;
 use crate::cell::{Numbered, TopicCell};
 use crate::directory::Directory;
 use crate::queue::{ShardId, ShardQueue, WakeShard};
@@ -62,8 +63,14 @@ pub struct RecordKey {
 
 /// What waits to be written.
 pub enum Record {
-    /// A message, with its key if it has one, and the number of bytes of its text in the portion.
-    Message(Arc<TopicCell>, Numbered, Option<Box<RecordKey>>, usize),
+    /// A message, with its key and its place in a feed if it has these, and the number of bytes of its text in the portion.
+    Message(
+        Arc<TopicCell>,
+        Numbered,
+        Option<Box<RecordKey>>,
+        Option<FeedMark>,
+        usize,
+    ),
     /// The end of a topic, with the number of its last message.
     End(Arc<TopicCell>, EndReason, Seq),
     /// Nothing to be written: someone waits for what is before it.
@@ -92,7 +99,7 @@ impl Record {
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Message(_, numbered, _, text) => RECORD_BYTES + numbered.payload.heap_bytes() + text,
+            Self::Message(_, numbered, _, _, text) => RECORD_BYTES + numbered.payload.heap_bytes() + text,
             Self::End(..) | Self::Told(_) => RECORD_BYTES,
         }
     }
@@ -352,7 +359,7 @@ impl WriteQueue {
         for record in dropped_records {
             match record {
                 // Whoever repeats it now publishes it.
-                Record::Message(cell, _, Some(key), _) => directory.key_dropped(cell.topic(), &key.key),
+                Record::Message(cell, _, Some(key), ..) => directory.key_dropped(cell.topic(), &key.key),
                 Record::Told(told) => told(Err(unavailable(reason))),
                 Record::Message(..) | Record::End(..) => {}
             }

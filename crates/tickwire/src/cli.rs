@@ -36,7 +36,7 @@ pub(crate) use self::offline::{
 pub(crate) use self::reading::{
     EndArgs, ExportArgs, ExportFormat, GetArgs, HistoryArgs, ListFormat, Since, TopicsArgs,
 };
-pub(crate) use self::recording::RecordArgs;
+pub(crate) use self::recording::{RecordArgs, RecordFormat};
 pub(crate) use self::watching::{BenchArgs, TopArgs};
 
 /// The broker's URL, if none is given.

@@ -1,4 +1,4 @@
-//! `tickwire journal`: what a journal's files hold, whether they are whole, and their messages.
+//! `tickwire journal`: what a journal's files hold, or a recording in its form, whether they are whole, and their messages.
 //!
 //! But for `trim` it only reads, also while a broker writes the files: the last entry may then be cut off, which is no damage.
 
@@ -47,13 +47,11 @@ fn list(dir: &Path) -> Result<(), Failure> {
     }
     let mut reading = Reading::new();
     for name in &files.segments {
-        let bytes = files.read(name)?;
-        let report = reading.segment(&bytes, |_, _| Ok(()))?;
-        let (entries, messages) = (report.entries, report.messages);
+        let report = files.read_on(&mut reading, name, &mut |_, _| Ok(()))?;
+        let (bytes, entries, messages) = (files.length(name)?, report.entries, report.messages);
         let _ = write!(
             text,
-            "{name} {} bytes, {entries} entries, {messages} messages",
-            bytes.len()
+            "{name} {bytes} bytes, {entries} entries, {messages} messages"
         );
         if let Some((first, last)) = report.times {
             let _ = write!(text, ", {} to {}", Moment(first), Moment(last));
@@ -79,12 +77,15 @@ fn verify(dir: &Path) -> Result<(), Failure> {
     }
     let mut reading = Reading::new();
     for (at, name) in files.segments.iter().enumerate() {
-        let mut report = reading.segment(&files.read(name)?, |_, _| Ok(()))?;
+        let mut report = files.read_on(&mut reading, name, &mut |_, _| Ok(()))?;
         match report.torn {
             Some(offset) if at + 1 < files.segments.len() => report.damages.push(Damage {
                 offset,
                 what: "it ends in the middle of an entry, and is not the last file".to_owned(),
             }),
+            Some(offset) if files.is_recording => say(format_args!(
+                "{name} ends in the middle of a block at byte {offset}; `record --append` cuts that off"
+            )),
             Some(offset) => say(format_args!(
                 "{name} ends in the middle of an entry at byte {offset}; a start cuts that off"
             )),
@@ -99,9 +100,12 @@ fn verify(dir: &Path) -> Result<(), Failure> {
         return Err(Failure::Reported);
     }
     let (segments, checkpoints) = (files.segments.len(), files.checkpoints.len());
-    let text = format!(
-        "whole: {segments} segments with {entries} entries and {messages} messages, {checkpoints} checkpoints\n"
-    );
+    let text = match files.is_recording {
+        true => format!("whole: {entries} entries with {messages} messages\n"),
+        false => format!(
+            "whole: {segments} segments with {entries} entries and {messages} messages, {checkpoints} checkpoints\n"
+        ),
+    };
     console::print(text.as_bytes())?;
     Ok(())
 }
@@ -120,11 +124,14 @@ impl JournalSelection {
         let files = JournalFiles::of(&self.dir)?;
         let (mut reading, mut is_whole) = (Reading::new(), true);
         for name in &files.segments {
-            let report =
-                reading.segment(&files.read(name)?, |topic, item| match self.has(topic, item.ts) {
+            let report = files.read_on(
+                &mut reading,
+                name,
+                &mut |topic, item| match self.has(topic, item.ts) {
                     true => visit(topic, item),
                     false => Ok(()),
-                })?;
+                },
+            )?;
             is_whole &= report.damages.is_empty();
             report.damages.iter().for_each(|damage| tell(name, damage));
         }
@@ -145,7 +152,13 @@ struct Line<'a> {
     op: &'static str,
     topic: &'a str,
     epoch: &'a Epoch,
-    seq: Seq,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<Seq>,
+    /// The first and the last message that a gap names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<Seq>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<Seq>,
     ts: Micros,
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<&'a RawValue>,
@@ -160,12 +173,19 @@ fn print_messages(args: &JournalCatArgs) -> Result<(), Failure> {
             Content::Data(text) | Content::Change(text) => ("update", Some(text), None),
             Content::Whole(text) => ("snapshot", Some(text), None),
             Content::End(reason) => ("end", None, Some(reason.as_str())),
+            Content::Gap(reason) => ("gap", None, Some(reason.as_str())),
+        };
+        let (seq, missing) = match item.content {
+            Content::Gap(_) => (None, Some((item.after.next(), item.seq))),
+            _ => (Some(item.seq), None),
         };
         let line = Line {
             op,
             topic: topic.topic.as_str(),
             epoch: &topic.epoch,
-            seq: item.seq,
+            seq,
+            from: missing.map(|(from, _)| from),
+            to: missing.map(|(_, to)| to),
             ts: item.ts,
             data: data.map(serde_json::from_slice).transpose()?,
             reason,

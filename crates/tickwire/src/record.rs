@@ -1,6 +1,7 @@
 //! `tickwire record`: writes what is published to topics as a recording that `serve --feed replay:FILE` publishes again.
 //!
-//! Each line has the time at which it was received. Messages are gathered and written once a second, or when a mebibyte
+//! Each line has the time at which it was received. A recording in the form of a journal has the times of the messages, and
+//! their topics' kinds and epochs, for which the broker is asked. Messages are gathered and written once a second, or when a mebibyte
 //! of them is there. While the file is being written nothing is received, so a slow disk makes a slow reader: what
 //! the broker then leaves out is named by a gap, and the gap is recorded.
 
@@ -10,18 +11,19 @@ use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
-use tickwire_client::{Event, Events, Subscription};
-use tickwire_feed::{Recorder, RecordingForm};
+use tickwire_client::{ClientBuilder, Event, Events, Subscription};
+use tickwire_feed::{LogRecorder, Recorder, RecordingForm, whole_blocks};
 use tickwire_wire::message::AckResult;
-use tickwire_wire::{Control, Micros, ServerMessage};
+use tickwire_wire::{Control, Epoch, Kind, Micros, Pattern, ServerMessage, Topic, market};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use crate::cli::RecordArgs;
+use crate::cli::{RecordArgs, RecordFormat};
 use crate::console::say;
 use crate::failure::Failure;
 use crate::logging;
 use crate::signals::Signals;
 use crate::sub::{append_json, lost, subscribe, subscribed};
+use crate::topics::{self, Described};
 
 /// Time between two writes.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
@@ -48,17 +50,78 @@ fn open(args: &RecordArgs) -> Result<File, Failure> {
     } else {
         options.write(true).create_new(true);
     }
-    options.open(&args.output).map_err(|error| match error.kind() {
+    let file = options.open(&args.output).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => Failure::usage(anyhow!(
             "{name} exists: --append goes on with it, --force begins it anew"
         )),
         _ => Failure::Failed(anyhow::Error::new(error).context(format!("cannot write {name}"))),
-    })
+    })?;
+    if args.append && args.format() == RecordFormat::Twj {
+        cut_torn_end(args, &file).with_context(|| format!("cannot go on with {name}"))?;
+    }
+    Ok(file)
+}
+
+/// Cuts off what a killed recorder did not write whole, so that it does not look like damage before what follows.
+fn cut_torn_end(args: &RecordArgs, file: &File) -> io::Result<()> {
+    let whole = whole_blocks(File::open(&args.output)?)?;
+    let cut = file.metadata()?.len() - whole;
+    if cut > 0 {
+        file.set_len(whole)?;
+        let name = args.output.display();
+        say(format_args!(
+            "{name}: the last {cut} bytes were not written whole and are cut off"
+        ));
+    }
+    Ok(())
+}
+
+/// What is written: lines, or a journal.
+enum Sink {
+    Lines(Recorder<File>),
+    Log(Box<LogRecorder<File>>),
+}
+
+impl Sink {
+    fn new(file: File, format: RecordFormat) -> Result<Self, Failure> {
+        Ok(match format {
+            RecordFormat::Jsonl => Self::Lines(Recorder::new(file, RecordingForm::Plain)),
+            RecordFormat::JsonlZst => Self::Lines(Recorder::new(file, RecordingForm::Zstd)),
+            RecordFormat::Twj => {
+                let now = now()?;
+                let recorder = LogRecorder::new(file, Epoch::from_number(now.0), now);
+                Self::Log(Box::new(recorder))
+            }
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Lines(recorder) => recorder.flush(),
+            Self::Log(recorder) => recorder.flush(),
+        }
+    }
+
+    fn written(&self) -> u64 {
+        match self {
+            Self::Lines(recorder) => recorder.written(),
+            Self::Log(recorder) => recorder.written(),
+        }
+    }
+}
+
+fn now() -> Result<Micros, Failure> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.context("the clock is before 1970")?;
+    Ok(Micros(
+        u64::try_from(now.as_micros()).context("the clock is too far ahead")?,
+    ))
 }
 
 async fn record(args: RecordArgs) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let connecting = args.connection.client()?.connect();
+    let broker = args.connection.client()?;
+    let connecting = broker.clone().connect();
     let (client, events) = tokio::select! {
         connected = connecting => connected?,
         _ = signals.next() => return Ok(()),
@@ -69,15 +132,17 @@ async fn record(args: RecordArgs) -> Result<(), Failure> {
     if let Some(mode) = args.mode {
         subscription = subscription.mode(mode.into());
     }
-    let form = if args.plain {
-        RecordingForm::Plain
-    } else {
-        RecordingForm::Zstd
-    };
+    let mut recorder = Sink::new(file, args.format())?;
+    if let Sink::Log(log) = &mut recorder {
+        for pattern in &args.topics {
+            learn(log, &broker, pattern).await?;
+        }
+    }
     let mut flushes = interval(FLUSH_EVERY);
     flushes.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut recording = Recording {
-        recorder: Recorder::new(file, form),
+        recorder,
+        broker,
         events,
         signals,
         flushes,
@@ -99,8 +164,25 @@ async fn record(args: RecordArgs) -> Result<(), Failure> {
 
 type Subscribing = Option<tokio::task::JoinHandle<Result<Vec<AckResult>, tickwire_client::RequestError>>>;
 
+/// Tells the recorder of the topics that match `pattern`.
+async fn learn(
+    log: &mut LogRecorder<File>,
+    broker: &ClientBuilder,
+    pattern: &Pattern,
+) -> Result<(), Failure> {
+    let mut listed = Vec::new();
+    topics::each(broker, pattern, |described| listed.push(described)).await?;
+    for Described { topic, kind, epoch } in listed {
+        let topic = topic.parse().context("the broker listed a topic that is none")?;
+        log.learn(&topic, kind, Some(epoch));
+    }
+    Ok(())
+}
+
 struct Recording {
-    recorder: Recorder<File>,
+    recorder: Sink,
+    /// Where to ask for what the messages do not say.
+    broker: ClientBuilder,
     events: Events,
     signals: Signals,
     flushes: Interval,
@@ -123,7 +205,7 @@ impl Recording {
         loop {
             tokio::select! {
                 event = self.events.next() => match event {
-                    Some(event) => self.take(event)?,
+                    Some(event) => self.take(event).await?,
                     None => return Ok(()),
                 },
                 results = subscribed(subscribing) => {
@@ -164,9 +246,9 @@ impl Recording {
         Ok(())
     }
 
-    fn take(&mut self, event: Event) -> Result<(), Failure> {
+    async fn take(&mut self, event: Event) -> Result<(), Failure> {
         match event {
-            Event::Message(message) => self.write(&message),
+            Event::Message(message) => self.write(&message).await,
             Event::Connected {
                 reconnects, server, ..
             } => {
@@ -190,17 +272,10 @@ impl Recording {
         }
     }
 
-    fn write(&mut self, message: &ServerMessage) -> Result<(), Failure> {
-        self.line.clear();
-        append_json(&mut self.line, message, |control| {
-            matches!(
-                control,
-                Control::Joined { .. } | Control::Gap { .. } | Control::Status { .. } | Control::End { .. }
-            )
-        });
-        if self.line.is_empty() {
+    async fn write(&mut self, message: &ServerMessage) -> Result<(), Failure> {
+        let Some(topic) = topic_of(message) else {
             return Ok(());
-        }
+        };
         match message {
             ServerMessage::Update { topic, .. } | ServerMessage::Snapshot { topic, .. } => {
                 self.messages += 1;
@@ -217,10 +292,19 @@ impl Recording {
             }
             ServerMessage::Control(_) | ServerMessage::Unknown(_) => {}
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.context("the clock is before 1970")?;
-        let now = Micros(u64::try_from(now.as_micros()).context("the clock is too far ahead")?);
-        let added = self.recorder.add(now, &self.line);
+        let added = match &mut self.recorder {
+            Sink::Lines(recorder) => {
+                self.line.clear();
+                append_json(&mut self.line, message, |_| true);
+                recorder.add(now()?, &self.line)
+            }
+            Sink::Log(log) => {
+                if !log.knows(topic) {
+                    describe(log, &self.broker, topic, message).await?;
+                }
+                log.add(message)
+            }
+        };
         Ok(added.context("cannot write the recording")?)
     }
 
@@ -238,4 +322,51 @@ impl Recording {
         };
         format!("{messages} messages of {topics} topics, {bytes} bytes{gaps}")
     }
+}
+
+/// The topic of a message that is recorded.
+fn topic_of(message: &ServerMessage) -> Option<&String> {
+    match message {
+        ServerMessage::Update { topic, .. }
+        | ServerMessage::Snapshot { topic, .. }
+        | ServerMessage::Control(
+            Control::Joined { topic, .. }
+            | Control::Gap { topic, .. }
+            | Control::Status { topic, .. }
+            | Control::End { topic, .. },
+        ) => Some(topic),
+        ServerMessage::Control(_) | ServerMessage::Unknown(_) => None,
+    }
+}
+
+/// Tells the recorder of a topic that was made after the recording had begun.
+async fn describe(
+    log: &mut LogRecorder<File>,
+    broker: &ClientBuilder,
+    topic: &str,
+    message: &ServerMessage,
+) -> Result<(), Failure> {
+    let pattern: Pattern = topic.parse().context("the broker sent a topic that is none")?;
+    match learn(log, broker, &pattern).await {
+        Err(Failure::Usage(error) | Failure::Failed(error)) => {
+            say(format_args!(
+                "{topic}: the broker did not say its kind: {error:#}"
+            ));
+        }
+        Ok(()) | Err(Failure::Reported) => {}
+    }
+    if log.knows(topic) {
+        return Ok(());
+    }
+    // It has ended meanwhile, or the broker could not be asked: its message tells.
+    let is_book = match message {
+        ServerMessage::Update { data, .. } | ServerMessage::Snapshot { data, .. } => {
+            market::Book::from_json(data.get()).is_ok()
+        }
+        ServerMessage::Control(_) | ServerMessage::Unknown(_) => false,
+    };
+    let kind = if is_book { Kind::Book } else { Kind::Event };
+    let name: Topic = topic.parse().context("the broker sent a topic that is none")?;
+    log.learn(&name, kind, None);
+    Ok(())
 }

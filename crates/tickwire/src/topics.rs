@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use serde::Deserialize;
 use serde_json::Value;
 use tickwire_client::ClientBuilder;
-use tickwire_wire::Pattern;
+use tickwire_wire::{Epoch, Kind, Pattern};
 
 use crate::cli::{ListFormat, TopicsArgs};
 use crate::console;
@@ -27,6 +27,33 @@ struct Listed {
     kind: String,
     seq: u64,
     subscribers: u64,
+}
+
+/// What a recording needs to know of a topic.
+#[derive(Deserialize)]
+pub(crate) struct Described {
+    pub(crate) topic: String,
+    pub(crate) kind: Kind,
+    pub(crate) epoch: Epoch,
+}
+
+/// Calls `visit` with each topic that matches `pattern`.
+pub(crate) async fn each(
+    broker: &ClientBuilder,
+    pattern: &Pattern,
+    mut visit: impl FnMut(Described),
+) -> Result<(), Failure> {
+    let mut after = None;
+    loop {
+        let page = page(broker, pattern, after.as_deref()).await?;
+        for topic in page.topics {
+            visit(Described::deserialize(topic)?);
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
 }
 
 /// Prints the list.

@@ -7,15 +7,21 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 
+use tickwire_lane::Chain;
 use tickwire_wire::{Micros, Payload, Topic};
 
-use super::{RecordingFault, Replay, ReplayError};
+use super::{RecordingFault, Replay, ReplayError, log};
 use crate::{FeedStats, Tick, TopicNo};
 
 /// The most ticks before the beginning that are taken at a time.
 const SKIPPED_MAX: usize = 4_096;
+
+/// The bytes of each file that tell recordings apart.
+const IDENTITY_BYTES: u64 = 4_096;
 
 /// The shortest time, in microseconds, after which a part begins again. All messages of a recording may have one time.
 const TIME_THROUGH_US_MIN: u64 = 1_000;
@@ -87,6 +93,12 @@ pub struct Excerpt {
     /// The faults of the first time through, once it is over. The others find the same ones.
     faults: Option<Vec<RecordingFault>>,
     failure: Option<ReplayError>,
+    /// Tells the recordings and the part from others, if that can be told without reading a pipe.
+    identity: Option<u32>,
+    /// How many ticks are still passed over.
+    passing: u64,
+    /// The ticks of the current time through.
+    ticks_of_time: u64,
 }
 
 impl Excerpt {
@@ -95,6 +107,8 @@ impl Excerpt {
     /// # Errors
     /// As [`Replay::open`].
     pub fn open(files: &[PathBuf], part: Part, books: Books) -> Result<Self, ReplayError> {
+        let identity =
+            identity(files, part).map_err(|(file, cause)| ReplayError::Unreadable { file, cause })?;
         Ok(Self {
             books,
             replay: Replay::open(files)?,
@@ -113,12 +127,30 @@ impl Excerpt {
             ticks: 0,
             faults: None,
             failure: None,
+            identity,
+            passing: 0,
+            ticks_of_time: 0,
         })
+    }
+
+    /// What tells this part of these recordings from others: the same part has the same ticks in the same order. `None` if
+    /// a file is none that can be read twice.
+    #[must_use]
+    pub fn identity(&self) -> Option<u32> {
+        self.identity
+    }
+
+    /// Passes over the first `count` ticks. They do not count as handed out. Call it before the first tick.
+    pub fn pass_over(&mut self, count: u64) {
+        self.passing = count;
     }
 
     /// Skips some of what is before the beginning. Returns whether there may be more of it: then [`Self::next_tick`] would take
     /// long.
     pub fn skip_some(&mut self) -> bool {
+        if self.passing > 0 {
+            return self.pass_over_some();
+        }
         if self.found.is_none() && !self.had_any && self.part.from.is_some() {
             self.found = match self.next_of_this_time(SKIPPED_MAX) {
                 Next::Tick(tick) => Some(tick),
@@ -131,13 +163,34 @@ impl Excerpt {
 
     /// The next tick, or `None` at the end of the part, or when it cannot begin again.
     pub fn next_tick(&mut self) -> Option<Tick> {
+        while self.passing > 0 {
+            self.pass_over_some();
+        }
+        let tick = self.advance()?;
+        self.ticks += 1;
+        Some(tick)
+    }
+
+    /// Passes over some ticks. Returns whether there are more to pass over.
+    fn pass_over_some(&mut self) -> bool {
+        for _ in 0..SKIPPED_MAX {
+            if self.passing == 0 || self.advance().is_none() {
+                self.passing = 0;
+                return false;
+            }
+            self.passing -= 1;
+        }
+        self.passing > 0
+    }
+
+    fn advance(&mut self) -> Option<Tick> {
         loop {
             let tick = match self.found.take() {
                 Some(tick) => Next::Tick(tick),
                 None => self.next_of_this_time(usize::MAX),
             };
             if let Next::Tick(tick) = tick {
-                self.ticks += 1;
+                self.ticks_of_time += 1;
                 return Some(tick);
             }
             if !self.begin_again() {
@@ -208,9 +261,11 @@ impl Excerpt {
             self.begun
                 .get_or_insert(tick.at.max(self.part.from.unwrap_or_default()));
             self.last = self.shifted(tick.at).max(self.last);
+            let ts = tick.ts.map(|ts| Micros(ts.0.saturating_add(self.shift_us)));
             return Next::Tick(Tick {
                 at: self.last,
                 topic: topic.number,
+                ts,
                 ..tick
             });
         }
@@ -271,9 +326,42 @@ impl Excerpt {
             None => self.last.0,
         };
         let begun_at = begun.0.saturating_add(self.shift_us);
-        self.shift_us += end.saturating_sub(begun_at).max(TIME_THROUGH_US_MIN);
+        let length = end.saturating_sub(begun_at).max(TIME_THROUGH_US_MIN);
+        // Each time through has the same ticks, so whole ones need not be read to be passed over. The tick that is asked for just
+        // now is still among those.
+        let ticks = std::mem::take(&mut self.ticks_of_time);
+        let times = self.passing.saturating_sub(1) / ticks.max(1);
+        self.passing -= times * ticks;
+        self.shift_us = self.shift_us.saturating_add(length.saturating_mul(times + 1));
         true
     }
+}
+
+/// See [`Excerpt::identity`].
+fn identity(files: &[PathBuf], part: Part) -> Result<Option<u32>, (PathBuf, io::Error)> {
+    let mut told = format!("{:?} {:?}", part.from, part.until).into_bytes();
+    for file in files {
+        let first = first_bytes(file).map_err(|cause| (file.clone(), cause))?;
+        let Some(first) = first else { return Ok(None) };
+        told.extend_from_slice(&Chain::of(&first).0.to_le_bytes());
+    }
+    let hash = Chain::of(&told).0;
+    Ok(Some((hash ^ (hash >> 32)) as u32))
+}
+
+/// The first bytes of a file, or of a journal's oldest segment.
+fn first_bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let path = match path.is_dir() {
+        true => log::first_segment(path)?,
+        false => path.to_owned(),
+    };
+    let file = File::open(path)?;
+    if !file.metadata()?.is_file() {
+        return Ok(None);
+    }
+    let mut first = Vec::new();
+    file.take(IDENTITY_BYTES).read_to_end(&mut first)?;
+    Ok(Some(first))
 }
 
 /// A step of a replay.

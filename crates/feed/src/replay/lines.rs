@@ -6,7 +6,6 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
-use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 use tickwire_wire::byte_order_mark;
@@ -51,9 +50,9 @@ impl std::fmt::Debug for Lines {
 }
 
 impl Lines {
-    /// Opens `file` and reads its first bytes.
-    pub(super) fn open(file: &Path) -> io::Result<Self> {
-        Self::new(BufReader::with_capacity(BUFFER_BYTES, File::open(file)?))
+    /// Reads the lines of `file`, and its first bytes at once.
+    pub(super) fn of(file: File) -> io::Result<Self> {
+        Self::new(BufReader::with_capacity(BUFFER_BYTES, file))
     }
 
     /// The lines that `reader` yields.

@@ -327,6 +327,7 @@ impl Markets {
             payload: Payload::Book(Box::new(book)),
             doubt: market.book.doubt(),
             is_whole: false,
+            ts: None,
         });
     }
 
@@ -345,6 +346,7 @@ impl Markets {
             payload,
             doubt: None,
             is_whole: false,
+            ts: None,
         });
     }
 
@@ -397,5 +399,6 @@ fn tick(at: Micros, first: TopicNo, interval: Interval, candle: Candle) -> Optio
         payload: Payload::Candle(Box::new(candle)),
         doubt: None,
         is_whole: false,
+        ts: None,
     })
 }

@@ -12,6 +12,7 @@ mod book_line;
 mod excerpt;
 mod fault;
 mod lines;
+mod log;
 mod markets;
 mod moment;
 mod recorded;

@@ -26,17 +26,27 @@ const BEGINNINGS: [&str; 6] = [
 /// A message of a broker.
 #[derive(Debug, PartialEq)]
 pub(super) struct Recorded {
-    topic: Topic,
-    what: What,
+    pub(super) topic: Topic,
+    /// The time that the broker gave it, if it is a message.
+    pub(super) ts: Option<Micros>,
+    pub(super) what: What,
 }
 
 /// What a message of a broker says of its topic.
 #[derive(Debug, PartialEq)]
-enum What {
+pub(super) enum What {
     /// Its value after message `seq`.
     Value { epoch: Epoch, seq: Seq, data: Payload },
     /// Its next message.
     Message { seq: Seq, data: Payload },
+    /// Message `seq`, which follows on message `after`.
+    Numbered {
+        epoch: Epoch,
+        after: Seq,
+        seq: Seq,
+        data: Payload,
+        doubt: Option<StaleReason>,
+    },
     /// The next message is the one after `seq`.
     Position { epoch: Epoch, seq: Seq },
     /// The messages `from` to `to` did not come.
@@ -54,19 +64,22 @@ pub(super) fn is_message(json: &str) -> bool {
 
 /// Parses a message.
 pub(super) fn parse(json: &str) -> Result<Recorded, LineError> {
+    let mut time = None;
     let (topic, what) = match Codec::Json.decode_server(json.as_bytes())? {
         ServerMessage::Snapshot {
             topic,
             epoch,
             seq,
+            ts,
             data,
-            ..
         } => {
             let data = Payload::from_json(data.get().as_bytes())?;
+            time = Some(ts);
             (topic, What::Value { epoch, seq, data })
         }
-        ServerMessage::Update { topic, seq, data, .. } => {
+        ServerMessage::Update { topic, seq, ts, data } => {
             let data = Payload::from_json(data.get().as_bytes())?;
+            time = Some(ts);
             (topic, What::Message { seq, data })
         }
         ServerMessage::Control(Control::Joined { topic, epoch, seq }) => {
@@ -95,7 +108,11 @@ pub(super) fn parse(json: &str) -> Result<Recorded, LineError> {
         ServerMessage::Unknown(op) => return Err(LineError::UnusedMessage(op)),
     };
     let topic = topic.parse()?;
-    Ok(Recorded { topic, what })
+    Ok(Recorded {
+        topic,
+        ts: time,
+        what,
+    })
 }
 
 /// What is known of a topic.
@@ -116,7 +133,7 @@ impl RecordedTopics {
         &mut self,
         at: Micros,
         spot: Spot<'_>,
-        Recorded { topic, what }: Recorded,
+        Recorded { topic, ts, what }: Recorded,
         topics: &mut Topics,
         faults: &mut FaultLog,
     ) -> Option<Tick> {
@@ -151,6 +168,33 @@ impl RecordedTopics {
                 }
                 (data, false)
             }
+            What::Numbered {
+                epoch,
+                after,
+                seq,
+                data,
+                doubt,
+            } => {
+                if state.is_past(Some(&epoch), seq) {
+                    let reason = format_args!("message {seq} of {topic}, which came before");
+                    faults.add(FaultKind::RepeatedMessage, spot, &reason);
+                    return None;
+                }
+                match &state.position {
+                    Some((known, last)) if *known == epoch && *last < after => {
+                        let reason =
+                            format_args!("messages {} to {after} of {topic} are missing", last.next());
+                        faults.add(FaultKind::MessageGap, spot, &reason);
+                        state.doubt = Some(StaleReason::Hole);
+                    }
+                    Some((known, _)) if *known == epoch => {}
+                    // What came before the beginning of the recording is not there.
+                    _ => state.doubt = (after > Seq::ZERO).then_some(StaleReason::Partial),
+                }
+                state.doubt = doubt.or(state.doubt);
+                state.position = Some((epoch, seq));
+                (data, false)
+            }
             What::Position { epoch, seq } => {
                 state.position = Some((epoch, seq));
                 return None;
@@ -178,6 +222,7 @@ impl RecordedTopics {
             payload,
             doubt: state.doubt,
             is_whole,
+            ts,
         })
     }
 }

@@ -1,4 +1,5 @@
-//! One file of a replay: its lines as events, in order, with times that never decrease.
+//! One file of a replay: its lines as events, in order, with times that never decrease. Of a journal each entry counts as
+//! a line, and the times are those of its messages; that they go back from one topic to another is no fault there.
 //!
 //! It reads one event ahead, so that files can be merged. A line whose time is more than [`JUMP_US_MAX`] after the line
 //! before waits for the next line. If that line goes back as far, the first line's time was wrong and is a fault;
@@ -6,15 +7,18 @@
 //! tells their symbol. Unusable lines are added to the fault log and skipped.
 
 use std::collections::VecDeque;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _};
 use std::path::Path;
 use std::sync::Arc;
 
+use tickwire_lane::BlockReader;
 use tickwire_wire::Micros;
 
 use super::binance::{self, Event, Line, Said};
 use super::fault::{FaultKind, Spot};
 use super::lines::{LINE_BYTES_MAX, LineRead, Lines};
+use super::log::{LogRead, LogSource};
 use super::markets::Markets;
 use super::recorded::Recorded;
 use crate::topics::SymbolNo;
@@ -67,11 +71,41 @@ struct Nameless {
     event: Event,
 }
 
+/// What a file holds.
+#[derive(Debug)]
+enum Input {
+    Lines(Lines),
+    Log(LogSource),
+}
+
+/// The bytes that tell a recording in the form of a journal from others.
+const MAGIC_BYTES: u64 = 8;
+
+impl Input {
+    fn open(path: &Path) -> io::Result<Self> {
+        if path.is_dir() {
+            return Ok(Self::Log(LogSource::of_dir(path)?));
+        }
+        let mut file = File::open(path)?;
+        // A pipe cannot be read again, and no pipe holds a journal.
+        if !file.metadata()?.is_file() {
+            return Ok(Self::Lines(Lines::of(file)?));
+        }
+        let mut magic = Vec::new();
+        (&mut file).take(MAGIC_BYTES).read_to_end(&mut magic)?;
+        file.rewind()?;
+        Ok(match BlockReader::<File>::begins(&magic) {
+            true => Self::Log(LogSource::of_file(file)),
+            false => Self::Lines(Lines::of(file)?),
+        })
+    }
+}
+
 /// One file of a replay.
 #[derive(Debug)]
 pub(super) struct Source {
     file: Arc<Path>,
-    lines: Lines,
+    input: Input,
     latest: Micros,
     /// The symbol of the first line that has one.
     symbol: Option<SymbolNo>,
@@ -87,7 +121,7 @@ impl Source {
     pub(super) fn open(file: &Path) -> io::Result<Self> {
         Ok(Self {
             file: file.into(),
-            lines: Lines::open(file)?,
+            input: Input::open(file)?,
             latest: Micros(0),
             symbol: None,
             doubtful: None,
@@ -124,9 +158,17 @@ impl Source {
         while self.ready.is_empty() && self.advance(markets) {}
     }
 
-    /// Reads one line. Returns whether there was one.
+    /// Reads one line, or the entry of a journal. Returns whether there was one.
     fn advance(&mut self, markets: &mut Markets) -> bool {
-        let (number, read) = self.lines.read();
+        let lines = match &mut self.input {
+            Input::Lines(lines) => lines,
+            Input::Log(log) => {
+                let read = log.read();
+                let line = log.entry_number();
+                return self.take_log(read, line, markets);
+            }
+        };
+        let (number, read) = lines.read();
         let line = match read {
             LineRead::Line(line) => line.trim_ascii_end(),
             LineRead::TooLong => {
@@ -174,6 +216,29 @@ impl Source {
             Err(error) => markets.fault(error.kind(), self.spot(number), &error),
         }
         true
+    }
+
+    /// Takes what a journal holds next. Returns whether there was something.
+    fn take_log(&mut self, read: LogRead, line: u64, markets: &mut Markets) -> bool {
+        match read {
+            LogRead::Entry(messages) => {
+                markets.count_line();
+                for (ts, recorded) in messages {
+                    self.latest = self.latest.max(ts);
+                    self.ready.push_back(Entry {
+                        at: self.latest,
+                        line,
+                        content: Content::Recorded(recorded),
+                    });
+                }
+                true
+            }
+            LogRead::Fault(reason) => {
+                markets.fault(FaultKind::Malformed, self.spot(line), &reason);
+                true
+            }
+            LogRead::End => false,
+        }
     }
 
     /// Accepts `read`, and the line before it, if their times are credible.

@@ -58,6 +58,7 @@ impl Outlet {
     fn push(&mut self, at: Micros, symbol: SymbolNo, channel: Channel, payload: Payload) {
         self.ticks.push_back(Tick {
             is_whole: false,
+            ts: None,
             at,
             topic: symbol.topic(channel),
             payload,

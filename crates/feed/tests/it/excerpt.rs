@@ -242,3 +242,74 @@ fn a_file_that_is_gone_ends_the_repetition_and_says_so() {
     assert!(failure.contains("cannot be opened"), "{failure}");
     assert_eq!(feed.next_tick(), None);
 }
+
+/// What was published before a restart is passed over, and the rest is what would have come.
+#[test]
+fn ticks_are_passed_over() {
+    for part in [
+        Part::default(),
+        Part {
+            repeats: true,
+            ..Part::default()
+        },
+        Part {
+            from: at(150),
+            until: at(450),
+            repeats: true,
+        },
+    ] {
+        let (_folder, mut feed) = open(&lines(), part);
+        let all = ticks(&mut feed, 100);
+        for count in 0..=all.len() {
+            let (_folder, mut feed) = open(&lines(), part);
+            feed.pass_over(count as u64);
+            while feed.skip_some() {}
+            let rest = ticks(&mut feed, all.len() - count);
+            assert_eq!(rest.len(), all.len() - count, "{count} of {part:?}");
+            for (tick, expected) in rest.iter().zip(&all[count..]) {
+                let (at, payload) = (tick.at, &tick.payload);
+                assert_eq!(
+                    (at, payload),
+                    (expected.at, &expected.payload),
+                    "{count} of {part:?}"
+                );
+            }
+        }
+    }
+}
+
+/// A feed that has repeated its part for days begins at once.
+#[test]
+fn whole_times_through_are_passed_over_without_being_read() {
+    let part = Part {
+        repeats: true,
+        ..Part::default()
+    };
+    let (_folder, mut feed) = open(&lines(), part);
+    let once = ticks(&mut open(&lines(), Part::default()).1, usize::MAX).len() as u64;
+    feed.pass_over(once * 1_000_000_000 + 3);
+    while feed.skip_some() {}
+    let tick = feed.next_tick().expect("it repeats");
+    let (_folder, mut again) = open(&lines(), part);
+    let expected = &ticks(&mut again, once as usize + 4)[once as usize + 3];
+    assert_eq!(tick.payload, expected.payload);
+    assert!(feed.stats().lines < 100, "{:?}", feed.stats());
+}
+
+/// The same part of the same recording is known again, and no other.
+#[test]
+fn a_part_is_known_again() {
+    let identity = |lines: &[String], part| open(lines, part).1.identity();
+    let (part, other) = (
+        Part::default(),
+        Part {
+            until: at(450),
+            ..Part::default()
+        },
+    );
+    let known = identity(&lines(), part);
+    assert!(known.is_some());
+    assert_eq!(identity(&lines(), part), known);
+    assert_ne!(identity(&lines(), other), known);
+    assert_ne!(identity(&lines()[1..], part), known);
+}

@@ -5,6 +5,7 @@ mod book_audit;
 mod derived_audit;
 mod excerpt;
 mod recorded;
+mod recorded_log;
 mod recordings;
 mod replay;
 mod sim_books;

@@ -98,7 +98,7 @@ impl TopicCell {
         let pushed = TEXT.with_borrow_mut(|text| {
             text.clear();
             numbered.payload.write_json(text);
-            let record = Record::Message(self.clone(), numbered, key, text.len());
+            let record = Record::Message(self.clone(), numbered, key, arrival.mark, text.len());
             queue.push((record, text), generation, shard)
         });
         match pushed {

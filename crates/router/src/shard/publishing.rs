@@ -182,6 +182,7 @@ impl Shard {
             now,
             stamp: ts,
             key: None,
+            mark: None,
         };
         match self.submit_with(id, (topic, key), data, arrival) {
             Err(refusal) => self.not_published(id, request, refusal, now),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::error::ConfigError;
 use super::key::{Setting, Shape};
 use super::settings::Settings;
+use tickwire_lane::names::positions;
 
 /// The key of the recordings.
 const FILES: &str = "feed.files";
@@ -19,7 +20,7 @@ pub enum FeedSource {
     None,
     /// The simulated market.
     Sim,
-    /// Recordings that are replayed together; at least one.
+    /// Recordings, or directories of journals, that are replayed together; at least one.
     Replay(Vec<PathBuf>),
 }
 
@@ -61,11 +62,15 @@ impl Setting for FeedSource {
     }
 }
 
-/// Checks that the file at `path` can be opened for reading.
+/// Checks that the file at `path` can be opened for reading, or that there is a journal.
 fn readable(path: &Path) -> io::Result<()> {
     let kind = fs::metadata(path)?;
     if kind.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
+        let names = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name().into_string().unwrap_or_default()));
+        let names: Vec<String> = names.collect::<io::Result<_>>()?;
+        if positions(&names).0.is_empty() {
+            return Err(io::Error::other("is a directory without a segment of a journal"));
+        }
     }
     // Opening a pipe would wait for its writer.
     if kind.is_file() {

@@ -315,9 +315,9 @@ rows! {
     /// The key table `[feed]`: the source of market data.
     pub struct FeedSettings in "feed." checked begins_before_its_end {
         source as "kind": FeedSource = text("sim").flag("--feed", "FEED").restart(),
-            "Source of market data. The flag and the variable accept `none`, `sim` or `replay:FILE,FILE…`";
+            "Source of market data. The flag and the variable accept `none`, `sim` or `replay:PATH,PATH…`";
         + list(&[]).file_only().restart().named("feed.files", Shape::Texts("readable files"),
-            "Recordings to replay together, when feed.kind is `replay`; relative to the working directory");
+            "Recordings, or directories of journals, to replay together, when feed.kind is `replay`; relative to the working directory");
         symbols: u32 = int(50).between(1, 10_000).flag("--symbols", "N").restart(),
             "Instruments of the simulated market";
         rate: u32 = int(1_000).between(1, 1_000_000).flag("--rate", "N").restart(),

@@ -10,12 +10,12 @@ use tickwire_lane::{
     CheckpointHead, CheckpointWriter, Content, Declaration, EndedCount, Item, Place, Position, SegmentReader,
     TopicNumber, TopicState,
 };
-use tickwire_router::{Directory, DumpedTopic, TopicId};
+use tickwire_router::{Directory, DumpedTopic, FeedMark, TopicId};
 use tickwire_wire::{Epoch, Kind, Micros, Payload, Seq};
 
 use super::Trimmed;
 use super::disk::{Disk, DiskFile, write_all};
-use super::items::{KEYS_AT_ONCE, kept_key};
+use super::items::{KEYS_AT_ONCE, item_mark, kept_key};
 use super::planted::{JournalFault, is_planted};
 use super::store::StoreError;
 use tickwire_lane::names::{self, CHECKPOINT_BEGUN, checkpoint_name, segment_name};
@@ -50,6 +50,8 @@ pub(crate) struct CheckpointPlan {
     pub(crate) unsynced: Vec<Arc<dyn DiskFile>>,
     pub(crate) retention: Retention,
     pub(crate) now: Micros,
+    /// The place of the newest message of the broker's own feed.
+    pub(crate) fed: Option<FeedMark>,
 }
 
 /// A checkpoint that was made.
@@ -129,6 +131,9 @@ impl CheckpointPlan {
             }
             from = next;
         }
+        if let Some(fed) = self.fed {
+            writer.mark(&mut piece, item_mark(fed));
+        }
         writer.end(&mut piece);
         let bytes = flush(&mut piece, 0)?;
         if !is_planted(JournalFault::CheckpointNotSynced) {
@@ -175,6 +180,7 @@ fn put_topic(writer: &mut CheckpointWriter, out: &mut Vec<u8>, dump: &DumpedTopi
         ts: message.ts,
         doubt: message.doubt(),
         key: None,
+        mark: None,
         content: match dump.kind {
             Kind::Book => Content::Change(text),
             Kind::State | Kind::Event => Content::Data(text),

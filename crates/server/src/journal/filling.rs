@@ -218,12 +218,13 @@ impl Filling {
         *place
     }
 
-    fn push(&mut self, topic: u32, entry: usize, item: &Item<'_>) {
+    fn push(&mut self, topic: u32, entry: usize, item: &Item<'_>) -> Result<(), NotFilled> {
         let (form, text): (_, &[u8]) = match item.content {
             Content::Data(text) => (Form::Data, text),
             Content::Change(text) => (Form::Change, text),
             Content::Whole(text) => (Form::Whole, text),
             Content::End(reason) => (Form::End(reason), &[]),
+            Content::Gap(_) => return Err(self.wrong(entry, "a gap is no message of a broker's log")),
         };
         let place = if text.is_empty() { 0 } else { self.place(text) };
         self.gathered.topics[topic as usize].count += 1;
@@ -238,6 +239,7 @@ impl Filling {
             seq: item.seq,
             ts: item.ts,
         });
+        Ok(())
     }
 
     /// Gathers an item of the entry at `entry` that is the next of its topic.
@@ -251,7 +253,7 @@ impl Filling {
         item: &Item<'_>,
     ) -> Result<(), NotFilled> {
         let topic = self.topic(life, cell);
-        self.push(topic, entry, item);
+        self.push(topic, entry, item)?;
         self.enter_if_many()
     }
 
@@ -276,7 +278,7 @@ impl Filling {
             entry,
         });
         for item in &state.messages {
-            self.push(topic, entry, item);
+            self.push(topic, entry, item)?;
         }
         self.enter_if_many()
     }

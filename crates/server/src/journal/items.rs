@@ -1,7 +1,7 @@
 //! The messages of a broker as items of a log, and back.
 
-use tickwire_lane::{Content, KeptKey};
-use tickwire_router::KnownKey;
+use tickwire_lane::{Content, ItemMark, KeptKey};
+use tickwire_router::{FeedMark, KnownKey};
 use tickwire_wire::{Kind, Refusal};
 
 /// The keys that are taken from a directory together.
@@ -29,6 +29,16 @@ pub(super) fn kept_key(known: &KnownKey) -> KeptKey<'_> {
         kind: known.kind,
         at: known.at,
     }
+}
+
+/// The place of a message in a feed as a log has it.
+pub(super) fn item_mark(FeedMark { feed, number }: FeedMark) -> ItemMark {
+    ItemMark { feed, number }
+}
+
+/// The place in a feed of a log's message.
+pub(super) fn feed_mark(ItemMark { feed, number }: ItemMark) -> FeedMark {
+    FeedMark { feed, number }
 }
 
 /// What a log holds of a kind's message.

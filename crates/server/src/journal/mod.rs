@@ -27,7 +27,7 @@ use std::time::Instant;
 
 use thiserror::Error;
 use tickwire_metrics::{Catalogue, Metric};
-use tickwire_router::{Directory, WriteQueue};
+use tickwire_router::{Directory, FeedMark, WriteQueue};
 use tickwire_wire::{Epoch, Micros};
 
 use self::checkpoints::{Retention, tidy_up};
@@ -78,6 +78,8 @@ pub(crate) struct OpenJournal {
     pub(crate) directory: Arc<Directory>,
     pub(crate) queue: Arc<WriteQueue>,
     pub(crate) recovered_entries: u64,
+    /// The place of the newest message of the broker's own feed.
+    pub(crate) fed: Option<FeedMark>,
     settings: JournalSettings,
     store: Store,
     disk: Arc<SystemDisk>,
@@ -184,12 +186,13 @@ pub(crate) fn open(
         epoch,
         begun_anew,
         entries,
+        fed,
         ..
     } = recovered;
     let is_new = begun_anew.is_some() || place.position.0 == 0;
     let mut store = Store::new(disk.clone(), rules, place, epoch, is_new);
     let anew = begun_anew.map(|_| retention(settings));
-    thread::begin(&mut store, &disk, &directory, anew, clock.now()).map_err(|source| {
+    thread::begin(&mut store, &disk, &directory, (anew, fed), clock.now()).map_err(|source| {
         JournalError::Write {
             dir: dir.clone(),
             source,
@@ -199,6 +202,7 @@ pub(crate) fn open(
         directory,
         queue,
         recovered_entries: entries,
+        fed,
         settings: settings.clone(),
         store,
         disk,
@@ -301,6 +305,7 @@ impl OpenJournal {
             },
             retention(settings),
             (clock, catalogue.local(), ends),
+            self.fed,
         );
         let (wake, lock) = (self.wake.clone(), self.lock);
         let handle = std::thread::Builder::new()

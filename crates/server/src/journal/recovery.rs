@@ -13,12 +13,12 @@ use tickwire_lane::{
     Checkpoint, CheckpointError, CheckpointPart, Follower, Part, Place, Position, SegmentHead, SegmentReader,
     Start,
 };
-use tickwire_router::{Directory, Numbered, RestoredState, RestoredTopic};
+use tickwire_router::{Directory, FeedMark, Numbered, RestoredState, RestoredTopic};
 use tickwire_wire::{Epoch, Micros, Payload, Refusal, Seq};
 
 use super::disk::Disk;
 use super::filling::NotFilled;
-use super::items::{KEYS_AT_ONCE, known_key};
+use super::items::{KEYS_AT_ONCE, feed_mark, known_key};
 use super::planted::{JournalFault, is_planted};
 use super::replay::Replay;
 use super::store::Boot;
@@ -63,6 +63,8 @@ pub(crate) struct Recovered {
     pub(crate) entries: u64,
     /// The messages in the checkpoint and behind it.
     pub(crate) messages: u64,
+    /// The place of the newest message of the broker's own feed.
+    pub(crate) fed: Option<FeedMark>,
     /// Torn or unsynced bytes that were cut off, and the file.
     pub(crate) cut: Option<(String, u64)>,
 }
@@ -139,6 +141,7 @@ impl RecoveryPlan<'_> {
             directory,
             entries,
             messages,
+            fed,
             ..
         } = replay;
         let mut recovered = Recovered {
@@ -148,6 +151,7 @@ impl RecoveryPlan<'_> {
             begun_anew: None,
             entries,
             messages,
+            fed,
             cut,
         };
         if !is_covered {
@@ -241,6 +245,8 @@ impl RecoveryPlan<'_> {
                         directory.restore_key(known_key(&kept)?, self.now);
                     }
                 }
+                Some(CheckpointPart::Mark(mark)) => replay.fed = Some(feed_mark(mark)),
+                Some(CheckpointPart::Derived(_)) => {}
                 None => break,
             }
         }

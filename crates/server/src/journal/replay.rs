@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use tickwire_lane::{Declaration, Entry, Follower, KeptKey, LifeNumber, TopicState, Verdict};
-use tickwire_router::{Directory, RestoredTopic, TopicCell};
+use tickwire_router::{Directory, FeedMark, RestoredTopic, TopicCell};
 use tickwire_wire::Micros;
 
 use super::filling::{Filling, NotFilled};
-use super::items::known_key;
+use super::items::{feed_mark, known_key};
 
 /// The messages that are told to a directory, in the order of the log.
 pub(super) struct Replay {
@@ -21,6 +21,8 @@ pub(super) struct Replay {
     now: Micros,
     /// Whether the last entry of the segment says that its writer stopped in order.
     pub(super) ended_cleanly: bool,
+    /// The place of the newest message of the broker's own feed.
+    pub(super) fed: Option<FeedMark>,
 }
 
 impl Replay {
@@ -34,6 +36,7 @@ impl Replay {
             messages: 0,
             now,
             ended_cleanly: false,
+            fed: None,
         }
     }
 
@@ -85,6 +88,7 @@ impl Replay {
             self.put(life, cell);
         }
         for item in &entry.items {
+            self.fed = item.mark.map(feed_mark).or(self.fed);
             let verdict = self.follower.item(item);
             let verdict = verdict.map_err(|error| wrong(&self.filling, &error))?;
             let (Verdict::Enter(life) | Verdict::Known(life)) = verdict else {

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use tickwire_lane::{Content, EntryFlags, Item, ItemKey, TopicKey, TopicNumber};
 use tickwire_metrics::{LocalMetrics, Metric};
-use tickwire_router::{Directory, Ingress, NotEntered, Record, WriteBatch, WriteQueue};
+use tickwire_router::{Directory, FeedMark, Ingress, NotEntered, Record, WriteBatch, WriteQueue};
 use tickwire_wire::Micros;
 
 use super::checkpoints::{CheckpointPlan, MadeCheckpoint, Retention, declaration};
 use super::disk::Disk;
-use super::items::content;
+use super::items::{content, item_mark};
 use super::planted::{JournalFault, is_planted};
 use super::store::{Store, StoreError};
 use super::{EndProgram, Wake};
@@ -53,6 +53,8 @@ pub(crate) struct JournalThread {
     /// When to try again, while nothing can be written.
     try_again: Option<Micros>,
     checkpoint: Checkpoint,
+    /// The place of the newest message of the broker's own feed.
+    fed: Option<FeedMark>,
 }
 
 /// The checkpoint that was made last, or is being made.
@@ -70,7 +72,7 @@ pub(crate) fn begin(
     store: &mut Store,
     disk: &Arc<impl Disk + 'static>,
     directory: &Arc<Directory>,
-    anew: Option<Retention>,
+    (anew, fed): (Option<Retention>, Option<FeedMark>),
     now: Micros,
 ) -> io::Result<()> {
     let failed = |error| match error {
@@ -85,6 +87,7 @@ pub(crate) fn begin(
             unsynced: Vec::new(),
             retention,
             now,
+            fed,
         };
         plan.make().map_err(failed)?;
     }
@@ -100,6 +103,7 @@ impl JournalThread {
         timing: Timing,
         retention: Retention,
         (clock, metrics, ends): (Clock, LocalMetrics, EndProgram),
+        fed: Option<FeedMark>,
     ) -> Self {
         let now = clock.now();
         Self {
@@ -123,6 +127,7 @@ impl JournalThread {
                 bytes: 0,
                 making: None,
             },
+            fed,
         }
     }
 
@@ -226,15 +231,19 @@ impl JournalThread {
                 Record::End(cell, _, last) => (cell, *last, *last, self.clock.now(), None),
                 Record::Told(_) => continue,
             };
+            let mark = match record {
+                Record::Message(_, _, _, mark, _) => mark.map(item_mark),
+                Record::End(..) | Record::Told(_) => None,
+            };
             let key = match record {
-                Record::Message(_, _, Some(key), _) => Some(ItemKey {
+                Record::Message(_, _, Some(key), ..) => Some(ItemKey {
                     text: key.key.as_str(),
                     at: key.at,
                 }),
                 _ => None,
             };
             let content = match record {
-                Record::Message(_, _, _, length) => {
+                Record::Message(_, _, _, _, length) => {
                     let (text, rest) = texts.split_at_checked(*length).unwrap_or_default();
                     texts = rest;
                     content(cell.kind(), text)
@@ -249,6 +258,7 @@ impl JournalThread {
                 ts,
                 doubt,
                 key,
+                mark,
                 content,
             };
             let declare = || declaration(&cell.described(after));
@@ -260,8 +270,9 @@ impl JournalThread {
     fn enter(&mut self, now: Micros) {
         for record in self.batch.records.drain(..) {
             match record {
-                Record::Message(cell, message, key, _) => {
+                Record::Message(cell, message, key, mark, _) => {
                     let seq = message.seq;
+                    self.fed = mark.or(self.fed);
                     match self.ingress.apply(&cell, message, now) {
                         Ok(_) => {}
                         Err(error @ NotEntered::Refused(_)) => {
@@ -354,6 +365,7 @@ impl JournalThread {
             unsynced: self.store.take_unsynced(),
             retention: self.retention,
             now,
+            fed: self.fed,
         })
     }
 

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tickwire_metrics::{Catalogue, Metric, Reload};
-use tickwire_router::{Directory, Kinds, ShardQueue};
+use tickwire_router::{Directory, FeedMark, Kinds, ShardQueue};
 use tickwire_wire::Epoch;
 use tickwire_wire::limits::SHARD_QUEUE_MAX;
 use tokio::sync::{Notify, oneshot};
@@ -79,6 +79,8 @@ struct Common {
     wakes: Vec<Arc<Notify>>,
     tls: Option<Arc<TlsStore>>,
     log_lines_lost: Arc<AtomicU64>,
+    /// The place of the newest message of a feed that the journal has.
+    fed: Option<FeedMark>,
 }
 
 /// What the operators' listener is started with.
@@ -352,6 +354,7 @@ impl Common {
             wakes,
             tls: None,
             log_lines_lost: Arc::default(),
+            fed: journal.as_ref().and_then(|journal| journal.fed),
         };
         Ok((common, journal))
     }

@@ -3,6 +3,8 @@
 //! Ticks are due at their virtual time, which is mapped to real time once at the start. A feed that cannot keep up is
 //! late, which a metric shows. It waits for the shards instead of overflowing their queues, and leaves out no tick. One that
 //! its topic refuses is dropped and counted.
+//! With a journal, each message has its place in the feed, so that a replay goes on after a restart behind the last message that was
+//! written: a tick is published once.
 //! A topic that has ended is opened anew when the next tick of it is due; a book is in doubt then, as its source sends
 //! changes.
 //! Faults in a recording are counted and logged. If they put a book in doubt, its subscribers are told.
@@ -12,7 +14,7 @@ use std::time::Duration;
 
 use tickwire_feed::{FaultKind, Feed, FeedStats, Tick};
 use tickwire_metrics::{LocalMetrics, Metric};
-use tickwire_router::{Ingress, Origin, PublishError, Published, TopicCell};
+use tickwire_router::{Arrival, FeedMark, Ingress, Origin, PublishError, Published, TopicCell};
 use tickwire_wire::message::{EndReason, StaleReason};
 use tickwire_wire::{Kind, Micros, Payload};
 
@@ -37,6 +39,10 @@ pub(crate) struct FeedPlan {
     pub(crate) metrics: LocalMetrics,
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) pulse: Arc<Pulse>,
+    /// The place of the newest message of a feed that the journal has.
+    pub(crate) fed: Option<FeedMark>,
+    /// The number of the next tick among all of the feed.
+    pub(crate) number: u64,
 }
 
 /// The relation of virtual time to real time.
@@ -74,10 +80,19 @@ struct Told {
 impl FeedPlan {
     /// Publishes until the feed or the broker ends.
     pub(crate) fn run(mut self) {
+        let goes_on = self.go_on();
         let Some(first) = self.next_tick(false) else {
             return;
         };
         let Some(mut tick) = first else {
+            if goes_on {
+                self.flush(&mut Told::default());
+                self.pulse.rest();
+                tracing::info!(
+                    "the recording was over before the broker was started again; its last values stay"
+                );
+                return;
+            }
             self.flush(&mut Told::default());
             self.pulse.has_nothing();
             tracing::error!("the feed has nothing to publish");
@@ -141,6 +156,24 @@ impl FeedPlan {
         tracing::info!(ticks, lines, wrong, "the recording is over; its last values stay");
     }
 
+    /// Has the feed begin behind the message of it that the journal has last. Returns whether there is one.
+    fn go_on(&mut self) -> bool {
+        let Some(fed) = self.fed else { return false };
+        if self.feed.identity() != Some(fed.feed) {
+            tracing::info!(
+                "the feed is not the one that the journal has messages of; it begins at its beginning"
+            );
+            return false;
+        }
+        self.number = fed.number.saturating_add(1);
+        self.feed.pass_over(self.number);
+        tracing::info!(
+            messages = self.number,
+            "the feed goes on behind what the journal has of it"
+        );
+        true
+    }
+
     /// The feed's next tick, if it has one. `None` if the broker stops while the feed skips what it does not publish. Skipping is no
     /// silence of a feed that `has_begun`.
     fn next_tick(&mut self, has_begun: bool) -> Option<Option<Tick>> {
@@ -194,7 +227,12 @@ impl FeedPlan {
     fn publish(&mut self, tick: Tick, cells: &mut Vec<FeedTopic>, now: Micros) {
         let topic = tick.topic;
         self.metrics.add(Metric::FeedTicks, &[], 1);
-        match self.try_publish(tick, cells, now) {
+        let mark = self.feed.identity().map(|feed| FeedMark {
+            feed,
+            number: self.number,
+        });
+        self.number += 1;
+        match self.try_publish(tick, cells, (now, mark)) {
             Ok(published) => {
                 self.pulse.beat(now);
                 self.metrics
@@ -215,7 +253,7 @@ impl FeedPlan {
         &mut self,
         tick: Tick,
         cells: &mut Vec<FeedTopic>,
-        now: Micros,
+        (now, mark): (Micros, Option<FeedMark>),
     ) -> Result<Published, PublishError> {
         let index = tick.topic.index();
         if cells.len() <= index {
@@ -241,12 +279,17 @@ impl FeedPlan {
         if let Some(reason) = tick.doubt {
             cell.doubt(reason);
         }
+        let arrival = Arrival {
+            stamp: tick.ts,
+            mark,
+            ..now.into()
+        };
         let payload = match tick.payload {
             // The recording of a broker does not say of which kind a topic is.
             json @ Payload::Json(_) => fitting(&self.ingress, cell, json, tick.is_whole),
             typed => Ok(typed),
         };
-        let published = payload.and_then(|payload| self.ingress.submit_to(cell, payload, now, reopened));
+        let published = payload.and_then(|payload| self.ingress.submit_to(cell, payload, arrival, reopened));
         if published.is_err() && cell.kind() == Kind::Book {
             // The refused change is missing in the book.
             cell.doubt(StaleReason::Hole);

@@ -40,8 +40,8 @@ Exit codes: 0 done; 1 a file is damaged (verify), cannot be read, or there is no
 #[derive(Debug, Args)]
 #[command(after_help = LS_EXAMPLES)]
 pub(crate) struct JournalDirArgs {
-    /// The directory of the journal
-    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    /// The directory of the journal, or a recording in its form (.twj)
+    #[arg(value_name = "DIR", value_hint = ValueHint::AnyPath)]
     pub(crate) dir: PathBuf,
 }
 
@@ -54,8 +54,8 @@ pub(crate) struct JournalSelection {
     /// The messages before this moment
     #[arg(long, value_name = "MOMENT")]
     pub(crate) to: Option<Moment>,
-    /// The directory of the journal
-    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    /// The directory of the journal, or a recording in its form (.twj)
+    #[arg(value_name = "DIR", value_hint = ValueHint::AnyPath)]
     pub(crate) dir: PathBuf,
     /// Topics and patterns; all if there are none
     #[arg(value_name = "TOPIC")]
@@ -63,7 +63,8 @@ pub(crate) struct JournalSelection {
 }
 
 const CAT_EXAMPLES: &str = "\
-A line has op, topic, epoch, seq, ts and data, as a client gets them. Of a book each change is printed. An op `end` is the end of a topic.
+A line has op, topic, epoch, seq, ts and data, as a client gets them. Of a book each change is printed. An op `end` is the end of a topic,
+and in a recording `gap` names messages that did not come.
 A MOMENT is a number of microseconds since 1970, or a date and a time, such as 2024-08-08T23:54:13Z. Behind damage the messages go on with
 the next entry that is whole.
 

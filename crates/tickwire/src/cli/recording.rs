@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
-use clap::{Args, ValueEnum as _};
+use clap::{Args, ValueEnum};
 use clap_complete::ArgValueCompleter;
 use tickwire_wire::Pattern;
 
@@ -19,8 +19,10 @@ Examples:
       All trades and books, compressed.
   tickwire serve --feed replay:market.jsonl.zst
       The same again, at the same pace.
-  tickwire record --plain --count 1000 chat.lobby -o chat.jsonl
+  tickwire record --count 1000 chat.lobby -o chat.jsonl
       A thousand messages as text.
+  tickwire record '>' -o day.twj
+      Everything, in the form of a journal, for `tickwire journal` and for replays.
   tickwire check-recording market.jsonl.zst
       What a recording holds, and what is missing.
 
@@ -40,8 +42,11 @@ pub(crate) struct RecordArgs {
     /// Begin a file that exists anew
     #[arg(long)]
     pub(crate) force: bool,
-    /// Write text instead of zstd
-    #[arg(long)]
+    /// The format; without it the end of the file's name says it: .twj, .jsonl or .ndjson, anything else is jsonl.zst
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<RecordFormat>,
+    /// The same as --format jsonl
+    #[arg(long, conflicts_with = "format")]
     pub(crate) plain: bool,
     /// Which messages come: each one, or the newest. Default: by the topic's kind
     #[arg(long, value_parser = PossibleValuesParser::new(["every", "conflate"]).try_map(mode))]
@@ -52,6 +57,35 @@ pub(crate) struct RecordArgs {
     /// Topics and patterns
     #[arg(value_name = "TOPIC", required = true, add = ArgValueCompleter::new(completions::topics))]
     pub(crate) topics: Vec<Pattern>,
+}
+
+/// The values of `--format` of a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RecordFormat {
+    /// The entries of a journal, in compressed blocks
+    Twj,
+    /// Lines of text
+    Jsonl,
+    /// The same, compressed with zstd
+    #[value(name = "jsonl.zst")]
+    JsonlZst,
+}
+
+impl RecordArgs {
+    /// The format in which the recording is written.
+    pub(crate) fn format(&self) -> RecordFormat {
+        if self.plain {
+            return RecordFormat::Jsonl;
+        }
+        self.format.unwrap_or_else(|| {
+            let end = self.output.extension().and_then(|end| end.to_str());
+            match end.map(str::to_ascii_lowercase).as_deref() {
+                Some("twj") => RecordFormat::Twj,
+                Some("jsonl" | "ndjson") => RecordFormat::Jsonl,
+                _ => RecordFormat::JsonlZst,
+            }
+        })
+    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it maps a value of clap")]

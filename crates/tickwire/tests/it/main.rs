@@ -44,6 +44,7 @@ mod publish;
 mod rates;
 mod reading;
 mod recorded;
+mod recorded_log;
 mod recordings;
 mod reload;
 mod repeated;

@@ -121,8 +121,10 @@ fn a_recording_of_a_broker_is_published_again() {
 fn what_sub_prints_is_published_by_pub() {
     let broker = Broker::start(&["--feed", "none", "--anonymous-publish", ">"]);
     let url = broker.url();
-    let lines = "{\"n\": 1.50}\n\"text\"\n[]\n";
-    let published = run(&["pub", "--url", &url, "chat.a"], lines);
+    // Data may have the names of a message's own fields.
+    let named = r#"{"op":"gap","ts":1,"topic":"x.y","key":"k","seq":7,"data":{"ts":2}}"#;
+    let lines = format!("{{\"n\": 1.50}}\n\"text\"\n[]\n{named}\n");
+    let published = run(&["pub", "--url", &url, "chat.a"], &lines);
     assert_eq!(published.code, Some(0), "{}", published.stderr);
     let levels = json!([["9", "1"]]);
     let book = json!({"symbol": "A", "bids": levels, "asks": [], "time": 1, "replace": true});
@@ -133,7 +135,7 @@ fn what_sub_prints_is_published_by_pub() {
     let epoch: Value = serde_json::from_str(&get(broker.listen, "/v1/topics/chat.a").body).expect("JSON");
     let since = format!("{}:0", epoch["epoch"].as_str().expect("an epoch"));
     for args in [
-        &["sub", "--url", &url, "--count", "3", "--since", &since, "chat.a"][..],
+        &["sub", "--url", &url, "--count", "4", "--since", &since, "chat.a"][..],
         &["sub", "--url", &url, "--mode", "snapshot", "book.A"],
     ] {
         let sub = run(args, "");
@@ -152,14 +154,20 @@ fn what_sub_prints_is_published_by_pub() {
     let published = run(&["pub", "--url", &url], &format!("{printed}{gap}\n"));
     assert_eq!(published.code, Some(0), "{}", published.stderr);
     assert!(
-        published.stderr.contains("4 published, 0 failed"),
+        published.stderr.contains("5 published, 0 failed"),
         "{}",
         published.stderr
     );
     let value: Value = serde_json::from_str(&get(other.listen, "/v1/topics/book.A").body).expect("JSON");
     assert_eq!(value["data"]["bids"], levels);
     let history = get(other.listen, "/v1/topics/chat.a/history?since=0&limit=10").body;
-    for data in [r#""data":{"n": 1.50}"#, r#""data":"text""#, r#""data":[]"#] {
+    let named = format!(r#""data":{named}"#);
+    for data in [
+        r#""data":{"n": 1.50}"#,
+        r#""data":"text""#,
+        r#""data":[]"#,
+        &named,
+    ] {
         assert!(history.contains(data), "{history}");
     }
 

@@ -14,6 +14,21 @@ pub enum GapReason {
     Epoch,
 }
 
+impl GapReason {
+    /// All reasons, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Slow, Self::History, Self::Epoch];
+
+    /// The reason as on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Slow => "slow",
+            Self::History => "history",
+            Self::Epoch => "epoch",
+        }
+    }
+}
+
 /// Why a topic has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

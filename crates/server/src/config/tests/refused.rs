@@ -313,7 +313,9 @@ fn unusable_files_are_named() {
         ]);
     Case::new()
         .file("[feed]\nkind = \"replay\"\nfiles = [\"DIR/.\"]")
-        .refused(&expect!["feed.files names . (from file x.toml): is a directory"]);
+        .refused(&expect![
+            "feed.files names . (from file x.toml): is a directory without a segment of a journal"
+        ]);
 }
 
 #[test]

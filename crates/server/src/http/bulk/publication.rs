@@ -146,6 +146,7 @@ impl UnderWay<'_> {
             now: self.now,
             stamp: extras.ts,
             key: None,
+            mark: None,
         };
         match &extras.key {
             None => Ok((batch.submit(topic, cell, payload, arrival)?, false)),

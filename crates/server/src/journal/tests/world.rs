@@ -191,8 +191,14 @@ impl World {
         let directory = recovered.directory.clone();
         let disk = Arc::new(self.disk.clone());
         let mut store = Store::new(disk.clone(), rules, recovered.place, recovered.epoch, is_new);
-        thread::begin(&mut store, &disk, &directory, is_anew.then_some(retention), now)
-            .expect("the disk works");
+        thread::begin(
+            &mut store,
+            &disk,
+            &directory,
+            (is_anew.then_some(retention), None),
+            now,
+        )
+        .expect("the disk works");
         let ends = Arc::new(AtomicBool::new(false));
         let ended = ends.clone();
         let timing = Timing {
@@ -201,7 +207,16 @@ impl World {
         };
         let end: Box<dyn Fn() + Send> = Box::new(move || ended.store(true, Ordering::Relaxed));
         let others = (self.clock, self.catalogue.local(), end);
-        let thread = JournalThread::new(store, disk, directory.clone(), queue, timing, retention, others);
+        let thread = JournalThread::new(
+            store,
+            disk,
+            directory.clone(),
+            queue,
+            timing,
+            retention,
+            others,
+            None,
+        );
         if is_anew {
             self.check_values(&directory);
         }

@@ -175,6 +175,8 @@ impl Common {
             metrics: self.catalogue.local(),
             lifecycle: self.lifecycle.clone(),
             pulse: self.pulse.clone(),
+            fed: self.fed,
+            number: 0,
         };
         let pulse = self.pulse.clone();
         Ok(std::thread::Builder::new()
