@@ -49,6 +49,7 @@ mod recordings;
 mod reload;
 mod repeated;
 mod replay;
+mod replay_kills;
 mod requests;
 mod shutdown;
 mod slow;
