@@ -47,6 +47,12 @@ export interface TopicsPage {
   next?: string;
 }
 
+export interface HistoryAnswer {
+  epoch: string;
+  /** Updates as they come on a connection, oldest first. */
+  messages: { seq: number; ts: number; data: unknown }[];
+}
+
 export interface HealthPage {
   every_ms: number;
   columns: string[];

@@ -23,11 +23,39 @@ export interface Gap {
   reason: string;
 }
 
+export interface Joined {
+  op: "joined";
+  topic: string;
+  epoch: string;
+  seq: number;
+}
+
+export interface End {
+  op: "end";
+  topic: string;
+  seq: number;
+  reason: string;
+}
+
+export interface TopicStatus {
+  op: "status";
+  topic: string;
+  state: "stale" | "live" | "caught_up";
+  /** Why a book is stale; missing if its source is silent. */
+  reason?: string;
+}
+
 export interface Handler {
   /** What was known of these topics is void: messages begin anew. */
   reset(): void;
   data(message: Data): void;
   gap?(gap: Gap): void;
+  /** A topic has come to a pattern, or was made again in another epoch: its numbers go on behind `seq`. */
+  joined?(joined: Joined): void;
+  /** A topic has ended. Its numbers are void. */
+  end?(end: End): void;
+  /** A topic's source fell silent, its book is in doubt, or either is over. */
+  status?(status: TopicStatus): void;
   /** Everything that the subscription began with has come. */
   synced?(): void;
   /** The broker refused the subscription. */
@@ -37,6 +65,8 @@ export interface Handler {
 export interface Options {
   /** Shortest time between two messages of a topic in milliseconds, for topics of the kind `state`. */
   conflateMs?: number;
+  /** Whether each message is wanted, also of topics whose newer messages replace older ones. */
+  every?: boolean;
   /** Number of older messages of the topic to begin with. Not for patterns. */
   history?: number;
 }
@@ -179,7 +209,8 @@ export class WebSocketFeed implements Feed {
     const subscribe = (topic: unknown): void => {
       if (!this.#entries.has(entry)) return;
       const conflate = options.conflateMs === undefined ? {} : { mode: "conflate", conflate_ms: options.conflateMs };
-      const id = this.#request({ op: "subscribe", topics: [topic], ...conflate }, ([result]) => {
+      const mode = options.every ? { mode: "every" } : conflate;
+      const id = this.#request({ op: "subscribe", topics: [topic], ...mode }, ([result]) => {
         entry.begun = true;
         if (result?.error) entry.handler.refused?.(result.error.reason);
       });
@@ -200,22 +231,40 @@ export class WebSocketFeed implements Feed {
     });
   }
 
+  #tell(topic: string, tell: (handler: Handler) => void): void {
+    for (const entry of this.#entries) {
+      if (entry.begun && entry.matches(topic)) tell(entry.handler);
+    }
+  }
+
   #message(text: string): void {
     const message = JSON.parse(text) as Record<string, unknown> & { op: string };
     switch (message.op) {
       case "update":
       case "snapshot": {
         const data = Object.assign(message, { text }) as unknown as Data;
-        for (const entry of this.#entries) {
-          if (entry.begun && entry.matches(data.topic)) entry.handler.data(data);
-        }
+        this.#tell(data.topic, (handler) => handler.data(data));
         break;
       }
       case "gap": {
         const gap = message as unknown as Gap;
-        for (const entry of this.#entries) {
-          if (entry.begun && entry.matches(gap.topic)) entry.handler.gap?.(gap);
-        }
+        this.#tell(gap.topic, (handler) => handler.gap?.(gap));
+        break;
+      }
+      case "joined": {
+        const joined = message as unknown as Joined;
+        this.#tell(joined.topic, (handler) => handler.joined?.(joined));
+        break;
+      }
+      case "end": {
+        const end = message as unknown as End;
+        this.#tell(end.topic, (handler) => handler.end?.(end));
+        break;
+      }
+      case "status": {
+        // That a subscriber has caught up says nothing of the source: a book that is in doubt stays so.
+        const status = message as unknown as TopicStatus;
+        if (status.state !== "caught_up") this.#tell(status.topic, (handler) => handler.status?.(status));
         break;
       }
       case "ack":

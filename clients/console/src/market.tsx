@@ -4,11 +4,12 @@ import { useEffect, useMemo, useState } from "preact/hooks";
 import type uPlot from "uplot";
 import { Book, type BookData, type Level } from "./book.ts";
 import { CandleChart } from "./candlechart.tsx";
-import { Candles } from "./candles.ts";
+import { type HistoryAnswer, ask } from "./broker.ts";
+import { type Candle, Candles, PublishedCandles } from "./candles.ts";
 import { type Data, type Feed, type Subscription, WebSocketFeed } from "./feed.ts";
 import { clock, compact, count } from "./format.ts";
 import { Store, useStore } from "./frame.ts";
-import { type Ticker, type Trade, tickerOf, tradeOf } from "./marketdata.ts";
+import { type PublishedCandle, type Ticker, type Trade, candleOf, tickerOf, tradeOf } from "./marketdata.ts";
 import { Plot } from "./plot.tsx";
 import { Rows } from "./rows.tsx";
 
@@ -57,6 +58,13 @@ export class WatchStore extends Store {
     this.touch();
   }
 
+  /** Removes the symbol of a topic that has ended. */
+  end(topic: string): void {
+    this.symbols.delete(topic.slice(topic.indexOf(".") + 1));
+    this.order = [];
+    this.touch();
+  }
+
   /** What an empty list says. */
   get empty(): string {
     if (this.reason) return "";
@@ -93,14 +101,31 @@ export class WatchStore extends Store {
   }
 }
 
+/** Asks for the data of the stored messages of a topic, oldest first. */
+export type History = (topic: string) => Promise<unknown[]>;
+
+/** The stored messages as the broker gives them to a page with this token; none if it has none. */
+const historyOf =
+  (token: string): History =>
+  async (topic) => {
+    const { value } = await ask<HistoryAnswer>(`/console/history?topic=${encodeURIComponent(topic)}`, token);
+    return (value?.messages ?? []).map(({ data }) => data);
+  };
+
 /** What is shown of one symbol. */
 export class SymbolStore extends Store {
   readonly book = new Book();
-  candles = new Candles(5);
+  /** The candles that are shown: the broker's own, or those of the trades that are here if it has none. */
+  candles: { readonly seconds: number; readonly list: Candle[] } = new Candles(5);
+  #ofTrades = new Candles(5);
+  #published: PublishedCandles | undefined;
+  #candleTopic = "";
+  #candleSubscription: Subscription | undefined;
   trades: Trade[] = [];
   /** Why there are no trades, or fewer than messages. */
   tradesProblem = "";
   #leftOut = 0;
+  #missing = 0;
   /** The trades that candles of another length are made from. */
   #past: Trade[] = [];
   problem = "";
@@ -109,8 +134,9 @@ export class SymbolStore extends Store {
   #subscriptions: Subscription[];
 
   constructor(
-    feed: Feed,
+    private readonly feed: Feed,
     readonly symbol: string,
+    private readonly history: History,
   ) {
     super();
     const topic = `book.${symbol}`;
@@ -127,6 +153,20 @@ export class SymbolStore extends Store {
             this.touch();
           },
           gap: () => this.book.reset(),
+          end: ({ reason }) => {
+            this.book.reset();
+            this.problem = `the book has ended (${reason})`;
+            this.touch();
+          },
+          joined: () => {
+            this.book.reset();
+            this.problem = "";
+            this.touch();
+          },
+          status: ({ state, reason }) => {
+            this.problem = state === "live" ? "" : `the book cannot be relied on: ${reason ?? "its source is silent"}`;
+            this.touch();
+          },
           refused: (reason) => {
             this.problem = reason;
             this.touch();
@@ -142,10 +182,25 @@ export class SymbolStore extends Store {
             this.trades = [];
             this.tradesProblem = "";
             this.#leftOut = 0;
-            this.candles = new Candles(this.candles.seconds);
-            this.touch();
+            this.#missing = 0;
+            this.#ofTrades = new Candles(this.candles.seconds);
+            this.#show();
           },
           data: (message) => this.#take(message),
+          gap: ({ from, to }) => {
+            this.#missing += to - from + 1;
+            this.tradesProblem = `${count(this.#missing)} trades are missing`;
+            this.touch();
+          },
+          // The trades that are shown were made, whatever becomes of the topic.
+          end: ({ reason }) => {
+            this.tradesProblem = `the trades have ended (${reason})`;
+            this.touch();
+          },
+          joined: () => {
+            this.tradesProblem = "";
+            this.touch();
+          },
           refused: (reason) => {
             this.tradesProblem = reason;
             this.touch();
@@ -153,6 +208,56 @@ export class SymbolStore extends Store {
         },
       ),
     ];
+    this.#followCandles();
+  }
+
+  /** Follows the broker's candles, and asks for those from before. Candles of 5 s are made of those of 1 s. */
+  #followCandles(): void {
+    const { seconds } = this.candles;
+    const topic = `candle.${seconds < 60 ? "1s" : "1m"}.${this.symbol}`;
+    this.#published = undefined;
+    this.#show();
+    if (topic === this.#candleTopic) {
+      void this.#fetchCandles(topic);
+      return;
+    }
+    this.#candleTopic = topic;
+    this.#candleSubscription?.close();
+    this.#candleSubscription = this.feed.subscribe(
+      topic,
+      { every: true },
+      {
+        reset: () => {
+          this.#published = undefined;
+          this.#show();
+          void this.#fetchCandles(topic);
+        },
+        data: ({ data }) => this.#takeCandles([data]),
+        // What a gap names is stored, as far as it was closed.
+        gap: () => void this.#fetchCandles(topic),
+      },
+    );
+  }
+
+  async #fetchCandles(topic: string): Promise<void> {
+    const messages = await this.history(topic);
+    // Another length, or another symbol, may have been chosen meanwhile.
+    if (topic === this.#candleTopic) this.#takeCandles(messages);
+  }
+
+  #takeCandles(messages: unknown[]): void {
+    const candles = messages.map(candleOf).filter((candle): candle is PublishedCandle => candle !== undefined);
+    if (candles.length === 0) return;
+    this.#published ??= new PublishedCandles(this.candles.seconds);
+    this.#published.add(candles);
+    const digits = candles.at(-1)?.close.split(".")[1]?.length ?? 0;
+    this.decimals = Math.min(DECIMALS_MAX, Math.max(this.decimals, digits));
+    this.#show();
+  }
+
+  #show(): void {
+    this.candles = this.#published ?? this.#ofTrades;
+    this.touch();
   }
 
   #take({ topic, data }: Data): void {
@@ -167,17 +272,20 @@ export class SymbolStore extends Store {
     this.#past.push(trade);
     if (this.#past.length > 20 * HISTORY) this.#past.splice(0, HISTORY);
     this.trades = this.#past.slice(-TRADES_SHOWN);
-    this.candles.add(trade);
+    this.#ofTrades.add(trade);
   }
 
-  /** Makes candles of this length from the trades. */
+  /** Shows candles of this length. */
   setSeconds(seconds: number): void {
-    this.candles = new Candles(seconds);
-    for (const trade of this.#past) this.candles.add(trade);
-    this.touch();
+    this.#ofTrades = new Candles(seconds);
+    for (const trade of this.#past) this.#ofTrades.add(trade);
+    this.candles = this.#ofTrades;
+    this.#followCandles();
   }
 
   close(): void {
+    this.#candleTopic = "";
+    this.#candleSubscription?.close();
     for (const subscription of this.#subscriptions) subscription.close();
   }
 }
@@ -197,6 +305,7 @@ export function Market({ token, symbol }: { token: string; symbol: string }) {
       {
         reset: () => watch.clear(),
         data: (message) => watch.take(message),
+        end: ({ topic }) => watch.end(topic),
         // The symbol with the largest turnover is shown until another one is chosen.
         synced: () => {
           watch.isWhole = true;
@@ -216,7 +325,7 @@ export function Market({ token, symbol }: { token: string; symbol: string }) {
   }, [symbol]);
   useEffect(() => {
     if (!chosen) return undefined;
-    const made = new SymbolStore(feed, chosen);
+    const made = new SymbolStore(feed, chosen, historyOf(token));
     setStore(made);
     return () => made.close();
   }, [chosen]);

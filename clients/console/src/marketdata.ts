@@ -18,6 +18,18 @@ export interface Trade {
   time: number;
 }
 
+export interface PublishedCandle {
+  /** Its beginning in microseconds since 1970. */
+  start: number;
+  open: string;
+  high: string;
+  low: string;
+  close: string;
+  volume: string;
+  trades: number;
+  closed: boolean;
+}
+
 const DECIMAL = /^-?\d{1,28}(\.\d{1,28})?$/;
 /** The largest price that the chart of candles can show. */
 const PRICE_MAX = 9e13;
@@ -41,4 +53,15 @@ export function tradeOf(data: unknown): Trade | undefined {
   if (side !== "buy" && side !== "sell") return undefined;
   if (!Number.isSafeInteger(time) || (time as number) < 0) return undefined;
   return { price, size, side, time: time as number };
+}
+
+/** The candle that a message holds, if it is one. */
+export function candleOf(data: unknown): PublishedCandle | undefined {
+  if (!isObject(data)) return undefined;
+  const { start, open, high, low, close, volume, trades, closed } = data;
+  const prices = [open, high, low, close];
+  if (!prices.every(isDecimal) || prices.some((price) => Math.abs(Number(price)) > PRICE_MAX)) return undefined;
+  if (!isDecimal(volume) || volume.startsWith("-") || typeof closed !== "boolean") return undefined;
+  if (![start, trades].every((number) => Number.isSafeInteger(number) && (number as number) >= 0)) return undefined;
+  return { start, open, high, low, close, volume, trades, closed } as PublishedCandle;
 }

@@ -90,6 +90,15 @@ export class Tap extends Store {
           this.missed += gap.to - gap.from + 1;
           this.touch();
         },
+        // A topic's next life begins with other numbers.
+        joined: ({ topic, seq }) => {
+          this.seqs.set(topic, seq);
+          this.touch();
+        },
+        end: ({ topic }) => {
+          this.seqs.delete(topic);
+          this.touch();
+        },
         refused: (reason) => {
           this.reason = reason;
           this.touch();

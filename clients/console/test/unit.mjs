@@ -42,14 +42,14 @@ async function loadFrom(input) {
 globalThis.requestAnimationFrame = () => 0;
 globalThis.cancelAnimationFrame = () => {};
 
-const { isFinal, matcher } = await load("feed.ts");
+const { WebSocketFeed, isFinal, matcher } = await load("feed.ts");
 const { repeat } = await load("broker.ts");
-const { tickerOf, tradeOf } = await load("marketdata.ts");
-const { WatchStore } = await load("market.tsx");
+const { candleOf, tickerOf, tradeOf } = await load("marketdata.ts");
+const { SymbolStore, WatchStore } = await load("market.tsx");
 const { Tap } = await load("topics.tsx");
 const { holds, indented, summary, visible } = await load("text.ts");
 const { Book } = await load("book.ts");
-const { Candles } = await load("candles.ts");
+const { Candles, PublishedCandles } = await load("candles.ts");
 const { HealthStore } = await load("health.tsx");
 const { why } = await load("sessions.tsx");
 
@@ -285,4 +285,187 @@ test("a change between the drawing of a component and its effects was never draw
   await null;
   await null;
   assert.deepEqual(drawn, ["before", "after"]);
+});
+
+/** A candle as the broker publishes it: its prices are `low` to `low + 3`. */
+const candle = (second, low, trades, closed = true) => ({
+  symbol: "A",
+  interval: "1s",
+  start: second * 1e6,
+  open: `${low + 1}`,
+  high: `${low + 3}`,
+  low: `${low}`,
+  close: `${low + 2}.5`,
+  volume: "1.5",
+  trades,
+  closed,
+});
+
+test("only a candle is taken for one", () => {
+  const good = candle(60, 10, 3);
+  assert.deepEqual(candleOf(good).start, 60e6);
+  for (const wrong of [null, "x", { ...good, open: 1 }, { ...good, high: "1e5" }, { ...good, volume: "-1" }, { ...good, closed: 1 }]) {
+    assert.equal(candleOf(wrong), undefined);
+  }
+  assert.equal(candleOf({ ...good, start: -1 }), undefined);
+  assert.equal(candleOf({ ...good, trades: 1.5 }), undefined);
+  assert.equal(candleOf({ ...good, low: "99999999999999999" }), undefined);
+});
+
+test("published candles are joined, in whatever order they come, and closed ones stay", () => {
+  const live = new PublishedCandles(5);
+  live.add([candle(12, 30, 4, false)]);
+  const first = live.list[0];
+  live.add([candle(12, 31, 5, false)]);
+  assert.equal(live.list[0], first, "the chart goes on with its last candle");
+  // The history comes later and has older ones, one that is known already, and an older state of the last one.
+  live.add([candle(3, 10, 2), candle(4, 20, 2), candle(7, 5, 1), candle(12, 30, 4, false)]);
+  assert.deepEqual(
+    live.list.map(({ time, open, high, low, close, volume }) => [time, open, high, low, close, volume]),
+    [
+      [0, 11, 23, 10, 22.5, 3],
+      [5, 6, 8, 5, 7.5, 1.5],
+      [10, 32, 34, 31, 33.5, 1.5],
+    ],
+  );
+  live.add([candle(12, 40, 6)]);
+  live.add([candle(12, 50, 7, false)]);
+  assert.equal(live.list.at(-1).low, 40);
+  for (let second = 100; second < 2_500; second += 1) live.add([candle(second, 1, 1)]);
+  assert.ok(live.list.length <= 401, `${live.list.length}`);
+});
+
+/** The store of a symbol, the handlers of its topics, and what it asks for. */
+function symbolStore(histories = {}) {
+  const handlers = new Map();
+  const subscribe = (pattern, options, handler) => {
+    handlers.set(pattern, handler);
+    handler.reset();
+    return { close: () => handlers.delete(pattern) };
+  };
+  const asked = [];
+  const history = (topic) => {
+    asked.push(topic);
+    return Promise.resolve(histories[topic] ?? []);
+  };
+  const resynced = [];
+  const store = new SymbolStore({ subscribe, resync: (topic) => resynced.push(topic) }, "A", history);
+  return { store, handlers, asked };
+}
+
+const update = (topic, seq, data) => ({ op: "update", topic, seq, ts: 1, data, text: "" });
+const dealt = (second, price) => ({ price: `${price}`, size: "2", side: "buy", time: second * 1e6 });
+const settled = () => new Promise((resolve) => setImmediate(resolve));
+
+test("a chart shows the stored candles as soon as it is opened, and goes on with live ones", async () => {
+  const stored = [candle(1, 10, 2), candle(2, 20, 2), candle(7, 30, 1, false), { nonsense: 1 }];
+  const { store, handlers, asked } = symbolStore({ "candle.1s.A": stored, "candle.1m.A": [candle(60, 5, 9)] });
+  handlers.get("trade.A").data(update("trade.A", 1, dealt(8, 99)));
+  await settled();
+  assert.deepEqual(asked, ["candle.1s.A"]);
+  const times = () => store.candles.list.map(({ time, low }) => [time, low]);
+  assert.deepEqual(times(), [[0, 10], [5, 30]], "trades add nothing to the broker's own candles");
+  handlers.get("candle.1s.A").data(update("candle.1s.A", 9, candle(7, 29, 2, false)));
+  handlers.get("candle.1s.A").data(update("candle.1s.A", 10, candle(11, 40, 1, false)));
+  assert.deepEqual(times(), [[0, 10], [5, 29], [10, 40]]);
+  store.setSeconds(60);
+  await settled();
+  assert.ok(!handlers.has("candle.1s.A") && handlers.has("candle.1m.A"));
+  assert.deepEqual(times(), [[60, 5]]);
+  // A gap is filled from what is stored.
+  handlers.get("candle.1m.A").gap({ op: "gap", topic: "candle.1m.A", from: 2, to: 5, reason: "slow" });
+  await settled();
+  assert.deepEqual(asked, ["candle.1s.A", "candle.1m.A", "candle.1m.A"]);
+  store.close();
+  assert.equal(handlers.size, 0);
+});
+
+test("without candles of the broker, those of the trades are shown", async () => {
+  const { store, handlers } = symbolStore();
+  await settled();
+  for (const [second, price] of [[1, 10], [2, 12], [9, 11]]) {
+    handlers.get("trade.A").data(update("trade.A", second, dealt(second, price)));
+  }
+  assert.deepEqual(store.candles.list.map(({ time, high }) => [time, high]), [[0, 12], [5, 11]]);
+  assert.equal(store.trades.length, 3);
+  store.setSeconds(1);
+  assert.equal(store.candles.list.length, 3);
+});
+
+test("gaps, ends and next lives of trades and books are said", () => {
+  const { store, handlers } = symbolStore();
+  const [trades, book] = [handlers.get("trade.A"), handlers.get("book.A")];
+  trades.data(update("trade.A", 1, dealt(1, 10)));
+  trades.gap({ op: "gap", topic: "trade.A", from: 2, to: 4, reason: "slow" });
+  assert.equal(store.tradesProblem, "3 trades are missing");
+  trades.end({ op: "end", topic: "trade.A", seq: 4, reason: "deleted" });
+  assert.equal(store.tradesProblem, "the trades have ended (deleted)");
+  trades.joined({ op: "joined", topic: "trade.A", epoch: "e-1", seq: 0 });
+  assert.deepEqual([store.tradesProblem, store.trades.length], ["", 1]);
+
+  book.data({ ...update("book.A", 1, change("9@1", "10@2", "10291")), op: "snapshot" });
+  assert.equal(store.book.bids.levels.length, 1);
+  book.status({ op: "status", topic: "book.A", state: "stale", reason: "hole" });
+  assert.equal(store.problem, "the book cannot be relied on: hole");
+  book.status({ op: "status", topic: "book.A", state: "live" });
+  assert.equal(store.problem, "");
+  book.end({ op: "end", topic: "book.A", seq: 1, reason: "expired" });
+  assert.deepEqual([store.problem, store.book.bids.levels.length], ["the book has ended (expired)", 0]);
+  book.joined({ op: "joined", topic: "book.A", epoch: "e-1", seq: 0 });
+  assert.equal(store.problem, "");
+});
+
+test("a symbol whose ticker has ended is not listed", () => {
+  const watch = new WatchStore();
+  const ticker = { symbol: "A", last: "1", bid: "1", ask: "2", change_pct: "0", volume: "1" };
+  for (const name of ["A", "B"]) watch.take(update(`ticker.${name}`, 1, ticker));
+  watch.end("ticker.A");
+  assert.deepEqual(watch.sorted(), ["B"]);
+});
+
+test("messages reach the handlers of their topics, and that a reader has caught up says nothing of a book", () => {
+  const sent = [];
+  let socket;
+  globalThis.location = { origin: "http://127.0.0.1:1" };
+  globalThis.window = globalThis;
+  globalThis.WebSocket = class {
+    constructor() {
+      socket = this;
+    }
+    send(text) {
+      sent.push(JSON.parse(text));
+    }
+    close() {}
+  };
+  const feed = new WebSocketFeed("", () => {});
+  const come = (message) => socket.onmessage({ data: JSON.stringify(message) });
+  const told = [];
+  const note = (name) => (message) => told.push([name, message.topic, message.state ?? message.seq]);
+  const handler = { reset: () => told.push(["reset"]), data: note("data"), gap: note("gap"), joined: note("joined"), end: note("end"), status: note("status") };
+  feed.subscribe("candle.1s.A", { every: true }, handler);
+  come({ op: "welcome", session: "0-1" });
+  assert.deepEqual(sent[0].topics, ["candle.1s.A"]);
+  assert.equal(sent[0].mode, "every");
+  const messages = [
+    { op: "update", topic: "candle.1s.A", seq: 1, ts: 1, data: 1 },
+    { op: "update", topic: "candle.1s.B", seq: 1, ts: 1, data: 1 },
+    { op: "end", topic: "candle.1s.A", epoch: "e", seq: 2, reason: "deleted" },
+    { op: "joined", topic: "candle.1s.A", epoch: "e-1", seq: 0 },
+    { op: "status", topic: "candle.1s.A", state: "stale" },
+    { op: "status", topic: "candle.1s.A", state: "caught_up", seq: 4 },
+    { op: "status", topic: "candle.1s.A", state: "live" },
+  ];
+  // What comes before the answer belongs to an earlier subscription.
+  messages.forEach(come);
+  assert.deepEqual(told, [["reset"]]);
+  come({ op: "ack", id: sent[0].id, results: [{ topic: "candle.1s.A", epoch: "e", seq: 0 }] });
+  messages.forEach(come);
+  assert.deepEqual(told.slice(1), [
+    ["data", "candle.1s.A", 1],
+    ["end", "candle.1s.A", 2],
+    ["joined", "candle.1s.A", 0],
+    ["status", "candle.1s.A", "stale"],
+    ["status", "candle.1s.A", "live"],
+  ]);
+  feed.close();
 });

@@ -20,7 +20,7 @@ use tickwire_wire::{Micros, Payload, Topic};
 
 pub use check::Check;
 pub use derive::published::{DeriveRule, Deriver, NotDerived, SourceNo, Tally};
-pub use derive::{Interval, TradeRefused};
+pub use derive::{Interval, KeptMarket, NotKept, TradeRefused};
 pub use record::{Recorder, RecordingForm};
 pub use record_log::{LogRecorder, whole_blocks};
 pub use replay::{Books, Excerpt, FaultCounts, FaultKind, Part, RecordingFault, Replay, ReplayError};

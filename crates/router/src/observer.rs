@@ -54,15 +54,29 @@ impl Observer {
     /// the directory has no queue for an observer.
     #[must_use]
     pub fn new(directory: Arc<Directory>, patterns: Vec<Pattern>) -> Option<Self> {
+        Self::behind(directory, patterns, |_| None)
+    }
+
+    /// The same, but topics that exist are read from the message behind the one that `read` gives, if it gives one.
+    #[must_use]
+    pub fn behind(
+        directory: Arc<Directory>,
+        patterns: Vec<Pattern>,
+        read: impl Fn(&TopicCell) -> Option<Seq>,
+    ) -> Option<Self> {
         let id = directory.observer()?;
         // An observer before this one may have ended by a panic.
         directory.forget_shard(id);
         for pattern in &patterns {
             directory.register(id, pattern);
         }
-        let mut topics = FxHashMap::default();
+        let (mut topics, mut behind) = (FxHashMap::default(), Vec::new());
         for cell in patterns.iter().flat_map(|pattern| directory.matching(pattern)) {
-            let seq = cell.attach(id).seq;
+            let head = cell.attach(id).seq;
+            let seq = read(&cell).map_or(head, |seq| seq.min(head));
+            if seq < head {
+                behind.push(cell.id());
+            }
             topics.entry(cell.id()).or_insert(ObservedTopic { cell, seq });
         }
         Some(Self {
@@ -71,9 +85,14 @@ impl Observer {
             patterns,
             inbox: Inbox::default(),
             topics,
-            behind: Vec::new(),
+            behind,
             batch: Vec::new(),
         })
+    }
+
+    /// The topics that are observed, each with the last message that was told, or named as missed.
+    pub fn positions(&self) -> impl Iterator<Item = (&Arc<TopicCell>, Seq)> {
+        self.topics.values().map(|topic| (&topic.cell, topic.seq))
     }
 
     /// Tells `visit` everything that waits in the queue. Returns the number of messages that waited.

@@ -100,14 +100,14 @@ impl Intervals {
 
 /// The trades of the open interval.
 #[derive(Debug)]
-struct Open {
-    start: Micros,
-    open: Decimal,
-    high: Decimal,
-    low: Decimal,
-    close: Decimal,
-    volume: Number,
-    trades: u64,
+pub(super) struct Open {
+    pub(super) start: Micros,
+    pub(super) open: Decimal,
+    pub(super) high: Decimal,
+    pub(super) low: Decimal,
+    pub(super) close: Decimal,
+    pub(super) volume: Number,
+    pub(super) trades: u64,
 }
 
 /// Builds the candles of one symbol and interval.
@@ -115,8 +115,8 @@ struct Open {
 pub(super) struct CandleBuilder {
     interval: Interval,
     name: Arc<str>,
-    closed_until: Micros,
-    open: Option<Open>,
+    pub(super) closed_until: Micros,
+    pub(super) open: Option<Open>,
 }
 
 impl CandleBuilder {
@@ -174,6 +174,13 @@ impl CandleBuilder {
         let open = self.open.take()?;
         self.closed_until = end;
         Some(self.message(&open, symbol, true))
+    }
+
+    /// Learns that the candle that began at `start` was published as closed.
+    pub(super) fn was_closed(&mut self, start: Micros) {
+        self.open.take_if(|open| open.start <= start);
+        let end = Micros(start.0.saturating_add(self.interval.length_us()));
+        self.closed_until = self.closed_until.max(end);
     }
 
     fn message(&self, open: &Open, symbol: &Symbol, closed: bool) -> Candle {

@@ -8,6 +8,7 @@
 
 mod candle;
 mod data;
+mod kept;
 pub(crate) mod published;
 
 use rust_decimal::Decimal as Number;
@@ -18,6 +19,7 @@ use tickwire_wire::{Decimal, Micros, Symbol};
 use candle::CandleBuilder;
 pub use candle::Interval;
 pub(crate) use candle::Intervals;
+pub use kept::{KeptMarket, NotKept};
 
 /// Digits after the point of a ticker's `vwap`.
 pub(crate) const VWAP_DIGITS: u32 = 8;
@@ -211,6 +213,16 @@ impl Derive {
         for builder in &mut self.candles {
             if let Some(candle) = builder.close(now, &self.symbol) {
                 emit(builder.interval(), candle);
+            }
+        }
+    }
+
+    /// Learns that the candle of `interval` that began at `start` was published as closed: nothing is added to it, or to one
+    /// before it.
+    pub(crate) fn was_closed(&mut self, interval: Interval, start: Micros) {
+        for builder in &mut self.candles {
+            if builder.interval() == interval {
+                builder.was_closed(start);
             }
         }
     }

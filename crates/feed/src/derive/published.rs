@@ -4,8 +4,8 @@
 //! its *name*: with `trade.>`, `trade.BTC-USD` has the name `BTC-USD`. Topics with one name are one market, whatever rules
 //! read them, and what their rules ask for adds up: `candle.1m.BTC-USD`, `ticker.BTC-USD`, `bbo.BTC-USD`.
 //!
-//! A trade counts at the publisher's time, but not later than it arrived: no publisher can close the candles of the
-//! future. Candles are closed by a trade of a later interval, or [`GRACE_US`] after their end and after the market's last
+//! A trade counts at the publisher's time, but not later than its message's: no publisher can close the candles of the
+//! future, and the same messages always make the same candles. Candles are closed by a trade of a later interval, or [`GRACE_US`] after their end and after the market's last
 //! trade, so that trades of the past, published in their order, make whole candles. Open candles, the ticker and the best
 //! quotes are due [`DELAY_US`] after the first message that changed them, one message of each for all changes of that
 //! time.
@@ -19,7 +19,7 @@ use tickwire_wire::market::{Bbo, Level, Side, Trade};
 use tickwire_wire::{Micros, Pattern, Payload, Symbol, Topic, TopicError};
 
 use super::data::{Data, Quoted};
-use super::{Derive, Interval, Intervals, Timeliness, TradeRefused};
+use super::{Derive, Interval, Intervals, KeptMarket, NotKept, Timeliness, TradeRefused};
 
 /// How long after a change its ticker, open candles and best quotes are published, in microseconds.
 const DELAY_US: u64 = 100_000;
@@ -267,7 +267,7 @@ impl Deriver {
         self.free.push(source);
     }
 
-    /// Takes a message of a topic of the market `source` that was numbered at `ts`. Emits candles that are over by it.
+    /// Takes a message of a topic of the market `source` that has the time `ts` and arrived at `now`. Emits candles that are over by it.
     ///
     /// # Errors
     /// If nothing is derived from the message. Then nothing has changed.
@@ -301,7 +301,7 @@ impl Deriver {
                     price,
                     size,
                     side: Side::Buy,
-                    time: time.unwrap_or(ts).min(now),
+                    time: time.unwrap_or(ts).min(ts),
                 };
                 market.derive.check(&trade)?;
                 market.close(trade.time, &mut emit);
@@ -366,6 +366,56 @@ impl Deriver {
             }
         }
         self.next_due().is_some_and(|due| due <= now)
+    }
+
+    /// The state of all markets, to go on from with [`Self::restore`].
+    pub fn kept(&self) -> impl Iterator<Item = KeptMarket> {
+        self.markets
+            .iter()
+            .flatten()
+            .map(|market| KeptMarket::of(&market.name, market.heard, market.has_traded, &market.derive))
+    }
+
+    /// Has a market go on from its state, if a topic of it is open.
+    ///
+    /// # Errors
+    /// If the state is none that [`Self::kept`] gives. Then the market is as before.
+    pub fn restore(&mut self, kept: &KeptMarket) -> Result<(), NotKept> {
+        let Some(source) = self.by_name.get(&kept.name).copied() else {
+            return Ok(());
+        };
+        if let Some(market) = self.markets[source.0 as usize].as_mut() {
+            kept.restore(&mut market.derive)?;
+            market.heard = kept.heard;
+            market.has_traded = kept.has_traded;
+            market.quoted = kept.quoted();
+            let publishes = Micros(kept.heard.0.saturating_add(DELAY_US));
+            let dues = [market.has_traded.then_some(publishes), market.closes_at()];
+            for due in dues.into_iter().flatten() {
+                self.plan(source, due);
+            }
+        }
+        Ok(())
+    }
+
+    /// The topics of candles that are made, each with its market and interval.
+    pub fn candle_topics(&self) -> impl Iterator<Item = (SourceNo, Interval, &Topic)> {
+        let markets = self.by_name.values().filter_map(|source| {
+            let market = self.markets[source.0 as usize].as_ref()?;
+            Some((*source, market))
+        });
+        markets.flat_map(|(source, market)| {
+            let candles = market.targets.candles.iter();
+            candles.map(move |(interval, topic)| (source, *interval, topic))
+        })
+    }
+
+    /// Learns that the candle of a market that began at `start` was published as closed before the markets were restored: it
+    /// stays as it was published.
+    pub fn was_closed(&mut self, source: SourceNo, interval: Interval, start: Micros) {
+        if let Some(market) = self.markets[source.0 as usize].as_mut() {
+            market.derive.was_closed(interval, start);
+        }
     }
 
     /// What was read so far.

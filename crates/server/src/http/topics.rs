@@ -201,7 +201,8 @@ pub(super) fn existing(call: Call<'_>) -> Result<(Topic, Arc<TopicCell>), ErrorR
     Ok((topic, cell))
 }
 
-pub(super) fn no_such_topic(topic: &Topic) -> ErrorResponse {
+/// The answer to a request for a topic that does not exist.
+pub(crate) fn no_such_topic(topic: &Topic) -> ErrorResponse {
     let reason = format!("no such topic: nothing was published to {topic} yet, or it has ended");
     ErrorResponse::new(StatusCode::NOT_FOUND, Refusal::new(ErrorCode::BadTopic, reason))
 }

@@ -18,6 +18,7 @@ use super::disk::{Disk, DiskFile, write_all};
 use super::items::{KEYS_AT_ONCE, item_mark, kept_key};
 use super::planted::{JournalFault, is_planted};
 use super::store::StoreError;
+use crate::run::derived::DerivedSource;
 use tickwire_lane::names::{self, CHECKPOINT_BEGUN, checkpoint_name, segment_name};
 
 /// The bytes of a checkpoint that are written together.
@@ -50,8 +51,16 @@ pub(crate) struct CheckpointPlan {
     pub(crate) unsynced: Vec<Arc<dyn DiskFile>>,
     pub(crate) retention: Retention,
     pub(crate) now: Micros,
+    pub(crate) beside: Beside,
+}
+
+/// What a checkpoint has beside the topics and their keys.
+#[derive(Debug, Clone)]
+pub(crate) struct Beside {
     /// The place of the newest message of the broker's own feed.
     pub(crate) fed: Option<FeedMark>,
+    /// What is derived from messages.
+    pub(crate) derived: DerivedSource,
 }
 
 /// A checkpoint that was made.
@@ -131,8 +140,13 @@ impl CheckpointPlan {
             }
             from = next;
         }
-        if let Some(fed) = self.fed {
+        if let Some(fed) = self.beside.fed {
             writer.mark(&mut piece, item_mark(fed));
+        }
+        // It has read at least what the topics above have.
+        for part in self.beside.derived.parts().map_err(io::Error::other)? {
+            writer.derived(&mut piece, &part);
+            flush(&mut piece, PIECE_BYTES)?;
         }
         writer.end(&mut piece);
         let bytes = flush(&mut piece, 0)?;

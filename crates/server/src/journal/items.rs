@@ -1,8 +1,25 @@
 //! The messages of a broker as items of a log, and back.
 
-use tickwire_lane::{Content, ItemMark, KeptKey};
-use tickwire_router::{FeedMark, KnownKey};
+use tickwire_lane::{Content, Item, ItemMark, KeptKey};
+use tickwire_router::{FeedMark, KnownKey, WrittenMessage, WrittenText};
 use tickwire_wire::{Kind, Refusal};
+
+/// A message of a log. `None` for an end, and for a gap.
+pub(super) fn written<'a>(item: &Item<'a>) -> Option<WrittenMessage<'a>> {
+    let text = match item.content {
+        Content::Data(text) => WrittenText::Data(text),
+        Content::Change(text) => WrittenText::Change(text),
+        Content::Whole(text) => WrittenText::Whole(text),
+        Content::End(_) | Content::Gap(_) => return None,
+    };
+    Some(WrittenMessage {
+        after: item.after,
+        seq: item.seq,
+        ts: item.ts,
+        doubt: item.doubt,
+        text,
+    })
+}
 
 /// The keys that are taken from a directory together.
 pub(super) const KEYS_AT_ONCE: usize = 1_024;

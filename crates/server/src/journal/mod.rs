@@ -26,11 +26,12 @@ use std::thread::{JoinHandle, Thread};
 use std::time::Instant;
 
 use thiserror::Error;
+use tickwire_feed::DeriveRule;
 use tickwire_metrics::{Catalogue, Metric};
 use tickwire_router::{Directory, FeedMark, WriteQueue};
 use tickwire_wire::{Epoch, Micros};
 
-use self::checkpoints::{Retention, tidy_up};
+use self::checkpoints::{Beside, Retention, tidy_up};
 use self::disk::SystemDisk;
 use self::lock::DirectoryLock;
 pub use self::recovery::RecoveryError;
@@ -39,6 +40,7 @@ use self::store::{Boot, Store, StoreRules};
 use self::thread::JournalThread;
 use crate::config::JournalSettings;
 use crate::run::clock::Clock;
+use crate::run::derived::{DeriveDesk, DerivedSource, DerivedStart};
 
 /// Why a broker with a journal did not start.
 #[derive(Debug, Error)]
@@ -80,6 +82,9 @@ pub(crate) struct OpenJournal {
     pub(crate) recovered_entries: u64,
     /// The place of the newest message of the broker's own feed.
     pub(crate) fed: Option<FeedMark>,
+    derived: Option<DerivedStart>,
+    /// Where checkpoints ask for what is derived, if something is.
+    asks: Option<Arc<DeriveDesk>>,
     settings: JournalSettings,
     store: Store,
     disk: Arc<SystemDisk>,
@@ -141,9 +146,12 @@ pub(crate) type EndProgram = Box<dyn Fn() + Send>;
 
 /// Opens the journal in the directory of `settings`, and reads it. `make` makes a directory of topics that has the queue,
 /// without a topic.
+///
+/// `derive` has the rules by which messages are derived from others, and where checkpoints ask for what was.
 pub(crate) fn open(
     settings: &JournalSettings,
     clock: Clock,
+    (rules, desk): (&[DeriveRule], Arc<DeriveDesk>),
     make: impl Fn(Epoch, Arc<WriteQueue>) -> Directory,
 ) -> Result<Option<OpenJournal>, JournalError> {
     let Some(dir) = settings.dir.as_ref().map(|dir| dir.0.clone()) else {
@@ -168,6 +176,7 @@ pub(crate) fn open(
         new_epoch: Epoch::from_number(clock.number_of_start()),
         now: clock.now(),
         make: &|epoch| Arc::new(make(epoch, queue.clone())),
+        derive: rules,
     };
     let recovered = plan.run();
     let recovered = recovered.map_err(|source| JournalError::Recovery {
@@ -175,6 +184,7 @@ pub(crate) fn open(
         source,
     })?;
     tell(&recovered, began);
+    let asks = (!rules.is_empty()).then_some(desk);
     let rules = StoreRules {
         sync: settings.sync,
         segment_bytes: settings.segment_bytes,
@@ -187,12 +197,18 @@ pub(crate) fn open(
         begun_anew,
         entries,
         fed,
+        derived,
         ..
     } = recovered;
     let is_new = begun_anew.is_some() || place.position.0 == 0;
     let mut store = Store::new(disk.clone(), rules, place, epoch, is_new);
     let anew = begun_anew.map(|_| retention(settings));
-    thread::begin(&mut store, &disk, &directory, (anew, fed), clock.now()).map_err(|source| {
+    let parts = derived.as_ref().map(DerivedStart::parts).transpose();
+    let beside = Beside {
+        fed,
+        derived: DerivedSource::Known(parts.map_err(|error| broken(error.into()))?.unwrap_or_default()),
+    };
+    thread::begin(&mut store, &disk, &directory, (anew, beside), clock.now()).map_err(|source| {
         JournalError::Write {
             dir: dir.clone(),
             source,
@@ -203,6 +219,8 @@ pub(crate) fn open(
         queue,
         recovered_entries: entries,
         fed,
+        derived: derived.filter(|_| asks.is_some()),
+        asks,
         settings: settings.clone(),
         store,
         disk,
@@ -285,6 +303,11 @@ fn boot() -> io::Result<Boot> {
 }
 
 impl OpenJournal {
+    /// What is gone on from with what was derived, if something is.
+    pub(crate) fn take_derived(&mut self) -> Option<DerivedStart> {
+        self.derived.take()
+    }
+
     /// Starts the thread. `ends` is called if the program must end.
     pub(crate) fn start(
         self,
@@ -305,7 +328,10 @@ impl OpenJournal {
             },
             retention(settings),
             (clock, catalogue.local(), ends),
-            self.fed,
+            Beside {
+                fed: self.fed,
+                derived: self.asks.map_or(DerivedSource::Nothing, DerivedSource::Ask),
+            },
         );
         let (wake, lock) = (self.wake.clone(), self.lock);
         let handle = std::thread::Builder::new()

@@ -9,6 +9,7 @@ use std::io;
 use std::sync::Arc;
 
 use thiserror::Error;
+use tickwire_feed::DeriveRule;
 use tickwire_lane::{
     Checkpoint, CheckpointError, CheckpointPart, Follower, Part, Place, Position, SegmentHead, SegmentReader,
     Start,
@@ -22,6 +23,7 @@ use super::items::{KEYS_AT_ONCE, feed_mark, known_key};
 use super::planted::{JournalFault, is_planted};
 use super::replay::Replay;
 use super::store::Boot;
+use crate::run::derived::DerivedStart;
 use tickwire_lane::names::{self, CHECKPOINT_BEGUN, aside_name, checkpoint_name, segment_name};
 
 /// Why a journal cannot be gone on with.
@@ -65,6 +67,8 @@ pub(crate) struct Recovered {
     pub(crate) messages: u64,
     /// The place of the newest message of the broker's own feed.
     pub(crate) fed: Option<FeedMark>,
+    /// What was derived.
+    pub(crate) derived: Option<DerivedStart>,
     /// Torn or unsynced bytes that were cut off, and the file.
     pub(crate) cut: Option<(String, u64)>,
 }
@@ -76,6 +80,8 @@ pub(crate) struct RecoveryPlan<'a> {
     /// The epoch to begin, if one must be begun.
     pub(crate) new_epoch: Epoch,
     pub(crate) now: Micros,
+    /// What is derived of messages.
+    pub(crate) derive: &'a [DeriveRule],
     /// Makes an empty directory.
     pub(crate) make: &'a dyn Fn(Epoch) -> Arc<Directory>,
 }
@@ -142,6 +148,7 @@ impl RecoveryPlan<'_> {
             entries,
             messages,
             fed,
+            derived,
             ..
         } = replay;
         let mut recovered = Recovered {
@@ -152,11 +159,13 @@ impl RecoveryPlan<'_> {
             entries,
             messages,
             fed,
+            derived: None,
             cut,
         };
         if !is_covered {
             self.begin_anew(&mut recovered);
         }
+        recovered.derived = Some(derived.finish(&recovered.directory, !is_covered));
         Ok(recovered)
     }
 
@@ -222,7 +231,7 @@ impl RecoveryPlan<'_> {
     }
 
     fn replay(&self, epoch: &Epoch, follower: Follower) -> Replay {
-        Replay::new((self.make)(epoch.clone()), follower, self.now)
+        Replay::new((self.make)(epoch.clone()), follower, self.now, self.derive)
     }
 
     fn checkpoint(&self, position: Position, bytes: &Arc<Vec<u8>>) -> Result<(Replay, Epoch), NotRestored> {
@@ -246,7 +255,9 @@ impl RecoveryPlan<'_> {
                     }
                 }
                 Some(CheckpointPart::Mark(mark)) => replay.fed = Some(feed_mark(mark)),
-                Some(CheckpointPart::Derived(_)) => {}
+                Some(CheckpointPart::Derived(part)) => {
+                    replay.derived.restore(part).map_err(Refusal::bad_request)?;
+                }
                 None => break,
             }
         }

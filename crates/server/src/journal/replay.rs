@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use tickwire_feed::DeriveRule;
 use tickwire_lane::{Declaration, Entry, Follower, KeptKey, LifeNumber, TopicState, Verdict};
 use tickwire_router::{Directory, FeedMark, RestoredTopic, TopicCell};
 use tickwire_wire::Micros;
 
 use super::filling::{Filling, NotFilled};
-use super::items::{feed_mark, known_key};
+use super::items::{feed_mark, known_key, written};
+use crate::run::derived::Derived;
 
 /// The messages that are told to a directory, in the order of the log.
 pub(super) struct Replay {
@@ -23,10 +25,17 @@ pub(super) struct Replay {
     pub(super) ended_cleanly: bool,
     /// The place of the newest message of the broker's own feed.
     pub(super) fed: Option<FeedMark>,
+    /// What is derived of the messages.
+    pub(super) derived: Derived,
 }
 
 impl Replay {
-    pub(super) fn new(directory: Arc<Directory>, follower: Follower, now: Micros) -> Self {
+    pub(super) fn new(
+        directory: Arc<Directory>,
+        follower: Follower,
+        now: Micros,
+        derive: &[DeriveRule],
+    ) -> Self {
         Self {
             filling: Filling::new(directory.clone(), now),
             directory,
@@ -37,6 +46,7 @@ impl Replay {
             now,
             ended_cleanly: false,
             fed: None,
+            derived: Derived::new(derive),
         }
     }
 
@@ -99,6 +109,13 @@ impl Replay {
             };
             if let Verdict::Enter(_) = verdict {
                 self.messages += 1;
+                match written(item) {
+                    Some(message) => {
+                        let taken = self.derived.take(cell, &message);
+                        taken.map_err(|refusal| wrong(&self.filling, &refusal.reason))?;
+                    }
+                    None => self.derived.ended(cell),
+                }
                 self.filling.item((life, cell), offset, item)?;
             }
             if let Some(key) = item.key {

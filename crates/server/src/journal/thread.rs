@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use tickwire_lane::{Content, EntryFlags, Item, ItemKey, TopicKey, TopicNumber};
 use tickwire_metrics::{LocalMetrics, Metric};
-use tickwire_router::{Directory, FeedMark, Ingress, NotEntered, Record, WriteBatch, WriteQueue};
+use tickwire_router::{Directory, Ingress, NotEntered, Record, WriteBatch, WriteQueue};
 use tickwire_wire::Micros;
 
-use super::checkpoints::{CheckpointPlan, MadeCheckpoint, Retention, declaration};
+use super::checkpoints::{Beside, CheckpointPlan, MadeCheckpoint, Retention, declaration};
 use super::disk::Disk;
 use super::items::{content, item_mark};
 use super::planted::{JournalFault, is_planted};
@@ -53,8 +53,8 @@ pub(crate) struct JournalThread {
     /// When to try again, while nothing can be written.
     try_again: Option<Micros>,
     checkpoint: Checkpoint,
-    /// The place of the newest message of the broker's own feed.
-    fed: Option<FeedMark>,
+    /// What checkpoints have beside the topics.
+    beside: Beside,
 }
 
 /// The checkpoint that was made last, or is being made.
@@ -72,7 +72,7 @@ pub(crate) fn begin(
     store: &mut Store,
     disk: &Arc<impl Disk + 'static>,
     directory: &Arc<Directory>,
-    (anew, fed): (Option<Retention>, Option<FeedMark>),
+    (anew, beside): (Option<Retention>, Beside),
     now: Micros,
 ) -> io::Result<()> {
     let failed = |error| match error {
@@ -87,7 +87,7 @@ pub(crate) fn begin(
             unsynced: Vec::new(),
             retention,
             now,
-            fed,
+            beside,
         };
         plan.make().map_err(failed)?;
     }
@@ -103,7 +103,7 @@ impl JournalThread {
         timing: Timing,
         retention: Retention,
         (clock, metrics, ends): (Clock, LocalMetrics, EndProgram),
-        fed: Option<FeedMark>,
+        beside: Beside,
     ) -> Self {
         let now = clock.now();
         Self {
@@ -127,7 +127,7 @@ impl JournalThread {
                 bytes: 0,
                 making: None,
             },
-            fed,
+            beside,
         }
     }
 
@@ -272,7 +272,7 @@ impl JournalThread {
             match record {
                 Record::Message(cell, message, key, mark, _) => {
                     let seq = message.seq;
-                    self.fed = mark.or(self.fed);
+                    self.beside.fed = mark.or(self.beside.fed);
                     match self.ingress.apply(&cell, message, now) {
                         Ok(_) => {}
                         Err(error @ NotEntered::Refused(_)) => {
@@ -365,7 +365,7 @@ impl JournalThread {
             unsynced: self.store.take_unsynced(),
             retention: self.retention,
             now,
-            fed: self.fed,
+            beside: self.beside.clone(),
         })
     }
 

@@ -174,6 +174,9 @@ const PAGES: &[Page] = &[
     Page::read("/console/health", &["after"], |ops, asked| {
         ready(ops.health.page(asked.query)).boxed_local()
     }),
+    Page::read("/console/history", &["topic"], |ops, asked| {
+        ready(console::history(ops, asked.request.headers(), asked.query)).boxed_local()
+    }),
     Page {
         methods: "POST",
         ..Page::read("/console/close", &["session"], |ops, asked| {

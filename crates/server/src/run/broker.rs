@@ -26,6 +26,7 @@ use crate::run::announce::{Room, announce};
 use crate::run::clock::Clock;
 use crate::run::command::{Command, Leave};
 use crate::run::derive_thread::{self};
+use crate::run::derived::DeriveDesk;
 use crate::run::lifecycle::Lifecycle;
 use crate::run::live_settings::LiveSettings;
 use crate::run::opening::{listeners, open_feed, raise_open_files};
@@ -81,6 +82,8 @@ struct Common {
     log_lines_lost: Arc<AtomicU64>,
     /// The place of the newest message of a feed that the journal has.
     fed: Option<FeedMark>,
+    /// Where checkpoints of the journal ask for what is derived.
+    desk: Arc<DeriveDesk>,
 }
 
 /// What the operators' listener is started with.
@@ -121,10 +124,11 @@ pub fn start(config: Config, program: Program) -> Result<Broker, StartError> {
     let ops = ops_listener.local_addr()?;
     let connections_max = config.limits.connections_max(open_files);
 
-    let (mut common, journal) = Common::new(config, access.clone(), shard_count, connections_max)?;
+    let (mut common, mut journal) = Common::new(config, access.clone(), shard_count, connections_max)?;
     common.tls = identity.map(|identity| Arc::new(TlsStore::new(identity, common.catalogue.clone())));
     common.log_lines_lost = program.log_lines_lost;
     reload::settings_hold(&common.catalogue);
+    let derived = journal.as_mut().and_then(OpenJournal::take_derived);
     let journal = journal.map(|journal| journal.start(common.clock, &common.catalogue, program.end));
     let journal = journal.transpose()?;
     let (handles, shards) = common.start_shards()?;
@@ -155,7 +159,7 @@ pub fn start(config: Config, program: Program) -> Result<Broker, StartError> {
     if let Some((feed, speed)) = feed {
         others.push(common.start_feed(feed, speed)?);
     }
-    others.extend(common.start_derive()?);
+    others.extend(common.start_derive(derived)?);
     let lifecycle = common.lifecycle.clone();
     Ok(Broker {
         listen,
@@ -329,7 +333,9 @@ impl Common {
                 .with_expiry_rules(config.expiry.clone());
             derive_thread::with_queue(directory, &config.derive, &lifecycle)
         };
-        let journal = journal::open(&config.journal, clock, |epoch, queue| {
+        let desk = Arc::new(DeriveDesk::new(lifecycle.clone()));
+        let derive = (&config.derive[..], desk.clone());
+        let journal = journal::open(&config.journal, clock, derive, |epoch, queue| {
             make(epoch).with_write_queue(queue)
         })?;
         let directory = match &journal {
@@ -355,6 +361,7 @@ impl Common {
             tls: None,
             log_lines_lost: Arc::default(),
             fed: journal.as_ref().and_then(|journal| journal.fed),
+            desk,
         };
         Ok((common, journal))
     }

@@ -2,7 +2,8 @@
 //!
 //! It reads the topics of its rules as a [`Observer`], so that nothing live waits for it, and publishes like the feed: it
 //! waits for shards that have too much to do. What it could not read in time is counted as missed, and what nothing can
-//! be derived from as skipped. After a panic it begins anew, without what it knew: open candles begin again.
+//! be derived from as skipped. With a journal it goes on after a restart where it was, and gives checkpoints what it has derived
+//! (`derived`). After a panic it begins anew, without what it knew: open candles begin again.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,9 +16,10 @@ use tickwire_feed::{DeriveRule, Deriver, SourceNo, Tally};
 use tickwire_metrics::{LocalMetrics, Metric};
 use tickwire_router::{Directory, Ingress, Observed, Observer, Origin, ShardQueue, TopicCell, TopicId};
 use tickwire_wire::limits::SHARD_QUEUE_MAX;
-use tickwire_wire::{Micros, Payload, Topic};
+use tickwire_wire::{Micros, Payload, Seq, Topic};
 
 use crate::run::clock::Clock;
+use crate::run::derived::{DeriveDesk, DerivedStart, parts};
 use crate::run::lifecycle::Lifecycle;
 
 /// Messages that come within this time are read together, so that publishers seldom wake the thread.
@@ -34,6 +36,10 @@ pub(crate) struct DerivePlan {
     pub(crate) clock: Clock,
     pub(crate) metrics: LocalMetrics,
     pub(crate) lifecycle: Arc<Lifecycle>,
+    /// What a journal has of what was derived before the start, if there is one.
+    pub(crate) start: Option<DerivedStart>,
+    /// Where a checkpoint of the journal asks.
+    pub(crate) desk: Arc<DeriveDesk>,
 }
 
 /// The directory with a queue for what `rules` read, if there are any. What is queued rings the alarm of `lifecycle`.
@@ -65,16 +71,32 @@ impl DerivePlan {
                 self.lifecycle.wait(FLUSH);
             }
         }
+        self.desk.close();
     }
 
     fn derive(&mut self) {
         let patterns = self.rules.iter().map(|rule| rule.from.clone()).collect();
-        let Some(mut observer) = Observer::new(self.directory.clone(), patterns) else {
+        let goes_on = self.start.is_some();
+        let start = self.start.take().unwrap_or_else(|| DerivedStart {
+            deriver: Deriver::new(self.rules.clone()),
+            topics: Vec::new(),
+            unpublished: Vec::new(),
+        });
+        let known = start.topics.iter();
+        let known: HashMap<_, _> = known
+            .map(|(cell, source, seq)| (cell.id(), (*source, *seq)))
+            .collect();
+        // What was published since the journal was read is in the histories.
+        let read = |cell: &TopicCell| {
+            let known = known.get(&cell.id());
+            goes_on.then(|| known.map_or(Seq::ZERO, |(_, seq)| *seq))
+        };
+        let Some(mut observer) = Observer::behind(self.directory.clone(), patterns, read) else {
             return;
         };
         let mut work = Work {
-            deriver: Deriver::new(self.rules.clone()),
-            sources: HashMap::default(),
+            deriver: start.deriver,
+            sources: known.iter().map(|(id, (source, _))| (*id, *source)).collect(),
             out: Outlet {
                 ingress: Ingress::new(self.directory.clone()),
                 metrics: &mut self.metrics,
@@ -82,10 +104,15 @@ impl DerivePlan {
             },
             told: Tally::default(),
         };
+        work.begin(&observer, start.unpublished);
         let mut flushed = work.out.now;
         loop {
             work.out.now = self.clock.now();
+            let is_asked = self.desk.is_asked();
             let read = observer.observe(|observed| work.take(observed));
+            if is_asked {
+                work.answer(&observer, &self.desk);
+            }
             let more = work
                 .deriver
                 .publish_due(work.out.now, MARKETS_AT_ONCE, |topic, payload| {
@@ -152,6 +179,31 @@ impl Outlet<'_> {
 }
 
 impl Work<'_> {
+    /// Publishes what was derived before a restart and not published. Then looks at the books, whose quotes a log does not have.
+    fn begin(&mut self, observer: &Observer, unpublished: Vec<(Topic, Payload)>) {
+        for (topic, payload) in unpublished {
+            self.out.publish(&topic, payload);
+        }
+        for (cell, _) in observer.positions() {
+            let source = self.sources.get(&cell.id()).copied().flatten();
+            if let (Some(source), Some(newest), Some(best)) = (source, cell.newest(), cell.best_quotes()) {
+                self.deriver.take_best(source, best, newest.ts, self.out.now);
+            }
+        }
+    }
+
+    /// Answers a checkpoint.
+    fn answer(&self, observer: &Observer, desk: &DeriveDesk) {
+        let is_read = |cell: &TopicCell| self.sources.contains_key(&cell.id());
+        match parts(
+            observer.positions().filter(|(cell, _)| is_read(cell)),
+            &self.deriver,
+        ) {
+            Ok(parts) => desk.answer(parts),
+            Err(error) => tracing::error!(%error, "what is derived cannot be kept"),
+        }
+    }
+
     fn take(&mut self, observed: Observed<'_>) {
         match observed {
             Observed::Message(cell, publication) => {
@@ -221,7 +273,6 @@ impl Work<'_> {
 mod tests {
     use tickwire_metrics::Catalogue;
     use tickwire_router::{DirectoryLimits, Kinds};
-    use tickwire_wire::Seq;
 
     use super::*;
     use crate::ops::labels::LABELS;

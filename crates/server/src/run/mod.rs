@@ -6,6 +6,7 @@ pub(crate) mod broker;
 pub(crate) mod clock;
 pub(crate) mod command;
 mod derive_thread;
+pub(crate) mod derived;
 mod feed_thread;
 pub(crate) mod http_budget;
 pub(crate) mod kept_up;

@@ -229,6 +229,10 @@ fn caused_at_operators_listener(
         let bearer = format!("Authorization: Bearer {CLOSER}");
         raw(&request(method, &target, &[&bearer], ""))
     };
+    let history = |topic: &str| {
+        let target = format!("{path}?topic={topic}");
+        raw(&request(method, &target, &[], ""))
+    };
     Some(match status {
         101 => ask(&HANDSHAKE),
         200 if path == "/console/close" => {
@@ -236,11 +240,13 @@ fn caused_at_operators_listener(
             let welcome = stream.expect("welcome");
             close(welcome.data["session"].as_str()?)
         }
+        200 if path == "/console/history" => history("ticker.BTC-USD"),
         200 | 426 => ask(&[]),
         304 => ask(&["If-None-Match: *"]),
         401 if path == "/console/close" => ask(&[]),
         401 => ask(&["Authorization: Bearer nonsense"]),
         403 => ask(&["Origin: https://elsewhere.example"]),
+        404 if path == "/console/history" => history("nothing"),
         404 => close("nobody"),
         503 => {
             let mut places: Vec<Http> = (0..64).map(|_| broker.connect_ops()).collect();

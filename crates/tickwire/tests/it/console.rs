@@ -461,3 +461,47 @@ fn check(report: &Value, slow: &str) {
         }
     }
 }
+
+/// The charts begin with closed candles from before the page was opened, with the rights of a client.
+#[test]
+fn the_console_gets_stored_candles() {
+    let settings = "anonymous_publish = [\">\"]\n[auth]\nanonymous_subscribe = [\"candle.>\"]";
+    let (broker, _folder) = start(settings, &["--feed", "none"]);
+    let candle = |second: u64, closed: bool| {
+        format!(
+            r#"{{"topic":"candle.1s.A","data":{{"start":{second}000000,"open":"1","high":"1","low":"1","close":"1","volume":"1","trades":1,"closed":{closed}}}}}"#
+        )
+    };
+    let lines = (0..300).flat_map(|second| [candle(second, false), candle(second, true)]);
+    let body = lines.collect::<Vec<_>>().join("\n");
+    let answer = crate::support::post(broker.listen, "/v1/publish", &body);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let history = |topic: &str, lines: &[&str]| {
+        let first = format!("GET /console/history?topic={topic} HTTP/1.1");
+        let lines = [lines, &["Connection: close"]].concat();
+        ask(broker.ops, &first, &broker.ops.to_string(), &lines).1
+    };
+    let answer = history("candle.1s.A", &[]);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let history_of: Value = serde_json::from_str(&answer.body).expect("JSON");
+    let starts: Vec<u64> = history_of["messages"]
+        .as_array()
+        .expect("messages")
+        .iter()
+        .filter(|message| message["data"]["closed"] == true)
+        .map(|message| message["data"]["start"].as_u64().expect("a time") / 1_000_000)
+        .collect();
+    assert_eq!(starts, (0..300).collect::<Vec<_>>());
+    for (topic, lines, status) in [
+        ("candle.1s.B", vec![], 404),
+        ("trade.A", vec![], 403),
+        ("a%20b", vec![], 400),
+        ("candle.1s.A", vec!["Authorization: Bearer nonsense".to_owned()], 401),
+        ("candle.1s.A", vec![bearer(READER)], 403),
+    ] {
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let answer = history(topic, &lines);
+        assert_eq!(answer.status, status, "{topic}: {}", answer.body);
+    }
+    broker.stop();
+}

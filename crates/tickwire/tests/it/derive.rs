@@ -1,7 +1,13 @@
 //! Candles, tickers and best quotes of published trades and books, over WebSocket and HTTP.
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde_json::{Value, json};
 
+use crate::journal::{Journal, UNLIMITED, kill};
+use crate::program::run;
 use crate::support::{Broker, Frame, Socket, get, poll, post};
 
 const RULES: &str = r#"
@@ -155,4 +161,165 @@ fn rules_that_would_make_what_the_feed_makes_are_refused() {
     let path = file.to_str().expect("a path is text");
     let (status, log) = crate::support::refused_to_start(&["--config", path]);
     assert!(!status.success() && log.contains("feed.kind = \"sim\""), "{log}");
+}
+
+/// The number of checkpoints that a journal has had.
+fn newest_checkpoint(journal: &Journal) -> Option<String> {
+    let names = fs::read_dir(journal.folder.path()).expect("it is there");
+    let names = names.map(|entry| {
+        entry
+            .expect("it is there")
+            .file_name()
+            .into_string()
+            .expect("UTF-8")
+    });
+    names.filter(|name| name.ends_with(".checkpoint")).max()
+}
+
+/// A trade of market `name`: its price in cents, its size, its time.
+type Dealt = (&'static str, u64, u64, u64);
+
+/// What a candle of the trades in `dealt` says, by its beginning.
+fn candles(dealt: &[Dealt], name: &str, length: u64) -> BTreeMap<u64, [u64; 6]> {
+    let mut candles = BTreeMap::new();
+    for (_, price, size, time) in dealt.iter().filter(|(of, ..)| *of == name) {
+        let candle = candles.entry(time - time % length);
+        let [_, high, low, close, volume, trades] = candle.or_insert([*price, 0, u64::MAX, 0, 0, 0]);
+        (*high, *low, *close) = ((*high).max(*price), (*low).min(*price), *price);
+        (*volume, *trades) = (*volume + size, *trades + 1);
+    }
+    candles
+}
+
+/// The same of a candle that was published.
+fn of_candle(candle: &Value) -> (u64, [u64; 6]) {
+    let number = |field: &str| -> f64 {
+        candle[field]
+            .as_str()
+            .expect("a decimal")
+            .parse()
+            .expect("a number")
+    };
+    let cents = |field: &str| (number(field) * 100.0).round() as u64;
+    let candle_of = [
+        cents("open"),
+        cents("high"),
+        cents("low"),
+        cents("close"),
+        number("volume") as u64,
+        candle["trades"].as_u64().expect("a number"),
+    ];
+    (candle["start"].as_u64().expect("a time"), candle_of)
+}
+
+/// The data of a topic's value.
+fn value(broker: &Broker, topic: &str) -> Option<Value> {
+    let answer = get(broker.listen, &format!("/v1/topics/{topic}"));
+    let value: Value = (answer.status == 200).then(|| serde_json::from_str(&answer.body).expect("JSON"))?;
+    Some(value["data"].clone())
+}
+
+/// Markets of the past, whose candles are closed, and of today, whose candles stay open, while the broker is killed again and
+/// again right behind an answer.
+#[test]
+fn what_is_derived_goes_on_after_kills() {
+    let journal = Journal::new();
+    let file = journal.folder.path().join("tickwire.toml");
+    fs::write(&file, RULES).expect("a file can be written");
+    let config = file.display().to_string();
+    let start = || {
+        let args = ["--feed", "none", "--config", &config, "--journal", journal.dir()];
+        Broker::start_with(&args, &UNLIMITED)
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock");
+    let now = u64::try_from(now.as_micros()).expect("a time");
+    let (mut dealt, mut random) = (Vec::<Dealt>::new(), 7_u64);
+    let mut broker = start();
+    for round in 0..8_u64 {
+        let mut lines = Vec::new();
+        for n in 0..600_u64 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let (price, size) = (100 + (random >> 33) % 900, 1 + (random >> 50) % 9);
+            // Each round has minutes of its own, so no pause makes a trade late.
+            let old = ("OLD", price, size, MINUTE + round * 600_000_000 + n * 400_000);
+            let new = (
+                "NEW",
+                price,
+                size,
+                now.saturating_sub(1_000_000) + round * 1_000 + n,
+            );
+            for trade in [old, new] {
+                let (name, price, size, time) = trade;
+                lines.push(format!(
+                    r#"{{"topic":"trade.{name}","data":{{"price":"{}.{:02}","size":"{size}","time":{time}}}}}"#,
+                    price / 100,
+                    price % 100
+                ));
+                dealt.push(trade);
+            }
+        }
+        let before = newest_checkpoint(&journal);
+        let answer = post(broker.listen, "/v1/publish", &lines.join("\n"));
+        assert_eq!(answer.body, r#"{"published":1200}"#);
+        if round % 3 == 1 {
+            poll("a checkpoint", || {
+                (newest_checkpoint(&journal) > before).then_some(())
+            });
+        }
+        kill(broker);
+        broker = start();
+    }
+    assert!(newest_checkpoint(&journal).is_some());
+
+    let last = candles(&dealt, "OLD", 60_000_000).into_iter().next_back();
+    poll("the last candle is closed", || {
+        let candle = value(&broker, "candle.1m.OLD")?;
+        (candle["closed"] == true && Some(of_candle(&candle)) == last).then_some(())
+    });
+    // The journal has everything that was ever published.
+    let printed = run(&["journal", "cat", journal.dir(), "candle.1m.OLD"], "").stdout;
+    let messages = printed
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let closed = messages.filter(|message| message["data"]["closed"] == true);
+    let closed: Vec<_> = closed.map(|message| of_candle(&message["data"])).collect();
+    let expected = candles(&dealt, "OLD", 60_000_000).into_iter();
+    assert_eq!(closed, expected.collect::<Vec<_>>(), "each once");
+
+    for (interval, length) in [("1h", 3_600_000_000), ("1d", 86_400_000_000)] {
+        let topic = format!("candle.{interval}.NEW");
+        let expected = candles(&dealt, "NEW", length).into_iter().next_back();
+        let found = || value(&broker, &topic).map(|candle| of_candle(&candle));
+        poll(&topic, || (found() == expected).then_some(()));
+    }
+    for name in ["OLD", "NEW"] {
+        let all = candles(&dealt, name, u64::MAX);
+        let [open, high, low, last, volume, _] = all[&0];
+        let notional: u64 = dealt
+            .iter()
+            .filter(|(of, ..)| *of == name)
+            .map(|(_, price, size, _)| price * size)
+            .sum();
+        poll("the ticker", || {
+            let ticker = value(&broker, &format!("ticker.{name}"))?;
+            let number = |field: &str| -> f64 {
+                ticker[field]
+                    .as_str()
+                    .expect("a decimal")
+                    .parse()
+                    .expect("a number")
+            };
+            let cents = ["open", "high", "low", "last"].map(|field| (number(field) * 100.0).round() as u64);
+            let is_whole = number("volume") as u64 == volume;
+            if is_whole {
+                assert_eq!(cents, [open, high, low, last], "{ticker}");
+                let vwap = notional as f64 / 100.0 / volume as f64;
+                assert!((number("vwap") - vwap).abs() < 1e-7, "{ticker} {vwap}");
+            }
+            is_whole.then_some(())
+        });
+    }
+    assert_eq!(broker.metric("tickwire_derive_missed_messages_total"), Some(0.0));
+    assert_eq!(broker.metric("tickwire_derive_late_trades_total"), Some(0.0));
+    broker.stop();
 }

@@ -13,12 +13,13 @@ use tickwire_wire::{Epoch, Payload, Seq, Topic};
 
 use super::faulty::FaultyDisk;
 use crate::config::JournalSync;
-use crate::journal::checkpoints::Retention;
+use crate::journal::checkpoints::{Beside, Retention};
 use crate::journal::recovery::{RecoveryError, RecoveryPlan};
 use crate::journal::store::{Store, StoreRules};
 use crate::journal::thread::{self, JournalThread, Timing};
 use crate::ops::labels::LABELS;
 use crate::run::clock::Clock;
+use crate::run::derived::DerivedSource;
 
 const TOPICS: [&str; 4] = ["trade.A", "trade.B", "ticker.A", "book.A"];
 
@@ -166,6 +167,7 @@ impl World {
             boot: [self.boot; 16],
             new_epoch: Epoch::from_number(self.epochs),
             now,
+            derive: &[],
             make: &make,
         };
         let recovered = plan.run()?;
@@ -195,7 +197,7 @@ impl World {
             &mut store,
             &disk,
             &directory,
-            (is_anew.then_some(retention), None),
+            (is_anew.then_some(retention), beside()),
             now,
         )
         .expect("the disk works");
@@ -215,7 +217,7 @@ impl World {
             timing,
             retention,
             others,
-            None,
+            beside(),
         );
         if is_anew {
             self.check_values(&directory);
@@ -528,5 +530,13 @@ impl World {
                 .is_ok_and(|number| number <= self.counter);
             assert!(known || published, "seed {}: {text} of {}", self.seed, info.topic);
         }
+    }
+}
+
+/// What a checkpoint has beside the topics where there is no feed and nothing is derived.
+fn beside() -> Beside {
+    Beside {
+        fed: None,
+        derived: DerivedSource::Nothing,
     }
 }

@@ -21,4 +21,4 @@ pub(super) use self::assets::asset;
 pub(super) use self::closing::close;
 pub(crate) use self::health::HealthLog;
 pub(crate) use self::viewing::Viewing;
-pub(super) use self::viewing::{topics, websocket};
+pub(super) use self::viewing::{history, topics, websocket};

@@ -15,12 +15,13 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_A
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Request, Response};
 use socket2::SockRef;
-use tickwire_wire::limits::CONSOLE_CONNECTIONS_MAX;
-use tickwire_wire::{ErrorCode, Refusal, Variant};
+use tickwire_wire::codec::DataOp;
+use tickwire_wire::limits::{CONSOLE_CONNECTIONS_MAX, HISTORY_ANSWER_BYTES_MAX, HISTORY_PAGE_MAX};
+use tickwire_wire::{ErrorCode, Refusal, Seq, Topic, Variant};
 
 use crate::auth::Admission;
 use crate::config;
-use crate::http::{ErrorResponse, Progress, UnreadQuery, WantedTopics};
+use crate::http::{ErrorResponse, Progress, UnreadQuery, WantedTopics, no_such_topic};
 use crate::net::acceptor::{self, ShardHandle};
 use crate::net::listener;
 use crate::net::permit::ConnectionPermit;
@@ -88,11 +89,54 @@ pub(in crate::ops) async fn topics(
     let admission = ops.admit_viewer(headers)?;
     let wanted = WantedTopics::read(query)?;
     let listing = wanted.list(&ops.directory, &admission.rights.subscribe).await;
-    let mut response = Response::new(Full::new(Bytes::from(listing)));
+    Ok(json(listing))
+}
+
+/// `GET /console/history`: stored messages of the topic in `topic`, of candles also closed ones from before its history, as
+/// JSON: `{"epoch":…,"messages":[…]}`.
+///
+/// # Errors
+/// Those of [`Ops::admit_viewer`]; 400 if the query is wrong; 403 without the right to subscribe; 404 if there is no such
+/// topic.
+pub(in crate::ops) fn history(
+    ops: &Ops,
+    headers: &HeaderMap,
+    query: UnreadQuery<'_>,
+) -> Result<Response<Full<Bytes>>, ErrorResponse> {
+    let admission = ops.admit_viewer(headers)?;
+    let query = query.read()?;
+    let topic = query.one("topic")?;
+    let topic = topic.ok_or_else(|| ErrorResponse::bad_request("topic: name a topic in the query"))?;
+    let topic: Topic = topic.parse().map_err(Refusal::from)?;
+    admission.rights.check_subscribe(&topic.clone().into())?;
+    let page = ops
+        .directory
+        .find(topic.as_str())
+        .map(|cell| cell.history(Seq::ZERO, HISTORY_PAGE_MAX))
+        .ok_or_else(|| no_such_topic(&topic))?;
+    let (mut bytes, mut kept) = (0, Vec::new());
+    // The newest first, so that the oldest are left out if there are too many bytes.
+    for message in page.messages.iter().rev() {
+        let update = message.json(DataOp::Update);
+        bytes += update.len();
+        if bytes > HISTORY_ANSWER_BYTES_MAX && !kept.is_empty() {
+            break;
+        }
+        kept.push(update);
+    }
+    kept.reverse();
+    let mut body = format!("{{\"epoch\":\"{}\",\"messages\":[", page.epoch).into_bytes();
+    body.extend_from_slice(&kept.join(&b','));
+    body.extend_from_slice(b"]}");
+    Ok(json(body))
+}
+
+fn json(body: Vec<u8>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    response
 }
 
 /// `GET /v1/ws`: a WebSocket connection of the console, from `peer`.

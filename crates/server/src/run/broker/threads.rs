@@ -19,6 +19,7 @@ use crate::ops::inspector::{ANSWER_WITHIN, Inspector};
 use crate::ops::{HealthLog, Ops, Viewing};
 use crate::run::command::Command;
 use crate::run::derive_thread::DerivePlan;
+use crate::run::derived::DerivedStart;
 use crate::run::feed_thread::FeedPlan;
 use crate::run::kept_up::{keep_up, kept_up};
 use crate::run::shard_thread::ShardPlan;
@@ -152,7 +153,10 @@ impl Common {
     }
 
     /// Starts the thread that derives topics from others, if there are rules for it.
-    pub(super) fn start_derive(&self) -> Result<Option<JoinHandle<()>>, StartError> {
+    pub(super) fn start_derive(
+        &self,
+        start: Option<DerivedStart>,
+    ) -> Result<Option<JoinHandle<()>>, StartError> {
         if self.config.derive.is_empty() {
             return Ok(None);
         }
@@ -162,6 +166,8 @@ impl Common {
             clock: self.clock,
             metrics: self.catalogue.local(),
             lifecycle: self.lifecycle.clone(),
+            start,
+            desk: self.desk.clone(),
         };
         Ok(Some(plan.start()?))
     }
