@@ -1,7 +1,8 @@
-//! The parsers of a journal's files: segments with their entries, and checkpoints.
+//! The parsers of a journal's files: segments with their entries, checkpoints, and the blocks of recordings.
 
 use tickwire_lane::{
-    Checkpoint, CheckpointPart, Content, Entry, Follower, Part, Place, SegmentReader, Start, Writer,
+    BlockPart, BlockReader, Checkpoint, CheckpointPart, Content, Entry, Follower, Part, Place, SegmentReader,
+    Start, Writer,
 };
 use tickwire_lane::{EntryFlags, TopicKey};
 
@@ -11,6 +12,7 @@ use tickwire_lane::{EntryFlags, TopicKey};
 /// When an entry that was read is not the same after it was written again, or when parts of the input are read twice.
 pub fn journal(input: &[u8]) {
     checkpoint(input);
+    blocks(input);
     let Ok(Some((head, parts))) = SegmentReader::new(input) else {
         return;
     };
@@ -55,12 +57,28 @@ fn same_again(entry: &Entry<'_>) {
                 item.after,
                 item.ts,
                 item.doubt,
-                format!("{:?} {:?}", item.key, item.content),
+                format!("{:?} {:?} {:?}", item.key, item.mark, item.content),
             )
         };
         entry.items.iter().map(item).collect()
     };
     assert_eq!(bare(&again), bare(entry));
+}
+
+fn blocks(input: &[u8]) {
+    let (mut blocks, mut read_to) = (BlockReader::new(input), 0);
+    while let Some(part) = blocks.next_part().expect("memory can be read") {
+        let (offset, next) = match &part {
+            BlockPart::Block { offset, .. } => (*offset, *offset + 1),
+            BlockPart::Torn { offset } => (*offset, input.len() as u64),
+            BlockPart::Damaged { offset, next, .. } => (*offset, *next),
+        };
+        assert!(
+            offset >= read_to && next > offset && next <= input.len() as u64,
+            "{part:?}"
+        );
+        read_to = next;
+    }
 }
 
 fn checkpoint(input: &[u8]) {
@@ -71,11 +89,13 @@ fn checkpoint(input: &[u8]) {
     };
     let ended = loop {
         match topics.next_part() {
-            Ok(Some(CheckpointPart::Keys(_))) => {}
+            Ok(Some(CheckpointPart::Keys(_) | CheckpointPart::Mark(_) | CheckpointPart::Derived(_))) => {}
             Ok(Some(CheckpointPart::Topic(state))) => {
                 let newest = state.messages.last().map(|item| item.seq);
                 assert_eq!(newest.unwrap_or_default(), state.topic.head, "{state:?}");
-                let data = |item: &tickwire_lane::Item<'_>| !matches!(item.content, Content::End(_));
+                let data = |item: &tickwire_lane::Item<'_>| {
+                    !matches!(item.content, Content::End(_) | Content::Gap(_))
+                };
                 assert!(state.messages.iter().all(data), "{state:?}");
             }
             Ok(None) => break true,

@@ -320,7 +320,8 @@ fn read_topic(frame: &[u8]) -> Result<TopicState<'_>, Malformed> {
     for _ in 0..count {
         let item = Item::read(&mut reader, ts)?;
         let follows = messages.last().is_none_or(|before| before.seq == item.after);
-        if item.topic != TopicNumber(0) || !follows || matches!(item.content, Content::End(_)) {
+        let is_message = !matches!(item.content, Content::End(_) | Content::Gap(_));
+        if item.topic != TopicNumber(0) || !follows || !is_message {
             return Err(Malformed("a message that follows on the one before"));
         }
         ts = item.ts;

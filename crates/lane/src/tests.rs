@@ -358,12 +358,20 @@ fn a_checkpoint_counts_only_if_it_is_whole() {
         at: Micros(8),
     }];
     writer.keys(&mut bytes, &keys);
+    let mark = ItemMark {
+        feed: 5,
+        number: u64::MAX,
+    };
+    writer.mark(&mut bytes, mark);
+    writer.derived(&mut bytes, b"sums");
     writer.end(&mut bytes);
     assert_eq!(Checkpoint::check(&bytes), Ok(head));
     let (_, mut topics) = Checkpoint::new(&bytes).expect("it is whole");
     assert_eq!(topics.next_part(), Ok(Some(CheckpointPart::Topic(state.clone()))));
     assert_eq!(topics.next_part(), Ok(Some(CheckpointPart::Topic(state))));
     assert_eq!(topics.next_part(), Ok(Some(CheckpointPart::Keys(keys))));
+    assert_eq!(topics.next_part(), Ok(Some(CheckpointPart::Mark(mark))));
+    assert_eq!(topics.next_part(), Ok(Some(CheckpointPart::Derived(b"sums"))));
     assert_eq!(topics.next_part(), Ok(None));
     for length in 0..bytes.len() {
         assert!(

@@ -137,15 +137,10 @@ impl RecordedTopics {
         topics: &mut Topics,
         faults: &mut FaultLog,
     ) -> Option<Tick> {
-        if !self.0.contains_key(&topic) && self.0.len() >= RECORDED_TOPICS_MAX {
+        let Some(state) = self.state(&topic, topics) else {
             faults.add(FaultKind::Malformed, spot, &LineError::TooManyTopics(topic));
             return None;
-        }
-        let state = self.0.entry(topic.clone()).or_insert_with(|| State {
-            number: topics.add_alone(topic.clone()),
-            position: None,
-            doubt: None,
-        });
+        };
         let (payload, is_whole) = match what {
             What::Value { epoch, seq, data } => {
                 if state.is_past(Some(&epoch), seq) && state.doubt.is_none() {
@@ -175,24 +170,12 @@ impl RecordedTopics {
                 data,
                 doubt,
             } => {
-                if state.is_past(Some(&epoch), seq) {
-                    let reason = format_args!("message {seq} of {topic}, which came before");
-                    faults.add(FaultKind::RepeatedMessage, spot, &reason);
-                    return None;
-                }
-                match &state.position {
-                    Some((known, last)) if *known == epoch && *last < after => {
-                        let reason =
-                            format_args!("messages {} to {after} of {topic} are missing", last.next());
-                        faults.add(FaultKind::MessageGap, spot, &reason);
-                        state.doubt = Some(StaleReason::Hole);
+                if let Err((kind, reason)) = state.follow(&topic, epoch, (after, seq), doubt) {
+                    faults.add(kind, spot, &reason);
+                    if kind == FaultKind::RepeatedMessage {
+                        return None;
                     }
-                    Some((known, _)) if *known == epoch => {}
-                    // What came before the beginning of the recording is not there.
-                    _ => state.doubt = (after > Seq::ZERO).then_some(StaleReason::Partial),
                 }
-                state.doubt = doubt.or(state.doubt);
-                state.position = Some((epoch, seq));
                 (data, false)
             }
             What::Position { epoch, seq } => {
@@ -227,7 +210,57 @@ impl RecordedTopics {
     }
 }
 
+impl RecordedTopics {
+    /// The state of a topic. `None` if it is new and there are too many.
+    fn state(&mut self, topic: &Topic, topics: &mut Topics) -> Option<&mut State> {
+        if !self.0.contains_key(topic) && self.0.len() >= RECORDED_TOPICS_MAX {
+            return None;
+        }
+        Some(self.0.entry(topic.clone()).or_insert_with(|| State {
+            number: topics.add_alone(topic.clone()),
+            position: None,
+            doubt: None,
+        }))
+    }
+}
+
 impl State {
+    /// Goes on with message `seq` of `epoch`, which follows on message `after`.
+    ///
+    /// # Errors
+    /// If it came before, or messages before it are missing. In the second case it counts.
+    fn follow(
+        &mut self,
+        topic: &Topic,
+        epoch: Epoch,
+        (after, seq): (Seq, Seq),
+        doubt: Option<StaleReason>,
+    ) -> Result<(), (FaultKind, String)> {
+        if self.is_past(Some(&epoch), seq) {
+            let reason = format!("message {seq} of {topic}, which came before");
+            return Err((FaultKind::RepeatedMessage, reason));
+        }
+        let known = self.position.as_ref().filter(|(known, _)| *known == epoch);
+        let missing = known
+            .filter(|(_, last)| *last < after)
+            .map(|(_, last)| last.next());
+        match known {
+            Some(_) if missing.is_some() => self.doubt = Some(StaleReason::Hole),
+            Some(_) => {}
+            // What came before the beginning of the recording is not there.
+            None => self.doubt = (after > Seq::ZERO).then_some(StaleReason::Partial),
+        }
+        self.doubt = doubt.or(self.doubt);
+        self.position = Some((epoch, seq));
+        match missing {
+            Some(from) => {
+                let reason = format!("messages {from} to {after} of {topic} are missing");
+                Err((FaultKind::MessageGap, reason))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Whether message `seq` of `epoch` came before. An update does not tell its epoch: it is the one before.
     fn is_past(&self, epoch: Option<&Epoch>, seq: Seq) -> bool {
         let of_epoch =

@@ -75,7 +75,7 @@ struct Nameless {
 #[derive(Debug)]
 enum Input {
     Lines(Lines),
-    Log(LogSource),
+    Log(Box<LogSource>),
 }
 
 /// The bytes that tell a recording in the form of a journal from others.
@@ -84,7 +84,7 @@ const MAGIC_BYTES: u64 = 8;
 impl Input {
     fn open(path: &Path) -> io::Result<Self> {
         if path.is_dir() {
-            return Ok(Self::Log(LogSource::of_dir(path)?));
+            return Ok(Self::Log(Box::new(LogSource::of_dir(path)?)));
         }
         let mut file = File::open(path)?;
         // A pipe cannot be read again, and no pipe holds a journal.
@@ -95,7 +95,7 @@ impl Input {
         (&mut file).take(MAGIC_BYTES).read_to_end(&mut magic)?;
         file.rewind()?;
         Ok(match BlockReader::<File>::begins(&magic) {
-            true => Self::Log(LogSource::of_file(file)),
+            true => Self::Log(Box::new(LogSource::of_file(file))),
             false => Self::Lines(Lines::of(file)?),
         })
     }

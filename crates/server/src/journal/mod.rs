@@ -203,11 +203,7 @@ pub(crate) fn open(
     let is_new = begun_anew.is_some() || place.position.0 == 0;
     let mut store = Store::new(disk.clone(), rules, place, epoch, is_new);
     let anew = begun_anew.map(|_| retention(settings));
-    let parts = derived.as_ref().map(DerivedStart::parts).transpose();
-    let beside = Beside {
-        fed,
-        derived: DerivedSource::Known(parts.map_err(|error| broken(error.into()))?.unwrap_or_default()),
-    };
+    let beside = beside(fed, derived.as_ref()).map_err(broken)?;
     thread::begin(&mut store, &disk, &directory, (anew, beside), clock.now()).map_err(|source| {
         JournalError::Write {
             dir: dir.clone(),
@@ -227,6 +223,15 @@ pub(crate) fn open(
         lock,
         wake,
     }))
+}
+
+/// What a checkpoint has beside the topics before anything is published.
+fn beside(fed: Option<FeedMark>, derived: Option<&DerivedStart>) -> io::Result<Beside> {
+    let parts = derived.map(DerivedStart::parts).transpose()?;
+    Ok(Beside {
+        fed,
+        derived: DerivedSource::Known(parts.unwrap_or_default()),
+    })
 }
 
 fn retention(settings: &JournalSettings) -> Retention {
@@ -317,16 +322,16 @@ impl OpenJournal {
     ) -> io::Result<RunningJournal> {
         catalogue.set(Metric::JournalRecovered, &[], self.recovered_entries);
         let settings = &self.settings;
+        let timing = thread::Timing {
+            sync_us: settings.sync_us(),
+            checkpoint_us: settings.checkpoint_s * 1_000_000,
+        };
         let thread = JournalThread::new(
             self.store,
             self.disk,
             self.directory,
             self.queue,
-            thread::Timing {
-                sync_us: settings.sync_us(),
-                checkpoint_us: settings.checkpoint_s * 1_000_000,
-            },
-            retention(settings),
+            (timing, retention(settings)),
             (clock, catalogue.local(), ends),
             Beside {
                 fed: self.fed,

@@ -100,8 +100,7 @@ impl JournalThread {
         disk: Arc<dyn Disk>,
         directory: Arc<Directory>,
         queue: Arc<WriteQueue>,
-        timing: Timing,
-        retention: Retention,
+        (timing, retention): (Timing, Retention),
         (clock, metrics, ends): (Clock, LocalMetrics, EndProgram),
         beside: Beside,
     ) -> Self {

@@ -85,18 +85,7 @@ impl FeedPlan {
             return;
         };
         let Some(mut tick) = first else {
-            if goes_on {
-                self.flush(&mut Told::default());
-                self.pulse.rest();
-                tracing::info!(
-                    "the recording was over before the broker was started again; its last values stay"
-                );
-                return;
-            }
-            self.flush(&mut Told::default());
-            self.pulse.has_nothing();
-            tracing::error!("the feed has nothing to publish");
-            return;
+            return self.say_nothing_comes(goes_on);
         };
         if !self.lifecycle.is_open() {
             tracing::info!("the feed waits for the first subscription");
@@ -136,7 +125,26 @@ impl FeedPlan {
             }
         }
         self.pulse.rest();
-        self.flush(&mut told);
+        self.say_over(&mut told);
+    }
+
+    /// Says that the feed has no tick. If it has gone on behind what it had published before, it is over.
+    fn say_nothing_comes(&mut self, goes_on: bool) {
+        self.flush(&mut Told::default());
+        if goes_on {
+            self.pulse.rest();
+            tracing::info!(
+                "the recording was over before the broker was started again; its last values stay"
+            );
+        } else {
+            self.pulse.has_nothing();
+            tracing::error!("the feed has nothing to publish");
+        }
+    }
+
+    /// Says that the recordings are over, and what was wrong with them.
+    fn say_over(&mut self, told: &mut Told) {
+        self.flush(told);
         if let Some(error) = self.feed.failure() {
             tracing::error!(%error, "the recordings cannot be opened again");
         }

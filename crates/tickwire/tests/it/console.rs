@@ -496,7 +496,11 @@ fn the_console_gets_stored_candles() {
         ("candle.1s.B", vec![], 404),
         ("trade.A", vec![], 403),
         ("a%20b", vec![], 400),
-        ("candle.1s.A", vec!["Authorization: Bearer nonsense".to_owned()], 401),
+        (
+            "candle.1s.A",
+            vec!["Authorization: Bearer nonsense".to_owned()],
+            401,
+        ),
         ("candle.1s.A", vec![bearer(READER)], 403),
     ] {
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();

@@ -24,7 +24,7 @@ from = "book.>"
 fn deriving() -> (Broker, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("tickwire.toml");
-    std::fs::write(&file, RULES).expect("a file can be written");
+    fs::write(&file, RULES).expect("a file can be written");
     let path = file.to_str().expect("a path is text");
     (Broker::start(&["--feed", "none", "--config", path]), folder)
 }
@@ -157,7 +157,7 @@ fn a_chart_can_be_drawn_at_once_from_a_body_of_trades() {
 fn rules_that_would_make_what_the_feed_makes_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("tickwire.toml");
-    std::fs::write(&file, "[[derive]]\nfrom = \"trade.>\"\n").expect("a file can be written");
+    fs::write(&file, "[[derive]]\nfrom = \"trade.>\"\n").expect("a file can be written");
     let path = file.to_str().expect("a path is text");
     let (status, log) = crate::support::refused_to_start(&["--config", path]);
     assert!(!status.success() && log.contains("feed.kind = \"sim\""), "{log}");
@@ -271,9 +271,18 @@ fn what_is_derived_goes_on_after_kills() {
     }
     assert!(newest_checkpoint(&journal).is_some());
 
-    let last = candles(&dealt, "OLD", 60_000_000).into_iter().next_back();
+    check_candles(&broker, &journal, &dealt);
+    check_tickers(&broker, &dealt);
+    assert_eq!(broker.metric("tickwire_derive_missed_messages_total"), Some(0.0));
+    assert_eq!(broker.metric("tickwire_derive_late_trades_total"), Some(0.0));
+    broker.stop();
+}
+
+/// The old market has each closed candle once, and the new one has open candles with all trades.
+fn check_candles(broker: &Broker, journal: &Journal, dealt: &[Dealt]) {
+    let last = candles(dealt, "OLD", 60_000_000).into_iter().next_back();
     poll("the last candle is closed", || {
-        let candle = value(&broker, "candle.1m.OLD")?;
+        let candle = value(broker, "candle.1m.OLD")?;
         (candle["closed"] == true && Some(of_candle(&candle)) == last).then_some(())
     });
     // The journal has everything that was ever published.
@@ -283,17 +292,20 @@ fn what_is_derived_goes_on_after_kills() {
         .map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
     let closed = messages.filter(|message| message["data"]["closed"] == true);
     let closed: Vec<_> = closed.map(|message| of_candle(&message["data"])).collect();
-    let expected = candles(&dealt, "OLD", 60_000_000).into_iter();
+    let expected = candles(dealt, "OLD", 60_000_000).into_iter();
     assert_eq!(closed, expected.collect::<Vec<_>>(), "each once");
 
     for (interval, length) in [("1h", 3_600_000_000), ("1d", 86_400_000_000)] {
         let topic = format!("candle.{interval}.NEW");
-        let expected = candles(&dealt, "NEW", length).into_iter().next_back();
-        let found = || value(&broker, &topic).map(|candle| of_candle(&candle));
+        let expected = candles(dealt, "NEW", length).into_iter().next_back();
+        let found = || value(broker, &topic).map(|candle| of_candle(&candle));
         poll(&topic, || (found() == expected).then_some(()));
     }
+}
+
+fn check_tickers(broker: &Broker, dealt: &[Dealt]) {
     for name in ["OLD", "NEW"] {
-        let all = candles(&dealt, name, u64::MAX);
+        let all = candles(dealt, name, u64::MAX);
         let [open, high, low, last, volume, _] = all[&0];
         let notional: u64 = dealt
             .iter()
@@ -301,7 +313,7 @@ fn what_is_derived_goes_on_after_kills() {
             .map(|(_, price, size, _)| price * size)
             .sum();
         poll("the ticker", || {
-            let ticker = value(&broker, &format!("ticker.{name}"))?;
+            let ticker = value(broker, &format!("ticker.{name}"))?;
             let number = |field: &str| -> f64 {
                 ticker[field]
                     .as_str()
@@ -319,7 +331,4 @@ fn what_is_derived_goes_on_after_kills() {
             is_whole.then_some(())
         });
     }
-    assert_eq!(broker.metric("tickwire_derive_missed_messages_total"), Some(0.0));
-    assert_eq!(broker.metric("tickwire_derive_late_trades_total"), Some(0.0));
-    broker.stop();
 }

@@ -86,6 +86,13 @@ fn what_is_recorded_is_what_the_brokers_journal_has() {
         assert!(!kept.is_empty(), "{topic}");
         assert_eq!(recorded, kept, "{topic}");
     }
+    check_shown(&journal, path);
+    check_replays(&broker, &[path, journal.dir()]);
+    broker.stop();
+}
+
+/// What `journal` says of the recording at `path`, which has 25 messages, 11 of them of `chat.1`.
+fn check_shown(journal: &Journal, path: &str) {
     let verified = run(&["journal", "verify", path], "");
     assert!(
         verified.code == Some(0)
@@ -109,9 +116,11 @@ fn what_is_recorded_is_what_the_brokers_journal_has() {
         .matches("chat.1,")
         .count();
     assert_eq!(rows, 11);
+}
 
-    // The replay of the recording, and of the journal of the broker that still writes it, end in the same values.
-    for source in [path, journal.dir()] {
+/// The replays of the recording, and of the journal of the broker that still writes it, end in the same values.
+fn check_replays(broker: &Broker, sources: &[&str]) {
+    for source in sources {
         let feed = format!("replay:{source}");
         let replay = Broker::start(&["--feed", &feed, "--speed", "1000"]);
         replay.wait_for_log("the recording is over");
@@ -121,15 +130,10 @@ fn what_is_recorded_is_what_the_brokers_journal_has() {
             (value["ts"].clone(), value["data"].clone())
         };
         for topic in ["chat.0", "chat.1", "book.A"] {
-            assert_eq!(
-                value(&replay, topic),
-                value(&broker, topic),
-                "{topic} of {source}"
-            );
+            assert_eq!(value(&replay, topic), value(broker, topic), "{topic} of {source}");
         }
         replay.stop();
     }
-    broker.stop();
 }
 
 #[test]
@@ -198,11 +202,14 @@ fn a_killed_recorder_leaves_what_it_has_written_and_goes_on() {
         ended.stderr
     );
     kill(broker);
+    check_damage(&file, path);
+}
 
-    // Damage in the middle is named with its place, and what is behind it is there.
-    let mut bytes = fs::read(&file).expect("a file");
+/// Damage in the middle is named with its place, and what is behind it is there.
+fn check_damage(file: &Path, path: &str) {
+    let mut bytes = fs::read(file).expect("a file");
     bytes[20] ^= 1;
-    fs::write(&file, bytes).expect("a file");
+    fs::write(file, bytes).expect("a file");
     let damaged = run(&["journal", "verify", path], "");
     let told =
         "chat.twj is damaged at byte 0: the checksum of the block is wrong; the next valid block is at byte ";

@@ -114,6 +114,11 @@ fn a_killed_broker_publishes_a_replay_as_one_that_was_not_killed() {
 const LONG: &str = "[[kinds]]\npattern = \"trade.>\"\nkind = \"event\"\nhistory = 200000\n\
                     [[kinds]]\npattern = \"book.>\"\nkind = \"book\"\nhistory = 20000\n";
 
+#[allow(clippy::print_stdout, reason = "a long run says what it has seen")]
+fn say(text: &str) {
+    println!("{text}");
+}
+
 /// Kills a broker `kills` times, `each` after it was started, and has the Python client check what it reads.
 fn kill_again_and_again(test: &str, speed: &str, kills: u64, each: Duration) {
     let (Some(python), Some((feed, paths))) = (Tool::Python.find(test), both(test)) else {
@@ -170,14 +175,16 @@ fn kill_again_and_again(test: &str, speed: &str, kills: u64, each: Duration) {
         }
     };
     script.finish();
-    let days = broker.metric("tickwire_feed_ticks_total");
+    let ticks = broker.metric("tickwire_feed_ticks_total");
     kill(broker);
-    println!("{kills} kills, {days:?} ticks since the last: {report}");
+    say(&format!(
+        "{kills} kills, {ticks:?} ticks since the last: {report}"
+    ));
     assert_eq!(report["faults"], json!([]), "{report}");
     assert!(report["reconnects"].as_u64() >= Some(kills), "{report}");
     let verified = run(&["journal", "verify", journal.dir()], "");
     assert_eq!(verified.code, Some(0), "{}", verified.stderr);
-    println!("{}", verified.stdout);
+    say(&verified.stdout);
 }
 
 #[test]

@@ -157,11 +157,8 @@ impl World {
     pub(super) fn open(&mut self) -> Result<(), RecoveryError> {
         self.epochs += 1;
         let queue = Arc::new(WriteQueue::new(Box::new(|| {})));
-        let (made, now) = (queue.clone(), self.clock.now());
-        let make = move |epoch| {
-            let directory = Directory::new(epoch, Kinds::default(), DirectoryLimits::default(), Vec::new());
-            Arc::new(directory.with_write_queue(made.clone()))
-        };
+        let now = self.clock.now();
+        let make = |epoch| empty(epoch, &queue);
         let plan = RecoveryPlan {
             disk: &self.disk,
             boot: [self.boot; 16],
@@ -186,10 +183,6 @@ impl World {
             boot: [self.boot; 16],
         };
         let is_new = is_anew || recovered.place.position.0 == 0;
-        let retention = Retention {
-            bytes_max: 2_000,
-            age_max_us: None,
-        };
         let directory = recovered.directory.clone();
         let disk = Arc::new(self.disk.clone());
         let mut store = Store::new(disk.clone(), rules, recovered.place, recovered.epoch, is_new);
@@ -197,16 +190,12 @@ impl World {
             &mut store,
             &disk,
             &directory,
-            (is_anew.then_some(retention), beside()),
+            (is_anew.then_some(RETENTION), beside()),
             now,
         )
         .expect("the disk works");
         let ends = Arc::new(AtomicBool::new(false));
         let ended = ends.clone();
-        let timing = Timing {
-            sync_us: None,
-            checkpoint_us: u64::MAX,
-        };
         let end: Box<dyn Fn() + Send> = Box::new(move || ended.store(true, Ordering::Relaxed));
         let others = (self.clock, self.catalogue.local(), end);
         let thread = JournalThread::new(
@@ -214,8 +203,7 @@ impl World {
             disk,
             directory.clone(),
             queue,
-            timing,
-            retention,
+            (TIMING, RETENTION),
             others,
             beside(),
         );
@@ -539,4 +527,21 @@ fn beside() -> Beside {
         fed: None,
         derived: DerivedSource::Nothing,
     }
+}
+
+/// Which segments are kept.
+const RETENTION: Retention = Retention {
+    bytes_max: 2_000,
+    age_max_us: None,
+};
+/// Nothing is done that is not asked for.
+const TIMING: Timing = Timing {
+    sync_us: None,
+    checkpoint_us: u64::MAX,
+};
+
+/// A directory without a topic.
+fn empty(epoch: Epoch, queue: &Arc<WriteQueue>) -> Arc<Directory> {
+    let directory = Directory::new(epoch, Kinds::default(), DirectoryLimits::default(), Vec::new());
+    Arc::new(directory.with_write_queue(queue.clone()))
 }
