@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Child;
 
 use serde_json::{Value, json};
 
@@ -15,6 +16,31 @@ fn wait_written(path: &Path, bytes: u64) -> u64 {
         let length = fs::metadata(path).ok()?.len();
         (length > bytes).then_some(length)
     })
+}
+
+/// A running `record`. It is killed if its test fails.
+struct Recorder(Option<Child>);
+
+impl Recorder {
+    fn start(args: &[&str]) -> Self {
+        Self(Some(tickwire(args).spawn().expect("the program starts")))
+    }
+
+    /// Ends it by a signal.
+    fn end(mut self, name: &str) -> Outcome {
+        let child = self.0.take().expect("it runs");
+        signal(child.id(), name);
+        finish(child)
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            child.kill().unwrap_or_default();
+            child.wait().map(drop).unwrap_or_default();
+        }
+    }
 }
 
 fn printed(args: &[&str]) -> Vec<Value> {
@@ -46,8 +72,7 @@ fn what_is_recorded_is_what_the_brokers_journal_has() {
     for n in 0..2 {
         publish(&mut socket, n, &format!("chat.{n}"), &json!("before"));
     }
-    let recorder = tickwire(&["record", "--url", &url, "chat.>", "book.A", "-o", path]).spawn();
-    let recorder = recorder.expect("the program starts");
+    let recorder = Recorder::start(&["record", "--url", &url, "chat.>", "book.A", "-o", path]);
     wait_subscribed(&broker, 2.0);
     for n in 1..=20 {
         let topic = format!("chat.{}", n % 2);
@@ -65,8 +90,7 @@ fn what_is_recorded_is_what_the_brokers_journal_has() {
         let lines = run(&["journal", "cat", path, "chat.0"], "").stdout;
         lines.contains("the next life").then_some(())
     });
-    signal(recorder.id(), "INT");
-    let ended = finish(recorder);
+    let ended = recorder.end("INT");
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 
     // The same messages with the same numbers, epochs and times, each topic in its order.
@@ -147,11 +171,9 @@ fn a_killed_recorder_leaves_what_it_has_written_and_goes_on() {
     publish(&mut socket, 0, "chat.a", &json!(0));
     let record = |more: &[&str]| {
         let args = ["record", "--url", &url, "chat.>", "-o", path];
-        tickwire(&[&args, more].concat())
-            .spawn()
-            .expect("the program starts")
+        Recorder::start(&[&args, more].concat())
     };
-    let mut recorder = record(&[]);
+    let recorder = record(&[]);
     wait_subscribed(&broker, 1.0);
     publish(&mut socket, 1, "chat.a", &json!(1));
     let recorded = |count: usize| {
@@ -169,8 +191,7 @@ fn a_killed_recorder_leaves_what_it_has_written_and_goes_on() {
     let first = wait_written(&file, 0);
     publish(&mut socket, 2, "chat.a", &json!(2));
     wait_written(&file, first);
-    recorder.kill().expect("it runs");
-    recorder.wait().expect("it has ended");
+    drop(recorder);
     let bytes = fs::read(&file).expect("a file");
     fs::write(&file, &bytes[..bytes.len() - 1]).expect("a file");
     let torn = run(&["journal", "verify", path], "");
@@ -192,8 +213,7 @@ fn a_killed_recorder_leaves_what_it_has_written_and_goes_on() {
     // The value at the beginning, and what came since.
     let data = recorded(4);
     assert_eq!(data, [0, 1, 2, 3].map(|n| json!(n)));
-    signal(recorder.id(), "TERM");
-    let ended = finish(recorder);
+    let ended = recorder.end("TERM");
     assert!(
         ended
             .stderr
@@ -224,4 +244,52 @@ fn check_damage(file: &Path, path: &str) {
         "{}",
         left.stdout
     );
+}
+
+/// The number of checkpoints in a journal's directory.
+fn checkpoints(journal: &Journal) -> usize {
+    let names = fs::read_dir(journal.folder.path()).expect("it is there");
+    let names = names.map(|entry| entry.expect("it is there").file_name());
+    names
+        .filter(|name| name.to_string_lossy().ends_with(".checkpoint"))
+        .count()
+}
+
+/// What a journal was trimmed of is not replayed; its books are those of the checkpoint that it begins with.
+#[test]
+fn a_trimmed_journal_begins_with_the_books_of_its_checkpoint() {
+    let journal = Journal::new();
+    let broker = journal.start(&UNLIMITED);
+    let mut socket = Socket::open(&broker);
+    let whole = json!({"symbol": "A", "bids": [["9", "1"]], "asks": [["10", "2"]], "time": 1, "replace": true});
+    publish(&mut socket, 1, "book.A", &whole);
+    let mut id = 1;
+    poll("two checkpoints", || {
+        id += 1;
+        publish(&mut socket, id, "chat.a", &json!("x".repeat(1_000)));
+        (checkpoints(&journal) >= 2).then_some(())
+    });
+    let change = json!({"symbol": "A", "bids": [["8", "3"]], "time": 2});
+    publish(&mut socket, id + 1, "book.A", &change);
+    let value = |broker: &Broker| {
+        let value = get(broker.listen, "/v1/topics/book.A").body;
+        let value: Value = serde_json::from_str(&value).expect("JSON");
+        value["data"].clone()
+    };
+    let expected = value(&broker);
+    drop(socket);
+    broker.stop();
+    let trimmed = run(&["journal", "trim", journal.dir()], "");
+    assert!(
+        trimmed.code == Some(0) && !trimmed.stdout.starts_with("0 files"),
+        "{} {}",
+        trimmed.stdout,
+        trimmed.stderr
+    );
+    let feed = format!("replay:{}", journal.dir());
+    let replay = Broker::start(&["--feed", &feed, "--speed", "1000"]);
+    replay.wait_for_log("the recording is over");
+    assert_eq!(value(&replay), expected);
+    assert_eq!(expected["bids"], json!([["9", "1"], ["8", "3"]]));
+    replay.stop();
 }
