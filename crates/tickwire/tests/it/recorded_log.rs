@@ -261,7 +261,8 @@ fn a_trimmed_journal_begins_with_the_books_of_its_checkpoint() {
     let journal = Journal::new();
     let broker = journal.start(&UNLIMITED);
     let mut socket = Socket::open(&broker);
-    let whole = json!({"symbol": "A", "bids": [["9", "1"]], "asks": [["10", "2"]], "time": 1, "replace": true});
+    let whole =
+        json!({"symbol": "A", "bids": [["9", "1"]], "asks": [["10", "2"]], "time": 1, "replace": true});
     publish(&mut socket, 1, "book.A", &whole);
     let mut id = 1;
     poll("two checkpoints", || {
