@@ -8,6 +8,7 @@
 mod checkpoints;
 mod disk;
 mod filling;
+mod gathered;
 mod items;
 mod lock;
 mod planted;

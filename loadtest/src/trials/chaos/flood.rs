@@ -228,10 +228,20 @@ impl Flooded {
             }
         }
         if wrong > 0 {
-            outcome.faults.add("wrong content", format_args!("{wrong} messages of flood.>"));
+            outcome
+                .faults
+                .add("wrong content", format_args!("{wrong} messages of flood.>"));
         }
-        outcome.count("flooded", "messages published beside these, over HTTP", self.messages);
-        outcome.count("bodies_repeated", "bodies that had to be sent again", self.repeated);
+        outcome.count(
+            "flooded",
+            "messages published beside these, over HTTP",
+            self.messages,
+        );
+        outcome.count(
+            "bodies_repeated",
+            "bodies that had to be sent again",
+            self.repeated,
+        );
         outcome.count(
             "duplicates_avoided",
             "of their messages, there before and not published again",

@@ -187,8 +187,7 @@ pub(crate) fn run(args: &ChaosArgs, interrupt: &Interrupt) -> anyhow::Result<Out
         .enable_all()
         .build()
         .context("cannot start a runtime")?;
-    let before = broker.scrape()?;
-    let began = Instant::now();
+    let (before, began) = (broker.scrape()?, Instant::now());
     let mut outcome = Outcome::of_broker(&broker.description);
     outcome.figure("seed", args.seed);
     outcome.row("seed", args.seed);
@@ -212,7 +211,7 @@ pub(crate) fn run(args: &ChaosArgs, interrupt: &Interrupt) -> anyhow::Result<Out
         let (broker, killed) = killing
             .join()
             .map_err(|_| anyhow::anyhow!("the killer panicked"))??;
-        let flooded = flooding.map(|flooding| flooding.join());
+        let flooded = flooding.map(std::thread::ScopedJoinHandle::join);
         let flooded = flooded
             .transpose()
             .map_err(|_| anyhow::anyhow!("the second publisher panicked"))?;

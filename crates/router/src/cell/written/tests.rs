@@ -43,7 +43,7 @@ fn data(topic: &str, seq: u64, choice: u64) -> String {
     match topic {
         "book.A" => {
             let level = |at: u64| format!(r#"["{}","{}"]"#, 100 + at % 7, at % 3);
-            let replace = if choice % 11 == 0 {
+            let replace = if choice.is_multiple_of(11) {
                 r#","replace":true"#
             } else {
                 ""
@@ -51,7 +51,7 @@ fn data(topic: &str, seq: u64, choice: u64) -> String {
             let (bid, ask) = (level(choice), level(choice / 7));
             format!(r#"{{"symbol":"A","bids":[{bid}],"asks":[{ask}],"time":{seq}{replace}}}"#)
         }
-        "candle.1s.A" => format!(r#"{{"closed":{}}}"#, choice % 2 == 0),
+        "candle.1s.A" => format!(r#"{{"closed":{}}}"#, choice.is_multiple_of(2)),
         _ => seq.to_string(),
     }
 }
@@ -84,7 +84,7 @@ fn log(topic: &str, choices: &[u64]) -> Vec<InLog> {
     let mut log = Vec::new();
     for (at, choice) in (1..).zip(choices) {
         let mut choice = *choice;
-        if choice % 23 == 0 && topic == "book.A" {
+        if choice.is_multiple_of(23) && topic == "book.A" {
             cell.lock().sequencer.lose_book();
             choice *= 11; // only a whole book can follow
         }
