@@ -109,6 +109,11 @@ impl<'a> Reader<'a> {
         Ok(count)
     }
 
+    /// A number of things that are elsewhere.
+    pub(crate) fn count_of(&mut self, what: &'static str) -> Result<usize, Malformed> {
+        self.small(what).map(|count| count as usize)
+    }
+
     /// Checks that nothing is left.
     pub(crate) fn end(self) -> Result<(), Malformed> {
         if self.0.is_empty() {

@@ -26,6 +26,7 @@ pub(crate) enum BodyKind {
     CheckpointKeys = 6,
     CheckpointMark = 7,
     CheckpointDerived = 8,
+    IndexHead = 16,
 }
 
 /// Why bytes are no frame.
@@ -85,6 +86,29 @@ pub(crate) fn first(bytes: &[u8]) -> Result<&[u8], FrameError> {
     Ok(&bytes[..HEAD + body.len()])
 }
 
+/// The first frame of bytes that may end anywhere, such as those of a part of a file.
+///
+/// # Errors
+/// If they do not begin with a whole frame. [`FrameError::Short`] says that more bytes may make one.
+pub fn first_frame(bytes: &[u8]) -> Result<&[u8], FrameError> {
+    first(bytes)
+}
+
+/// The bytes that the first frame of `bytes` says that it has, if they have its head.
+#[must_use]
+pub fn frame_length(bytes: &[u8]) -> Option<usize> {
+    let (head, _) = bytes.split_first_chunk::<HEAD>()?;
+    let [f, t, w, e, l0, l1, l2, l3, ..] = *head;
+    let length = usize::try_from(u32::from_le_bytes([l0, l1, l2, l3])).ok()?;
+    ([f, t, w, e] == MARK && length <= FRAME_BYTES_MAX).then_some(HEAD + length)
+}
+
+/// The offset of the next whole frame at or behind `from`, if there is one.
+#[must_use]
+pub fn next_frame(bytes: &[u8], from: usize) -> Option<usize> {
+    next_valid(bytes, from)
+}
+
 /// The offset of the next frame at or behind `from`, if there is a valid one.
 pub(crate) fn next_valid(bytes: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
@@ -114,6 +138,7 @@ pub(crate) fn body(frame: &[u8], kind: BodyKind) -> Result<Reader<'_>, Malformed
             BodyKind::CheckpointKeys => "keys",
             BodyKind::CheckpointMark => "the place of a feed",
             BodyKind::CheckpointDerived => "what is derived",
+            BodyKind::IndexHead => "the head of an index",
         }));
     }
     Ok(reader)

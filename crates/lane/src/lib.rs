@@ -3,7 +3,8 @@
 //! A log is a row of *entries*. Each has the messages of about a millisecond with their numbers, and the hash of the entry
 //! before it, so that no entry can be lost, doubled or replaced without being noticed. A [`Writer`] makes entries, and a
 //! [`Follower`] says of what it reads whether it is the next. A *checkpoint* is the state of all topics at one place of
-//! the log. A *segment* is a part of the log in a file. A *recording* has segments as compressed blocks.
+//! the log. A *segment* is a part of the log in a file, and an *index* says where a segment has the messages of each topic. A
+//! *recording* has segments as compressed blocks.
 //!
 //! The crate never uses a file, a socket, a clock or a thread: bytes come in and go out. What it reads may be damaged or
 //! foreign. Then it gives an error, and never takes more memory than a few times the bytes that it was given.
@@ -14,6 +15,7 @@ mod checkpoint;
 mod entry;
 mod follower;
 mod frame;
+mod index;
 mod message;
 pub mod names;
 mod segment;
@@ -25,9 +27,13 @@ pub use checkpoint::{
     Checkpoint, CheckpointError, CheckpointHead, CheckpointPart, CheckpointWriter, EndedCount, KeptKey,
     TopicState,
 };
-pub use entry::{Declaration, Entry, EntryFlags, TopicNumber};
+pub use entry::{Declaration, Entry, EntryFlags, EntryItems, TopicNumber};
 pub use follower::{FollowError, Follower, LifeNumber, Start, Verdict};
-pub use frame::{FRAME_BYTES_MAX, FrameError};
+pub use frame::{FRAME_BYTES_MAX, FrameError, first_frame, frame_length, next_frame};
+pub use index::{
+    BLOCK_BYTES, BlockRef, INDEX_HEAD_BYTES_MAX, IndexBuilder, IndexHead, IndexPart, SegmentIdentity,
+    TopicIndex, read_topic,
+};
 pub use message::{Content, Item, ItemKey, ItemMark};
 pub use segment::{Part, SegmentHead, SegmentReader};
 pub use writer::{TopicKey, Writer};
