@@ -15,6 +15,7 @@ use crate::bytes::{Malformed, Reader, put_bytes, put_difference, put_number};
 use crate::entry::{Entry, TopicNumber};
 use crate::frame::{self, BodyKind};
 use crate::message::Content;
+use crate::segment::SegmentHead;
 use crate::{Chain, Position};
 
 /// The bytes in which the entries of a block begin. Its last entry may exceed them.
@@ -164,6 +165,10 @@ fn summed(bytes: &[u8]) -> Result<&[u8], Malformed> {
 pub struct IndexBuilder {
     position: Position,
     head: Chain,
+    /// The hash of the last entry.
+    last: Chain,
+    /// Whether an entry was missing or damaged. Topics that are declared behind it have numbers that nobody knows.
+    broken: bool,
     /// The topics by their numbers in the segment.
     topics: Vec<Seen>,
     by_hash: FxHashMap<u64, Vec<u32>>,
@@ -172,26 +177,49 @@ pub struct IndexBuilder {
 }
 
 impl IndexBuilder {
-    /// The index of a segment with this position, without an entry. `head` is the frame of the segment's head.
+    /// The index of a segment without an entry. `frame` is that of its head.
     #[must_use]
-    pub fn new(position: Position, head: &[u8]) -> Self {
+    pub fn new(head: &SegmentHead, frame: &[u8]) -> Self {
         Self {
-            position,
-            head: Chain::of(head),
+            position: head.place.position,
+            head: Chain::of(frame),
+            last: head.place.chain,
+            broken: false,
             topics: Vec::new(),
             by_hash: FxHashMap::default(),
             block: None,
         }
     }
 
-    /// Adds the entry at `offset` of the segment.
-    pub fn entry(&mut self, offset: u64, entry: &Entry<'_>) {
+    /// Whether all entries up to here were there and whole.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        !self.broken
+    }
+
+    /// Records that there are bytes which are no entry.
+    pub fn damaged(&mut self) {
+        self.broken = true;
+    }
+
+    /// Adds the entry at `offset` of the segment, whose bytes are `frame`.
+    ///
+    /// Behind an entry that is missing or damaged, topics go on that were declared before it. The others have no messages in
+    /// the index from there on.
+    ///
+    /// # Errors
+    /// If it is no entry.
+    pub fn entry(&mut self, offset: u64, frame: &[u8]) -> Result<(), Malformed> {
+        let entry = Entry::read(frame)?;
+        self.broken |= entry.prev != self.last;
+        self.last = Chain::of(frame);
         let block = match self.block {
             Some(block) if offset < block.saturating_add(BLOCK_BYTES) => block,
             _ => offset,
         };
         self.block = Some(block);
-        for declared in &entry.declared {
+        let declared = entry.declared.iter().filter(|_| !self.broken);
+        for declared in declared {
             let number = u32::try_from(self.topics.len()).unwrap_or(u32::MAX);
             let hash = hash(declared.topic.as_str(), &declared.epoch);
             self.by_hash.entry(hash).or_default().push(number);
@@ -218,6 +246,7 @@ impl IndexBuilder {
                 topic.message(block, item.seq, item.ts);
             }
         }
+        Ok(())
     }
 
     /// What the segment has of a topic, as far as entries were added; `None` if it has no message of it.

@@ -44,7 +44,11 @@ impl SegmentHead {
         });
     }
 
-    fn read(frame: &[u8]) -> Result<Self, Malformed> {
+    /// Reads the frame of a head.
+    ///
+    /// # Errors
+    /// If it is another frame.
+    pub fn read(frame: &[u8]) -> Result<Self, Malformed> {
         let mut reader = frame::body(frame, BodyKind::SegmentHead)?;
         let flags = reader.byte("the flags of a segment")?;
         if flags & !(BEGINS_EPOCH | SYNCED) != 0 {

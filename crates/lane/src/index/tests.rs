@@ -72,12 +72,12 @@ fn segment(entries: &[Vec<Published>]) -> (Vec<u8>, Vec<(u8, u64, u64)>) {
 fn index(bytes: &[u8]) -> IndexBuilder {
     let (head, reader) = SegmentReader::new(bytes).expect("a segment").expect("a head");
     let frame = frame::first(bytes).expect("a head");
-    let mut builder = IndexBuilder::new(head.place.position, frame);
+    let mut builder = IndexBuilder::new(&head, frame);
     for part in reader {
         let Part::Entry { offset, frame } = part else {
             panic!("{part:?}");
         };
-        builder.entry(offset as u64, &Entry::read(frame).expect("an entry"));
+        builder.entry(offset as u64, frame).expect("an entry");
     }
     builder
 }
