@@ -66,6 +66,11 @@ export interface SubscribeOptions {
    * begin. It implies the mode `every`, and is for names without wildcards.
    */
   from?: number | string;
+  /**
+   * With `from`: the stored messages come by so much faster than they came then, as their times say: 1 is as fast, 10 ten times as fast. Default: as fast as they are taken.
+   * Behind `caught_up` everything is live.
+   */
+  speed?: number;
   /** Whether to ask again if the connection is lost before the broker answered. Default: true. */
   retry?: boolean;
   /** Most events that wait for `for await`; of conflated topics only the newest waits, and does not count. Default: 10,000. */
@@ -167,6 +172,10 @@ export class Client {
    */
   subscribe<T = unknown>(names: string | readonly string[], options: SubscribeOptions = {}): Subscription<T> {
     const list = typeof names === "string" ? [names] : names;
+    const { from, speed } = options;
+    if (speed !== undefined && (from === undefined || !(speed > 0 && Number.isFinite(speed)))) {
+      throw new RequestError(`speed ${speed}: it is a number above 0, and needs \`from\``);
+    }
     const subscription = new Subscription<T>(this as never, list, options.queue ?? 10_000);
     const wanted = { mode: options.mode, conflateMs: options.conflateMs, snapshot: options.snapshot ?? true };
     if (this.core.isStopped) {
@@ -193,7 +202,7 @@ export class Client {
   }
 
   private ask(subscription: Subscription, wanted: Wanted, options: SubscribeOptions): void {
-    const { since = {}, from, retry = true } = options;
+    const { since = {}, from, speed, retry = true } = options;
     const reply: Reply = {
       deadline: retry ? Number.POSITIVE_INFINITY : this.deadline(),
       resolve: (results) => {
@@ -209,7 +218,7 @@ export class Client {
         if (!(retry && error instanceof UnansweredError)) subscription.syncedBy(error);
       },
     };
-    const topics = subscription.names.map((name) => entryOf(name, since, from, isPattern(name)));
+    const topics = subscription.names.map((name) => entryOf(name, since, { from, speed }, isPattern(name)));
     this.step((at) => this.core.subscribe(wanted, topics, reply, at));
   }
 

@@ -610,15 +610,16 @@ function clocks(sent: Moment, received: number, answered: number, heard: Moment)
   };
 }
 
-/** The entry of `subscribe` of the name `name`, with its positions in `since`. Without one it begins with `from`. */
+/** The entry of `subscribe` of the name `name`, with its positions in `since`. Without one it begins with `from`, at `speed`. */
 export function entryOf(
   name: string,
   since: Readonly<Record<string, Position>>,
-  from: number | string | undefined,
+  { from, speed }: { from: number | string | undefined; speed: number | undefined },
   isPattern: boolean,
 ): TopicRequest {
   const lineages = isPattern ? byLineage(Object.entries(since)) : [];
   if (lineages.length > 0) return { topic: name, since: lineages };
   if (!isPattern && Object.hasOwn(since, name)) return { topic: name, since: since[name] as Position };
-  return from === undefined ? name : { topic: name, from };
+  if (from === undefined) return name;
+  return speed === undefined ? { topic: name, from } : { topic: name, from, speed };
 }

@@ -28,7 +28,7 @@ export interface Lineage {
 export type TopicRequest =
   | string
   | { topic: string; since: Position | Lineage[]; from?: undefined }
-  | { topic: string; since?: undefined; from: number | string };
+  | { topic: string; since?: undefined; from: number | string; speed?: number };
 
 /** A request, as the codecs encode it. */
 export type Request =

@@ -383,7 +383,7 @@ class Play {
     switch (what) {
       case "subscribe": {
         const since = {};
-        const from = topics.find((entry) => entry.from !== undefined)?.from;
+        const { from, speed } = topics.find((entry) => entry.from !== undefined) ?? {};
         for (const entry of topics) {
           if (typeof entry === "string" || !entry.since) continue;
           if (!Array.isArray(entry.since)) since[entry.topic] = entry.since;
@@ -393,6 +393,7 @@ class Play {
         const options = {
           since,
           from,
+          speed,
           retry: false,
           ...(mode && { mode }),
           ...(conflateMs !== undefined && { conflateMs }),

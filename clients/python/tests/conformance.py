@@ -531,6 +531,7 @@ class Player:
             positions = {} if isinstance(entry, str) else entry.get("since")
             if isinstance(entry, dict) and "from" in entry:
                 options["from_moment"] = entry["from"]
+                options["speed"] = entry.get("speed")
             if isinstance(positions, list):
                 for lineage in positions:
                     since |= {t: tickwire.Position(lineage["epoch"], seq) for t, seq in lineage["seqs"].items()}

@@ -1,7 +1,7 @@
 //! Topics to subscribe to, and the options of the subscription.
 
 use tickwire_wire::message::{Position, Since, TopicRequest};
-use tickwire_wire::{Mode, Moment};
+use tickwire_wire::{Mode, Moment, ReplaySpeed};
 
 use crate::ledger::{self, Wanted};
 
@@ -68,6 +68,19 @@ impl Subscription {
         self.topics.push(TopicRequest::From {
             topic: topic.into(),
             from: moment,
+            speed: None,
+        });
+        self
+    }
+
+    /// Does the same as [`Self::from_moment`]. The stored messages come at `speed`: at `1` as fast as they came then, at `10`
+    /// ten times as fast. Behind `caught_up` everything is live.
+    #[must_use]
+    pub fn from_moment_at(mut self, topic: impl Into<String>, moment: Moment, speed: ReplaySpeed) -> Self {
+        self.topics.push(TopicRequest::From {
+            topic: topic.into(),
+            from: moment,
+            speed: Some(speed),
         });
         self
     }

@@ -10,6 +10,7 @@ mod ending;
 mod entering;
 mod holding;
 mod moment;
+mod older;
 mod trial;
 mod written;
 

@@ -16,7 +16,7 @@ mod search;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use dashmap::DashMap;
 use tickwire_wire::limits::{
@@ -26,6 +26,7 @@ use tickwire_wire::limits::{
 use tickwire_wire::message::PublishKey;
 use tickwire_wire::{Epoch, Kind, Micros, Pattern, Refusal, Seq, Topic};
 
+use crate::archive::Archive;
 use crate::cell::{Attached, Published, TopicCell};
 use crate::dedupe::{Dedupe, DedupeLimits, DedupeTally};
 use crate::epochs::{EpochRule, Epochs, Life};
@@ -124,6 +125,8 @@ pub struct Directory {
     shards: usize,
     /// Where messages wait to be written before they enter, if they do.
     write_queue: Option<Arc<WriteQueue>>,
+    /// What has the messages that the histories do not hold any more, if anything has.
+    archive: OnceLock<Arc<dyn Archive>>,
     epochs: Epochs,
     dedupe: Dedupe,
     memory: Arc<Memory>,
@@ -181,6 +184,7 @@ impl Directory {
             shards: queues.len(),
             queues,
             write_queue: None,
+            archive: OnceLock::new(),
             epochs: Epochs::one(epoch),
             dedupe: Dedupe::new(limits.dedupe),
             memory: Arc::new(Memory::new(
@@ -247,6 +251,17 @@ impl Directory {
     pub fn with_write_queue(mut self, queue: Arc<WriteQueue>) -> Self {
         self.write_queue = Some(queue);
         self
+    }
+
+    /// Has replays that begin before the histories read from `archive`. Call this once, before the first shard is made.
+    pub fn set_archive(&self, archive: Arc<dyn Archive>) {
+        self.archive.get_or_init(|| archive);
+    }
+
+    /// What has the messages that the histories do not hold any more, if anything has.
+    #[must_use]
+    pub fn archive(&self) -> Option<&Arc<dyn Archive>> {
+        self.archive.get()
     }
 
     /// Where messages wait to be written before they enter, if they do.

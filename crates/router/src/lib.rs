@@ -4,6 +4,7 @@
 //! and queues it for the interested shards; a [`Shard`] puts it into its sessions' outboxes. The crate never uses a
 //! socket, a clock, a thread or the environment: time is an argument, and output is polled.
 
+mod archive;
 mod arrival;
 mod book;
 mod branches;
@@ -47,6 +48,10 @@ mod topic_set;
 mod tree;
 mod write_queue;
 
+pub use archive::{
+    ARCHIVE_BYTES_MAX, ARCHIVED_PART_BYTES, ARCHIVED_PART_MESSAGES, Archive, ArchiveFailed, ArchivePlace,
+    ArchiveReply, ArchivedNext, ArchivedPart, ArchivedStart, Bookmark, WantedPart, WantedStart,
+};
 pub use arrival::{Arrival, FeedMark};
 pub use book::{OrderBook, check_symbol};
 pub use bucket::{Bucket, Rate, SharedBucket};

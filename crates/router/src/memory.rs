@@ -1,5 +1,5 @@
-//! The memory that messages and books take, in three accounts: the values of topics, their histories, and the messages
-//! that promised replays keep.
+//! The memory that messages and books take, in four accounts: the values of topics, their histories, the messages
+//! that promised replays keep, and those that were read from the archive.
 //!
 //! A message counts in the account of its place in the topic: the newest message is the value, older ones are the
 //! history. Its data counts from the start, and each encoded frame from when it is made. A message that replays keep
@@ -9,6 +9,8 @@
 //! Never waits. An account may be over its limit until the code that watches it has given something up.
 
 use std::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering};
+
+use crate::archive::ARCHIVE_BYTES_MAX;
 
 /// Bytes that each message adds by being allocated and shared: its places in queues, counters, headers, rounding.
 pub(crate) const MESSAGE_OVERHEAD: usize = 64;
@@ -113,6 +115,8 @@ pub(crate) struct Memory {
     spare: Account,
     pub(crate) history: Account,
     pub(crate) replays: Account,
+    /// What was read from the archive.
+    pub(crate) archived: Account,
     /// Topics that have ended and are still held by a shard, for readers that have not got all of them, or by a
     /// publisher.
     pub(crate) ended: AtomicUsize,
@@ -126,6 +130,7 @@ impl Memory {
             spare: Account::new(usize::MAX),
             history: Account::new(history_max),
             replays: Account::new(replays_max),
+            archived: Account::new(ARCHIVE_BYTES_MAX),
             ended: AtomicUsize::new(0),
         }
     }

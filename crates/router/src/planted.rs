@@ -79,6 +79,8 @@ faults! {
     CaughtUpForgotten = "that a reader has caught up is not told again when it was taken back",
     ReplayedTooLate = "a replay from a moment begins one message too late",
     SeamLost = "a replay from a moment leaves out the last message before the live ones",
+    ArchiveHoleHidden = "messages that the archive lacks are left out without a gap",
+    ArchiveMessageLost = "a message that came from the archive is left out",
     SyncedEarly = "a request is synced before the replays that it brings",
     PatternAtHead = "a pattern goes on at the head of a topic that it was to resume",
     MissedNotTold = "what a pattern could not resume is not told",

@@ -13,6 +13,7 @@ use tickwire_wire::Seq;
 
 use crate::cell::TopicCell;
 use crate::publication::{Publication, TopicId};
+use crate::shard::{FoundStarts, ReplayPart};
 use crate::write_queue::WrittenTo;
 
 /// A shard's number.
@@ -33,6 +34,10 @@ pub struct Inbox {
     pub stale: FxHashMap<TopicId, Seq>,
     /// Up to where the messages of the shard's publishers are decided that waited to be written.
     pub(crate) written: Vec<WrittenTo>,
+    /// Parts of replays that were read from the archive.
+    pub(crate) parts: Vec<ReplayPart>,
+    /// Where replays begin, for requests that wait for it.
+    pub(crate) starts: Vec<FoundStarts>,
     /// Topics that ended after the publications.
     pub(crate) ended: Vec<Arc<TopicCell>>,
 }
@@ -140,6 +145,20 @@ impl ShardQueue {
         if wake {
             (self.wake)();
         }
+    }
+
+    /// Brings the shard a part of a replay. There are never more than there are places for parts.
+    pub(crate) fn push_part(&self, part: ReplayPart) {
+        let mut inner = self.lock();
+        inner.inbox.parts.push(part);
+        self.wake(inner);
+    }
+
+    /// Brings the shard what a request waits for. There is at most one for each session.
+    pub(crate) fn push_starts(&self, starts: FoundStarts) {
+        let mut inner = self.lock();
+        inner.inbox.starts.push(starts);
+        self.wake(inner);
     }
 
     /// Tells the shard that a topic ended, after its last message was queued. The end of a topic is never left out:

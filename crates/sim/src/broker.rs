@@ -17,6 +17,7 @@ use tickwire_wire::limits::OUTBOX_REFILL_BYTES;
 use tickwire_wire::message::AnnouncedLimits;
 use tickwire_wire::{Epoch, Kind, Micros, Pattern};
 
+use crate::archive::SimArchive;
 use crate::broken::{Broken, Rule, ensure};
 use crate::ledger::Ledger;
 use crate::link::Link;
@@ -75,12 +76,16 @@ impl Broker {
             epoch: other.clone(),
         });
         let directory = Arc::new(directory.with_epochs(others.to_vec()));
+        let archive = setup.archive.map(|is_lossy| Arc::new(SimArchive::new(is_lossy)));
+        if let Some(archive) = &archive {
+            directory.set_archive(archive.clone());
+        }
         let shard = |shard| {
             Shard::new(ShardId(shard as u8), directory.clone(), settings(setup)).with_compression(COMPRESSION)
         };
         let rights = Rights::open([everything()]);
         Self {
-            truth: Truth::new(directory.clone(), setup),
+            truth: Truth::new(directory.clone(), archive, setup),
             shards: (0..setup.shards).map(shard).collect(),
             cycles: (0..setup.shards).map(|_| Cycle::new(setup.budgets)).collect(),
             ledgers: (0..setup.shards).map(|_| Ledger::default()).collect(),
@@ -219,6 +224,7 @@ impl Broker {
             link.was_open = link.session.is_some_and(|id| self.shards[shard].is_open(id));
         }
         let opened = self.go_on_streams(shard, *now, trace);
+        let is_asked = self.truth.archive().is_some_and(SimArchive::pass);
         let budgets = Budgets {
             deliveries: budget,
             ..self.setup.budgets
@@ -239,7 +245,7 @@ impl Broker {
         self.mark_stuck(shard, *now);
         self.check(shard, *now)?;
         Ledger::after_step(&self.shards[shard])?;
-        Ok(opened || moved || turned.more || queued)
+        Ok(opened || moved || turned.more || queued || is_asked)
     }
 
     /// Counts `bytes` of a published message that must reach a client.

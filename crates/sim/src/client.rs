@@ -186,7 +186,13 @@ impl Client {
                 None => return TopicRequest::Pattern(topic),
                 Some(From::Topic(position)) => Since::One(position.clone()),
                 Some(From::Topics(positions)) => Since::Many(by_lineage(positions)),
-                Some(From::Moment(from)) => return TopicRequest::From { topic, from: *from },
+                Some(From::Moment(from)) => {
+                    return TopicRequest::From {
+                        topic,
+                        from: *from,
+                        speed: None,
+                    };
+                }
             };
             let since = Some(since);
             TopicRequest::Since { topic, since }

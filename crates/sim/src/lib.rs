@@ -8,6 +8,7 @@
 //! The same plan always gives the same run, byte for byte. The simulator never reads a clock, and the order of a hash
 //! map never shows.
 
+mod archive;
 mod broken;
 mod broker;
 mod chance;

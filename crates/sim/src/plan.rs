@@ -40,6 +40,8 @@ pub struct Setup {
     pub kept_books: usize,
     /// Whether all histories together have little room.
     pub squeezed: bool,
+    /// Whether there is an archive, and whether that has lost messages.
+    pub archive: Option<bool>,
     /// Most bytes of market data that wait for one connection.
     pub outbox_bytes: usize,
     /// The shard's setting of this name.
@@ -86,7 +88,10 @@ impl Plan {
     #[must_use]
     pub fn from_seed(seed: u64) -> Self {
         let mut chance = Chance::new(seed);
-        let setup = setup(&mut chance);
+        let setup = Setup {
+            archive: archive(seed),
+            ..setup(&mut chance)
+        };
         let writer = Writer {
             topics: if chance.percent(40) {
                 chance.between(1, 4)
@@ -126,6 +131,7 @@ fn setup(chance: &mut Chance) -> Setup {
         kept_events: chance.pick(&[1, 2, 6, 40, 1_024]),
         kept_books: chance.pick(&[1, 2, 4, 30, 1_024]),
         squeezed: chance.percent(15),
+        archive: None,
         outbox_bytes: chance.pick(&OUTBOX_BYTES),
         stall_ms: chance.pick(&[1_000, 2_000, 30_000]),
         heartbeat_ms: chance.pick(&[1_000, 15_000]),
@@ -171,6 +177,12 @@ fn mortality(seed: u64) -> Option<Chance> {
 fn moments(seed: u64) -> Option<Chance> {
     let mut chance = Chance::new(seed.rotate_left(32) ^ 0x6d6f_6d65_6e74);
     chance.percent(40).then_some(chance)
+}
+
+/// Whether the world has an archive, which may be one that has lost messages. This is apart from the others, too.
+fn archive(seed: u64) -> Option<bool> {
+    let mut chance = Chance::new(seed.rotate_left(16) ^ 0x6172_6368_6976);
+    chance.percent(50).then(|| chance.percent(30))
 }
 
 /// Writes the operations of a plan.

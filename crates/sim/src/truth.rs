@@ -11,6 +11,7 @@ use tickwire_router::{DedupeLimits, Directory, Ingress, Origin, Published};
 use tickwire_wire::message::PublishKey;
 use tickwire_wire::{Epoch, Kind, Micros, Payload, Seq};
 
+use crate::archive::SimArchive;
 use crate::broken::{Broken, Rule, ensure};
 use crate::link::Said;
 use crate::plan::Setup;
@@ -51,6 +52,7 @@ struct Life {
 pub(crate) struct Truth {
     mortals: [Vec<Life>; MORTALS.len()],
     directory: Arc<Directory>,
+    archive: Option<Arc<SimArchive>>,
     topics: [TopicTruth; NAMES.len()],
     epochs: [Epoch; NAMES.len()],
     /// What was published with a key: its topic, key, time and number. Duplicates are not in it.
@@ -61,10 +63,11 @@ pub(crate) struct Truth {
 }
 
 impl Truth {
-    pub(crate) fn new(directory: Arc<Directory>, setup: &Setup) -> Self {
+    pub(crate) fn new(directory: Arc<Directory>, archive: Option<Arc<SimArchive>>, setup: &Setup) -> Self {
         Self {
             epochs: std::array::from_fn(|topic| directory.epoch_of(topics::name(topic))),
             directory,
+            archive,
             mortals: Default::default(),
             keys: Vec::new(),
             topics: Default::default(),
@@ -72,6 +75,29 @@ impl Truth {
             kept_events: setup.kept_events as u64,
             kept_books: setup.kept_books as u64,
         }
+    }
+
+    /// The archive, if there is one.
+    pub(crate) fn archive(&self) -> Option<&SimArchive> {
+        self.archive.as_deref()
+    }
+
+    /// Has the archive keep what is new of a topic.
+    fn keep(&self, topic: &str) {
+        if let Some(archive) = &self.archive
+            && let Some(cell) = self.directory.find(topic)
+        {
+            archive.keep(&cell);
+        }
+    }
+
+    /// Whether message `seq` of a topic is stored, in the archive or in memory.
+    pub(crate) fn is_stored(&self, topic: usize, seq: u64) -> bool {
+        let archived = self.archive.as_ref().is_some_and(|archive| {
+            let cell = self.directory.find(topics::name(topic));
+            cell.is_some_and(|cell| archive.has(cell.id(), seq))
+        });
+        archived || self.still_held(topic, seq)
     }
 
     /// The epoch of a topic.
@@ -135,6 +161,7 @@ impl Truth {
         })?;
         self.topics[topic].messages.push(hash);
         self.topics[topic].times.push(now);
+        self.keep(topics::name(topic));
         Ok(bytes)
     }
 
@@ -280,6 +307,7 @@ impl Truth {
         let data = std::str::from_utf8(&said.text).unwrap_or_default();
         self.topics[said.topic].messages.push(hash_of(data));
         self.topics[said.topic].times.push(said.at);
+        self.keep(topics::name(said.topic));
         if let Some(key) = &said.key {
             let seq = self.head(said.topic);
             self.keys.push((said.topic, key.clone(), said.at, seq));

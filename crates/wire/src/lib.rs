@@ -21,6 +21,7 @@ pub mod moment;
 mod msgpack;
 pub mod pattern_sets;
 pub mod secret;
+pub mod speed;
 pub mod sse;
 pub mod topic;
 
@@ -37,4 +38,5 @@ pub use message::{ClientMessage, Control, Kind, Mode, Payload, RequestId, Server
 pub use moment::{BadMoment, Moment};
 pub use msgpack::value::{PackedSlice, PackedValue};
 pub use secret::Secret;
+pub use speed::{BadSpeed, ReplaySpeed};
 pub use topic::{Pattern, Topic, TopicError};

@@ -156,6 +156,7 @@ class Client:
         snapshot: bool = True,
         since: Mapping[str, Position] | None = None,
         from_moment: int | str | datetime | None = None,
+        speed: float | None = None,
         queue_max: int = 1_024,
         overflow: Overflow = "gap",
         on_event: Callable[[TopicEvent], None] | None = None,
@@ -169,13 +170,15 @@ class Client:
         :param from_moment: topics without a position in `since` begin with the stored messages from this moment on; a
             `CaughtUp` tells where live ones begin. Microseconds since the Unix epoch, a text (RFC 3339), or a
             `datetime` with a time zone. It implies the mode ``"every"``, and is for names without wildcards.
+        :param speed: with `from_moment`: the stored messages come by so much faster than they came then, as their times
+            say: 1 is as fast, 10 ten times as fast. By default they come as fast as they are taken.
         :param queue_max: most updates that wait for the program, without the values of conflated topics.
         :param overflow: what happens beyond that: ``"gap"`` or ``"wait"``.
         :param on_event: called with each event in place of iteration. It must not block.
 
         A client has each name once: a second subscription of the same name changes its options for both.
         """
-        wanted, begin = Wanted(mode, conflate_ms, snapshot), on_the_wire(from_moment)
+        wanted, begin = Wanted(mode, conflate_ms, snapshot), (on_the_wire(from_moment), speed)
         return Subscription(self, Feed(topics, wanted, since or {}, begin, queue_max, overflow, on_event))
 
     async def value(self, topic: str) -> Snapshot | None:

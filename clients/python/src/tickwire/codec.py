@@ -360,7 +360,8 @@ def _entry(topic: wire.TopicRequest) -> Any:
     if topic.seqs:
         return {"topic": topic.topic, "since": _lineages(topic.seqs)}
     if topic.from_moment is not None:
-        return {"topic": topic.topic, "from": topic.from_moment}
+        entry = {"topic": topic.topic, "from": topic.from_moment}
+        return entry if topic.speed is None else {**entry, "speed": topic.speed}
     return topic.topic
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeAlias
@@ -38,7 +39,7 @@ class Feed:
         names: Sequence[str],
         wanted: Wanted,
         since: Mapping[str, Position],
-        from_moment: int | str | None,
+        begin: tuple[int | str | None, float | None],
         queue_max: int,
         overflow: Overflow,
         on_event: Callable[[TopicEvent], None] | None,
@@ -69,7 +70,12 @@ class Feed:
         """Whether the program has asked for its events."""
         self._patterns = [_pattern(name) for name in names]
         self._since = dict(since)
-        self._from_moment = from_moment
+        self._from_moment, self._speed = begin
+        if self._speed is not None:
+            if self._from_moment is None:
+                raise ConfigError("speed says how fast the messages from a moment on come: it needs from_moment")
+            if not 0 < self._speed < math.inf:
+                raise ConfigError(f"speed={self._speed!r}: it must be a number above 0")
         self._back: deque[TopicEvent] = deque()
         """Events that were taken for a batch that nobody got. They come first."""
 
@@ -138,17 +144,20 @@ class Feed:
         for name, pattern in zip(self.names, self._patterns, strict=True):
             if pattern is None or not pattern.is_wildcard:
                 at = left.pop(name, None)
-                entries.append(TopicRequest(name, at, from_moment=self._from_moment if at is None else None))
+                entries.append(self._entry(name) if at is None else TopicRequest(name, at))
         for name, pattern in zip(self.names, self._patterns, strict=True):
             if pattern is not None and pattern.is_wildcard:
                 lineages: dict[str, dict[str, int]] = {}
                 for topic in [topic for topic in left if pattern.matches(topic)]:
                     last = left.pop(topic)
                     lineages.setdefault(last.epoch, {})[topic] = last.seq
-                begin = None if lineages else self._from_moment
-                entries.append(TopicRequest(name, seqs=lineages or None, from_moment=begin))
+                entries.append(TopicRequest(name, seqs=lineages) if lineages else self._entry(name))
         order = {name: index for index, name in enumerate(self.names)}
         return sorted(entries, key=lambda entry: order[entry.topic])
+
+    def _entry(self, name: str) -> TopicRequest:
+        """The entry of a name without a position."""
+        return TopicRequest(name, from_moment=self._from_moment, speed=self._speed)
 
     def acked(self, results: list[Result]) -> None:
         """The broker has answered."""

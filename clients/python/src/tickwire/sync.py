@@ -181,6 +181,7 @@ class Client:
         snapshot: bool = True,
         since: Mapping[str, Position] | None = None,
         from_moment: int | str | datetime | None = None,
+        speed: float | None = None,
         queue_max: int = 100_000,
         overflow: Overflow = "gap",
     ) -> Subscription:
@@ -194,6 +195,7 @@ class Client:
                 snapshot=snapshot,
                 since=since,
                 from_moment=from_moment,
+                speed=speed,
                 queue_max=queue_max,
                 overflow=overflow,
             )

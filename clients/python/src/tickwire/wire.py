@@ -238,6 +238,8 @@ class TopicRequest:
     """The positions of a pattern's topics: numbers by topic, by epoch."""
     from_moment: int | str | None = None
     """The moment from which on the stored messages of a single topic are wanted."""
+    speed: float | None = None
+    """How fast they are wanted, if not as fast as they are taken."""
 
 
 @dataclass(frozen=True, slots=True)

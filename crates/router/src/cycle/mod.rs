@@ -184,7 +184,7 @@ impl<C: Connections> Turn<'_, C> {
         cycle.delivering_us = ended.since(read);
         let more_unread = cycle.under_way.is_some()
             || cycle.has_unread() && cycle.resume_at.is_none()
-            || cycle.parked.any(|id| !self.shard.waits_for_writes(id));
+            || cycle.parked.any(|id| !self.shard.waits_for_files(id));
         let more = more_events || more_queued || more_gone || more_unread || self.shard.dirty_count() > 0;
         Turned { more, began, ended }
     }

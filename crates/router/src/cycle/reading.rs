@@ -124,11 +124,21 @@ impl<C: Connections> Turn<'_, C> {
         self.cycle.under_way.is_none()
     }
 
-    /// Does a piece of the requests that are not done, by turns, until it is `until`. At least one is done.
+    /// Does a piece of the requests that are not done, by turns, until it is `until`. At least one is done, unless all wait for
+    /// files.
     fn go_on_parked(&mut self, now: Micros, until: Micros) {
         let parked_us = self.cycle.budgets.parked_us;
         let until = until.min(Micros(self.connections.now().0 + parked_us));
-        while let Some(id) = self.cycle.parked.pop() {
+        let mut waiting = 0;
+        while waiting < self.cycle.parked.len()
+            && let Some(id) = self.cycle.parked.pop()
+        {
+            if self.shard.waits_for_files(id) {
+                self.park(id, &[]);
+                waiting += 1;
+                continue;
+            }
+            waiting = 0;
             self.shard.go_on(id, now);
             self.connections.handled(self.shard, id, now);
             if self.shard.unfinished(id).is_none() {

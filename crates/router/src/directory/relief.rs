@@ -30,6 +30,12 @@ impl Directory {
         self.memory.replays.bytes()
     }
 
+    /// Bytes of messages that were read from the archive and are not sent yet, and of those that were asked for.
+    #[must_use]
+    pub fn archived_bytes(&self) -> usize {
+        self.memory.archived.bytes()
+    }
+
     /// Gives up memory that is over its budget: histories become shorter, and frames of values are made again when they
     /// are needed. Memory can go over budget without a publication, since frames are made of messages that are held
     /// already. Does little at a time.

@@ -2,9 +2,11 @@
 //!
 //! Bounded by the number of subscriptions: a topic is removed with its subscription.
 
-use rustc_hash::{FxHashMap, FxHashSet};
-use tickwire_wire::Seq;
+use rustc_hash::FxHashMap;
+use tickwire_wire::{Micros, ReplaySpeed, Seq};
 
+use super::replayed::{Replayed, ReplayedTopics};
+use crate::archive::ArchivedStart;
 use crate::positions::Missed;
 use crate::publication::TopicId;
 
@@ -20,7 +22,9 @@ struct Open {
     /// newest. The request that wanted it waits until the subscription has reached that message.
     newest: FxHashMap<TopicId, Seq>,
     /// The topics that are replayed from a moment, as long as the client was not told that it has caught up.
-    replayed: FxHashSet<TopicId>,
+    replayed: ReplayedTopics,
+    /// Where the replays begin that the request under way asks for, if the archive was asked.
+    starts: Option<FxHashMap<(TopicId, Micros), ArchivedStart>>,
 }
 
 impl Beginnings {
@@ -64,21 +68,65 @@ impl Beginnings {
         }
     }
 
-    /// Records that a topic is replayed from a moment, until the client is told that it has caught up.
-    pub(crate) fn replay(&mut self, topic: TopicId) {
-        self.0.get_or_insert_default().replayed.insert(topic);
+    /// Records that a topic is replayed from a moment, until the client is told that it has caught up. A `speed` paces it.
+    pub(crate) fn replay(&mut self, topic: TopicId, speed: Option<ReplaySpeed>) {
+        self.0.get_or_insert_default().replayed.begin(topic, speed);
     }
 
     /// Whether the client is still to be told that it has caught up with a topic.
     pub(crate) fn is_replayed(&self, topic: TopicId) -> bool {
-        self.0.as_ref().is_some_and(|open| open.replayed.contains(&topic))
+        self.0
+            .as_ref()
+            .is_some_and(|open| open.replayed.get(topic).is_some())
+    }
+
+    /// The replay of a topic.
+    pub(crate) fn replayed(&mut self, topic: TopicId) -> Option<&mut Replayed> {
+        self.0.as_mut()?.replayed.get_mut(topic)
+    }
+
+    /// The replays of all topics, if there are any.
+    pub(crate) fn replays(&mut self) -> Option<&mut ReplayedTopics> {
+        Some(&mut self.0.as_mut()?.replayed)
+    }
+
+    /// The topics whose replays are parked.
+    pub(crate) fn parked(&self) -> impl Iterator<Item = TopicId> {
+        self.0.iter().flat_map(|open| open.replayed.parked())
     }
 
     /// Records that the client is told that it has caught up with a topic. Returns whether it was still to be told.
     pub(crate) fn caught_up(&mut self, topic: TopicId) -> bool {
-        let was_replayed = self.0.as_mut().is_some_and(|open| open.replayed.remove(&topic));
-        self.shrink();
+        let was_replayed = self.0.as_mut().is_some_and(|open| open.replayed.end(topic));
+        if was_replayed {
+            self.shrink();
+        }
         was_replayed
+    }
+
+    /// Keeps where replays begin that the request under way asks for, by their topics and moments.
+    pub(crate) fn keep_starts(&mut self, starts: FxHashMap<(TopicId, Micros), ArchivedStart>) {
+        self.0.get_or_insert_default().starts = Some(starts);
+    }
+
+    /// Whether it was looked for where the replays of the request under way begin.
+    pub(crate) fn has_starts(&self) -> bool {
+        self.0.as_ref().is_some_and(|open| open.starts.is_some())
+    }
+
+    /// Where the replay of a topic from a moment begins, as far as the archive was asked.
+    pub(crate) fn start_of(&self, topic: TopicId, moment: Micros) -> Option<ArchivedStart> {
+        let starts = self.0.as_ref()?.starts.as_ref()?;
+        starts.get(&(topic, moment)).copied()
+    }
+
+    /// Drops where replays begin: their request is done.
+    pub(crate) fn drop_starts(&mut self) {
+        if let Some(open) = &mut self.0
+            && open.starts.take().is_some()
+        {
+            self.shrink();
+        }
     }
 
     /// Records that the client has left a topic.
@@ -89,7 +137,11 @@ impl Beginnings {
     }
 
     fn shrink(&mut self) {
-        self.0
-            .take_if(|open| open.missed.is_empty() && open.newest.is_empty() && open.replayed.is_empty());
+        self.0.take_if(|open| {
+            open.missed.is_empty()
+                && open.newest.is_empty()
+                && open.replayed.is_empty()
+                && open.starts.is_none()
+        });
     }
 }

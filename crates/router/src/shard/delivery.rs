@@ -25,6 +25,9 @@ impl Shard {
             for cell in std::mem::take(&mut self.inbox.ended) {
                 self.end_later(cell);
             }
+            self.replaying.now = now;
+            self.take_parts();
+            self.take_starts();
             if !self.inbox.written.is_empty() {
                 self.answer_written(now);
             }

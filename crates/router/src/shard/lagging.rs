@@ -160,7 +160,7 @@ impl SessionMut<'_> {
                 Item::Joined(_) => subscriber.prelude.take_back(!is_planted(Fault::LineageTakenBack)),
                 Item::Status(status) => subscriber.last_status = status.before,
                 Item::CaughtUp(_) if is_planted(Fault::CaughtUpForgotten) => {}
-                Item::CaughtUp(_) => session.subscriptions.beginnings.replay(topic),
+                Item::CaughtUp(_) => session.subscriptions.beginnings.replay(topic, None),
                 Item::Gap(gap) if gap.reason != GapReason::Slow => {
                     subscriber.after = gap.to;
                     subscriber.prelude.take_back(gap.introduces);

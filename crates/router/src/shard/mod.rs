@@ -23,9 +23,11 @@ mod publishing;
 mod pulling;
 mod rate;
 mod reconfigure;
+mod replaying;
 mod requests;
 mod resume;
 mod rights;
+mod searching;
 mod sessions;
 mod slot;
 mod status;
@@ -56,7 +58,10 @@ use piecewise::Piece;
 pub(crate) use piecewise::Unfinished;
 use publishing::RecentTopics;
 use rate::RateTimers;
+pub(crate) use replaying::ReplayPart;
+use replaying::Replaying;
 use rustc_hash::FxHashMap;
+pub(crate) use searching::FoundStarts;
 use sessions::Sessions;
 use slot::{First, Prelude, Slot, Subscriber};
 use tickwire_wire::deflate::Deflater;
@@ -182,6 +187,7 @@ pub struct Shard {
     /// Tokens that sessions showed and that were not handed out yet.
     auths: VecDeque<AuthRequest>,
     rate_timers: RateTimers,
+    replaying: Replaying,
     chunk: Vec<Arc<Publication>>,
     /// Compresses publications for the sessions with a compressed variant.
     deflater: Deflater,
@@ -239,6 +245,7 @@ impl Shard {
             expiries: BTreeSet::new(),
             auths: VecDeque::new(),
             rate_timers: RateTimers::default(),
+            replaying: Replaying::default(),
             chunk: Vec::new(),
             deflater: Deflater::default(),
             heartbeats: [const { None }; Dialect::FORMS],

@@ -1,14 +1,14 @@
 //! Subscriptions that begin at a moment: the stored messages from then on, then `caught_up`, then what is live.
 //!
 //! Such a subscription begins behind the head of its topic and is pulled there as that of a slow reader is. So a replay keeps no
-//! message: what the history drops before the reader gets it is named by a `gap`, and the replay of one session costs the others
-//! nothing. `caught_up` goes behind the message with which the subscription reaches the head, or behind nothing
+//! message. What the history drops before the reader gets it comes from the [archive](super::replaying), if there is one.
+//! Without one, or if it is not there either, it is named by a `gap`. The replay of one session costs the others nothing. `caught_up` goes behind the message with which the subscription reaches the head, or behind nothing
 //! if nothing was stored. It comes once: if it is taken back, it is sent again at the next head.
 
 use std::sync::Arc;
 
 use tickwire_wire::message::{AckResult, ReplayRange, Subscribe, TopicState};
-use tickwire_wire::{Control, Kind, Mode, Moment, Pattern, Refusal, Seq};
+use tickwire_wire::{Control, Kind, Mode, Moment, Pattern, Refusal, ReplaySpeed, Seq};
 
 use super::requests::TopicAnswer;
 use super::sessions::SessionMut;
@@ -90,15 +90,18 @@ impl SessionMut<'_> {
     pub(super) fn subscribe_from(
         &mut self,
         cell: &Arc<TopicCell>,
-        Moment(moment): Moment,
+        (Moment(moment), speed): (Moment, Option<ReplaySpeed>),
         pace: Pace,
         result: AckResult,
     ) -> TopicAnswer {
-        let (at, StoredFrom { first, not_stored }) = cell.attach_from(self.shard, moment);
+        let (at, stored) = cell.attach_from(self.shard, moment);
+        let archived = self.session.subscriptions.beginnings.start_of(cell.id(), moment);
+        let StoredFrom { first, not_stored } =
+            archived.map_or(stored, |archived| archived.before(stored, moment));
         self.slots[cell.id()].learn(at.seq, &mut self.counts.ledger);
         let late = is_planted(Fault::ReplayedTooLate) && first <= at.seq;
         self.join(cell, Seq(first.0 - 1 + u64::from(late)), pace, true);
-        self.session.subscriptions.beginnings.replay(cell.id());
+        self.session.subscriptions.beginnings.replay(cell.id(), speed);
         self.bring(cell.id());
         let result = replaying(result, first, at.seq);
         TopicAnswer::new(AckResult {

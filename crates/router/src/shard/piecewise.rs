@@ -414,6 +414,7 @@ impl Shard {
             }
         }
         self.ack(id, request.id(), answers, now);
+        self.drop_starts(id);
         self.brought(id);
         self.send_synced(id);
         if let Some(refusal) = later {

@@ -18,18 +18,20 @@ use crate::pulls::Pull;
 use crate::session::{OneShot, SessionId};
 
 /// The number of messages that are read from a history at once.
-const CHUNK: usize = 16;
+pub(super) const CHUNK: usize = 16;
 
 /// The number of a session's pulls that are handled before other sessions have their turn.
 const PULLS_AT_ONCE: usize = 1_024;
 
 /// When a subscription that is still behind has its next turn.
-#[derive(PartialEq, Eq)]
-enum NextTurn {
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NextTurn {
     /// At once: it got a gap or a snapshot, and what follows on that belongs to it.
     GoesOn,
     /// After the session's others: it may never reach the head of a busy topic.
     Passes,
+    /// When its replay is called back.
+    Parked,
 }
 
 /// Why a session's pulls stop for a moment.
@@ -79,7 +81,7 @@ impl Shard {
 
 impl SessionMut<'_> {
     /// Whether something may be pulled in.
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         let refill = OUTBOX_REFILL_BYTES.min(self.settings.live_bytes_end());
         self.session.outbox.data_bytes() < refill
     }
@@ -127,6 +129,7 @@ impl SessionMut<'_> {
             match turn {
                 NextTurn::GoesOn => pulls.follow_next(topic, subscriber.every),
                 NextTurn::Passes => pulls.follow_later(topic, subscriber.every),
+                NextTurn::Parked => {}
             }
         }
         has_all
@@ -151,6 +154,12 @@ impl SessionMut<'_> {
             return NextTurn::GoesOn;
         }
         let first = subscriber.prelude.first();
+        // The snapshot of an event topic is the message at its position, which comes by the replay.
+        if (first == First::Nothing || cell.kind() == Kind::Event)
+            && let Some(turn) = self.step_archived(cell, subscriber)
+        {
+            return turn;
+        }
         subscriber.prelude.set_first(First::Nothing);
         if first != First::Nothing {
             // In an event topic this is the message at the subscription's position: later messages must follow one by
@@ -182,8 +191,7 @@ impl SessionMut<'_> {
             return NextTurn::GoesOn;
         }
         if subscriber.every {
-            self.step_every(cell, subscriber);
-            return NextTurn::Passes;
+            return self.step_every(cell, subscriber);
         }
         subscriber.behind = false;
         let from = subscriber.after.0 + u64::from(is_planted(Fault::NewestDropped));
@@ -239,7 +247,8 @@ impl SessionMut<'_> {
         Some(next)
     }
 
-    fn step_every(&mut self, cell: &Arc<TopicCell>, subscriber: &mut Subscriber) {
+    fn step_every(&mut self, cell: &Arc<TopicCell>, subscriber: &mut Subscriber) -> NextTurn {
+        let mut turn = NextTurn::Passes;
         let mut chunk = std::mem::take(self.chunk);
         let catchup = cell.read_after(subscriber.after, CHUNK, &mut chunk);
         match (catchup.gap, cell.kind()) {
@@ -262,6 +271,10 @@ impl SessionMut<'_> {
                         subscriber.behind = true;
                         break;
                     }
+                    if let Some(parked) = self.pace(cell.id(), subscriber.after, publication.ts) {
+                        (subscriber.behind, turn) = (true, parked);
+                        break;
+                    }
                     subscriber.after = publication.seq;
                     if is_planted(Fault::SeamLost)
                         && subscriber.after == self.slots[cell.id()].head
@@ -275,6 +288,7 @@ impl SessionMut<'_> {
         }
         chunk.clear();
         *self.chunk = chunk;
+        turn
     }
 
     /// Pulls a publication in for a subscription. If the client does not know the topic's lineage and this is not a

@@ -66,6 +66,9 @@ impl Shard {
         if self.waits_behind_writes(id, &request) {
             return self.hold(id, request);
         }
+        let Some(request) = self.hold_for_starts(id, request) else {
+            return;
+        };
         let (op, request_id) = match &request {
             Ok(ClientMessage::Subscribe(subscribe)) => (Op::Subscribe, Some(subscribe.id)),
             Ok(ClientMessage::Positions { id, .. }) => (Op::Positions, Some(*id)),

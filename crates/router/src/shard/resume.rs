@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tickwire_wire::error::ErrorCode;
 use tickwire_wire::message::{AckResult, GapReason, Mode, Position, Positions, Since, TopicRequest};
-use tickwire_wire::{Control, Kind, Micros, Moment, Pattern, Refusal, RequestId, Seq};
+use tickwire_wire::{Control, Kind, Micros, Moment, Pattern, Refusal, ReplaySpeed, RequestId, Seq};
 
 use super::requests::TopicAnswer;
 use super::sessions::SessionMut;
@@ -25,15 +25,15 @@ pub(super) enum Outset<'a> {
     Head,
     /// Behind the client's position.
     Since(&'a Position),
-    /// With the first message from a moment on.
-    From(Moment),
+    /// With the first message from a moment on, at a speed.
+    From(Moment, Option<ReplaySpeed>),
 }
 
 impl<'a> Outset<'a> {
     pub(super) fn of(wanted: &'a TopicRequest) -> Self {
         match (wanted.position(), wanted.from()) {
             (Some(position), _) => Self::Since(position),
-            (None, Some(moment)) => Self::From(moment),
+            (None, Some(moment)) => Self::From(moment, wanted.speed()),
             (None, None) => Self::Head,
         }
     }
@@ -139,7 +139,9 @@ impl SessionMut<'_> {
         result: AckResult,
     ) -> TopicAnswer {
         let since = match outset {
-            Outset::From(moment) => return self.subscribe_from(cell, moment, wanted.0, result),
+            Outset::From(moment, speed) => {
+                return self.subscribe_from(cell, (moment, speed), wanted.0, result);
+            }
             Outset::Since(since) => Some(since),
             Outset::Head => None,
         };

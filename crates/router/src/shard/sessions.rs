@@ -11,10 +11,12 @@ use tickwire_wire::deflate::Deflater;
 
 use super::ending::Lives;
 use super::piecewise::Piece;
+use super::replaying::Replaying;
 use super::writing::Rounds;
 use super::{First, Shard, Slot};
 use crate::cell::{Attached, TopicCell};
 use crate::counts::Counts;
+use crate::directory::Directory;
 use crate::paged::Paged;
 use crate::publication::{Publication, TopicId};
 use crate::queue::ShardId;
@@ -93,6 +95,8 @@ pub(super) struct SessionMut<'a> {
     pub(super) piece: &'a mut Piece,
     /// The number of subscriptions of all sessions of the shard.
     pub(super) subscriptions: &'a mut usize,
+    pub(super) directory: &'a Arc<Directory>,
+    pub(super) replaying: &'a mut Replaying,
     /// A buffer for messages that are read from a history, reused for its memory.
     pub(super) chunk: &'a mut Vec<Arc<Publication>>,
 }
@@ -111,6 +115,8 @@ impl Shard {
             deflater: &mut self.deflater,
             piece: &mut self.piece,
             subscriptions: &mut self.subscriptions,
+            directory: &self.directory,
+            replaying: &mut self.replaying,
             chunk: &mut self.chunk,
         })
     }
@@ -154,6 +160,8 @@ impl SessionMut<'_> {
         if !std::mem::replace(&mut subscriber.behind, true) {
             self.session.fall_behind(topic, subscriber.every);
             self.rounds.mark(self.session);
+        } else {
+            self.call_back(topic);
         }
     }
 }

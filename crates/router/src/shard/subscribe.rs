@@ -216,7 +216,7 @@ impl Shard {
         let at = self.tell_next(id, &result.topic);
         let recovered = match outset {
             Outset::Since(since) => Some(since.epoch == at.epoch && since.seq == at.seq),
-            Outset::Head | Outset::From(_) => None,
+            Outset::Head | Outset::From(..) => None,
         };
         let result = AckResult {
             recovered,
@@ -225,7 +225,7 @@ impl Shard {
             ..result
         };
         match outset {
-            Outset::From(_) => TopicAnswer::caught_up_already(result),
+            Outset::From(..) => TopicAnswer::caught_up_already(result),
             Outset::Head | Outset::Since(_) => TopicAnswer::new(result),
         }
     }

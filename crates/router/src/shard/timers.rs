@@ -50,12 +50,15 @@ impl Shard {
         let session = self.deadlines.peek().map(|Reverse((at, _, _))| *at);
         let expiry = self.expiries.first().map(|(at, _)| *at);
         let due = session.into_iter().chain(expiry);
-        due.chain(self.rate_timers.next_timeout()).min()
+        let due = due.chain(self.rate_timers.next_timeout());
+        due.chain(self.replaying.next_timeout()).min()
     }
 
     /// Does what is due at `now`. It handles a limited number of sessions and delivers a limited number of rated
     /// updates, so that other work has its turn. If more is due, [`Self::next_timeout`] is in the past.
     pub fn on_timeout(&mut self, now: Micros) {
+        self.replaying.now = now;
+        self.call_replays(now);
         self.expire_tokens(now);
         self.deliver_due(now);
         for _ in 0..DEADLINES_AT_ONCE {

@@ -1,4 +1,5 @@
-//! Publications that wait to be written before they enter: their answers, and the requests behind them.
+//! Publications that wait to be written before they enter: their answers, and the requests behind them. A request for which
+//! the archive is [asked](super::searching) is held here, too.
 //!
 //! Answers come in the order of the requests. So while publications of a session wait, its refused ones wait with
 //! them, and its other requests are not handled: the first of them is held, and nothing behind it is read. What
@@ -19,7 +20,9 @@ pub(super) struct BehindWrites {
     generation: u32,
     /// The number of its publications that wait.
     count: usize,
-    /// A request that waits for them.
+    /// Whether the archive is asked for what the held request needs.
+    searches: bool,
+    /// A request that waits for them, or for the archive.
     held: Option<Box<Result<ClientMessage, BadRequest>>>,
 }
 
@@ -70,10 +73,50 @@ impl Shard {
         self.behind_writes(id).is_some_and(|behind| behind.held.is_some())
     }
 
-    /// Whether the session's next request waits until publications are written, and not for a turn.
+    /// Whether the archive is asked for what the held request of a session needs.
+    fn is_searching(&self, id: SessionId) -> bool {
+        self.behind_writes(id).is_some_and(|behind| behind.searches)
+    }
+
+    /// Whether the session's next request waits until publications are written, or for the archive, and not for a turn.
     #[must_use]
-    pub fn waits_for_writes(&self, id: SessionId) -> bool {
-        self.has_unwritten(id) && self.has_held(id)
+    pub fn waits_for_files(&self, id: SessionId) -> bool {
+        (self.has_unwritten(id) || self.is_searching(id)) && self.has_held(id)
+    }
+
+    /// Holds a request until the archive has answered.
+    pub(super) fn hold_while_searching(
+        &mut self,
+        id: SessionId,
+        generation: u32,
+        request: Result<ClientMessage, BadRequest>,
+    ) {
+        let behind = BehindWrites {
+            generation,
+            count: 0,
+            searches: true,
+            held: Some(Box::new(request)),
+        };
+        self.writing.insert(id, behind);
+    }
+
+    /// Records that the archive has answered for a session. Returns whether the session is still there.
+    pub(super) fn has_searched(&mut self, id: SessionId, generation: u32) -> bool {
+        let Some(behind) = self.writing.get_mut(&id) else {
+            return false;
+        };
+        if behind.generation != generation {
+            return false;
+        }
+        behind.searches = false;
+        let is_there = self
+            .sessions
+            .get(id)
+            .is_some_and(|session| session.generation == generation);
+        if !is_there {
+            self.writing.remove(&id);
+        }
+        is_there
     }
 
     /// Answers a publication when it and those before it have entered.
@@ -115,12 +158,14 @@ impl Shard {
         let behind = self.writing.entry(id).or_insert(BehindWrites {
             generation,
             count: 0,
+            searches: false,
             held: None,
         });
         if behind.generation != generation {
             *behind = BehindWrites {
                 generation,
                 count: 0,
+                searches: false,
                 held: None,
             };
         }
@@ -152,15 +197,24 @@ impl Shard {
 
     /// Handles a held request, if nothing is before it any more. Returns whether there was one.
     pub(super) fn let_held_go(&mut self, id: SessionId, now: Micros) -> bool {
-        if !self.has_held(id) || self.has_unwritten(id) {
+        if !self.has_held(id) || self.has_unwritten(id) || self.is_searching(id) {
             return false;
         }
         match self.writing.remove(&id).and_then(|behind| behind.held) {
             Some(request) => {
                 self.request(id, *request, now);
+                self.drop_starts(id);
                 true
             }
             None => false,
+        }
+    }
+
+    /// Drops what the archive has answered, unless its request is still under way.
+    pub(super) fn drop_starts(&mut self, id: SessionId) {
+        let session = self.sessions.get_mut(id);
+        if let Some(session) = session.filter(|session| session.unfinished.is_none()) {
+            session.subscriptions.beginnings.drop_starts();
         }
     }
 

@@ -141,7 +141,8 @@ impl Shard {
             messages,
             bytes: session.outbox.data_bytes() + session.outbox.control_bytes(),
             subscriptions: session.subscriptions.topics.len(),
-            behind: session.subscriptions.pulls.follows(usize::MAX).count(),
+            behind: session.subscriptions.pulls.follows(usize::MAX).count()
+                + session.subscriptions.beginnings.parked().count(),
             oldest_us: self.oldest_us(session, now),
             lagging_since: session.reader.lagging_since(),
             stalled_since: session.reader.stalled_since(),

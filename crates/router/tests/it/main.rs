@@ -1,6 +1,7 @@
 //! The router as its users see it: a directory, its shards and their sessions, driven from outside.
 
 mod anew;
+mod archived;
 mod reader;
 mod script;
 mod world;
@@ -15,6 +16,7 @@ mod dialects;
 mod draining;
 mod ending;
 mod epochs;
+mod fake_archive;
 mod grants;
 mod lagging;
 mod lives;

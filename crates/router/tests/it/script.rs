@@ -8,6 +8,7 @@
 //! | `rule PATTERN KIND HISTORY` | a kind for topics |
 //! | `stale PATTERN MS` | for how long topics may be silent |
 //! | `expiry PATTERN MS [watched]` | when topics end; `watched`: even if their names are subscribed |
+//! | `archive N` | an archive, with `N` messages in a part; comes behind the others |
 //! | `epoch PATTERN EPOCH` | topics of another epoch than that of the world, which is shown with their numbers |
 //! | `synced` | `synced` is printed, which it is not otherwise |
 //!
@@ -18,7 +19,7 @@
 //! | `open NAME [msgpack] [shard=N] [publish=PATTERN]` | a connection |
 //! | `sub NAME TOPIC[@[EPOCH:]SEQ]… [mode=MODE] [rate=MS] [nosnapshot]` | subscribe, with `@` to resume from |
 //! | `sub NAME PATTERN@TOPIC=[EPOCH:]SEQ,…` | the same, for a pattern |
-//! | `sub NAME TOPIC^MS` | with the messages from so long after the beginning on |
+//! | `sub NAME TOPIC^MS[/SPEED]` | with the messages from so long after the beginning on, at a speed |
 //! | `positions NAME TOPIC=[EPOCH:]SEQ,…` | positions for the next subscribe |
 //! | `step NAME` | one more piece of a subscribe that is not done at once, see `at_once` |
 //! | `unsub NAME TOPIC…`, `resync NAME TOPIC`, `ping NAME` | these requests |
@@ -39,6 +40,8 @@
 //! | `go` | drains everything and writes everyone who is not stalled |
 //! | `wait MS` | time passes |
 //! | `end TOPIC` | deletes a topic |
+//! | `answer [N]`, `fail` | the archive answers everything, or the first requests; does not answer the first |
+//! | `lose TOPIC FROM..TO` | the archive loses messages |
 //! | `look` | looks for topics that fell silent, or have expired |
 //! | `close NAME CODE REASON` | the broker ends a connection |
 //!
@@ -55,6 +58,7 @@ use tickwire_wire::{
     ClientMessage, CloseCode, Codec, Control, Epoch, Kind, Mode, Moment, Pattern, Seq, ServerMessage, Topic,
 };
 
+use crate::fake_archive::FakeArchive;
 use crate::world::{EPOCH, Frame, START, Setup, World};
 
 /// Runs `script` and compares its output with `expected`.
@@ -136,6 +140,7 @@ impl Script {
                 self.line(&format!("ended {}: {ended}", words[0]));
             }
             "synced" => self.world().shows_synced = true,
+            "answer" | "fail" | "lose" => self.archive_statement(op, &words),
             "go" => self.world().run(),
             "look" => self.world().look(),
             "wait" => {
@@ -150,8 +155,33 @@ impl Script {
         self.waits = false;
     }
 
+    fn archive_statement(&mut self, op: &str, words: &[&str]) {
+        let world = self.world();
+        let archive = world.archive.clone().expect("a world with an archive");
+        match (op, words) {
+            ("answer", []) => world.settle_archive(),
+            ("answer", [count]) => (0..number(count)).for_each(|_| world.answer_archive()),
+            ("fail", _) => {
+                archive.fail();
+                world.settle_archive();
+                world.answer_archive();
+            }
+            (_, [topic, seqs]) => {
+                let (from, to) = seqs.split_once("..").expect("FROM..TO");
+                let topic = world.directory.find(topic).expect("a topic").id();
+                archive.lose(topic, &(number(from) as u64..=number(to) as u64));
+            }
+            _ => panic!("{op} {words:?}?"),
+        }
+    }
+
     /// Executes a statement that sets a limit. Returns whether it was one.
     fn set_up(&mut self, op: &str, words: &[&str]) -> bool {
+        if op == "archive" {
+            let part = number(words[0]);
+            self.world().keep_in(FakeArchive::new(part));
+            return true;
+        }
         let known = [
             "shards",
             "queue",
@@ -356,8 +386,12 @@ impl Script {
                 request.topics.push(TopicRequest::Since { topic, since });
             } else if let Some((topic, ms)) = word.split_once('^') {
                 let topic = topic.to_owned();
+                let (ms, speed) = ms
+                    .split_once('/')
+                    .map_or((ms, None), |(ms, speed)| (ms, Some(speed)));
                 let from = Moment(START.plus_ms(number(ms) as u64));
-                request.topics.push(TopicRequest::From { topic, from });
+                let speed = speed.map(|speed| speed.parse().expect("a speed"));
+                request.topics.push(TopicRequest::From { topic, from, speed });
             } else {
                 request.topics.push(TopicRequest::Pattern((*word).to_owned()));
             }
@@ -387,6 +421,11 @@ impl Script {
                 let cell = self.world().directory.find(words[1]).expect("a topic");
                 cell.subscribers().to_string()
             }
+            "asked" => {
+                let archive = self.world().archive.as_ref().expect("an archive");
+                format!("{} asked", archive.waiting())
+            }
+            "archived" => format!("{} bytes", self.world().directory.archived_bytes()),
             "unfinished" => {
                 let client = self.client(words[1]);
                 let it = &self.world().clients[client];

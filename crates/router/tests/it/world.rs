@@ -21,6 +21,7 @@ use tickwire_wire::{
     Topic, Variant,
 };
 
+use crate::fake_archive::FakeArchive;
 use crate::tokens;
 
 /// The epoch of every world.
@@ -189,6 +190,8 @@ pub(crate) struct World {
     pub(crate) shows_synced: bool,
     /// Clients whose connection the shard gave up, and when.
     pub(crate) gone: Vec<(Micros, usize)>,
+    /// The archive, if there is one.
+    pub(crate) archive: Option<Arc<FakeArchive>>,
 }
 
 impl World {
@@ -225,6 +228,35 @@ impl World {
             inflater: Inflater::new(),
             shows_synced: false,
             gone: Vec::new(),
+            archive: None,
+        }
+    }
+
+    /// Has `archive` keep what is published from now on.
+    pub(crate) fn keep_in(&mut self, archive: Arc<FakeArchive>) {
+        self.directory.set_archive(archive.clone());
+        self.archive = Some(archive);
+    }
+
+    /// Has the archive answer what it was asked for first, and goes on.
+    pub(crate) fn answer_archive(&mut self) {
+        if let Some(archive) = &self.archive {
+            archive.answer();
+        }
+        self.run();
+        for client in &self.clients {
+            if let Some(id) = client.id {
+                self.shards[client.shard].finish(id, self.now);
+            }
+        }
+        self.run();
+    }
+
+    /// Has the archive answer everything.
+    pub(crate) fn settle_archive(&mut self) {
+        self.run();
+        while self.archive.as_ref().is_some_and(|archive| archive.waiting() > 0) {
+            self.answer_archive();
         }
     }
 
@@ -332,7 +364,13 @@ impl World {
         payload: Payload,
     ) -> Result<Published, PublishError> {
         let ingress = Ingress::new(self.directory.clone());
-        ingress.submit(origin, topic, payload, self.now)
+        let published = ingress.submit(origin, topic, payload, self.now)?;
+        if let Some(archive) = &self.archive
+            && let Some(newest) = self.directory.find(topic.as_str()).and_then(|cell| cell.newest())
+        {
+            archive.keep(&newest);
+        }
+        Ok(published)
     }
 
     pub(crate) fn hand_out(&mut self, shard: usize, budget: usize) -> bool {
@@ -463,6 +501,11 @@ impl World {
                 assert!(client.syncing.is_empty(), "{:?} are not synced", client.syncing);
             }
         }
+        self.check_sums();
+    }
+
+    /// Checks that every shard's ledger adds up and agrees with a look at everything.
+    pub(crate) fn check_sums(&self) {
         for shard in &self.shards {
             assert!(shard.sums_agree(), "what is exported is not what there is");
             let (ledger, audit) = (&shard.counts().ledger, shard.audit());

@@ -50,9 +50,14 @@ impl Oracle {
         let begins: Option<Micros> = truth.time(topic, from).filter(|_| from <= head);
         let is_whole = from == wanted && result.not_stored.is_none();
         let is_short = from > wanted && begins.is_some() && result.not_stored == begins;
+        // What the archive has lost at the beginning of a replay is left out.
+        let archived = truth.archive().is_some();
+        let is_lost = archived && from > wanted && (wanted..from).all(|seq| !truth.is_stored(topic, seq));
+        let is_there = archived && (wanted..from).any(|seq| truth.is_stored(topic, seq));
         let is_right = to == head
             && result.seq.is_some_and(|seq| seq.0 + 1 == from)
-            && (is_whole && possible || is_short && !certain);
+            && !is_there
+            && (is_whole && (possible || archived) || is_short && !certain || is_lost);
         ensure(is_right, Rule::Moments, || {
             let (seq, oldest) = (result.seq, result.not_stored);
             format!(

@@ -311,6 +311,13 @@ impl Place {
                 self.promised
             )
         })?;
+        if self.replayed_to.is_some() && truth.archive().is_some() {
+            ensure(
+                (from..=to).all(|seq| !truth.is_stored(topic, seq)),
+                Rule::Moments,
+                || format!("{} names messages that are stored", gap()),
+            )?;
+        }
         // The gap of a book ends at its snapshot, any other where the history begins.
         let last = if kind == Kind::Book { from } else { to };
         ensure(goes_on || !truth.still_held(topic, last), Rule::Every, || {

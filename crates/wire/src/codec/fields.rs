@@ -15,6 +15,7 @@ use serde::{Deserialize, Deserializer};
 use crate::ids::{Epoch, Micros, Seq, integral};
 use crate::message::{Mode, Position, Positions, RequestId, Since, TopicRequest};
 use crate::moment::Moment;
+use crate::speed::ReplaySpeed;
 
 /// A request with the fields of every op. None is required. `D` is the codec's raw data.
 pub(super) struct RawRequest<D> {
@@ -233,12 +234,13 @@ read_as!(
             Err(E::invalid_type(Unexpected::Other("null"), &self))
         }
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TopicRequest, A::Error> {
-            let (mut topic, mut since, mut from) = (None, None, None);
+            let (mut topic, mut since, mut from, mut speed) = (None, None, None, None);
             while let Some(Name(name)) = map.next_key()? {
                 match &*name {
                     "topic" => fill(&mut topic, &name, &mut map, |Text(text)| text)?,
                     "since" => fill(&mut since, &name, &mut map, |since: Since| since)?,
                     "from" => fill(&mut from, &name, &mut map, |from: Moment| from)?,
+                    "speed" => fill(&mut speed, &name, &mut map, |speed: ReplaySpeed| speed)?,
                     _ => drop(map.next_value::<IgnoredAny>()?),
                 }
             }
@@ -247,8 +249,11 @@ read_as!(
                 (Some(_), Some(_)) => Err(A::Error::custom(
                     "an entry has a field \"since\" or \"from\", not both",
                 )),
+                (_, None) if speed.is_some() => Err(A::Error::custom(
+                    "\"speed\" says how fast the messages from a moment on come: it needs a field \"from\"",
+                )),
                 (since, None) => Ok(TopicRequest::Since { topic, since }),
-                (None, Some(from)) => Ok(TopicRequest::From { topic, from }),
+                (None, Some(from)) => Ok(TopicRequest::From { topic, from, speed }),
             }
         }
     }
@@ -278,6 +283,18 @@ read_as!(
         }
     }
 );
+
+read_as!(ReplaySpeed, "a speed: a number above 0", {
+    fn visit_u64<E: Error>(self, number: u64) -> Result<ReplaySpeed, E> {
+        ReplaySpeed::new(number as f64).map_err(E::custom)
+    }
+    fn visit_i64<E: Error>(self, number: i64) -> Result<ReplaySpeed, E> {
+        ReplaySpeed::new(number as f64).map_err(E::custom)
+    }
+    fn visit_f64<E: Error>(self, number: f64) -> Result<ReplaySpeed, E> {
+        ReplaySpeed::new(number).map_err(E::custom)
+    }
+});
 
 /// The fields of an object that says where to resume, in either form.
 #[derive(Default)]

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::ids::{Epoch, Seq};
 use crate::moment::Moment;
+use crate::speed::ReplaySpeed;
 
 /// The position in a topic that a client has reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -57,12 +58,15 @@ pub enum TopicRequest {
         #[serde(skip_serializing_if = "Option::is_none")]
         since: Option<Since>,
     },
-    /// `{"topic":"trade.BTC-USD","from":1723161253000000}`
+    /// `{"topic":"trade.BTC-USD","from":1723161253000000,"speed":10}`
     From {
         /// The topic.
         topic: String,
         /// The moment from which on its messages are wanted.
         from: Moment,
+        /// How fast they are sent; `None` for as fast as the client takes them.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        speed: Option<ReplaySpeed>,
     },
 }
 
@@ -98,6 +102,15 @@ impl TopicRequest {
         match self {
             Self::Pattern(_) | Self::Since { .. } => None,
             Self::From { from, .. } => Some(*from),
+        }
+    }
+
+    /// How fast the messages from that moment on are wanted, if not as fast as the client takes them.
+    #[must_use]
+    pub fn speed(&self) -> Option<ReplaySpeed> {
+        match self {
+            Self::Pattern(_) | Self::Since { .. } => None,
+            Self::From { speed, .. } => *speed,
         }
     }
 

@@ -15,7 +15,7 @@ use tickwire_wire::message::{
 };
 use tickwire_wire::{
     ClientMessage, Control, Decimal, Epoch, ErrorCode, Kind, Micros, Mode, Moment, Payload, Refusal,
-    RequestId, Seq, Symbol,
+    ReplaySpeed, RequestId, Seq, Symbol,
 };
 
 /// Any JSON.
@@ -55,6 +55,11 @@ pub(crate) fn decimal() -> impl Strategy<Value = Decimal> {
 
 fn micros() -> impl Strategy<Value = Micros> {
     any::<u64>().prop_map(Micros)
+}
+
+fn speed() -> impl Strategy<Value = ReplaySpeed> {
+    let factor = prop_oneof![any::<f64>(), (1_u64..1_000_000).prop_map(|factor| factor as f64)];
+    factor.prop_filter_map("a speed", |factor| ReplaySpeed::new(factor).ok())
 }
 
 fn seq() -> impl Strategy<Value = Seq> {
@@ -199,9 +204,12 @@ fn topic_request() -> impl Strategy<Value = TopicRequest> {
     prop_oneof![
         any::<String>().prop_map(TopicRequest::Pattern),
         (any::<String>(), option::of(since)).prop_map(|(topic, since)| TopicRequest::Since { topic, since }),
-        (any::<String>(), micros()).prop_map(|(topic, from)| TopicRequest::From {
-            topic,
-            from: Moment(from),
+        (any::<String>(), micros(), option::of(speed())).prop_map(|(topic, from, speed)| {
+            TopicRequest::From {
+                topic,
+                from: Moment(from),
+                speed,
+            }
         }),
     ]
 }

@@ -128,6 +128,7 @@ fn subscribe(id: u64, words: &[&str]) -> ClientMessage {
             "from" => subscribe.topics.push(TopicRequest::From {
                 topic: (*words.next().expect("TOPIC")).to_owned(),
                 from: Moment(Micros(1)),
+                speed: None,
             }),
             "mode" => subscribe.mode = words.next().map(|word| mode(word)),
             "nosnap" => subscribe.snapshot = false,

@@ -12,7 +12,7 @@ use tickwire_client::{
 };
 use tickwire_wire::market::Level;
 use tickwire_wire::message::{AckResult, Position, ServerMessage};
-use tickwire_wire::{Codec, Control, Decimal, Epoch, Micros, Mode, Pattern, Payload, Seq};
+use tickwire_wire::{Codec, Control, Decimal, Epoch, Micros, Mode, Pattern, Payload, ReplaySpeed, Seq};
 use tokio::task::JoinHandle;
 
 use super::broker::within;
@@ -344,7 +344,13 @@ fn subscription(step: &Value) -> Subscription {
         let (since, from) = (&entry["since"], &entry["from"]);
         if !from.is_null() {
             let from = from.as_str().map_or_else(|| from.to_string(), str::to_owned);
-            subscription = subscription.from_moment(topic, from.parse().expect("a moment"));
+            let from = from.parse().expect("a moment");
+            subscription = match entry["speed"].as_f64() {
+                None => subscription.from_moment(topic, from),
+                Some(speed) => {
+                    subscription.from_moment_at(topic, from, ReplaySpeed::new(speed).expect("a speed"))
+                }
+            };
             continue;
         }
         subscription = match since.as_array() {

@@ -411,6 +411,42 @@ fn fields_of_the_wrong_type_are_named_and_the_id_is_echoed() {
         ]],
     );
     check(
+        r#"{"op":"subscribe","id":5,"topics":[{"topic":"a","speed":2}]}"#,
+        expect![[
+            r#"id 5, bad_request: topics: "speed" says how fast the messages from a moment on come: it needs a field "from" at line 1 column 58"#
+        ]],
+    );
+    check(
+        r#"{"op":"subscribe","id":5,"topics":[{"topic":"a","since":{"epoch":"e","seq":1},"speed":2}]}"#,
+        expect![[
+            r#"id 5, bad_request: topics: "speed" says how fast the messages from a moment on come: it needs a field "from" at line 1 column 88"#
+        ]],
+    );
+    check(
+        r#"{"op":"subscribe","id":5,"topics":[{"topic":"a","from":1,"speed":0}]}"#,
+        expect![
+            "id 5, bad_request: topics: speed: a speed is a number above 0, such as 10, or 1 for as fast as the messages came at line 1 column 66"
+        ],
+    );
+    check(
+        r#"{"op":"subscribe","id":5,"topics":[{"topic":"a","from":1,"speed":-1}]}"#,
+        expect![
+            "id 5, bad_request: topics: speed: a speed is a number above 0, such as 10, or 1 for as fast as the messages came at line 1 column 67"
+        ],
+    );
+    check(
+        r#"{"op":"subscribe","id":5,"topics":[{"topic":"a","from":1,"speed":-0.5}]}"#,
+        expect![
+            "id 5, bad_request: topics: speed: a speed is a number above 0, such as 10, or 1 for as fast as the messages came at line 1 column 69"
+        ],
+    );
+    check(
+        r#"{"op":"subscribe","id":5,"topics":[{"topic":"a","from":1,"speed":"10"}]}"#,
+        expect![[
+            r#"id 5, bad_request: topics: speed: invalid type: string "10", expected a speed: a number above 0 at line 1 column 69"#
+        ]],
+    );
+    check(
         r#"{"op":"subscribe","id":5,"topics":[["a"]]}"#,
         expect![[
             r#"id 5, bad_request: topics: invalid type: sequence, expected a string, {"topic","since"} or {"topic","from"} at line 1 column 36"#

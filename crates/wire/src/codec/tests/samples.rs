@@ -11,7 +11,7 @@ use crate::message::{
     Positions, ReplayRange, RequestId, Since, StaleReason, Subscribe, TopicRequest, TopicState,
 };
 use crate::secret::Secret;
-use crate::{Decimal, Moment, Symbol};
+use crate::{Decimal, Moment, ReplaySpeed, Symbol};
 
 const ID: RequestId = RequestId(u64::MAX);
 const TS: Micros = Micros(1_723_075_200_000_000);
@@ -57,6 +57,12 @@ pub(super) fn requests() -> Vec<ClientMessage> {
                 TopicRequest::From {
                     topic: topic(),
                     from: Moment(TS),
+                    speed: None,
+                },
+                TopicRequest::From {
+                    topic: topic(),
+                    from: Moment(TS),
+                    speed: Some(ReplaySpeed::new(10.0).expect("a speed")),
                 },
             ],
             mode: None,
