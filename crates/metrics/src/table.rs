@@ -123,6 +123,10 @@ metrics! {
         "Bytes that the newest messages of all topics hold now, including their encoded frames and the books.";
     ReplayBytes: Gauge Bytes [] "tickwire_replay_bytes"
         "Bytes of messages that promised replays keep now, each counted once, even if a history holds it too.";
+    ArchivedBytes: Gauge Bytes [] "tickwire_archive_bytes"
+        "Bytes of messages that were read from the journal for replays and are not sent yet, and of those that were asked for.";
+    ArchiveMessages: Counter One [] "tickwire_archive_messages_total"
+        "Messages that were read from the journal for replays and histories.";
     ReplaysRefused: Counter One [] "tickwire_replays_refused_total"
         "Resumes that the history could have served and that were refused because promised replays kept too much.";
     ClockOffset: Gauge Seconds [] "tickwire_clock_offset_seconds"

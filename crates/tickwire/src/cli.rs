@@ -22,7 +22,7 @@ use tickwire_client::{Client, ClientBuilder};
 use tickwire_server::config::{Config, Overrides};
 use tickwire_wire::limits::PUBLISH_KEY_BYTES_MAX;
 use tickwire_wire::message::Position;
-use tickwire_wire::{Codec, Epoch, Mode, Moment, Pattern, Seq, Topic};
+use tickwire_wire::{Codec, Epoch, Mode, Moment, Pattern, ReplaySpeed, Seq, Topic};
 
 pub(crate) use self::admin::{
     AdminArgs, AdminBroker, AdminCloseArgs, AdminCommand, AdminFormat, AdminRevokeArgs, SessionConditions,
@@ -264,6 +264,8 @@ Examples:
       The trades after number 57 of lineage k3v9, then those to come.
   tickwire sub --from 2024-08-08T23:54:13Z trade.BTC-USD
       The trades since then that the broker still has, then those to come. A MOMENT may also be microseconds since 1970.
+  tickwire sub --from 2024-08-08T23:54:13Z --speed 10 trade.BTC-USD
+      The same, and the stored ones ten times as fast as they came.
   tickwire sub --url wss://broker.example:7400 --ca ca.pem 'bbo.*'
       By TLS, with a broker whose certificate an authority of your own has signed.
   tickwire sub 'trade.>' --count 1000 | jq -r .data.price
@@ -296,6 +298,9 @@ pub(crate) struct SubArgs {
     /// Begin with the stored messages from this moment on. A `status` with `caught_up` tells where live ones begin
     #[arg(long, value_name = "MOMENT", conflicts_with_all = ["since", "conflate_ms"])]
     pub(crate) from: Option<Moment>,
+    /// Send the stored messages by so much faster than they came: 1 as fast, 10 ten times as fast. Default: as fast as possible
+    #[arg(long, value_name = "FACTOR", requires = "from")]
+    pub(crate) speed: Option<ReplaySpeed>,
     /// Also print messages without data: welcomes, acks, heartbeats, errors
     #[arg(long)]
     pub(crate) all: bool,

@@ -139,6 +139,9 @@ async fn history(
     sink: &mut Sink,
 ) -> anyhow::Result<Exported> {
     let mut target = format!("/v1/topics/{topic}/history?format=arrow");
+    if args.from.is_none() {
+        target += "&since=0"; // everything that is stored, not only in memory
+    }
     for (name, moment) in [("from", args.from), ("to", args.to)] {
         if let Some(moment) = moment {
             target += &format!("&{name}={}", moment.0);

@@ -77,7 +77,10 @@ fn subscription(args: &SubArgs) -> Subscription {
     let topics = args.topics.iter().map(ToString::to_string);
     let mut subscription = if let Some(from) = args.from {
         topics.fold(Subscription::to([""; 0]), |subscription, topic| {
-            subscription.from_moment(topic, from)
+            match args.speed {
+                None => subscription.from_moment(topic, from),
+                Some(speed) => subscription.from_moment_at(topic, from, speed),
+            }
         })
     } else if args.since.is_empty() {
         Subscription::to(topics)

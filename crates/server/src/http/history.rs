@@ -1,9 +1,12 @@
 //! `GET /v1/topics/{topic}/history`: what a topic's history holds, from a number or a moment on.
 //!
+//! Messages that have left the histories in memory come from the archive, if there is one.
+//!
 //! As JSON it is a page, which is bounded. In the other formats it is an [`Export`]: the messages up to the newest one of
 //! that moment, in chunks as the client takes them.
 
 mod export;
+mod older;
 mod rows;
 
 use std::num::NonZeroUsize;
@@ -11,13 +14,13 @@ use std::sync::Arc;
 
 use hyper::Version;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
-use tickwire_router::TopicCell;
+use tickwire_router::{ArchivedNext, Publication, TopicCell};
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::limits::{HISTORY_ANSWER_BYTES_MAX, HISTORY_PAGE_MAX};
 use tickwire_wire::{Micros, Moment, Seq, Topic};
 
-pub(super) use self::export::EXPORT_BYTES;
 pub(crate) use self::export::Export;
+use self::older::{OlderParts, Reach, unreadable};
 use self::rows::Format;
 use super::context::Call;
 use super::topics::{existing, no_such_topic};
@@ -79,27 +82,67 @@ fn moment(query: &Query, name: &str) -> Result<Option<Micros>, ErrorResponse> {
 }
 
 /// Answers a request for a topic's history.
-pub(super) fn history(call: Call<'_>) -> Result<Reply, ErrorResponse> {
+pub(super) async fn history(call: Call<'_>) -> Result<Reply, ErrorResponse> {
     let wanted = Wanted::read(&call.query.read()?)?;
     let (topic, cell) = existing(call)?;
-    let after = wanted.after(&cell);
+    let reach = Reach::find(call.context.directory.archive(), &cell, &wanted).await?;
     match wanted.format {
-        Format::Json => page(call, &wanted, (&topic, &cell), after),
-        Format::Ndjson | Format::Csv | Format::Arrow => export(call, &wanted, (&topic, cell), after),
+        Format::Json => page(call, &wanted, (&topic, &cell), reach).await,
+        Format::Ndjson | Format::Csv | Format::Arrow => export(call, &wanted, (&topic, cell), reach),
     }
 }
 
+/// Takes messages of `cell` from the archive, up to `limit`, and those that follow them in memory. They end about where a page
+/// does.
+async fn older_first(
+    mut parts: OlderParts,
+    cell: &Arc<TopicCell>,
+    mut after: Seq,
+    limit: usize,
+) -> Result<Vec<Arc<Publication>>, ErrorResponse> {
+    let (mut messages, mut bytes) = (Vec::new(), 0);
+    while messages.len() < limit && bytes < HISTORY_ANSWER_BYTES_MAX {
+        let last = Seq(after.0.saturating_add(limit as u64));
+        let Some(part) = parts.next(cell, (after, last)).await else {
+            let had = messages.len();
+            if cell.read_after(after, limit - had, &mut messages).gap.is_none() {
+                break;
+            }
+            messages.truncate(had); // the history has let go of some meanwhile
+            continue;
+        };
+        let mut part = part.map_err(|error| unreadable(&error))?;
+        loop {
+            match part.take() {
+                ArchivedNext::Message(message) => {
+                    bytes += message.json(DataOp::Update).len();
+                    messages.push(message);
+                }
+                ArchivedNext::Missing(_) => {}
+                ArchivedNext::End => break,
+            }
+        }
+        after = part.through();
+    }
+    messages.truncate(limit);
+    Ok(messages)
+}
+
 /// A page as JSON.
-fn page(
+async fn page(
     call: Call<'_>,
     wanted: &Wanted,
-    (topic, cell): (&Topic, &TopicCell),
-    after: Seq,
+    (topic, cell): (&Topic, &Arc<TopicCell>),
+    reach: Reach,
 ) -> Result<Reply, ErrorResponse> {
     let context = call.context;
     let usual = context.limits.history_page.min(HISTORY_PAGE_MAX);
-    let page = cell.history(after, wanted.limit.unwrap_or(usual).min(HISTORY_PAGE_MAX));
-    let oldest = page.oldest.ok_or_else(|| no_such_topic(topic))?;
+    let limit = wanted.limit.unwrap_or(usual).min(HISTORY_PAGE_MAX);
+    let mut page = cell.history(reach.after, limit);
+    let oldest = reach.oldest.ok_or_else(|| no_such_topic(topic))?;
+    if let Some(archive) = reach.archive {
+        page.messages = older_first(OlderParts::new(archive), cell, reach.after, limit).await?;
+    }
     let mut body = format!(
         "{{\"topic\":\"{topic}\",\"epoch\":\"{}\",\"oldest\":{oldest},\"newest\":{},\"messages\":[",
         page.epoch, page.newest
@@ -130,15 +173,26 @@ fn export(
     call: Call<'_>,
     wanted: &Wanted,
     (topic, cell): (&Topic, Arc<TopicCell>),
-    after: Seq,
+    Reach {
+        after,
+        oldest,
+        archive,
+    }: Reach,
 ) -> Result<Reply, ErrorResponse> {
     if call.head.version == Version::HTTP_10 && wanted.format != Format::Ndjson {
         let reason =
             "format: a table needs HTTP/1.1, by which a client sees whether it is whole; ask for ndjson";
         return Err(ErrorResponse::bad_request(reason));
     }
-    let ends = cell.history(after, export::BATCH);
-    let oldest = ends.oldest.ok_or_else(|| no_such_topic(topic))?;
+    let mut ends = cell.history(after, export::BATCH);
+    let oldest = oldest.ok_or_else(|| no_such_topic(topic))?;
+    let bytes = match &archive {
+        None => export::EXPORT_BYTES,
+        Some(_) => {
+            ends.messages.clear(); // older ones may come before them
+            export::OLDER_EXPORT_BYTES
+        }
+    };
     // The export names a gap if messages were asked for by their number and the format can name it. Otherwise it
     // begins with the oldest message, whose number is in the head.
     let tells = wanted.since.is_some() && wanted.from.is_none() && wanted.format == Format::Ndjson;
@@ -147,11 +201,14 @@ fn export(
     } else {
         after.max(Seq(oldest.0.saturating_sub(1)))
     };
-    let held = call.requester.hold_export(&call.context.connection_limits)?;
+    let held = call
+        .requester
+        .hold_export(&call.context.connection_limits, bytes)?;
     let export = Export::new(export::Plan {
         cell,
         after,
         first: ends.messages,
+        older: archive.map(OlderParts::new),
         last: ends.newest,
         to: wanted.to,
         limit: wanted.limit.unwrap_or(usize::MAX),

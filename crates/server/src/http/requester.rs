@@ -5,7 +5,6 @@ use hyper::header::{CONNECTION, HeaderValue};
 use hyper::http::Extensions;
 
 use super::ErrorResponse;
-use super::history::EXPORT_BYTES;
 use crate::auth::{Admission, Holder};
 use crate::limits::{AddressSlot, ConnectionLimits, HttpAllowance, HttpPublisher, TurnedAway, WaitingAnswer};
 use crate::net::proxied::ClientAddr;
@@ -123,8 +122,9 @@ impl Requester {
     pub(super) fn hold_export(
         &self,
         connection_limits: &ConnectionLimits,
+        bytes: usize,
     ) -> Result<WaitingAnswer, ErrorResponse> {
-        Ok(connection_limits.hold_place(self.client.ip(), EXPORT_BYTES)?)
+        Ok(connection_limits.hold_place(self.client.ip(), bytes)?)
     }
 
     /// The allowance of the connection itself. A proxy's connection has none, since it has many clients.

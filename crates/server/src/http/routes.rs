@@ -58,7 +58,7 @@ const ROUTES: &[Route] = &[
     Route {
         path: "/v1/topics/{topic}/history",
         parameters: history::PARAMETERS,
-        get: Get::Value(|call| ready(history::history(call)).boxed_local()),
+        get: Get::Value(|call| history::history(call).boxed_local()),
         post: None,
         delete: None,
     },

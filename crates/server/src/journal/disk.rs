@@ -26,6 +26,9 @@ pub(crate) trait Disk: fmt::Debug + Send + Sync {
     /// The length of a file in bytes.
     fn len(&self, name: &str) -> io::Result<u64>;
 
+    /// Opens a file for reading. It stays readable after it was removed.
+    fn open_read(&self, name: &str) -> io::Result<Arc<dyn ReadFile>>;
+
     /// Opens a file for writing. It is made if it does not exist.
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
 
@@ -37,6 +40,44 @@ pub(crate) trait Disk: fmt::Debug + Send + Sync {
 
     /// Waits until the names of all files are on the disk.
     fn sync_names(&self) -> io::Result<()>;
+}
+
+/// A file that is read.
+pub(crate) trait ReadFile: fmt::Debug + Send + Sync {
+    /// Reads some bytes at `offset` into `buffer`. Returns how many; 0 at the end.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// The length of the file in bytes.
+    fn len(&self) -> io::Result<u64>;
+}
+
+/// Bytes in memory, in place of a file.
+impl ReadFile for Vec<u8> {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        let rest = self.get(from..).unwrap_or_default();
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        Ok(count)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.as_slice().len() as u64)
+    }
+}
+
+/// Reads at `offset` into all of `buffer`, as far as the file has bytes. Returns how many.
+pub(crate) fn read_all(file: &dyn ReadFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut count = 0;
+    while count < buffer.len() {
+        match file.read_at(&mut buffer[count..], offset + count as u64) {
+            Ok(0) => break,
+            Ok(more) => count += more,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(count)
 }
 
 /// A file that is written.
@@ -109,6 +150,10 @@ impl Disk for SystemDisk {
         Ok(fs::metadata(self.folder.join(name))?.len())
     }
 
+    fn open_read(&self, name: &str) -> io::Result<Arc<dyn ReadFile>> {
+        Ok(Arc::new(SystemFile(File::open(self.folder.join(name))?)))
+    }
+
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false);
@@ -142,5 +187,15 @@ impl DiskFile for SystemFile {
 
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+}
+
+impl ReadFile for SystemFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, offset)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
     }
 }

@@ -5,6 +5,7 @@
 //! written, publishing is refused until it can. If a sync fails, the program ends: what the system says of the files
 //! then is not to be trusted.
 
+mod archive;
 mod checkpoints;
 mod disk;
 mod filling;
@@ -32,6 +33,7 @@ use tickwire_metrics::{Catalogue, Metric};
 use tickwire_router::{Directory, FeedMark, WriteQueue};
 use tickwire_wire::{Epoch, Micros};
 
+use self::archive::JournalArchive;
 use self::checkpoints::{Beside, Retention, tidy_up};
 use self::disk::SystemDisk;
 use self::lock::DirectoryLock;
@@ -112,17 +114,24 @@ impl Wake {
     }
 }
 
-/// A journal whose thread runs. Dropping it stops the thread without waiting for it.
+/// A journal whose threads run. Dropping it stops them without waiting for them.
 #[derive(Debug)]
 pub(crate) struct RunningJournal {
     wake: Arc<Wake>,
     thread: Option<JoinHandle<()>>,
+    archive: Arc<JournalArchive>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl RunningJournal {
-    /// Waits until everything that was published is written and synced, and ends the thread.
+    /// Waits until everything that was published is written and synced, and ends the threads.
     pub(crate) fn stop(mut self) {
         self.ask();
+        if let Some(reader) = self.reader.take()
+            && reader.join().is_err()
+        {
+            tracing::error!("the archive's thread had panicked");
+        }
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -133,6 +142,7 @@ impl RunningJournal {
     fn ask(&self) {
         self.wake.stopping.store(true, Ordering::Release);
         self.wake.wake();
+        self.archive.end();
     }
 }
 
@@ -297,7 +307,9 @@ pub fn trim(dir: &Path, bytes_max: u64, before: Option<Micros>) -> Result<Trimme
         bytes_max,
         age_max_us: before.map(|_| 0),
     };
-    tidy_up(&disk, retention, now).map_err(broken)
+    let trimmed = tidy_up(&disk, retention, now).map_err(broken)?;
+    archive::remove_orphans(&disk).map_err(broken)?;
+    Ok(trimmed)
 }
 
 /// What tells the machine's starts apart.
@@ -314,7 +326,8 @@ impl OpenJournal {
         self.derived.take()
     }
 
-    /// Starts the thread. `ends` is called if the program must end.
+    /// Starts the threads: the journal's, and that of the archive, which the directory then has. `ends` is called if the
+    /// program must end.
     pub(crate) fn start(
         self,
         clock: Clock,
@@ -327,6 +340,8 @@ impl OpenJournal {
             sync_us: settings.sync_us(),
             checkpoint_us: settings.checkpoint_s * 1_000_000,
         };
+        let (archive, reader) = archive::start(self.disk.clone(), self.store.end().clone(), catalogue)?;
+        self.directory.set_archive(archive.clone());
         let thread = JournalThread::new(
             self.store,
             self.disk,
@@ -351,6 +366,8 @@ impl OpenJournal {
         Ok(RunningJournal {
             wake: self.wake,
             thread: Some(handle),
+            archive,
+            reader: Some(reader),
         })
     }
 }

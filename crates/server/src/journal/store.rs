@@ -4,10 +4,10 @@
 //! is cut off at the last entry before anything else is written, and until that succeeds nothing is.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use thiserror::Error;
-use tickwire_lane::{EntryFlags, Place, SegmentHead, Writer};
+use tickwire_lane::{EntryFlags, Place, Position, SegmentHead, Writer};
 use tickwire_wire::{Epoch, Micros};
 
 use super::disk::{Disk, DiskFile, write_all};
@@ -48,6 +48,22 @@ struct Segment {
     length: u64,
 }
 
+/// Up to where a log is stored, for those that read it while it is written.
+#[derive(Debug, Default)]
+pub(crate) struct StoredEnd(Mutex<Option<(Position, u64)>>);
+
+impl StoredEnd {
+    /// The segment that is written, and its bytes up to the end of the last entry that is stored. `None` before the first
+    /// segment.
+    pub(crate) fn get(&self) -> Option<(Position, u64)> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, segment: Position, length: u64) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((segment, length));
+    }
+}
+
 /// A log on a disk.
 #[derive(Debug)]
 pub(crate) struct Store {
@@ -66,6 +82,7 @@ pub(crate) struct Store {
     begins_epoch: bool,
     /// The bytes that were written since the start.
     written: u64,
+    end: Arc<StoredEnd>,
 }
 
 impl Store {
@@ -88,7 +105,13 @@ impl Store {
             misbegun: None,
             begins_epoch,
             written: 0,
+            end: Arc::default(),
         }
+    }
+
+    /// Up to where it is stored.
+    pub(crate) fn end(&self) -> &Arc<StoredEnd> {
+        &self.end
     }
 
     /// The bytes that were written since the start.
@@ -170,6 +193,7 @@ impl Store {
             self.disk.sync_names().map_err(StoreError::NotSynced)?;
         }
         self.misbegun = None;
+        self.end.set(place.position, bytes.len() as u64);
         let before = self.segment.replace(Segment {
             file,
             begins: place,
@@ -204,6 +228,7 @@ impl Store {
         }
         segment.length += count;
         self.written += count;
+        self.end.set(segment.begins.position, segment.length);
         self.writer.stored();
         Ok(count)
     }

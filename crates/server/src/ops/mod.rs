@@ -354,6 +354,7 @@ impl Ops {
             (Metric::HistoryBytes, directory.history_bytes() as u64),
             (Metric::ValueBytes, directory.value_bytes() as u64),
             (Metric::ReplayBytes, directory.replay_bytes() as u64),
+            (Metric::ArchivedBytes, directory.archived_bytes() as u64),
             (Metric::StaleTopics, directory.stale_topics()),
             (Metric::StaleChanges, directory.stale_changes()),
             (Metric::CrossedBooks, directory.crossed_books()),

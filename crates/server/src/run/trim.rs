@@ -34,7 +34,8 @@ pub(crate) async fn run(directory: Arc<Directory>) {
     let mut most = 0;
     loop {
         tokio::time::sleep(PAUSE).await;
-        let held = directory.history_bytes() + directory.value_bytes() + directory.replay_bytes();
+        let stored = directory.history_bytes() + directory.value_bytes();
+        let held = stored + directory.replay_bytes() + directory.archived_bytes();
         most = held.max(most);
         if most - held >= LEAST_BYTES {
             most = held;

@@ -6,6 +6,7 @@
 
 mod access;
 mod admin;
+mod archived;
 mod attacks;
 mod batches;
 mod broker;

@@ -361,6 +361,18 @@ fn move_journal(moved: &mut Moved) {
         moved.wait(&broker, &["journal_unwritten_bytes"]);
         seen.store(true, Ordering::Relaxed);
     });
+    // The history has let go of the first messages of the topic.
+    assert_eq!(publish(&broker, "a", 1_100, 10), 200);
+    let seen = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !seen.load(Ordering::Relaxed) {
+                assert_eq!(get(broker.listen, "/v1/topics/a/history?since=0").status, 200);
+            }
+        });
+        moved.wait(&broker, &["archive_bytes", "archive_messages_total"]);
+        seen.store(true, Ordering::Relaxed);
+    });
     // The next file cannot be made.
     std::fs::rename(&dir, folder.path().join("away")).expect("it is there");
     poll("a publication that is refused", || {

@@ -70,6 +70,9 @@ pub(crate) enum ExportBroken {
     /// The topic has ended.
     #[error("the topic has ended")]
     Ended,
+    /// The archive has failed. The log says why.
+    #[error("the archive cannot be read")]
+    Unreadable,
     /// Arrow refused a batch.
     #[error(transparent)]
     Arrow(#[from] ArrowError),

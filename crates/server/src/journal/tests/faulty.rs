@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use crate::journal::disk::{Disk, DiskFile};
+use crate::journal::disk::{Disk, DiskFile, ReadFile};
 
 /// The bytes that a disk writes as one.
 const BLOCK: usize = 512;
@@ -136,6 +136,12 @@ impl Disk for FaultyDisk {
         Ok(state.files[state.file(name)?].now.clone())
     }
 
+    fn open_read(&self, name: &str) -> io::Result<Arc<dyn ReadFile>> {
+        let file = self.lock().file(name)?;
+        let disk = self.clone();
+        Ok(Arc::new(FaultyFile { disk, file }))
+    }
+
     fn len(&self, name: &str) -> io::Result<u64> {
         Ok(self.read(name)?.len() as u64)
     }
@@ -220,5 +226,19 @@ impl DiskFile for FaultyFile {
         let content = &mut state.files[self.file];
         content.synced = content.now.clone();
         Ok(())
+    }
+}
+
+impl ReadFile for FaultyFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.disk.lock().files[self.file].now.read_at(buffer, offset)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.disk.lock().files[self.file]
+            .now
+            .len()
+            .try_into()
+            .map_err(io::Error::other)
     }
 }

@@ -1,5 +1,6 @@
 //! Journals that are killed, cut off from power, filled up and damaged, and what is there afterwards.
 
+mod archived;
 mod faulty;
 mod world;
 

@@ -13,6 +13,7 @@ use tickwire_wire::{Epoch, Payload, Seq, Topic};
 
 use super::faulty::FaultyDisk;
 use crate::config::JournalSync;
+use crate::journal::archive::ArchiveReader;
 use crate::journal::checkpoints::{Beside, Retention};
 use crate::journal::recovery::{RecoveryError, RecoveryPlan};
 use crate::journal::store::{Store, StoreRules};
@@ -32,7 +33,7 @@ pub(super) enum End {
 }
 
 /// A message that somebody has seen.
-type Seen = BTreeMap<(String, String, Seq), String>;
+pub(super) type Seen = BTreeMap<(String, String, Seq), String>;
 
 pub(super) struct World {
     seed: u64,
@@ -68,6 +69,7 @@ struct Process {
     directory: Arc<Directory>,
     ingress: Ingress,
     thread: JournalThread,
+    archive: ArchiveReader,
     ends: Arc<AtomicBool>,
 }
 
@@ -109,8 +111,12 @@ impl World {
                 panic!("seed {}, {:?}: {error}\n{:#?}", self.seed, self.sync, self.log);
             }
             self.check();
+            self.check_archive();
             for _ in 0..self.random.random_range(0..30) {
                 self.step();
+                if self.random.random_bool(0.1) {
+                    self.check_archive();
+                }
             }
             self.disk.fails(0, None);
             let end = match self.random.random_range(0..3) {
@@ -194,6 +200,7 @@ impl World {
             now,
         )
         .expect("the disk works");
+        let archive = ArchiveReader::new(disk.clone(), store.end().clone());
         let ends = Arc::new(AtomicBool::new(false));
         let ended = ends.clone();
         let end: Box<dyn Fn() + Send> = Box::new(move || ended.store(true, Ordering::Relaxed));
@@ -214,6 +221,7 @@ impl World {
             ingress: Ingress::new(directory.clone()),
             directory,
             thread,
+            archive,
             ends,
         });
         if is_anew {
@@ -243,6 +251,13 @@ impl World {
         self.log.push(format!("{end:?}"));
         // A process that has stopped in order loses nothing with the power, but that is not what comes here.
         self.ended = Some(end);
+    }
+
+    /// What the archive is checked with: the topics, the archive, what was seen, and chance.
+    pub(super) fn archive(&mut self) -> (Arc<Directory>, &mut ArchiveReader, &Seen, &mut ChaCha8Rng) {
+        let process = self.process.as_mut().expect("it runs");
+        let directory = process.directory.clone();
+        (directory, &mut process.archive, &self.seen, &mut self.random)
     }
 
     fn process(&mut self) -> &mut Process {
