@@ -13,12 +13,16 @@ use crate::config::JournalSync;
 use crate::journal::archive::ArchiveReader;
 use crate::journal::disk::Disk as _;
 
+/// A message that was read, and messages that are missing.
+type Found = (Seq, Micros, String);
+type Missing = (Seq, Seq);
+
 /// The messages of a topic behind `after`, up to `last`, and which of these are missing.
 fn read(
     archive: &mut ArchiveReader,
     cell: &Arc<TopicCell>,
     (mut after, last): (Seq, Seq),
-) -> (Vec<(Seq, Micros, String)>, Vec<(Seq, Seq)>) {
+) -> (Vec<Found>, Vec<Missing>) {
     let (mut messages, mut missing, mut bookmark) = (Vec::new(), Vec::new(), Bookmark::default());
     while after < last {
         let wanted = WantedPart {
