@@ -286,9 +286,11 @@ impl Directory {
         self.interests.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The epoch that `topic` has or would have.
+    /// The epoch that `topic` has or would have. If the topic is just ending, that of its next life.
     #[must_use]
     pub fn epoch_of(&self, topic: &str) -> Epoch {
+        // Whoever ends a topic tells the shards, and holds this lock until the next life's epoch is decided.
+        let _decided = self.topics_read();
         let existing = self.find(topic).map(|cell| cell.position().epoch);
         existing.unwrap_or_else(|| self.epochs.of(topic).0)
     }

@@ -34,6 +34,7 @@ fn items(topic: u8, seq: u64, ts: u64, data: &[u8]) -> (TopicKey, Declaration, I
         ts: Micros(ts),
         doubt: None,
         key: None,
+        mark: None,
         content: Content::Data(data),
     };
     (TopicKey(u32::from(topic)), declaration, item)

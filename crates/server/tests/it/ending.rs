@@ -74,6 +74,7 @@ fn a_stream_goes_on_in_the_next_life_of_its_topic() {
     assert_eq!(stream.expect("update").data["data"], 2);
     let resumed = format!("Last-Event-ID: {}", end.id.expect("an end has an id"));
     let mut stream = Stream::open(broker.connect(), "topic=chat.a", &[&resumed]);
-    assert_eq!(stream.expect_ack()[0]["recovered"], true);
+    let ack = stream.expect_ack();
+    assert_eq!(ack[0]["recovered"], true, "{resumed}: {ack:?}");
     assert_eq!(stream.expect("update").data["data"], 2);
 }

@@ -13,7 +13,7 @@ use tickwire_wire::{Epoch, Micros, Seq};
 use super::scan::{Found, Scanner};
 use super::shelf::Shelf;
 use crate::journal::disk::{Disk, ReadFile};
-use crate::journal::items::numbered;
+use crate::journal::items::written;
 use crate::journal::store::StoredEnd;
 
 /// The bytes that are read at a time: a block and, mostly, its last entry.
@@ -29,14 +29,14 @@ pub(crate) struct ArchiveReader {
 }
 
 /// The messages of a part, as they are read.
-struct Gathered {
+struct GatheredPart {
     after: Seq,
     last: Seq,
     messages: Vec<Numbered>,
     bytes: usize,
 }
 
-impl Gathered {
+impl GatheredPart {
     /// The number up to which it has everything that was found.
     fn newest(&self) -> Seq {
         self.messages.last().map_or(self.after, |message| message.seq)
@@ -54,12 +54,12 @@ impl Gathered {
         if item.seq > self.last || self.messages.len() >= MESSAGES_MAX {
             return ControlFlow::Break(());
         }
-        let (Content::Data(text) | Content::Change(text) | Content::Whole(text)) = item.content else {
+        let Some(message) = written(item) else {
             return ControlFlow::Continue(());
         };
-        match numbered(item) {
+        match message.read() {
             Ok(message) => {
-                self.bytes += text.len();
+                self.bytes += message.payload.heap_bytes();
                 self.messages.push(message);
             }
             // Only another program writes what is no message, with a right checksum. It is missing, then.
@@ -148,7 +148,7 @@ impl ArchiveReader {
     pub(crate) fn read(&mut self, wanted: &WantedPart) -> io::Result<(Vec<Numbered>, Seq, Bookmark)> {
         self.shelf.refresh()?;
         let epoch = wanted.cell.position().epoch;
-        let mut gathered = Gathered {
+        let mut gathered = GatheredPart {
             after: wanted.after,
             last: wanted.last,
             messages: Vec::new(),
@@ -172,7 +172,7 @@ impl ArchiveReader {
         &mut self,
         position: Position,
         topic: &TopicIndex,
-        gathered: &mut Gathered,
+        gathered: &mut GatheredPart,
     ) -> io::Result<bool> {
         let Some(segment) = self.shelf.open(position) else {
             return Ok(true);
