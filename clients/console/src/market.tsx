@@ -230,8 +230,9 @@ export class SymbolStore extends Store {
         reset: () => {
           this.#published = undefined;
           this.#show();
-          void this.#fetchCandles(topic);
         },
+        // A topic that the broker refuses, because it cannot exist, is not asked for.
+        synced: () => void this.#fetchCandles(topic),
         data: ({ data }) => this.#takeCandles([data]),
         // What a gap names is stored, as far as it was closed.
         gap: () => void this.#fetchCandles(topic),

@@ -53,4 +53,4 @@ pub(crate) use self::requester::Requester;
 pub(crate) use self::routes::{Endpoint, LABELS as ENDPOINT_LABELS, METHODS_OF_STREAMS};
 pub(crate) use self::smuggling::Smuggling;
 pub(crate) use self::takeover::Takeover;
-pub(crate) use self::topics::{WantedTopics, no_such_topic};
+pub(crate) use self::topics::WantedTopics;

@@ -15,13 +15,14 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_A
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Request, Response};
 use socket2::SockRef;
+use tickwire_router::HistoryPage;
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::limits::{CONSOLE_CONNECTIONS_MAX, HISTORY_ANSWER_BYTES_MAX, HISTORY_PAGE_MAX};
 use tickwire_wire::{ErrorCode, Refusal, Seq, Topic, Variant};
 
 use crate::auth::Admission;
 use crate::config;
-use crate::http::{ErrorResponse, Progress, UnreadQuery, WantedTopics, no_such_topic};
+use crate::http::{ErrorResponse, Progress, UnreadQuery, WantedTopics};
 use crate::net::acceptor::{self, ShardHandle};
 use crate::net::listener;
 use crate::net::permit::ConnectionPermit;
@@ -93,11 +94,10 @@ pub(in crate::ops) async fn topics(
 }
 
 /// `GET /console/history`: stored messages of the topic in `topic`, of candles also closed ones from before its history, as
-/// JSON: `{"epoch":…,"messages":[…]}`.
+/// JSON: `{"epoch":…,"messages":[…]}`. A topic that does not exist has none.
 ///
 /// # Errors
-/// Those of [`Ops::admit_viewer`]; 400 if the query is wrong; 403 without the right to subscribe; 404 if there is no such
-/// topic.
+/// Those of [`Ops::admit_viewer`]; 400 if the query is wrong; 403 without the right to subscribe.
 pub(in crate::ops) fn history(
     ops: &Ops,
     headers: &HeaderMap,
@@ -109,11 +109,16 @@ pub(in crate::ops) fn history(
     let topic = topic.ok_or_else(|| ErrorResponse::bad_request("topic: name a topic in the query"))?;
     let topic: Topic = topic.parse().map_err(Refusal::from)?;
     admission.rights.check_subscribe(&topic.clone().into())?;
-    let page = ops
-        .directory
-        .find(topic.as_str())
-        .map(|cell| cell.history(Seq::ZERO, HISTORY_PAGE_MAX))
-        .ok_or_else(|| no_such_topic(&topic))?;
+    let page = match ops.directory.find(topic.as_str()) {
+        Some(cell) => cell.history(Seq::ZERO, HISTORY_PAGE_MAX),
+        // A page asks for candles before it knows whether the broker makes them.
+        None => HistoryPage {
+            epoch: ops.directory.epoch_of(topic.as_str()),
+            oldest: None,
+            newest: Seq::ZERO,
+            messages: Vec::new(),
+        },
+    };
     let (mut bytes, mut kept) = (0, Vec::new());
     // The newest first, so that the oldest are left out if there are too many bytes.
     for message in page.messages.iter().rev() {
