@@ -212,7 +212,9 @@ export class WebSocketFeed implements Feed {
       const mode = options.every ? { mode: "every" } : conflate;
       const id = this.#request({ op: "subscribe", topics: [topic], ...mode }, ([result]) => {
         entry.begun = true;
-        if (result?.error) entry.handler.refused?.(result.error.reason);
+        if (!result?.error) return;
+        this.#syncing.delete(id); // nothing has begun
+        entry.handler.refused?.(result.error.reason);
       });
       this.#syncing.set(id, entry);
     };

@@ -341,6 +341,7 @@ function symbolStore(histories = {}) {
   const subscribe = (pattern, options, handler) => {
     handlers.set(pattern, handler);
     handler.reset();
+    handler.synced?.();
     return { close: () => handlers.delete(pattern) };
   };
   const asked = [];
