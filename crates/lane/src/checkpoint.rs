@@ -7,7 +7,7 @@
 use thiserror::Error;
 use tickwire_wire::{Epoch, Kind, Micros, Seq};
 
-use crate::bytes::{Malformed, put_bytes, put_number};
+use crate::bytes::{Malformed, Reader, put_bytes, put_number};
 use crate::entry::{Declaration, TopicNumber, read_epoch};
 use crate::frame::{self, BodyKind, FrameError};
 use crate::message::{Content, ITEM_BYTES_MIN, Item, ItemMark, put_kind, read_kind};
@@ -46,6 +46,8 @@ pub struct TopicState<'a> {
     pub book: Option<&'a [u8]>,
     /// The newest messages, without a hole, up to `head`. Their topic number is 0.
     pub messages: Vec<Item<'a>>,
+    /// Closed candles from before these messages, oldest first. Their topic number is 0.
+    pub candles: Vec<Item<'a>>,
 }
 
 /// A key by which a message is known if its publisher repeats it.
@@ -132,11 +134,13 @@ impl CheckpointWriter {
             if let Some(book) = state.book {
                 put_bytes(out, book);
             }
-            put_number(out, state.messages.len() as u64);
-            let mut ts = Micros(0);
-            for item in &state.messages {
-                item.put(out, ts);
-                ts = item.ts;
+            for items in [&state.messages, &state.candles] {
+                put_number(out, items.len() as u64);
+                let mut ts = Micros(0);
+                for item in items {
+                    item.put(out, ts);
+                    ts = item.ts;
+                }
             }
         });
         self.topics += 1;
@@ -315,26 +319,45 @@ fn read_topic(frame: &[u8]) -> Result<TopicState<'_>, Malformed> {
         1 => Some(reader.bytes("a book")?),
         _ => return Err(Malformed("whether there is a book")),
     };
-    let count = reader.count(ITEM_BYTES_MIN, "a number of messages")?;
-    let (mut messages, mut ts) = (Vec::<Item<'_>>::with_capacity(count), Micros(0));
-    for _ in 0..count {
-        let item = Item::read(&mut reader, ts)?;
-        let follows = messages.last().is_none_or(|before| before.seq == item.after);
-        let is_message = !matches!(item.content, Content::End(_) | Content::Gap(_));
-        if item.topic != TopicNumber(0) || !follows || !is_message {
-            return Err(Malformed("a message that follows on the one before"));
-        }
-        ts = item.ts;
-        messages.push(item);
-    }
+    let messages = read_items(&mut reader, true)?;
     let newest = messages.last().map_or(topic.head, |item| item.seq);
     if newest != topic.head || messages.is_empty() && topic.head > Seq::ZERO {
         return Err(Malformed("the newest message of a topic"));
+    }
+    // Checkpoints of the first version have none.
+    let candles = match reader.left() {
+        0 => Vec::new(),
+        _ => read_items(&mut reader, false)?,
+    };
+    let first = messages.first().map_or(topic.head.next(), |item| item.seq);
+    if candles.last().is_some_and(|last| last.seq >= first) {
+        return Err(Malformed("a closed candle from before the messages"));
     }
     reader.end()?;
     Ok(TopicState {
         topic,
         book,
         messages,
+        candles,
     })
+}
+
+/// The messages of a topic, in the order of their numbers, `without_holes` or with.
+fn read_items<'a>(reader: &mut Reader<'a>, without_holes: bool) -> Result<Vec<Item<'a>>, Malformed> {
+    let count = reader.count(ITEM_BYTES_MIN, "a number of messages")?;
+    let (mut items, mut ts) = (Vec::<Item<'_>>::with_capacity(count), Micros(0));
+    for _ in 0..count {
+        let item = Item::read(reader, ts)?;
+        let follows = items.last().is_none_or(|before| match without_holes {
+            true => before.seq == item.after,
+            false => before.seq < item.seq,
+        });
+        let is_message = !matches!(item.content, Content::End(_) | Content::Gap(_));
+        if item.topic != TopicNumber(0) || !follows || !is_message {
+            return Err(Malformed("a message that follows on the one before"));
+        }
+        ts = item.ts;
+        items.push(item);
+    }
+    Ok(items)
 }

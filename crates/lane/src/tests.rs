@@ -345,6 +345,7 @@ fn a_checkpoint_counts_only_if_it_is_whole() {
         topic: declaration("book.A", 6),
         book: Some(b"{}"),
         messages: vec![message(5, 9, b"1"), message(6, 7, b"2")],
+        candles: vec![message(2, 3, b"3"), message(4, 8, b"4")],
     };
     for _ in 0..2 {
         writer.topic(&mut bytes, &state);

@@ -123,6 +123,25 @@ impl History {
         over
     }
 
+    /// The closed candles from before the history, oldest first.
+    pub(crate) fn closed_candles(&self) -> impl Iterator<Item = &Arc<Publication>> {
+        self.candles.iter().flat_map(|closed| &closed.candles)
+    }
+
+    /// Takes closed candles from before an empty history, oldest first, as many as it keeps. Adds this to `moves`.
+    pub(crate) fn restore_candles(
+        &mut self,
+        candles: impl Iterator<Item = Arc<Publication>>,
+        moves: &mut Moves,
+    ) {
+        let Some(closed) = &mut self.candles else { return };
+        for candle in candles {
+            candle.move_with(MessagePlace::History, moves);
+            closed.candles.push_back(candle);
+        }
+        closed.drop_oldest(closed.candles.len().saturating_sub(closed.most), moves);
+    }
+
     /// Whether closed candles are kept from before the history.
     pub(crate) fn keeps_candles(&self) -> bool {
         self.candles.is_some()

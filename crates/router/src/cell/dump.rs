@@ -27,6 +27,8 @@ pub struct DumpedTopic {
     pub head: Seq,
     /// The whole book after the newest message, if it is one and has not lost it.
     pub book: Option<market::Book>,
+    /// The closed candles that it keeps from before its history, oldest first.
+    pub candles: Vec<Arc<Publication>>,
     /// The messages that its history holds, oldest first.
     pub messages: Vec<Arc<Publication>>,
 }
@@ -49,6 +51,8 @@ pub struct RestoredState {
     pub head: Seq,
     /// The whole book after the newest message.
     pub book: Option<market::Book>,
+    /// Closed candles from before these messages, oldest first.
+    pub candles: Vec<Numbered>,
     /// Its newest messages up to `head`, without a hole.
     pub messages: Vec<Numbered>,
 }
@@ -79,6 +83,7 @@ impl TopicCell {
             life: self.life.number(),
             head: state.head(),
             book,
+            candles: state.history.closed_candles().cloned().collect(),
             messages: state.history.read(Seq::ZERO).cloned().collect(),
         })
     }
@@ -95,6 +100,7 @@ impl TopicCell {
             life: self.life.number(),
             head,
             book: None,
+            candles: Vec::new(),
             messages: Vec::new(),
         }
     }
@@ -111,19 +117,20 @@ impl TopicCell {
         self.doubted
             .store(doubt.is_some(), std::sync::atomic::Ordering::Relaxed);
         let mut moves = Moves::default();
-        for message in restored.messages {
-            let Numbered {
-                seq,
-                ts,
-                payload,
-                doubt,
-                ..
-            } = message;
-            let publication = Publication::new(state.lineage.clone(), seq, ts, payload);
-            let publication = Arc::new(publication.doubted(doubt).held_as_value());
-            state
-                .history
-                .push_with(publication, &state.lineage.memory, &mut moves);
+        let lineage = &state.lineage;
+        let made =
+            |Numbered {
+                 seq,
+                 ts,
+                 payload,
+                 doubt,
+                 ..
+             }| { Publication::new(lineage.clone(), seq, ts, payload).doubted(doubt) };
+        let candles = restored.candles.into_iter().map(made);
+        state.history.restore_candles(candles.map(Arc::new), &mut moves);
+        for message in restored.messages.into_iter().map(made) {
+            let message = Arc::new(message.held_as_value());
+            state.history.push_with(message, &lineage.memory, &mut moves);
         }
         state.lineage.memory.record(&moves);
         state.heard = now;

@@ -7,15 +7,15 @@ use std::io;
 use std::sync::Arc;
 
 use tickwire_lane::{
-    CheckpointHead, CheckpointWriter, Content, Declaration, EndedCount, Item, Place, Position, SegmentReader,
+    CheckpointHead, CheckpointWriter, Declaration, EndedCount, Item, Place, Position, SegmentReader,
     TopicNumber, TopicState,
 };
-use tickwire_router::{Directory, DumpedTopic, FeedMark, TopicId};
+use tickwire_router::{Directory, DumpedTopic, FeedMark, Publication, TopicId};
 use tickwire_wire::{Epoch, Kind, Micros, Payload, Seq};
 
 use super::Trimmed;
 use super::disk::{Disk, DiskFile, write_all};
-use super::items::{KEYS_AT_ONCE, item_mark, kept_key};
+use super::items::{KEYS_AT_ONCE, content, item_mark, kept_key};
 use super::planted::{JournalFault, is_planted};
 use super::store::StoreError;
 use crate::run::derived::DerivedSource;
@@ -173,8 +173,7 @@ fn put_topic(writer: &mut CheckpointWriter, out: &mut Vec<u8>, dump: &DumpedTopi
     // The newest first, so that the oldest are left out if there are too many bytes.
     let (mut texts, mut bytes) = (Vec::new(), 0);
     for message in dump.messages.iter().rev() {
-        let mut text = Vec::new();
-        message.payload.write_json(&mut text);
+        let text = text(message);
         bytes += text.len();
         let most = if is_planted(JournalFault::CheckpointHistoryLost) {
             0
@@ -187,20 +186,10 @@ fn put_topic(writer: &mut CheckpointWriter, out: &mut Vec<u8>, dump: &DumpedTopi
         texts.push(text);
     }
     let kept = &dump.messages[dump.messages.len() - texts.len()..];
-    let messages = kept.iter().zip(texts.iter().rev()).map(|(message, text)| Item {
-        topic: TopicNumber(0),
-        after: Seq(message.seq.0 - 1),
-        seq: message.seq,
-        ts: message.ts,
-        doubt: message.doubt(),
-        key: None,
-        mark: None,
-        content: match dump.kind {
-            Kind::Book => Content::Change(text),
-            Kind::State | Kind::Event => Content::Data(text),
-        },
-    });
-    let messages = messages.collect();
+    texts.reverse();
+    let messages = items(dump.kind, kept, &texts);
+    let candle_texts: Vec<_> = dump.candles.iter().map(|candle| text(candle)).collect();
+    let candles = items(dump.kind, &dump.candles, &candle_texts);
     let mut book = Vec::new();
     if let Some(whole) = &dump.book {
         Payload::Book(Box::new(whole.clone())).write_json(&mut book);
@@ -209,8 +198,31 @@ fn put_topic(writer: &mut CheckpointWriter, out: &mut Vec<u8>, dump: &DumpedTopi
         topic: declaration(dump),
         book: dump.book.as_ref().map(|_| &book[..]),
         messages,
+        candles,
     };
     writer.topic(out, &state);
+}
+
+/// The data of a message as JSON.
+fn text(message: &Publication) -> Vec<u8> {
+    let mut text = Vec::new();
+    message.payload.write_json(&mut text);
+    text
+}
+
+/// Messages of a topic of `kind` as items, whose texts these are.
+fn items<'a>(kind: Kind, messages: &[Arc<Publication>], texts: &'a [Vec<u8>]) -> Vec<Item<'a>> {
+    let items = messages.iter().zip(texts).map(|(message, text)| Item {
+        topic: TopicNumber(0),
+        after: Seq(message.seq.0 - 1),
+        seq: message.seq,
+        ts: message.ts,
+        doubt: message.doubt(),
+        key: None,
+        mark: None,
+        content: content(kind, text),
+    });
+    items.collect()
 }
 
 /// Removes the checkpoints but for the two newest, and the segments that are not needed and that `rules` do not keep.

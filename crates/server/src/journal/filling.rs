@@ -203,9 +203,10 @@ impl Filling {
         self.gathered.topics[topic as usize].checkpointed = Some(Checkpointed {
             head: state.topic.head,
             book,
+            candles: state.candles.len(),
             entry,
         });
-        for item in &state.messages {
+        for item in state.candles.iter().chain(&state.messages) {
             self.push(topic, entry, item)?;
         }
         self.enter_if_many()

@@ -48,6 +48,8 @@ pub(super) struct Checkpointed {
     pub(super) head: Seq,
     /// Where the whole book is.
     pub(super) book: Option<Range<usize>>,
+    /// How many of its items, the first ones, are closed candles from before its messages.
+    pub(super) candles: usize,
     pub(super) entry: usize,
 }
 
@@ -184,7 +186,12 @@ impl Together {
 
     /// Gives a topic what a checkpoint has of it.
     fn restore(&self, cell: &TopicCell, checkpointed: &Checkpointed, items: &[u32]) -> Result<(), Refusal> {
-        let messages = self.messages(items).map(|message| message.read());
+        let (candles, messages) = items.split_at(checkpointed.candles);
+        let read = |items| {
+            self.messages(items)
+                .map(|message| message.read())
+                .collect::<Result<_, _>>()
+        };
         let book = checkpointed
             .book
             .clone()
@@ -192,7 +199,8 @@ impl Together {
         let state = RestoredState {
             head: checkpointed.head,
             book: book.transpose()?.map(|book| *book),
-            messages: messages.collect::<Result<_, _>>()?,
+            candles: read(candles)?,
+            messages: read(messages)?,
         };
         cell.restore(state, self.now)
     }

@@ -412,6 +412,7 @@ impl RecoveryPlan<'_> {
             let state = RestoredState {
                 head: Seq(1),
                 book: dump.book,
+                candles: Vec::new(),
                 messages: vec![first],
             };
             let made = after.restore(&topic);

@@ -93,6 +93,26 @@ fn a_damaged_checkpoint_is_replaced_by_the_one_before() {
     world.check();
 }
 
+/// A chart shows the candles from before a restart, although only the newest message of their topic is its value.
+#[test]
+fn a_checkpoint_has_the_closed_candles_from_before_a_history() {
+    let mut world = World::new(5).with_sync(JournalSync::Never);
+    world.open().expect("it is empty");
+    for _ in 0..20 {
+        world.publish_and_write("candle.1s.A");
+    }
+    world.checkpoint();
+    world.publish_and_write("candle.1s.A");
+    let before = world.stored("candle.1s.A");
+    assert_eq!(before.len(), 21);
+    for _ in 0..2 {
+        world.end(End::Killed);
+        world.open().expect("it is whole");
+        assert_eq!(world.stored("candle.1s.A"), before);
+        world.checkpoint();
+    }
+}
+
 #[test]
 fn while_the_disk_is_full_nothing_is_published_and_nothing_is_lost() {
     let mut world = World::new(3).with_sync(JournalSync::Never);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use tickwire_metrics::Catalogue;
-use tickwire_router::{Directory, DirectoryLimits, Ingress, Kinds, Origin, WriteQueue};
+use tickwire_router::{Directory, DirectoryLimits, Ingress, Kinds, Origin, Publication, WriteQueue};
 use tickwire_wire::message::PublishKey;
 use tickwire_wire::{Epoch, Payload, Seq, Topic};
 
@@ -280,6 +280,7 @@ impl World {
                     self.counter
                 )
             }
+            None if topic.starts_with("candle.") => format!("{{\"start\":{},\"closed\":true}}", self.counter),
             None => format!("\"message {}\"", self.counter),
         };
         let payload = Payload::from_json(text.as_bytes()).expect("JSON");
@@ -432,6 +433,19 @@ impl World {
         let made = plan.make().is_ok();
         self.log.push(format!("{name} {made}"));
         made.then_some(name)
+    }
+
+    /// The messages of a topic, with the closed candles from before its history.
+    pub(super) fn stored(&mut self, topic: &str) -> Vec<(Seq, String)> {
+        let cell = self.process().directory.find(topic).expect("it exists");
+        let text = |message: &Publication| {
+            let mut text = Vec::new();
+            message.payload.write_json(&mut text);
+            String::from_utf8(text).expect("JSON")
+        };
+        let page = cell.history(Seq::ZERO, usize::MAX);
+        let messages = page.messages.iter();
+        messages.map(|message| (message.seq, text(message))).collect()
     }
 
     pub(super) fn head(&mut self, topic: &str) -> u64 {
