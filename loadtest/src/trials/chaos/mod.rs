@@ -217,7 +217,6 @@ pub(crate) fn run(args: &ChaosArgs, interrupt: &Interrupt) -> anyhow::Result<Out
             .map_err(|_| anyhow::anyhow!("the second publisher panicked"))?;
         anyhow::Ok((broker, killed, flooded.transpose()?, ran?))
     })?;
-    drop(journal);
     let text = format_args!("{} for {:.1} s", args.clients, began.elapsed().as_secs_f64());
     outcome.row("clients", text);
     outcome.count("published", "messages published", published);
@@ -231,6 +230,7 @@ pub(crate) fn run(args: &ChaosArgs, interrupt: &Interrupt) -> anyhow::Result<Out
             flooded.check(to, &mut outcome)?;
         }
         outcome.expect("broker", broker.stop());
+        drop(journal);
         return Ok(outcome);
     }
     let after = broker.scrape()?;
