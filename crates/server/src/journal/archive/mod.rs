@@ -13,7 +13,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tickwire_metrics::{Catalogue, LocalMetrics, Metric};
 use tickwire_router::{Archive, ArchiveReply, ArchivedPart, ArchivedStart, WantedPart, WantedStart};
@@ -25,6 +25,9 @@ use super::store::StoredEnd;
 
 /// How often the thread looks for missing indexes when it has nothing to do.
 const IDLE: Duration = Duration::from_secs(1);
+/// How many times as long as an index took the thread then rests, unless it is asked for something. A broker that writes as much as the
+/// machine can take would otherwise give a part of it to indexes that nobody may need.
+const RESTS: u32 = 9;
 
 /// What the archive is asked for.
 #[derive(Debug)]
@@ -66,6 +69,7 @@ impl JournalArchive {
     /// The next task; `None` at the end. Without one, `idle` is called now and then; it says whether it did something.
     fn next(&self, mut idle: impl FnMut() -> bool) -> Option<ArchiveTask> {
         let mut queue = self.lock();
+        let mut rest = IDLE;
         loop {
             if queue.has_ended {
                 return None;
@@ -73,12 +77,14 @@ impl JournalArchive {
             if let Some(task) = queue.tasks.pop_front() {
                 return Some(task);
             }
-            let waited = self.wake.wait_timeout(queue, IDLE);
+            let waited = self.wake.wait_timeout(queue, rest);
             let (again, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
             queue = again;
             if timeout.timed_out() && queue.tasks.is_empty() {
                 drop(queue);
-                while idle() && self.lock().tasks.is_empty() {}
+                let began = Instant::now();
+                let least = if idle() { Duration::ZERO } else { IDLE };
+                rest = least.max(began.elapsed() * RESTS);
                 queue = self.lock();
             }
         }
