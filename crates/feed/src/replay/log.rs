@@ -36,7 +36,7 @@ pub(super) struct LogSource {
     piece: Vec<u8>,
     /// How much of the piece was read.
     at: usize,
-    /// The place of the piece in its file, for what is told of it.
+    /// Where the piece is in its file. Messages about the piece name this place.
     origin: Origin,
     declared: Vec<Declaration>,
     /// The hash of the last entry, unless entries behind it are missing.

@@ -91,8 +91,8 @@ struct Entering {
 }
 
 impl TopicCell {
-    /// Enters the messages of a log, which follow on each other, oldest first. No shard is told of them. `now` is the time at
-    /// this broker. Returns how often all histories together were over their budget.
+    /// Enters messages of a log. They must be in the order of their numbers, without a hole. Shards are not told of them. `now` is
+    /// the time at this broker. Returns how often all histories together were over their budget.
     ///
     /// # Errors
     /// The place of a message that does not enter, and why. Those before it have entered. A change of a book that does not

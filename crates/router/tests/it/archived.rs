@@ -12,8 +12,8 @@ use crate::fake_archive::FakeArchive;
 use crate::script::check;
 use crate::world::{Frame, START, Setup, World};
 
-/// Checks a script behind the publications of 1 to 9 to `trade.A`, message N at N × 10 ms, of which the history has 7 to 9. The
-/// archive has all, three in a part.
+/// Checks a script. Before it, messages 1 to 9 are published to `trade.A`, message N at N × 10 ms. The history has 7 to 9 of them.
+/// The archive has all, three in a part.
 #[track_caller]
 fn check_nine(script: &str, expected: Expect) {
     check_parts(3, script, expected);

@@ -2,6 +2,7 @@
 
 mod anew;
 mod archived;
+mod described;
 mod reader;
 mod script;
 mod world;

@@ -122,7 +122,7 @@ impl Filling {
         }
     }
 
-    /// Where `part` is in the file's bytes, of which it is a part.
+    /// Returns where `part` begins in the file. It must be a slice of the file's bytes.
     fn place(&self, part: &[u8]) -> usize {
         part.as_ptr().addr() - self.bytes.as_ptr().addr()
     }
