@@ -356,7 +356,11 @@ fn settings(setup: &Setup) -> ShardSettings {
             publishes_per_s: setup.ops_per_s,
             publishes_burst: setup.ops_per_s * 2,
         },
-        session_limits: SessionLimits::default(),
+        session_limits: SessionLimits {
+            // Plans ask at random for what is refused, more often in a row than a client may.
+            refusals_in_a_row: u32::MAX,
+            ..SessionLimits::default()
+        },
         topics_at_once: setup.topics_at_once,
         outbox_bytes_max: setup.outbox_bytes,
         stall_ms: setup.stall_ms,
