@@ -1,9 +1,10 @@
 """Follows a replay whose broker is killed again and again with the project's own client, and checks every message.
 
-Each trade has the number that the recordings give to the message with its `seq`: so a trade that is published twice, left out
-or out of order is found, however often the part is repeated. The client itself checks numbers, gaps and the checksum of each book. A
-line on standard input says that it is over. Prints one report: {"updates": {topic: messages}, "missing": {topic: messages that gaps
-named}, "reconnects": …, "faults": […]}.
+Trades are read from the beginning on, from the journal while the client is behind. After a gap, such as that of a client which was away for
+longer than the history reaches, they are read from the last one on again: so each of them comes, once. Each has the number that the
+recordings give to the message with its `seq`, so a trade that is published twice, left out or out of order is found, however often the
+part is repeated. The client itself checks numbers, gaps and the checksum of each book. A line on standard input says that it is
+over. Prints one report: {"updates": {topic: messages}, "gaps": times that a reader began again, "reconnects": …, "faults": […]}.
 
 Arguments: CLIENT_SOURCES URL RECORDING…
 """
@@ -16,7 +17,7 @@ import sys
 
 sys.path.insert(0, sys.argv[1])
 
-from tickwire import Connected, Gap, Snapshot, TickwireError, Update, connect  # noqa: E402
+from tickwire import Connected, Gap, TickwireError, Update, connect  # noqa: E402
 
 FAULTS_SHOWN = 20
 
@@ -37,8 +38,9 @@ def trade_ids(path):
 class Check:
     def __init__(self, paths):
         self.ids = dict(map(trade_ids, paths))
-        self.updates, self.missing = collections.Counter(), collections.Counter()
-        self.last, self.faults, self.reconnects = {}, [], 0
+        # Of trades, the number of the last one: none before it is missing.
+        self.updates, self.moments = collections.Counter(), collections.Counter()
+        self.faults, self.gaps, self.reconnects = [], 0, 0
 
     def fault(self, text):
         if len(self.faults) < FAULTS_SHOWN:
@@ -49,30 +51,30 @@ class Check:
             self.reconnects += event.reconnects > 0
 
     def trade(self, event):
-        topic = event.topic
-        if isinstance(event, Gap):
-            self.missing[topic] += event.count
-            self.last[topic] = event.to_seq
-            return
-        ids = self.ids[topic]
+        topic, ids = event.topic, self.ids[event.topic]
+        last = self.updates[topic]
+        if event.seq <= last:
+            return  # it has the time of the last one, from which on they are read again
         if int(event.data["id"]) != ids[(event.seq - 1) % len(ids)]:
             self.fault(f"{topic}: message {event.seq} is trade {event.data['id']}")
-        if isinstance(event, Update):
-            if topic in self.last and event.seq != self.last[topic] + 1:
-                self.fault(f"{topic}: message {event.seq} follows on {self.last[topic]}")
-            self.updates[topic] += 1
-        self.last[topic] = event.seq
+        if event.seq != last + 1:
+            self.fault(f"{topic}: message {event.seq} follows on {last}")
+        self.updates[topic] = event.seq
+        self.moments[topic] = event.ts
 
-    async def trades(self, client):
-        async with client.subscribe(*self.ids, mode="every", overflow="wait") as events:
-            while True:
-                try:
+    async def trades(self, client, topic):
+        while True:
+            try:
+                begin = self.moments[topic]
+                async with client.subscribe(topic, mode="every", overflow="wait", from_moment=begin) as events:
                     async for event in events:
-                        if isinstance(event, (Gap, Snapshot, Update)):
+                        if isinstance(event, Gap):
+                            self.gaps += 1
+                            break
+                        if isinstance(event, Update):
                             self.trade(event)
-                    return
-                except TickwireError as error:
-                    self.fault(f"trades: {error!r}")
+            except TickwireError as error:
+                self.fault(f"{topic}: {error!r}")
 
     async def book(self, client, topic):
         async with client.book(topic) as book:
@@ -91,7 +93,7 @@ async def main(url, paths):
     async with connect(url, keep_trying=True) as client:
         client.listen(check.note)
         books = [topic.replace("trade.", "book.") for topic in check.ids]
-        tasks = [asyncio.create_task(check.trades(client))]
+        tasks = [asyncio.create_task(check.trades(client, topic)) for topic in check.ids]
         tasks += [asyncio.create_task(check.book(client, topic)) for topic in books]
         over = loop.run_in_executor(None, sys.stdin.readline)
         while not over.done():
@@ -105,7 +107,7 @@ async def main(url, paths):
                 check.fault(f"a reader ended: {end!r}")
     report = {
         "updates": check.updates,
-        "missing": check.missing,
+        "gaps": check.gaps,
         "reconnects": check.reconnects,
         "faults": check.faults,
     }
