@@ -225,7 +225,7 @@ fn a_client_resumes_in_a_replay_whose_broker_is_killed() {
 /// The long form, two minutes of a thousandfold pace: `cargo test --release -p tickwire --test it -- --ignored --nocapture
 /// a_day_of_replay`.
 #[test]
-#[ignore = "it takes half an hour"]
+#[ignore = "it takes four minutes"]
 fn a_day_of_replay() {
     kill_again_and_again("a_day_of_replay", "1000", 1, Duration::from_secs(60));
 }
