@@ -91,7 +91,7 @@ async function bundle(format, entry, file, names) {
     module: format === "esm",
     toplevel: true,
     nameCache: names,
-    compress: { passes: 3, ecma: 2022, unsafe_arrows: true, pure_getters: true },
+    compress: { passes: 3, lhs_constants: false, ecma: 2022, unsafe_arrows: true, pure_getters: true },
     mangle: { properties: { reserved: ["tickwire", ...publicNames()] } },
     format: { wrap_func_args: false },
     sourceMap: { content: map, filename: file, url: `${file}.map`, includeSources: true },

@@ -96,7 +96,10 @@ function moment(): Moment {
   return { now, wallUs: (performance.timeOrigin + now) * 1_000 };
 }
 
-/** Connects to a broker. `urls`: `wss://HOST/v1/ws`, or several, which are tried in turn. */
+/**
+ * Connects to a broker. `urls`: `wss://HOST/v1/ws`, or several of nodes of one cluster. Of these the client chooses one at random,
+ * and goes on to another one when it loses it.
+ */
 export function connect(urls: string | readonly string[], options: ClientOptions = {}): Client {
   return new Client(typeof urls === "string" ? [urls] : urls, options);
 }
@@ -104,7 +107,6 @@ export function connect(urls: string | readonly string[], options: ClientOptions
 /** A connection to a broker that reconnects, resumes and checks by itself, until {@link close}. */
 export class Client {
   private readonly core: Core;
-  private readonly urls: readonly string[];
   private readonly listeners = new Listeners<ClientEvent>();
   /** The subscriptions, with what each has asked for. */
   private readonly subscriptions = new Map<Subscription, Wanted>();
@@ -121,7 +123,7 @@ export class Client {
     private readonly options: ClientOptions = {},
   ) {
     if (urls.length === 0) throw new RequestError("no URL is given");
-    this.urls = urls.map(endpoint);
+    const nodes = [...new Set(urls.map(endpoint))];
     const {
       codec = json,
       sse = true,
@@ -135,9 +137,9 @@ export class Client {
       verifyBooks,
     } = options;
     this.core = new Core({
-      urls: this.urls,
+      urls: nodes,
       codec,
-      sse: sse && this.urls.some(httpBase),
+      sse: sse && nodes.some(httpBase),
       token: token === undefined ? "none" : typeof token === "function" ? "function" : "text",
       retryFirst,
       firstWaitMs,
@@ -392,11 +394,11 @@ export class Client {
     const open = async (token: string | undefined): Promise<void> => {
       if (isGone) return;
       try {
-        const link = await this.open(this.urls[url] as string, transport, token, requests, hearing);
+        const link = await this.open(url, transport, token, requests, hearing);
         if (isGone) link.close();
         else this.link = link;
       } catch (error) {
-        // One of several URLs may have no server-sent events; a WebSocket that cannot be made here never can.
+        // One of several URLs may have no server-sent events; a WebSocket that cannot be made for this URL never can.
         hearing.failed({ reason: (error as Error).message, isFinal: transport === "websocket" });
       }
     };
@@ -429,7 +431,7 @@ export class Client {
       return open(fetch, base, token, transport === "sse" ? requests : undefined, hearing);
     }
     const socket = (this.options.WebSocket ?? globalThis.WebSocket) as WebSocketConstructor | undefined;
-    if (!socket) throw new RequestError("there is no WebSocket: pass one as an option");
+    if (!socket) throw new RequestError("no WebSocket: pass one as an option");
     const protocols = [(this.options.codec ?? json).subprotocol];
     if (token !== undefined) protocols.push(`tickwire.token.${base64url(token)}`);
     return openSocket(socket, url, protocols, hearing);
@@ -488,15 +490,16 @@ export class Client {
 
 /** The URL of a broker's WebSocket: one without a path means `/v1/ws`. */
 function endpoint(text: string): string {
-  let url: URL;
+  let url: URL | undefined;
   try {
     url = new URL(text, globalThis.location?.href);
+    url.protocol = url.protocol.replace("http", "ws");
   } catch {
-    throw new RequestError(`${JSON.stringify(text)} is no URL: write ws://HOST:PORT/v1/ws`);
+    // What is no URL at all is refused below, too.
   }
-  url.protocol = url.protocol.replace("http", "ws");
-  if (!/^wss?:$/.test(url.protocol) || url.username || url.password) {
-    throw new RequestError("this URL is not supported: write ws://HOST:PORT/v1/ws, without credentials");
+  if (!url || !/^wss?:$/.test(url.protocol) || url.username || url.password) {
+    // What may be a password is not shown.
+    throw new RequestError(`${text.replace(/.*@/, "…@")}: write ws://HOST:PORT/v1/ws, without credentials`);
   }
   if (url.pathname === "/") url.pathname = "/v1/ws";
   url.hash = "";

@@ -11,6 +11,7 @@ import { type ProtocolError, TickwireError } from "./errors.js";
 import type { ClientEvent, Clocks } from "./events.js";
 import type { Wanted } from "./ledger.js";
 import { toMessage } from "./message.js";
+import { Nodes } from "./nodes.js";
 import { Pace } from "./pace.js";
 import { type Asking, type Moment, NO_LIMITS, type Reply, Session } from "./session.js";
 import type { Loss, Request, ServerMessage, TopicRequest } from "./types.js";
@@ -41,8 +42,8 @@ export type Transport = "websocket" | "sse" | "probe";
 
 /** What the shell has to do. */
 export type Action =
-  /** Connect to URL number `url`. For `sse` these are the requests that the stream answers. */
-  | { do: "dial"; attempt: number; url: number; transport: Transport; requests: Request[] }
+  /** Connect to `url`. For `sse` these are the requests that the stream answers. */
+  | { do: "dial"; attempt: number; url: string; transport: Transport; requests: Request[] }
   | { do: "send"; payload: string | Uint8Array<ArrayBuffer>; request: Request }
   /** End the connection, or the attempt to make one. */
   | { do: "hang up" }
@@ -84,14 +85,12 @@ export class Core {
   readonly session: Session;
   private phase: Phase = "idle";
   private attempt = 0;
-  private url = 0;
+  private readonly nodes: Nodes;
   private transport: Transport = "websocket";
   private connections = 0;
   private pace = new Pace(NO_LIMITS, 0);
   /** The waits of this outage. */
   private waits = 0;
-  /** URLs that were tried since the last wait of the back-off. */
-  private tried = 0;
   /** When to connect, in the state `waiting`. */
   private dialAt = 0;
   /** When the attempt is given up, in the state `dialing`. */
@@ -99,8 +98,8 @@ export class Core {
   private openedAt = 0;
   private heardAt = 0;
   private quietMs = 0;
-  /** When to leave a broker that drains. */
-  private reconnectAt: number | undefined;
+  /** When to leave a broker that drains; 0 if it does not. */
+  private reconnectAt = 0;
   /** When to look again whether to leave. */
   private leaveAt = 0;
   /** Whether a stream is replaced by one with other topics, which is no reconnect for the program. */
@@ -115,9 +114,9 @@ export class Core {
   private isProved = false;
   /** Until when WebSocket is taken for blocked. */
   private blockedUntil = 0;
-  private retryAt: number | undefined;
-  private pingAt: number | undefined;
-  private sendAt: number | undefined;
+  private retryAt = Number.POSITIVE_INFINITY;
+  private pingAt = Number.POSITIVE_INFINITY;
+  private sendAt = Number.POSITIVE_INFINITY;
   private expireAt = Number.POSITIVE_INFINITY;
   /** Books that do not fit, until their snapshot comes: when to ask for it. */
   private resyncAt = new Map<string, number>();
@@ -129,6 +128,7 @@ export class Core {
   private readings: Clocks[] = [];
 
   constructor(private readonly settings: CoreSettings) {
+    this.nodes = new Nodes(settings.urls, settings.random);
     this.session = new Session(settings.codec, settings.verifyBooks, settings.token === "none");
   }
 
@@ -183,7 +183,7 @@ export class Core {
 
   /** The network may be back: connects at once, if it only waits. */
   hurry(at: Moment): void {
-    if (this.phase === "waiting" && this.reconnectAt === undefined) this.dialAt = at.now;
+    if (this.phase === "waiting" && !this.reconnectAt) this.dialAt = at.now;
   }
 
   /** Stops for good. */
@@ -243,8 +243,7 @@ export class Core {
     this.unauthorized = isUnauthorized ? this.unauthorized + 1 : 0;
     const mayPass = status === undefined || status === 408 || status === 429 || status >= 500;
     const makesSense = !isFinal && (mayPass || (isUnauthorized && this.unauthorized < UNAUTHORIZED_MAX));
-    const asked = Math.min(RETRY_AFTER_MAX_MS, retryAfterMs);
-    this.attemptEnded({ type: "failed", reason, status }, makesSense ? Math.max(asked, this.nextUrl()) : undefined, at);
+    this.ended({ type: "failed", reason, status }, makesSense, at, Math.min(RETRY_AFTER_MAX_MS, retryAfterMs));
   }
 
   /**
@@ -253,6 +252,8 @@ export class Core {
    */
   private fallsBack(failure: Failure, at: Moment): boolean {
     if (this.transport !== "websocket" || !this.settings.sse || failure.isFinal) return false;
+    // Another node may take a WebSocket.
+    if (!this.nodes.isLast(this.openedAt)) return false;
     // The broker itself has answered: it would say the same to a stream.
     const { status } = failure;
     if (status !== undefined && status < 500 && status !== 404) return false;
@@ -270,14 +271,6 @@ export class Core {
     this.dial("websocket", at);
   }
 
-  /** An attempt has ended without a welcome. */
-  private attemptEnded(loss: Loss, wait: number | undefined, at: Moment): void {
-    this.isReopening = false;
-    const isFirst = this.connections === 0 && !this.settings.retryFirst;
-    const isLast = isFirst && this.tried % this.settings.urls.length === 0;
-    this.ended("failed", loss, isLast ? undefined : wait, at);
-  }
-
   /** A connection ended. */
   private lost(loss: Loss, at: Moment): void {
     this.unreadable = loss.type === "protocol" ? this.unreadable + 1 : 0;
@@ -285,34 +278,32 @@ export class Core {
     if (this.phase === "dialing") {
       const isCut = loss.type === "closed" && loss.code === 1006;
       if (isCut && this.fallsBack({ reason: "the connection broke" }, at)) return;
-      this.endSession();
-      this.attemptEnded(loss, mayRetry ? this.nextUrl() : undefined, at);
-      return;
+    } else if (at.now - this.openedAt >= STABLE_MS) {
+      this.outageIsOver();
     }
-    if (at.now - this.openedAt >= STABLE_MS) this.outageIsOver();
     this.endSession();
     this.tellEvents();
-    let retryInMs: number | undefined;
-    if (mayRetry) {
-      if (this.reconnectAt === undefined) {
-        retryInMs = this.nextUrl();
-      } else {
-        // The broker itself spreads the clients of a drain. One that drains every connection at once must not make the
-        // client connect in a loop.
-        const least = this.drained ? this.backoffWait() : 0;
-        this.drained = true;
-        this.tried = 0;
-        retryInMs = Math.max(least, this.reconnectAt - at.now);
-      }
-    }
-    this.ended("disconnected", loss, retryInMs, at);
+    this.ended(loss, mayRetry, at);
   }
 
-  /** Waits for the next attempt, at the next URL. Without a wait there is none. */
-  private ended(type: "failed" | "disconnected", loss: Loss, retryInMs: number | undefined, at: Moment): void {
-    const { urls } = this.settings;
-    const url = urls[this.url] as string;
-    this.url = (this.url + 1) % urls.length;
+  /**
+   * Waits for the next attempt, or stops. `mayPass`: whether another connection to this node makes sense. One that was made and
+   * forbids another forbids it at every node.
+   */
+  private ended(loss: Loss, mayPass: boolean, at: Moment, askedMs = 0): void {
+    const { url } = this.nodes;
+    const type = this.phase === "open" ? "disconnected" : "failed";
+    const isFirst = this.connections === 0 && !this.settings.retryFirst;
+    // The broker itself spreads the clients of a drain. Brokers that drain every connection at once must not make the client
+    // connect in a loop.
+    const isDrain = this.reconnectAt > 0 && !this.drained;
+    this.drained ||= isDrain;
+    this.isReopening = false;
+    let retryInMs: number | undefined;
+    if ((mayPass || type === "failed") && !(isFirst && this.nodes.isLast(0))) {
+      retryInMs = this.nodes.failed(at.now, askedMs, mayPass, () => (isDrain ? 0 : this.backoffWait()));
+    }
+    if (retryInMs !== undefined) retryInMs = Math.max(retryInMs, this.reconnectAt - at.now);
     this.tell({ type, url, loss, retryInMs });
     if (retryInMs === undefined) {
       this.stop(explain(loss, url), false);
@@ -336,16 +327,9 @@ export class Core {
     else this.session.end();
   }
 
-  /** The wait before the next URL: none is tried twice without one of the back-off. */
-  private nextUrl(): number {
-    this.tried += 1;
-    return this.tried < this.settings.urls.length ? 0 : this.backoffWait();
-  }
-
   /** A random wait, which spreads the clients of a dead broker most evenly. Its ceiling doubles with each of an outage. */
   private backoffWait(): number {
     const { firstWaitMs, maxWaitMs, random } = this.settings;
-    this.tried = 0;
     const ceiling = Math.min(maxWaitMs, firstWaitMs * 2 ** this.waits);
     this.waits += 1;
     return ceiling * random();
@@ -355,7 +339,7 @@ export class Core {
     this.drained = false;
     this.waits = 0;
     this.unreadable = 0;
-    this.tried = 0;
+    this.nodes.lasted();
   }
 
   /** Begins a new attempt. */
@@ -368,13 +352,13 @@ export class Core {
     this.attempt += 1;
     this.phase = "dialing";
     this.transport = transport;
-    this.reconnectAt = undefined;
-    this.retryAt = undefined;
-    this.pingAt = undefined;
-    this.sendAt = undefined;
+    this.reconnectAt = 0;
+    this.retryAt = Number.POSITIVE_INFINITY;
+    this.pingAt = Number.POSITIVE_INFINITY;
+    this.sendAt = Number.POSITIVE_INFINITY;
     this.connectBy = at.now + this.settings.connectTimeoutMs;
     const requests = transport === "sse" ? this.session.beginStream(at) : [];
-    this.actions.push({ do: "dial", attempt: this.attempt, url: this.url, transport, requests });
+    this.actions.push({ do: "dial", attempt: this.attempt, url: this.nodes.url, transport, requests });
   }
 
   private welcomed(welcome: ServerMessage & { op: "welcome" }, at: Moment): void {
@@ -390,11 +374,10 @@ export class Core {
     const { session, server, limits } = welcome;
     const reconnects = this.connections;
     if (!this.isReopening) {
-      const url = this.settings.urls[this.url] as string;
       this.connections += 1;
       this.tell({
         type: "connected",
-        url,
+        url: this.nodes.url,
         transport: isSse ? "sse" : "websocket",
         session,
         server,
@@ -419,7 +402,7 @@ export class Core {
       this.leaveAt = this.reconnectAt;
     }
     this.session.received(message, at);
-    if (this.session.hasUnrestored) this.retryAt ??= at.now + RETRY_AFTER_MS;
+    if (this.session.hasUnrestored) this.retryAt = Math.min(this.retryAt, at.now + RETRY_AFTER_MS);
     this.tellEvents(at);
   }
 
@@ -433,7 +416,7 @@ export class Core {
   /** A book that does not fit needs a fresh snapshot, also if the connection is lost before it comes. */
   private mindBooks(event: ClientEvent, now: number): void {
     if (event.type === "broken" && event.error.promise === "book" && event.topic !== undefined) {
-      const last = this.resyncedAt.get(event.topic) ?? Number.NEGATIVE_INFINITY;
+      const last = this.resyncedAt.get(event.topic) ?? -RESYNC_MS;
       this.resyncAt.set(event.topic, Math.max(now, last + RESYNC_MS));
     } else if (event.type === "message" && event.snapshot && this.resyncAt.size > 0) {
       if (!this.session.checker.bookOf(event.topic)?.isStale) this.resyncAt.delete(event.topic);
@@ -456,7 +439,7 @@ export class Core {
 
   /** Sends what waits, as fast as the broker takes requests. */
   private flush(at: Moment): void {
-    this.sendAt = undefined;
+    this.sendAt = Number.POSITIVE_INFINITY;
     if (this.phase !== "open" || this.isLeaving(at.now)) return;
     if (this.transport === "websocket") this.resyncBooks(at.now);
     for (let op = this.session.nextOp(at.now); op !== undefined; op = this.session.nextOp(at.now)) {
@@ -471,12 +454,12 @@ export class Core {
   }
 
   private isLeaving(now: number): boolean {
-    return this.reconnectAt !== undefined && now >= this.reconnectAt;
+    return this.reconnectAt > 0 && now >= this.reconnectAt;
   }
 
   /** Leaves a broker that drains, at the time that it gave: requests under way may delay that a little. */
   private leaves(at: Moment): boolean {
-    if (this.phase !== "open" || this.reconnectAt === undefined || at.now < this.reconnectAt) return false;
+    if (this.phase !== "open" || !this.isLeaving(at.now)) return false;
     const last = this.reconnectAt + SETTLE_MAX_MS;
     if (!this.session.isSettled && at.now < last) {
       this.leaveAt = last;
@@ -513,11 +496,11 @@ export class Core {
       this.heardAt = now - this.quietMs + Math.min(this.quietMs, LATE_MS);
     }
     if (this.leaves(at)) return;
-    if (this.retryAt !== undefined && now >= this.retryAt) {
-      this.retryAt = undefined;
+    if (now >= this.retryAt) {
+      this.retryAt = Number.POSITIVE_INFINITY;
       this.session.retryUnrestored();
     }
-    if (this.pingAt !== undefined && now >= this.pingAt) {
+    if (now >= this.pingAt) {
       this.pingAt = now + this.settings.clockMs;
       this.session.request({ op: "ping" }, this.clockReply());
     }
@@ -546,8 +529,8 @@ export class Core {
   /** When {@link tick} is due, if nothing happens before. */
   get wakeAt(): number {
     let at = this.expireAt;
-    const due = (time: number | undefined): void => {
-      if (time !== undefined && time < at) at = time;
+    const due = (time: number): void => {
+      at = Math.min(at, time);
     };
     if (this.phase === "waiting") due(this.dialAt);
     if (this.phase === "dialing") due(this.connectBy);
@@ -556,7 +539,7 @@ export class Core {
       due(this.retryAt);
       due(this.pingAt);
       due(this.sendAt);
-      if (this.reconnectAt !== undefined) due(this.leaveAt);
+      if (this.reconnectAt) due(this.leaveAt);
       if (this.transport === "websocket") for (const time of this.resyncAt.values()) due(time);
     }
     return at;

@@ -256,7 +256,7 @@ export class Session {
 
   private hasRoom(reply: Reply | undefined): boolean {
     if (this.outgoing.length < OUTGOING_MAX) return true;
-    reply?.reject(new RequestError("too many requests wait to be sent"));
+    reply?.reject(new RequestError("too many requests wait"));
     return false;
   }
 
@@ -503,7 +503,7 @@ export class Session {
     else reply?.synced?.();
     const oldest = this.syncing.keys().next().value;
     if (this.syncing.size <= PENDING_MAX || oldest === undefined) return;
-    this.syncing.get(oldest)?.reply?.synced?.(new UnansweredError("too many requests wait to be synced"));
+    this.syncing.get(oldest)?.reply?.synced?.(new UnansweredError("too many requests wait"));
     this.syncing.delete(oldest);
   }
 

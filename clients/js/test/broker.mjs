@@ -39,15 +39,17 @@ export class Inbox {
 
   /** The next item that `wanted` accepts: it has to be the first that it judges. */
   async next(what) {
-    const come = async () => {
-      while (this.#items.length === 0) {
-        await new Promise((resolve) => {
-          this.#wake = resolve;
-        });
-      }
-    };
-    await within(come(), what);
+    await within(this.some(), what);
     return this.#items.shift();
+  }
+
+  /** Waits until there is an item. */
+  async some() {
+    while (this.#items.length === 0) {
+      await new Promise((resolve) => {
+        this.#wake = resolve;
+      });
+    }
   }
 }
 

@@ -214,8 +214,9 @@ describe("the client", () => {
   it("URLs are read once, and a wrong one says what to write", () => {
     for (const [url, message] of [
       ["", /write ws:/],
-      ["localhost:7400", /not supported/],
-      ["ws://user:secret@host/", /credentials/],
+      ["localhost:7400", /^localhost:7400: write/],
+      [["ws://host/", "ftp://other/"], /^ftp:..other.: write/],
+      ["ws://user:secret@host/", /^…@host.: .*credentials/],
       [[], /no URL/],
     ]) {
       assert.throws(() => connect(url, { WebSocket }), { name: "RequestError", message });

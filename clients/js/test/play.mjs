@@ -112,6 +112,8 @@ class Play {
     this.requests = new Map();
     this.token = given.client.token_function;
     this.peer = undefined;
+    /** The brokers by the names that steps have given to them. */
+    this.names = new Map();
   }
 
   async start() {
@@ -209,10 +211,9 @@ class Play {
     return this[`on_${kind}`](step[kind], step);
   }
 
-  async on_dial({ at = 0, token, refuse, drop, sse, meanwhile }) {
-    const broker = this.brokers[at];
-    if (sse) return this.dialStream(broker, sse, meanwhile);
-    const dial = await broker.dials.next(`the client to connect to URL ${at}`);
+  async on_dial({ at, token, refuse, drop, sse, meanwhile }) {
+    if (sse) return this.dialStream(this.brokers[0], sse, meanwhile);
+    const { broker, dial } = await this.dialAt(at);
     const { request, socket } = dial;
     if (token !== undefined) mustMatch(token, tokenOf(request), "the token");
     const offered = (request.headers["sec-websocket-protocol"] ?? "").split(",").map((name) => name.trim());
@@ -228,6 +229,18 @@ class Play {
       broker.dials.waiting.unshift(dial);
       this.peer = await broker.accept();
     }
+  }
+
+  /** The next connection to the broker of this name. If the name is new, to any that has none. */
+  async dialAt(name) {
+    const known = this.names.get(name);
+    const brokers = known ? [known] : this.brokers.filter((broker) => ![...this.names.values()].includes(broker));
+    const broker = await within(
+      Promise.any(brokers.map((broker) => broker.dials.some().then(() => broker))),
+      `the client to connect to ${name ?? "its URL"}`,
+    );
+    if (name !== undefined) this.names.set(name, broker);
+    return { broker, dial: await broker.dials.next("the client to connect") };
   }
 
   /** Refuses WebSockets until the client asks for a stream. */

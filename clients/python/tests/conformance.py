@@ -173,6 +173,8 @@ class Broker:
         self.handshakes: asyncio.Queue[_Handshake] = asyncio.Queue()
         self._servers: list[Server] = []
         self._open: dict[ServerConnection, _Handshake] = {}
+        self.names: dict[str, int] = {}
+        """The listeners by the names that steps have given to them."""
 
     @property
     def subprotocol(self) -> Subprotocol:
@@ -344,8 +346,11 @@ class Player:
             if "sse" not in dial or handshake.path == "/v1/sse":
                 break
             handshake.answer.set_result(_http(dial["meanwhile"]["status"], b"", {}))
-        if "at" in dial and handshake.at != dial["at"]:
-            raise Mismatch(f"the client dialled URL {handshake.at}")
+        if "at" in dial:
+            names = self._broker.names
+            at = names.setdefault(dial["at"], handshake.at)
+            if at != handshake.at or list(names.values()).count(at) > 1:
+                raise Mismatch(f"the client dialled URL {handshake.at} of {names}")
         if "token" in dial and not matches(dial["token"], handshake.token):
             raise Mismatch(f"the client showed {handshake.token!r}")
         if "sse" in dial:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
@@ -194,24 +195,53 @@ async def test_a_restarted_broker_is_told_by_a_gap(tmp_path: Path) -> None:
                 assert [event for event in got if isinstance(event, Recovered)] == [Recovered("chat.a", 0, 1)]
 
 
-async def test_a_drain_moves_the_client_to_the_next_broker() -> None:
+async def test_a_drain_moves_the_client_to_another_broker() -> None:
     watch = Watch()
     drain = {"TICKWIRE_DRAIN__WINDOW_MS": "50"}
-    with (
-        broker("--feed", "none", settings=drain) as first,
-        broker("--feed", "none", "--anonymous-publish", ">") as second,
-    ):
+    open_to_all = ("--feed", "none", "--anonymous-publish", ">")
+    with broker(*open_to_all, settings=drain) as one, broker(*open_to_all, settings=drain) as other:
         async with (
-            connect(first.url, second.url, backoff=QUICK, on_event=watch) as client,
+            connect(one.url, other.url, backoff=QUICK, on_event=watch) as client,
             client.subscribe("chat.a") as events,
         ):
-            first.drain()
+            [at] = [event.url for event in watch.events if isinstance(event, Connected)]
+            drained, left = (one, other) if at == one.url else (other, one)
+            drained.drain()
             await watch.saw(tickwire.Draining)
             await watch.saw(Connected, 2)
             connected = [event for event in watch.events if isinstance(event, Connected)]
-            assert [event.url for event in connected] == [first.url, second.url]
+            assert [event.url for event in connected] == [drained.url, left.url]
             await client.publish("chat.a", "here")
             await until(events, lambda event: isinstance(event, Update) and event.data == "here")
+
+
+async def test_the_clients_of_a_killed_broker_are_at_another_one_at_once() -> None:
+    forever = tickwire.Backoff(first_s=3_600.0, max_s=3_600.0)
+    open_to_all = ("--feed", "none", "--anonymous-publish", ">")
+    with broker(*open_to_all) as killed, broker(*open_to_all) as left:
+        async with AsyncExitStack() as stack:
+            moving = 0
+            watches = [Watch() for _ in range(40)]  # less than once in a billion runs all begin at the same broker
+            clients = []
+            for watch in watches:
+                connecting = connect(killed.url, left.url, killed.url, backoff=forever, on_event=watch)
+                client = await stack.enter_async_context(connecting)
+                clients.append((client, await stack.enter_async_context(client.subscribe("chat.a"))))
+            killed.kill()
+            for watch in watches:
+                [first] = [event.url for event in watch.events if isinstance(event, Connected)][:1]
+                if first == left.url:
+                    continue
+                moving += 1
+                await watch.saw(Connected, 2)
+                assert [event.url for event in watch.events if isinstance(event, Connected)] == [first, left.url]
+                lost = [event for event in watch.events if isinstance(event, tickwire.ConnectionLost)]
+                assert [event.retry_in_s for event in lost] == [0.0], "it does not wait"
+                await watch.saw(Recovered)
+            assert 0 < moving < len(clients)
+            await clients[0][0].publish("chat.a", "here")
+            for _, events in clients:
+                await until(events, lambda event: isinstance(event, Update) and event.data == "here")
 
 
 async def test_the_function_that_gives_tokens_is_asked_again(tmp_path: Path) -> None:

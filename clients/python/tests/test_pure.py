@@ -6,6 +6,8 @@ import itertools
 import json
 import random
 import zlib
+from collections import Counter
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from tickwire.ledger import Ahead, Ledger, Request, split
 from tickwire.link import endpoint, headers_of
 from tickwire.machine import Dial, HangUp, Machine, Send, Settings, Stopped
 from tickwire.market import Bbo, Candle, Ticker, Trade
+from tickwire.nodes import Nodes
 from tickwire.pace import Pace
 from tickwire.topics import Pattern, TopicError
 from tickwire.wire import Positions as PositionsRequest
@@ -323,6 +326,77 @@ def test_one_url_that_may_succeed_later_keeps_the_client_trying() -> None:
     client.tick(moment(0.0))
     client.dial_failed(refused, 0.0)
     assert client.is_stopped
+
+
+def nodes(count: int, order: Sequence[float] = ()) -> Nodes:
+    """Nodes of the names "0", "1", and so on, in the order of their numbers in `order`."""
+    numbers = iter(order or range(count))
+    return Nodes(tuple(str(number) for number in range(count)), lambda: next(numbers))
+
+
+def test_one_node_is_never_tried_without_a_wait() -> None:
+    only = nodes(1)
+    assert [only.failed(0.0, 0.0, True) for _ in range(3)] == [0.0, 0.0, 0.0]
+    assert only.failed(0.0, 7.0, True) == 7.0
+    assert only.failed(0.0, 0.0, False) is None
+
+
+def test_clients_spread_over_all_nodes_and_those_of_a_dead_node_over_the_others() -> None:
+    first, second = Counter[str](), Counter[str]()
+    for order in itertools.permutations((0.1, 0.2, 0.3)):
+        made = nodes(3, order)
+        first[made.url] += 1
+        assert made.failed(0.0, 0.0, True) == -1.0
+        second[made.url] += 1
+    assert first == second == {"0": 2, "1": 2, "2": 2}
+
+
+def test_a_node_that_failed_is_tried_last() -> None:
+    made = nodes(3)
+    made.failed(0.0, 0.0, True)
+    made.lasted()
+    tried = [made.url]
+    while made.failed(0.0, 0.0, True) == -1.0:
+        tried.append(made.url)
+    assert tried == ["1", "2", "0"]
+
+
+def test_a_connection_that_did_not_last_does_not_begin_a_new_round() -> None:
+    made = nodes(2)
+    assert [made.failed(0.0, 0.0, True), made.failed(0.0, 0.0, True), made.url] == [-1.0, 0.0, "0"]
+    made.lasted()
+    assert made.failed(0.0, 0.0, True) == -1.0
+
+
+def test_a_node_that_asks_for_time_is_left_alone_until_then() -> None:
+    made = nodes(2)
+    assert [made.failed(1.0, 5.0, True), made.failed(1.0, 0.0, True), made.url] == [-1.0, 0.0, "1"]
+    assert [made.failed(5.0, 0.0, True), made.url] == [0.0, "1"]
+    assert [made.failed(5.0, 9.0, True), made.url] == [1.0, "0"], "the sooner of the two"
+
+
+def test_only_a_round_of_final_refusals_ends_the_client() -> None:
+    def last(*may_pass: bool) -> float | None:
+        made = nodes(3)
+        return [made.failed(0.0, 0.0, one) for one in may_pass][-1]
+
+    assert last(False, False) == -1.0
+    assert last(False, False, False) is None
+    assert last(False, True, False) == 0.0
+    assert last(False, True, False, False, False, False) is None
+
+
+def test_a_url_that_is_named_twice_counts_once() -> None:
+    client = tickwire.connect("ws://a", "ws://b/", "ws://a/v1/ws").client
+    assert client._machine.urls == ("ws://a/v1/ws", "ws://b/v1/ws")
+
+
+def test_a_url_among_several_that_is_none_is_named() -> None:
+    with pytest.raises(ConfigError, match="http://b"):
+        tickwire.connect("ws://a", "http://b")
+    with pytest.raises(ConfigError, match=r"^the URL of b has") as error:
+        tickwire.connect("ws://a", "ws://u:secret@b")
+    assert "secret" not in str(error.value)
 
 
 def test_clients_that_were_refused_together_do_not_come_back_together() -> None:

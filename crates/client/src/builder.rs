@@ -1,6 +1,5 @@
 //! The settings of a client, and the way from them to a connection.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use crate::backoff::BackoffBounds;
 use crate::client::{self, Client, Events};
 use crate::core::Core;
 use crate::driver::{Address, Driver, Settings, connect_first};
+use crate::endpoint::Endpoint;
 use crate::error::ConnectError;
 use crate::http::{self, Download};
 use crate::promise::Checker;
@@ -58,8 +58,9 @@ impl ClientBuilder {
         }
     }
 
-    /// Adds the URL of another broker with the same topics. When a connection ends or an attempt fails, the client tries
-    /// the next URL, and after the last the first again.
+    /// Adds the URL of another node of the same cluster. The client connects to a random node. When it loses its node, it
+    /// goes on to another one at once, and waits only after each was tried. A node that failed is tried last. A URL that is named twice counts once. Requests over HTTP, such as [`Self::get`], ask the nodes in the order of
+    /// their URLs.
     pub fn or_url(mut self, url: impl Into<String>) -> Self {
         self.urls.push(url.into());
         self
@@ -159,8 +160,9 @@ impl ClientBuilder {
     /// When the broker cannot be reached, refuses, or does not answer within the time for connecting. It refuses to
     /// list what the client may not subscribe to.
     pub async fn topics(&self, pattern: &Pattern) -> Result<Vec<String>, ConnectError> {
-        let body = self.get(&http::listing_target(pattern)).await?;
-        http::names(&self.settings()?.address.endpoint, &body)
+        let target = http::listing_target(pattern);
+        let (endpoint, body) = self.ask(Method::GET, &target, Bytes::new()).await?;
+        http::names(&endpoint, &body)
     }
 
     /// The body of the answer to a GET of `target`, a path with an optional query, on a connection of its own. At most 8 MiB.
@@ -168,7 +170,7 @@ impl ClientBuilder {
     /// # Errors
     /// When the broker cannot be reached, refuses, or does not answer within the time for connecting.
     pub async fn get(&self, target: &str) -> Result<Vec<u8>, ConnectError> {
-        self.ask(Method::GET, target, Bytes::new()).await
+        self.ask(Method::GET, target, Bytes::new()).await.map(body)
     }
 
     /// The body of the answer to a DELETE of `target`, as [`Self::get`] asks for it. It ends a topic.
@@ -176,7 +178,7 @@ impl ClientBuilder {
     /// # Errors
     /// As [`Self::get`].
     pub async fn delete(&self, target: &str) -> Result<Vec<u8>, ConnectError> {
-        self.ask(Method::DELETE, target, Bytes::new()).await
+        self.ask(Method::DELETE, target, Bytes::new()).await.map(body)
     }
 
     /// The body of the answer to a POST of `json` to `target`, as [`Self::get`] asks for it.
@@ -184,7 +186,7 @@ impl ClientBuilder {
     /// # Errors
     /// As [`Self::get`].
     pub async fn post(&self, target: &str, json: impl Into<Bytes>) -> Result<Vec<u8>, ConnectError> {
-        self.ask(Method::POST, target, json.into()).await
+        self.ask(Method::POST, target, json.into()).await.map(body)
     }
 
     /// The answer to a GET of `target`, of any length, to be taken chunk by chunk.
@@ -194,39 +196,41 @@ impl ClientBuilder {
     pub async fn download(&self, target: &str) -> Result<Download, ConnectError> {
         let settings = self.settings()?;
         let headers = settings.headers().await?;
-        let (Address { endpoint, tls }, after_ms) = (&settings.address, settings.connect_timeout_ms);
-        let answer = http::download(endpoint, tls.as_ref(), &headers, target, after_ms);
-        timeout(Duration::from_millis(after_ms), answer)
-            .await
-            .unwrap_or_else(|_| {
-                Err(ConnectError::TimedOut {
-                    endpoint: endpoint.to_string(),
-                    after_ms,
-                })
-            })
+        let after_ms = settings.connect_timeout_ms;
+        let ask = |Address { endpoint, tls }| {
+            let headers = &headers;
+            async move { http::download(&endpoint, tls.as_ref(), headers, target, after_ms).await }
+        };
+        let (_, answer) = asked(&settings, &Method::GET, ask).await?;
+        Ok(answer)
     }
 
-    async fn ask(&self, method: Method, target: &str, body: Bytes) -> Result<Vec<u8>, ConnectError> {
+    /// The body of an answer, and who gave it.
+    async fn ask(
+        &self,
+        method: Method,
+        target: &str,
+        body: Bytes,
+    ) -> Result<(Endpoint, Vec<u8>), ConnectError> {
         let settings = self.settings()?;
         let headers = settings.headers().await?;
-        let (Address { endpoint, tls }, after_ms) = (&settings.address, settings.connect_timeout_ms);
-        let answer = http::ask(endpoint, tls.as_ref(), &headers, (method, target, body));
-        timeout(Duration::from_millis(after_ms), answer)
-            .await
-            .unwrap_or_else(|_| {
-                Err(ConnectError::TimedOut {
-                    endpoint: endpoint.to_string(),
-                    after_ms,
-                })
-            })
+        let ask = |Address { endpoint, tls }| {
+            let (headers, request) = (&headers, (method.clone(), target, body.clone()));
+            async move { http::ask(&endpoint, tls.as_ref(), headers, request).await }
+        };
+        asked(&settings, &method, ask).await
     }
 
     fn settings(&self) -> Result<Settings, ConnectError> {
-        let addresses = self.urls.iter().map(|url| Address::of(url, &self.tls));
-        let mut others = addresses.collect::<Result<VecDeque<_>, _>>()?;
+        let mut addresses: Vec<Address> = Vec::new();
+        for url in &self.urls {
+            let address = Address::of(url, &self.tls)?;
+            if addresses.iter().all(|known| known.endpoint != address.endpoint) {
+                addresses.push(address);
+            }
+        }
         Ok(Settings {
-            address: others.pop_front().expect("a builder begins with one URL"),
-            others,
+            addresses,
             codec: self.codec,
             token: self.token.clone(),
             headers: self.headers.iter().map(header).collect::<Result<_, _>>()?,
@@ -241,10 +245,12 @@ impl ClientBuilder {
     /// and time.
     ///
     /// # Errors
-    /// When the first connection fails, at each of the URLs. The client does not try it again.
+    /// When the first connection fails, at each of the URLs. The error is that of the last one. The client does not try it
+    /// again.
     pub async fn connect(self) -> Result<(Client, Events), ConnectError> {
-        let mut settings = self.settings()?;
-        let first = connect_first(&mut settings).await?;
+        let settings = self.settings()?;
+        let mut nodes = settings.nodes();
+        let first = connect_first(&settings, &mut nodes).await?;
         let request_timeout = Duration::from_millis(self.request_timeout_ms);
         let (client, events, user) = client::handles(self.events_max, request_timeout);
         let checker = match self.verify_books {
@@ -254,6 +260,7 @@ impl ClientBuilder {
         let driver = Driver {
             core: Core::new(settings.codec, checker, self.report_broken),
             settings,
+            nodes,
             user,
         };
         tokio::spawn(driver.run(first));
@@ -267,4 +274,41 @@ fn header((name, value): &(String, String)) -> Result<(HeaderName, HeaderValue),
         .ok()
         .zip(value.parse::<HeaderValue>().ok());
     parsed.ok_or_else(|| ConnectError::BadHeader { name: name.clone() })
+}
+
+/// Asks the nodes in the order of their URLs until one answers, so that requests that belong together reach the same node.
+/// Each has the time for connecting. Only a request of which no node has seen a byte is repeated, unless it is a GET, which
+/// changes nothing.
+async fn asked<T, Answer: Future<Output = Result<T, ConnectError>>>(
+    settings: &Settings,
+    method: &Method,
+    ask: impl Fn(Address) -> Answer,
+) -> Result<(Endpoint, T), ConnectError> {
+    let after_ms = settings.connect_timeout_ms;
+    let mut addresses = settings.addresses.iter().peekable();
+    loop {
+        let address = addresses.next().expect("a builder begins with one URL");
+        let answer = timeout(Duration::from_millis(after_ms), ask(address.clone())).await;
+        let error = match answer {
+            Ok(Ok(answer)) => return Ok((address.endpoint.clone(), answer)),
+            Ok(Err(error)) => error,
+            Err(_) => ConnectError::TimedOut {
+                endpoint: address.endpoint.to_string(),
+                after_ms,
+            },
+        };
+        let is_unseen = matches!(
+            error,
+            ConnectError::Unreachable { .. } | ConnectError::TlsFailed { .. }
+        );
+        let may_repeat = is_unseen || (method == Method::GET && error.is_retryable());
+        if !may_repeat || addresses.peek().is_none() {
+            return Err(error);
+        }
+    }
+}
+
+/// The body of an answer, whoever gave it.
+fn body((_, body): (Endpoint, Vec<u8>)) -> Vec<u8> {
+    body
 }

@@ -101,8 +101,8 @@ impl Core {
         }
     }
 
-    /// Begins a connection whose first message is `welcome`. Queues the requests that restore the subscriptions.
-    pub(crate) fn connected(&mut self, welcome: ServerMessage) {
+    /// Begins a connection to the node at `url`, whose first message is `welcome`. Queues the requests that restore the subscriptions.
+    pub(crate) fn connected(&mut self, url: String, welcome: ServerMessage) {
         let ServerMessage::Control(Control::Welcome {
             session,
             server,
@@ -114,6 +114,7 @@ impl Core {
         };
         self.limits = *limits;
         self.events.push_back(Event::Connected {
+            url,
             session: session.clone(),
             server: server.clone(),
             limits: *limits,

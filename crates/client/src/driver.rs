@@ -1,7 +1,6 @@
 //! Keeps one client connected: it connects, runs sessions and waits between attempts. It stops when another attempt
 //! makes no sense.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use hyper::header::{HeaderName, HeaderValue};
@@ -17,6 +16,7 @@ use crate::error::{ConnectError, Loss};
 use crate::event::Event;
 use crate::idle::QuietMax;
 use crate::link::{Incoming, Link};
+use crate::nodes::{Next, NodeFailure, Nodes};
 use crate::session::{self, End, User};
 use crate::tls::{Tls, TlsFiles};
 use crate::token::TokenSource;
@@ -49,10 +49,8 @@ impl Address {
 /// The settings of one client.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
-    /// The address to try next.
-    pub(crate) address: Address,
-    /// The addresses to try after it, in this order.
-    pub(crate) others: VecDeque<Address>,
+    /// The addresses of the nodes: at least one, and none twice.
+    pub(crate) addresses: Vec<Address>,
     pub(crate) codec: Codec,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) token: Option<TokenSource>,
@@ -63,11 +61,9 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Goes on to the next address. The one that was tried comes last.
-    fn next_address(&mut self) {
-        if let Some(next) = self.others.pop_front() {
-            self.others.push_back(std::mem::replace(&mut self.address, next));
-        }
+    /// The nodes at these addresses, in a random order.
+    pub(crate) fn nodes(&self) -> Nodes {
+        Nodes::new(self.addresses.len(), rand::random)
     }
 
     /// The headers of a handshake, including the one that shows the token.
@@ -91,39 +87,55 @@ pub(crate) struct Welcomed {
     limits: AnnouncedLimits,
 }
 
-/// Makes the first connection. Tries each address once.
-pub(crate) async fn connect_first(settings: &mut Settings) -> Result<Welcomed, ConnectError> {
-    let mut first = connect_once(settings).await;
-    for _ in 0..settings.others.len() {
-        if first.is_ok() {
-            break;
+/// Makes the first connection. Tries each node once.
+pub(crate) async fn connect_first(settings: &Settings, nodes: &mut Nodes) -> Result<Welcomed, ConnectError> {
+    loop {
+        let error = match connect_once(settings, nodes).await {
+            Ok(welcomed) => return Ok(welcomed),
+            Err(error) => error,
+        };
+        if nodes.failed(failure(&error, true), Instant::now()) != Next::AtOnce {
+            return Err(error);
         }
-        settings.next_address();
-        first = connect_once(settings).await;
     }
-    first
 }
 
-/// Makes one connection and waits for its welcome.
-async fn connect_once(settings: &Settings) -> Result<Welcomed, ConnectError> {
+/// What an attempt that failed with `error` says about its node.
+fn failure(error: &ConnectError, may_pass: bool) -> NodeFailure {
+    let asked_s = match error {
+        ConnectError::Refused { retry_after_s, .. } => retry_after_s.unwrap_or(0),
+        _ => 0,
+    };
+    NodeFailure {
+        asked: Duration::from_secs(asked_s.min(RETRY_AFTER_S_MAX)),
+        may_pass,
+    }
+}
+
+/// Connects to the current node and waits for its welcome.
+async fn connect_once(settings: &Settings, nodes: &Nodes) -> Result<Welcomed, ConnectError> {
+    let address = &settings.addresses[nodes.current()];
     let after_ms = settings.connect_timeout_ms;
-    let attempt = timeout(Duration::from_millis(after_ms), connect_and_wait(settings));
+    let attempt = timeout(
+        Duration::from_millis(after_ms),
+        connect_and_wait(settings, address),
+    );
     attempt.await.unwrap_or_else(|_| {
         Err(ConnectError::TimedOut {
-            endpoint: settings.address.endpoint.to_string(),
+            endpoint: address.endpoint.to_string(),
             after_ms,
         })
     })
 }
 
-async fn connect_and_wait(settings: &Settings) -> Result<Welcomed, ConnectError> {
-    let endpoint = || settings.address.endpoint.to_string();
+async fn connect_and_wait(settings: &Settings, address: &Address) -> Result<Welcomed, ConnectError> {
+    let endpoint = || address.endpoint.to_string();
     // Only the welcome says how long silence may last. Until then the deadline of the attempt is the bound.
     let quiet_max = QuietMax::new(settings.connect_timeout_ms.saturating_mul(2));
     let headers = settings.headers().await?;
     let halves = connect(
-        &settings.address.endpoint,
-        settings.address.tls.as_ref(),
+        &address.endpoint,
+        address.tls.as_ref(),
         settings.codec,
         &headers,
         settings.message_bytes_max,
@@ -170,6 +182,7 @@ async fn connect_and_wait(settings: &Settings) -> Result<Welcomed, ConnectError>
 #[derive(Debug)]
 pub(crate) struct Driver {
     pub(crate) settings: Settings,
+    pub(crate) nodes: Nodes,
     pub(crate) core: Core,
     pub(crate) user: User,
 }
@@ -181,12 +194,14 @@ impl Driver {
         let mut next = Some(first);
         while let Some(welcomed) = next {
             let start = Instant::now();
-            self.core.connected(welcomed.welcome);
+            let url = self.settings.addresses[self.nodes.current()].endpoint.to_string();
+            self.core.connected(url, welcomed.welcome);
             let end = session::run(welcomed.link, &welcomed.limits, &mut self.core, &mut self.user).await;
             if start.elapsed() >= STABLE {
                 outage.over();
+                self.nodes.lasted();
             }
-            let retry_in = retry_in(&end, &mut outage);
+            let retry_in = retry_in(&end, &mut outage, &mut self.nodes);
             tracing::debug!(loss = %end.loss, ?retry_in, "a connection ended");
             let left = end.loss == Loss::Left;
             let loss = end.loss;
@@ -205,10 +220,9 @@ impl Driver {
     async fn reconnect(&mut self, mut wait: Duration, outage: &mut Outage) -> Option<Welcomed> {
         self.show_newest_token();
         loop {
-            self.settings.next_address();
             let attempt = async {
                 sleep(wait).await;
-                connect_once(&self.settings).await
+                connect_once(&self.settings, &self.nodes).await
             };
             let error = tokio::select! {
                 result = attempt => match result {
@@ -217,20 +231,13 @@ impl Driver {
                 },
                 () = session::closed(&mut self.user.closing) => return None,
             };
-            let makes_sense = match &error {
+            let may_pass = match &error {
                 ConnectError::Lost { loss, .. } => outage.allows_another(loss),
                 error => error.is_retryable(),
             };
-            let retry_in = makes_sense.then(|| {
-                let asked_s = match &error {
-                    ConnectError::Refused { retry_after_s, .. } => retry_after_s.unwrap_or(0),
-                    _ => 0,
-                };
-                outage
-                    .backoff
-                    .next(rand::random())
-                    .max(Duration::from_secs(asked_s.min(RETRY_AFTER_S_MAX)))
-            });
+            let failure = failure(&error, may_pass);
+            let next = self.nodes.failed(failure, Instant::now());
+            let retry_in = outage.wait(next);
             self.tell(Event::ConnectFailed { error, retry_in }).await;
             wait = retry_in?;
         }
@@ -283,6 +290,15 @@ impl Outage {
         self.unreadable = 0;
     }
 
+    /// How long to wait before what comes `next`; `None` if nothing does.
+    fn wait(&mut self, next: Next) -> Option<Duration> {
+        match next {
+            Next::AtOnce => Some(Duration::ZERO),
+            Next::AfterWait { asked } => Some(self.backoff.next(rand::random()).max(asked)),
+            Next::Never => None,
+        }
+    }
+
     /// Counts a connection that ended. Returns whether to try another one.
     fn allows_another(&mut self, loss: &Loss) -> bool {
         let unreadable = matches!(loss, Loss::Protocol(_));
@@ -292,21 +308,26 @@ impl Outage {
 }
 
 /// How long to wait after `end` before the next connection; `None` if another one makes no sense.
-fn retry_in(end: &End, outage: &mut Outage) -> Option<Duration> {
+fn retry_in(end: &End, outage: &mut Outage, nodes: &mut Nodes) -> Option<Duration> {
     if !outage.allows_another(&end.loss) {
         return None;
     }
-    Some(match end.reconnect_at {
-        // The broker itself spreads the clients of a drain. One that drains every connection at once must not make the client
-        // connect in a loop.
-        Some(at) => {
-            let again = std::mem::replace(&mut outage.drained, true);
-            let least = again.then(|| outage.backoff.next(rand::random()));
-            at.saturating_duration_since(Instant::now())
-                .max(least.unwrap_or_default())
-        }
-        None => outage.backoff.next(rand::random()),
-    })
+    let failure = NodeFailure {
+        asked: Duration::ZERO,
+        may_pass: true,
+    };
+    let next = nodes.failed(failure, Instant::now());
+    let Some(at) = end.reconnect_at else {
+        return outage.wait(next);
+    };
+    // The broker itself spreads the clients of a drain. Brokers that drain every connection at once must not make the
+    // client connect in a loop.
+    let is_first = !std::mem::replace(&mut outage.drained, true);
+    let least = match next {
+        Next::AfterWait { asked } if is_first => asked,
+        next => outage.wait(next)?,
+    };
+    Some(at.saturating_duration_since(Instant::now()).max(least))
 }
 
 #[cfg(test)]
@@ -326,15 +347,19 @@ mod tests {
         }
     }
 
+    fn one() -> Nodes {
+        Nodes::new(1, || 0)
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_broker_that_drains_every_connection_at_once_is_not_dialled_in_a_loop() {
         let mut outage = Outage::new(BackoffBounds {
             first_ms: 100,
             max_ms: 400,
         });
-        let mut waited = Duration::ZERO;
+        let (mut waited, mut nodes) = (Duration::ZERO, one());
         for _ in 0..50 {
-            waited += retry_in(&end(Loss::Drained, Some(Instant::now())), &mut outage)
+            waited += retry_in(&end(Loss::Drained, Some(Instant::now())), &mut outage, &mut nodes)
                 .expect("a drain says to reconnect");
         }
         assert!(waited > Duration::from_secs(2), "50 connections in {waited:?}");
@@ -348,18 +373,19 @@ mod tests {
         };
         let mut outage = Outage::new(bounds);
         let at = Instant::now() + Duration::from_millis(8_300);
-        let drained = retry_in(&end(closed(4000), Some(at)), &mut outage);
+        let drained = retry_in(&end(closed(4000), Some(at)), &mut outage, &mut one());
         assert_eq!(
             drained,
             Some(Duration::from_millis(8_300)),
             "the rest of the drain's time"
         );
         outage.over();
-        let left = retry_in(&end(Loss::Drained, Some(Instant::now())), &mut outage);
+        let left = retry_in(&end(Loss::Drained, Some(Instant::now())), &mut outage, &mut one());
         assert_eq!(left, Some(Duration::ZERO));
         outage.over();
         for ceiling_ms in [100, 200, 400, 400] {
-            let wait = retry_in(&end(closed(4002), None), &mut outage).expect("4002 says to reconnect");
+            let wait =
+                retry_in(&end(closed(4002), None), &mut outage, &mut one()).expect("4002 says to reconnect");
             assert!(
                 wait <= Duration::from_millis(ceiling_ms),
                 "{wait:?} is above {ceiling_ms} ms"
@@ -371,7 +397,11 @@ mod tests {
     async fn some_ends_are_final() {
         let mut outage = Outage::new(BackoffBounds::default());
         for loss in [closed(4501), closed(4503), closed(1008), Loss::Left] {
-            assert_eq!(retry_in(&end(loss.clone(), None), &mut outage), None, "{loss}");
+            assert_eq!(
+                retry_in(&end(loss.clone(), None), &mut outage, &mut one()),
+                None,
+                "{loss}"
+            );
         }
     }
 
@@ -382,7 +412,7 @@ mod tests {
         let broke = end(Loss::Broke("the cable".to_owned()), None);
         let mut tried = |ends: &[&End]| -> Vec<bool> {
             ends.iter()
-                .map(|end| retry_in(end, &mut outage).is_some())
+                .map(|end| retry_in(end, &mut outage, &mut one()).is_some())
                 .collect()
         };
         assert_eq!(tried(&[&unreadable, &unreadable, &broke]), [true; 3]);
@@ -390,5 +420,55 @@ mod tests {
             tried(&[&unreadable, &unreadable, &unreadable]),
             [true, true, false]
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_node_is_tried_at_once_and_all_of_them_only_after_a_wait() {
+        let bounds = BackoffBounds {
+            first_ms: 100,
+            max_ms: 100,
+        };
+        let (mut outage, mut nodes) = (Outage::new(bounds), Nodes::new(3, || 0));
+        let mut waits = Vec::new();
+        for _ in 0..300 {
+            waits.push(
+                retry_in(&end(Loss::Broke(String::new()), None), &mut outage, &mut nodes)
+                    .expect("it goes on"),
+            );
+        }
+        assert!(waits.chunks(3).all(|round| round[..2] == [Duration::ZERO; 2]));
+        let waited: Duration = waits.iter().sum();
+        assert!(
+            (Duration::from_secs(3)..Duration::from_secs(7)).contains(&waited),
+            "100 waits of 50 ms on average: {waited:?}"
+        );
+    }
+
+    /// As during a rolling restart, in which each node soon drains, too.
+    #[tokio::test(start_paused = true)]
+    async fn nodes_that_drain_one_after_the_other_are_left_at_their_times_and_not_dialled_in_a_loop() {
+        let bounds = BackoffBounds {
+            first_ms: 100,
+            max_ms: 400,
+        };
+        let (mut outage, mut nodes) = (Outage::new(bounds), Nodes::new(3, || 0));
+        let after = Duration::from_millis(8_300);
+        let told = retry_in(
+            &end(closed(4000), Some(Instant::now() + after)),
+            &mut outage,
+            &mut nodes,
+        );
+        assert_eq!(
+            told,
+            Some(after),
+            "the time is the node's, the other node the client's"
+        );
+        let mut next = || {
+            retry_in(&end(Loss::Drained, Some(Instant::now())), &mut outage, &mut nodes)
+                .expect("a drain says to reconnect")
+        };
+        assert_eq!(next(), Duration::ZERO, "the third node was not tried");
+        let waited: Duration = (0..150).map(|_| next()).sum();
+        assert!(waited > Duration::from_secs(2), "150 connections in {waited:?}");
     }
 }

@@ -10,7 +10,7 @@ use crate::error::UrlError;
 const DEFAULT_PATH: &str = "/v1/ws";
 
 /// A `ws://` or `wss://` URL, valid.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     url: Url,
     /// Host name or address, IPv6 without brackets.
@@ -27,6 +27,7 @@ impl Endpoint {
         })?;
         if !matches!(url.scheme(), "ws" | "wss") {
             return Err(UrlError::UnsupportedScheme {
+                url: text.to_owned(),
                 scheme: url.scheme().to_owned(),
             });
         }
@@ -42,6 +43,8 @@ impl Endpoint {
         if url.path() == "/" {
             url.set_path(DEFAULT_PATH);
         }
+        // A fragment is not sent, so it makes no other address.
+        url.set_fragment(None);
         let port = url.port_or_known_default().unwrap_or(80);
         Ok(Self { url, host, port })
     }
@@ -119,11 +122,11 @@ mod tests {
             ),
             (
                 "http://a/",
-                "scheme \"http\" is not supported: this client speaks ws:// and wss://",
+                "\"http://a/\" has the scheme \"http\", which is not supported: this client speaks ws:// and wss://",
             ),
             (
                 "localhost:7400",
-                "scheme \"localhost\" is not supported: this client speaks ws:// and wss://",
+                "\"localhost:7400\" has the scheme \"localhost\", which is not supported: this client speaks ws:// and wss://",
             ),
             (
                 "ws://u:p@a/",

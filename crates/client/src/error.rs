@@ -18,8 +18,10 @@ pub enum UrlError {
         reason: String,
     },
     /// The URL's scheme is neither `ws` nor `wss`.
-    #[error("scheme {scheme:?} is not supported: this client speaks ws:// and wss://")]
+    #[error("{url:?} has the scheme {scheme:?}, which is not supported: this client speaks ws:// and wss://")]
     UnsupportedScheme {
+        /// The text that was given as a URL.
+        url: String,
         /// The URL's scheme.
         scheme: String,
     },

@@ -13,6 +13,8 @@ use crate::promise::BrokenPromise;
 pub enum Event {
     /// A connection was made and welcomed. The client is restoring its subscriptions.
     Connected {
+        /// The URL of the node that the client is connected to.
+        url: String,
         /// The session's name, for logs and support.
         session: String,
         /// The broker's name and version.

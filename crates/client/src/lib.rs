@@ -40,6 +40,7 @@ mod http;
 mod idle;
 mod ledger;
 mod link;
+mod nodes;
 mod pace;
 #[cfg(planted)]
 pub mod planted;

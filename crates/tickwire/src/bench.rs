@@ -66,6 +66,9 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
 }
 
 async fn measure(args: &BenchArgs) -> Result<(), Failure> {
+    if args.connection.broker.url.len() > 1 {
+        return Err(Failure::usage(anyhow!("bench measures one broker: name one URL")));
+    }
     let got = Rc::new(RefCell::new(Got {
         begun: Instant::now(),
         delays_us: Histogram::new_with_bounds(1, DELAY_US_MAX, 3).context("these are good bounds")?,

@@ -41,7 +41,7 @@ pub(crate) use self::watching::{BenchArgs, TopArgs};
 
 /// The broker's URL, if none is given.
 pub(crate) const URL: &str = "ws://127.0.0.1:7400/v1/ws";
-/// The variable with the broker's URL.
+/// The variable with the broker's URL, or with those of several nodes.
 pub(crate) const URL_VARIABLE: &str = "TICKWIRE_URL";
 
 /// A broker for real-time market data, which it pushes at once to very many WebSocket subscribers.
@@ -194,9 +194,10 @@ pub(crate) struct ServeArgs {
 /// How to connect to the broker.
 #[derive(Debug, Args)]
 pub(crate) struct BrokerArgs {
-    /// The broker's URL. Without a path, /v1/ws is used
-    #[arg(long, env = URL_VARIABLE, default_value = URL, value_parser = url)]
-    pub(crate) url: String,
+    /// The broker's URL. Without a path, /v1/ws is used. Of several, separated by commas or each with a flag of its own, all are
+    /// nodes of one cluster: a command that loses its node goes on at another
+    #[arg(long, env = URL_VARIABLE, default_value = URL, value_delimiter = ',', value_parser = url)]
+    pub(crate) url: Vec<String>,
     /// With wss://, trust the authorities whose certificates are in this PEM file, and not those that the system trusts
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
@@ -216,9 +217,13 @@ impl BrokerArgs {
     /// A client with these settings.
     ///
     /// # Errors
-    /// When the token of the environment cannot be read.
+    /// When no URL is given, or the token of the environment cannot be read.
     pub(crate) fn client(&self) -> Result<ClientBuilder, Failure> {
-        let mut client = Client::builder(&self.url);
+        let (first, others) = self
+            .url
+            .split_first()
+            .ok_or_else(|| Failure::usage(anyhow::anyhow!("no URL of a broker is given")))?;
+        let mut client = others.iter().fold(Client::builder(first), ClientBuilder::or_url);
         if let Some(ca) = &self.ca {
             client = client.ca_file(ca);
         }
@@ -268,6 +273,8 @@ Examples:
       The same, and the stored ones ten times as fast as they came.
   tickwire sub --url wss://broker.example:7400 --ca ca.pem 'bbo.*'
       By TLS, with a broker whose certificate an authority of your own has signed.
+  tickwire sub --url ws://a.example:7400,ws://b.example:7400 'trade.>'
+      From one node of a cluster, and from the other if that is lost.
   tickwire sub 'trade.>' --count 1000 | jq -r .data.price
       The prices of the next thousand trades.
   tickwire sub --pretty --report 'trade.*' 'ticker.*'

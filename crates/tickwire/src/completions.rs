@@ -12,7 +12,7 @@ use anyhow::anyhow;
 use clap_complete::CompletionCandidate;
 use clap_complete::env::{CompleteEnv, Shells};
 use serde::Deserialize;
-use tickwire_client::Client;
+use tickwire_client::{Client, ClientBuilder};
 use tokio::time::timeout;
 
 use crate::cli::{self, CompletionsArgs};
@@ -69,7 +69,9 @@ fn names(begin: &str) -> Result<Vec<String>, anyhow::Error> {
     let words: Vec<String> = env::args().collect();
     let flag = |name: &str| value_of(&words, name);
     let url = flag("--url").or_else(|| env::var(cli::URL_VARIABLE).ok());
-    let broker = Client::builder(url.as_deref().unwrap_or(cli::URL));
+    let mut urls = url.as_deref().unwrap_or(cli::URL).split(',');
+    let broker = Client::builder(urls.next().unwrap_or(cli::URL));
+    let broker = urls.fold(broker, ClientBuilder::or_url);
     let broker = match (flag("--token-file"), token::of_environment()) {
         (Some(file), _) => broker.token_file(file),
         (None, Some(token)) => broker.token(token),

@@ -273,9 +273,12 @@ fn told(event: Event) -> Result<(), Failure> {
         Event::Disconnected { loss, retry_in } => lost(&loss, retry_in),
         Event::ConnectFailed { error, retry_in } => lost(&error, retry_in),
         Event::Connected {
-            reconnects, server, ..
+            reconnects,
+            url,
+            server,
+            ..
         } if reconnects > 0 => {
-            say(format_args!("connected again, to {server}"));
+            say(format_args!("connected again, to {url} ({server})"));
             Ok(())
         }
         Event::Broken(broken) => {

@@ -250,10 +250,13 @@ impl Recording {
         match event {
             Event::Message(message) => self.write(&message).await,
             Event::Connected {
-                reconnects, server, ..
+                reconnects,
+                url,
+                server,
+                ..
             } => {
                 if reconnects > 0 {
-                    say(format_args!("connected again, to {server}"));
+                    say(format_args!("connected again, to {url} ({server})"));
                 }
                 Ok(())
             }

@@ -270,9 +270,12 @@ impl Follower {
                 return Ok(self.output.print(&message));
             }
             Event::Connected {
-                reconnects, server, ..
+                reconnects,
+                url,
+                server,
+                ..
             } if reconnects > 0 => {
-                say(format_args!("connected again, to {server}"));
+                say(format_args!("connected again, to {url} ({server})"));
             }
             // Where a topic could not be resumed, another event tells so.
             Event::Connected { .. } | Event::Restored { .. } => {}

@@ -37,7 +37,8 @@ def connect(
 
     From the first welcome on the client reconnects by itself.
 
-    :param urls: ``ws://HOST:PORT`` or ``wss://…``. Of several the client tries one after the other.
+    :param urls: ``ws://HOST:PORT`` or ``wss://…``. Several are those of nodes of one cluster: the client
+        chooses one at random, and goes on to another one at once when it loses it.
     :param token: shown at each handshake: a text, or a function that is asked each time.
     :param codec: ``"json"``, or ``"msgpack"`` with the extra ``tickwire[msgpack]``.
     :param numbers: what numbers in data become that are not integers: ``"decimal"`` or ``"float"``.
@@ -62,7 +63,7 @@ def connect(
     static = token if isinstance(token, str) else None
     headers_of(headers or {}, static)
     settings = Settings(
-        urls=tuple(endpoint(url) for url in urls),
+        urls=tuple(dict.fromkeys(endpoint(url) for url in urls)),
         token=static,
         asks_token=callable(token),
         connect_timeout_s=connect_timeout_s,

@@ -80,7 +80,7 @@ def endpoint(url: str) -> str:
     if not host:
         raise ConfigError(f"{url!r} names no host; write ws://HOST:PORT{DEFAULT_PATH}")
     if parts.username is not None or parts.password is not None:
-        raise ConfigError("credentials in a URL are not supported: give a token")
+        raise ConfigError(f"the URL of {host} has credentials, which are not supported: give a token")
     path = DEFAULT_PATH if parts.path in ("", "/") else parts.path
     return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
 

@@ -18,6 +18,7 @@ from .codec import Codec, JsonCodec, Numbers
 from .core import Answered, Core, Report, SyncedFor
 from .errors import BadMessage, ConnectError
 from .events import ConnectFailed, ConnectionLost, Loss
+from .nodes import Nodes
 from .pace import Backoff, Pace
 from .wire import ClientMessage
 
@@ -146,13 +147,7 @@ class Machine:
         self._state = _State.IDLE
         self._actions: list[Action] = []
         self._outage = _Outage()
-        self._at = 0
-        """Which URL is the next."""
-        self._url = ""
-        self._failed = 0
-        """How many URLs have failed in a row."""
-        self._may_retry = False
-        """Whether one of them may succeed later."""
+        self._nodes = Nodes(settings.urls, random)
         self._unauthorized = 0
         """How many tokens in a row the broker has not accepted."""
         self._ever_open = False
@@ -269,7 +264,7 @@ class Machine:
             case _State.DIALLING | _State.WELCOMING if self._due is not None and at >= self._due:
                 self._actions.append(HangUp(1001))
                 after = self._settings.connect_timeout_s
-                error = ConnectError(self._url, f"it did not welcome within {after:g} s", blocked="perhaps")
+                error = ConnectError(self._nodes.url, f"it did not welcome within {after:g} s", blocked="perhaps")
                 self._connect_failed(error, True, at)
             case _State.OPEN:
                 self._tick_open(at)
@@ -296,23 +291,19 @@ class Machine:
     # One connection.
 
     def _dial(self, now: float) -> None:
-        urls = self._settings.urls
-        self._url = urls[self._at % len(urls)]
         self._state = _State.DIALLING
         self._due = now + self._settings.connect_timeout_s
         is_only = not (self._ever_open or self._settings.keep_trying)
-        self._actions.append(Dial(self._url, self._token, self._settings.connect_timeout_s, is_only))
+        self._actions.append(Dial(self._nodes.url, self._token, self._settings.connect_timeout_s, is_only))
 
     def _welcomed(self, message: wire.ServerMessage, now: float) -> None:
         if not isinstance(message, wire.Welcome):
             self._actions.append(HangUp(1002))
-            error = ConnectError(self._url, "it does not speak this protocol: its first message is no welcome")
+            error = ConnectError(self._nodes.url, "it does not speak this protocol: its first message is no welcome")
             self._connect_failed(error, False, now)
             return
         self._state = _State.OPEN
         self._due = None
-        self._failed = 0
-        self._may_retry = False
         self._unauthorized = 0
         self._opened_at = now
         self._ever_open = True
@@ -320,7 +311,7 @@ class Machine:
         self._restore_at = None
         self._pace = Pace(message.limits, now)
         self._quiet_s = min(message.heartbeat_ms * 2 / 1e3 + self._settings.quiet_margin_s, QUIET_MAX_S)
-        self.core.connected(message, self._url, self._sse)
+        self.core.connected(message, self._nodes.url, self._sse)
         self._collect()
 
     def _message(self, message: wire.ServerMessage, now: Moment) -> None:
@@ -371,26 +362,28 @@ class Machine:
         if hang_up is not None:
             self._actions.append(HangUp(hang_up))
         if self._state is _State.WELCOMING:
-            error = ConnectError(self._url, f"the connection ended before its welcome: {loss}")
+            error = ConnectError(self._nodes.url, f"the connection ended before its welcome: {loss}")
             self._connect_failed(error, self._outage.allows_another(loss), now)
             return
         self.core.disconnected()
         self._collect()
         if now - self._opened_at >= STABLE_S:
             self._outage = _Outage()
+            self._nodes.lasted()
         retry_in = self._retry_in(loss, now)
-        self._at += 1  # of several URLs the next one has its turn
         self._actions.append(Report(ConnectionLost(loss, retry_in)))
         self._after(retry_in, str(loss), now)
 
     def _retry_in(self, loss: Loss, now: float) -> float | None:
         if not self._outage.allows_another(loss):
             return None
+        asked_s = self._nodes.failed(now, 0.0, True)
+        assert asked_s is not None, "another attempt may pass"
         if self._reconnect_at is None:
-            return self._backoff()
-        # The broker itself spreads the clients of a drain. One that drains every connection at once must not make the
-        # client connect in a loop.
-        least = self._backoff() if self._outage.drained else 0.0
+            return 0.0 if asked_s < 0 else asked_s + self._backoff()
+        # The broker itself spreads the clients of a drain. Brokers that drain every connection at once must not make
+        # the client connect in a loop.
+        least = asked_s + self._backoff() if asked_s >= 0 and self._outage.drained else asked_s
         self._outage.drained = True
         return max(self._reconnect_at - now, least, 0.0)
 
@@ -400,20 +393,16 @@ class Machine:
         return wait
 
     def _connect_failed(self, error: ConnectError, may_retry: bool, now: float) -> None:
-        self._failed += 1
-        self._may_retry = self._may_retry or may_retry
-        self._at += 1
-        others = self._failed < len(self._settings.urls)
+        asked_s = min(error.retry_after_s or 0.0, RETRY_AFTER_MAX_S)
+        is_over = self._nodes.is_last and not (self._ever_open or self._settings.keep_trying)
+        next_asked_s = self._nodes.failed(now, asked_s, may_retry)
         retry_in: float | None
-        if others:
-            retry_in = 0.0
-        elif not (self._ever_open or self._settings.keep_trying) or not self._may_retry:
+        if is_over or next_asked_s is None:
             retry_in = None
+        elif next_asked_s < 0:
+            retry_in = 0.0
         else:
-            self._failed = 0
-            self._may_retry = False
-            asked = min(error.retry_after_s or 0.0, RETRY_AFTER_MAX_S)
-            retry_in = asked + self._backoff()  # clients that were refused together come back one by one
+            retry_in = next_asked_s + self._backoff()  # clients that were refused together come back one by one
         self._actions.append(Report(ConnectFailed(error, retry_in)))
         self._after(retry_in, str(error), now, error)
 

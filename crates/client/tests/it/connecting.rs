@@ -1,6 +1,6 @@
 //! Making connections and ending them.
 
-use tickwire_client::{Client, ConnectError, Event, Loss, UrlError};
+use tickwire_client::{BackoffBounds, Client, ConnectError, Event, Loss, UrlError};
 use tokio::io::AsyncWriteExt;
 
 use crate::peer::{Broker, handshake_answer, header, message, next, update, within};
@@ -222,11 +222,68 @@ async fn the_first_connection_tries_each_url() {
     drop(gone);
     let (client, ..) = broker.connect(settings).await;
     client.close().await;
-    let url = broker.url.clone();
+    let second = broker.url.clone();
     drop(broker);
-    let failed = within(Client::builder(first).or_url(&url).connect()).await;
+    let failed = within(Client::builder(&first).or_url(&second).connect()).await;
+    let error = failed.expect_err("nobody is there").to_string();
+    assert!(error.contains(&first) || error.contains(&second), "{error}");
+}
+
+#[tokio::test]
+async fn a_broker_that_refuses_the_first_connection_is_not_the_last_one() {
+    let (refusing, broker) = (Broker::start().await, Broker::start().await);
+    let refusing_url = refusing.url.clone();
+    let refuse = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = refusing.accept_raw().await;
+            let answer = b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n";
+            stream.write_all(answer).await.expect("a reader");
+        }
+    });
+    let settings = Client::builder(refusing_url).or_url(&broker.url);
+    for _ in 0..8 {
+        let (client, ..) = broker.connect(settings.clone()).await;
+        client.close().await;
+    }
+    refuse.abort();
+}
+
+#[tokio::test]
+async fn a_url_that_is_named_twice_is_one_broker() {
+    let broker = Broker::start().await;
+    let authority = broker.url.trim_end_matches("/v1/ws").to_owned();
+    let settings = broker
+        .client()
+        .or_url(&broker.url)
+        .or_url(format!("{authority}/#a"));
+    let settings = settings.backoff(BackoffBounds {
+        first_ms: 3_600_000,
+        max_ms: 3_600_000,
+    });
+    let (client, mut events, mut peer) = broker.connect(settings).await;
+    peer.close(1001).await;
+    let event = next(&mut events).await;
+    let Event::Disconnected { retry_in, .. } = event else {
+        panic!("{event:?}");
+    };
     assert!(
-        failed.is_err_and(|error| error.to_string().contains(&url)),
-        "the last is named"
+        retry_in.is_some_and(|wait| !wait.is_zero()),
+        "it waits: {retry_in:?}"
+    );
+    client.close().await;
+}
+
+#[tokio::test]
+async fn a_url_among_several_that_is_none_is_named() {
+    let builder = Client::builder("ws://localhost/").or_url("localhost:7400");
+    let error = within(builder.connect()).await.expect_err("no URL");
+    assert!(error.to_string().contains("localhost:7400"), "{error}");
+    let builder = Client::builder("ws://localhost/").or_url("wss://other/");
+    let error = within(builder.ca_file("ca.pem").connect())
+        .await
+        .expect_err("one is not encrypted");
+    assert!(
+        error.to_string().contains("ws://localhost/"),
+        "certificates are for all of them: {error}"
     );
 }

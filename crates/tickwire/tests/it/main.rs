@@ -52,6 +52,7 @@ mod repeated;
 mod replay;
 mod replay_kills;
 mod requests;
+mod several;
 mod shutdown;
 mod slow;
 mod specifications;

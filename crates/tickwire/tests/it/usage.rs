@@ -57,12 +57,20 @@ fn what_is_used_wrongly_ends_with_2_and_says_why() {
         ),
         (&["sub", "a.*", "--since", "k:57"], "a.* has a wildcard"),
         (
+            &["sub", "--url", "ws://a,http://b:7400/", "a"],
+            "\"http://b:7400/\" has the scheme \"http\"",
+        ),
+        (
+            &["bench", "--url", "ws://a,ws://b"],
+            "bench measures one broker: name one URL",
+        ),
+        (
             &["sub", "--url", "http://localhost/", "a"],
             "this client speaks ws:// and wss://",
         ),
         (
             &["sub", "--url", "localhost:7400", "a"],
-            "scheme \"localhost\" is not supported",
+            "has the scheme \"localhost\", which is not supported",
         ),
         (&["pub", "--text"], "<TOPIC>"),
         (

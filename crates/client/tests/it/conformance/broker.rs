@@ -3,7 +3,10 @@
 //! A task reads the client's frames into a queue, since a read must not be cancelled. Frames to the client are built
 //! here and not by a library, since a case may need ones that no library would send.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
 use fastwebsockets::{Frame, OpCode, Role, after_handshake_split};
@@ -37,6 +40,8 @@ pub(super) async fn within<T>(what: &str, future: impl Future<Output = T>) -> Re
 pub(super) struct Broker {
     /// The listeners, one for each URL.
     listeners: Vec<TcpListener>,
+    /// The listeners by the names that steps have given to them.
+    names: HashMap<String, usize>,
     codec: Codec,
     pub(super) connection: Option<Connection>,
 }
@@ -63,6 +68,7 @@ impl Broker {
         }
         Self {
             listeners,
+            names: HashMap::new(),
             codec,
             connection: None,
         }
@@ -110,15 +116,12 @@ impl Broker {
         Ok(())
     }
 
-    async fn accept(&self, how: &Value) -> Result<(TcpStream, String), String> {
+    async fn accept(&mut self, how: &Value) -> Result<(TcpStream, String), String> {
         let text = |error: std::io::Error| error.to_string();
-        let at = how["at"].as_u64().unwrap_or(0);
-        let listener = usize::try_from(at).ok().and_then(|at| self.listeners.get(at));
-        let (mut stream, _) = listener
-            .ok_or("there is no such URL")?
-            .accept()
-            .await
-            .map_err(text)?;
+        let (at, mut stream) = self.accept_any(how["at"].as_str()).await.map_err(text)?;
+        if let Some(name) = how["at"].as_str() {
+            self.names.insert(name.to_owned(), at);
+        }
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.push(stream.read_u8().await.map_err(text)?);
@@ -126,6 +129,22 @@ impl Broker {
         String::from_utf8(head)
             .map(|head| (stream, head))
             .map_err(|error| error.to_string())
+    }
+
+    /// Accepts a connection at the listener with this name. If it is a new name, at any that has none.
+    async fn accept_any(&self, name: Option<&str>) -> std::io::Result<(usize, TcpStream)> {
+        let known = name.and_then(|name| self.names.get(name));
+        let is_meant =
+            |at: &usize| known.map_or(!self.names.values().any(|named| named == at), |known| known == at);
+        poll_fn(|context| {
+            for (at, listener) in self.listeners.iter().enumerate().filter(|(at, _)| is_meant(at)) {
+                if let Poll::Ready(accepted) = listener.poll_accept(context) {
+                    return Poll::Ready(accepted.map(|(stream, _)| (at, stream)));
+                }
+            }
+            Poll::Pending
+        })
+        .await
     }
 
     /// Whether the client has dialled again, although no step said so.
