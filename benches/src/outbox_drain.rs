@@ -24,6 +24,13 @@ impl OutboxDrain {
             messages,
         }
     }
+
+    /// The same, with an account for every ten sessions.
+    #[must_use]
+    pub fn accounted(mut self) -> Self {
+        self.audience.account(10);
+        self
+    }
 }
 
 impl HotPath for OutboxDrain {

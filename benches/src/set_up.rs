@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_router::{
-    Directory, DirectoryLimits, Kinds, Origin, Rights, SessionId, SessionLimits, Shard, ShardId, ShardQueue,
-    ShardSettings, Transport,
+    AccountId, Directory, DirectoryLimits, Kinds, Origin, Rights, SessionId, SessionLimits, Shard, ShardId,
+    ShardQueue, ShardSettings, Transport, UserId,
 };
 use tickwire_wire::limits::{
     FIRST_REQUEST_MS, HEARTBEAT_MS, MESSAGE_BYTES_MAX, OPS_BURST, OPS_PER_S, OUTBOX_BYTES_MAX, PING_AFTER_MS,
@@ -276,6 +276,17 @@ impl Audience {
         audience.read_all();
         assert_eq!(audience.shard.subscription_count(), audience.sessions.len());
         audience
+    }
+
+    /// Has the deliveries counted for accounts of so many sessions each.
+    ///
+    /// # Panics
+    /// If there are 2³² sessions.
+    pub fn account(&mut self, sessions_each: usize) {
+        for (index, id) in self.sessions.iter().enumerate() {
+            let account = u32::try_from(index / sessions_each).expect("few accounts");
+            self.shard.account(*id, AccountId(account), UserId(index as u64));
+        }
     }
 
     /// Publishes to the topic and puts the message into each outbox.

@@ -80,6 +80,8 @@ macro_rules! every_case {
             outbox_drain {
                 sessions_1000_by_1: |at| OutboxDrain::new(at.of(1_000), 1),
                 sessions_1000_by_100: |at| OutboxDrain::new(at.of(1_000), at.of(100)),
+                accounted_1000_by_1: |at| OutboxDrain::new(at.of(1_000), 1).accounted(),
+                accounted_1000_by_100: |at| OutboxDrain::new(at.of(1_000), at.of(100)).accounted(),
             }
             book {
                 top_of_20_levels_100_changes: |_| Changes::new(20, Where::Top),

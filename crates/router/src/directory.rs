@@ -31,6 +31,7 @@ use crate::cell::{Attached, Published, TopicCell};
 use crate::dedupe::{Dedupe, DedupeLimits, DedupeTally};
 use crate::epochs::{EpochRule, Epochs, Life};
 use crate::expiry::ExpiryRule;
+use crate::families::Families;
 use crate::index::PatternIndex;
 use crate::kinds::Kinds;
 use crate::looks::Looks;
@@ -128,6 +129,7 @@ pub struct Directory {
     /// What has the messages that the histories do not hold any more, if anything has.
     archive: OnceLock<Arc<dyn Archive>>,
     epochs: Epochs,
+    families: Arc<Families>,
     dedupe: Dedupe,
     memory: Arc<Memory>,
     /// The number of the topic whose turn it was to give up memory.
@@ -186,6 +188,7 @@ impl Directory {
             write_queue: None,
             archive: OnceLock::new(),
             epochs: Epochs::one(epoch),
+            families: Arc::new(Families::none()),
             dedupe: Dedupe::new(limits.dedupe),
             memory: Arc::new(Memory::new(
                 limits.value_bytes_max,

@@ -4,6 +4,7 @@
 //! and queues it for the interested shards; a [`Shard`] puts it into its sessions' outboxes. The crate never uses a
 //! socket, a clock, a thread or the environment: time is an argument, and output is polled.
 
+mod accounts;
 mod archive;
 mod arrival;
 mod book;
@@ -16,6 +17,7 @@ mod dedupe;
 mod directory;
 mod epochs;
 mod expiry;
+mod families;
 mod history;
 mod hot_topic;
 mod index;
@@ -48,6 +50,7 @@ mod topic_set;
 mod tree;
 mod write_queue;
 
+pub use accounts::{AccountId, FamilyCount, SeenUser, TakenAccounts, UserId};
 pub use archive::{
     ARCHIVE_BYTES_MAX, ARCHIVED_PART_BYTES, ARCHIVED_PART_MESSAGES, Archive, ArchiveFailed, ArchivePlace,
     ArchiveReply, ArchivedNext, ArchivedPart, ArchivedStart, Bookmark, WantedPart, WantedStart,
@@ -64,6 +67,7 @@ pub use dedupe::{DedupeLimits, DedupeTally, KnownKey};
 pub use directory::{Directory, DirectoryLimits, EndedTopic, PublishError, SHARDS_MAX, TopicInfo};
 pub use epochs::EpochRule;
 pub use expiry::ExpiryRule;
+pub use families::{FAMILIES_MAX, Families, FamilyId};
 pub use hot_topic::HotTopic;
 pub use index::PatternIndex;
 pub use ingress::{Batch, Ingress, Origin, read_book};

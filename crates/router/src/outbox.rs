@@ -9,6 +9,7 @@
 //! The bytes of publications are shared and never copied in here. The bytes are bounded by the callers: before or after
 //! a push they check how many wait. A partly written frame is always finished before anything else.
 
+mod accounted;
 mod control;
 mod memory;
 mod notices;
@@ -104,16 +105,6 @@ impl Delivery {
     #[must_use]
     pub fn op(&self) -> DataOp {
         self.sort.op()
-    }
-
-    /// The owed messages that are settled once it is written.
-    #[inline]
-    fn settles(&self) -> Settled {
-        Settled {
-            delivered: u64::from(self.sort.is_owed()),
-            conflated: self.skips,
-            gapped: 0,
-        }
     }
 
     /// The position of its subscription before it.
@@ -516,6 +507,7 @@ mod tests {
             topic: "trade.A".parse().expect("a topic"),
             kind: Kind::Event,
             epoch: Epoch::from("e"),
+            family: crate::FamilyId::OTHER,
             memory: Arc::new(Memory::new(0, 0, 0)),
         });
         let payload = Payload::from_json(b"1").expect("JSON");

@@ -96,6 +96,8 @@ faults! {
     NextLifeNotHeld = "a topic that is made again does not wait for the end of its earlier life",
     EndNotTold = "the name of a topic that has ended is not expected again",
     EndedKept = "what a shard held of a topic that has ended is kept",
+    AccountedTwice = "a message is accounted twice",
+    UserForgotten = "a user of an account is not known in each family of its messages",
     TurnLost = "a connection that is not read to its end gets no other turn",
 }
 

@@ -14,6 +14,7 @@ use tickwire_wire::message::StaleReason;
 use tickwire_wire::{Codec, Dialect, Epoch, Kind, Micros, Payload, Seq, Topic};
 
 use crate::counts::Counts;
+use crate::families::FamilyId;
 use crate::memory::{Held, MESSAGE_OVERHEAD, Memory, MessagePlace, Moves};
 
 /// A topic's number in its directory: from 0, in the order in which topics are made, never used again for another
@@ -40,6 +41,8 @@ pub struct Lineage {
     pub kind: Kind,
     /// The epoch of the sequence numbers.
     pub epoch: Epoch,
+    /// The family in which its deliveries are accounted.
+    pub family: FamilyId,
     /// The accounts that count the memory of the topic's messages.
     pub(crate) memory: Arc<Memory>,
 }
@@ -302,6 +305,7 @@ mod tests {
                 topic: topic.parse().expect("a topic"),
                 kind: Kind::Event,
                 epoch: Epoch::from("e"),
+                family: FamilyId::OTHER,
                 memory: Arc::new(Memory::new(0, 0, 0)),
             };
             let publication = Publication::new(Arc::new(lineage), Seq(u64::MAX), Micros(u64::MAX), payload);

@@ -135,6 +135,7 @@ mod tests {
             topic: "trade.A".parse().expect("a topic"),
             kind: Kind::Event,
             epoch: Epoch::from("e"),
+            family: crate::FamilyId::OTHER,
             memory: Arc::new(Memory::new(0, 0, usize::MAX)),
         });
         let replay = |seqs: std::ops::Range<u64>| -> PromisedReplay {

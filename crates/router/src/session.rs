@@ -17,6 +17,7 @@ use std::rc::Rc;
 
 use tickwire_wire::{CloseCode, Dialect, Micros};
 
+use crate::accounts::SessionAccount;
 use crate::ledger::Settled;
 use crate::outbox::Outbox;
 use crate::planted::{Fault, is_planted};
@@ -88,6 +89,14 @@ pub(crate) struct Losses {
     pub(crate) gapped: u64,
 }
 
+/// What is counted of a session apart from the sums of its shard.
+#[derive(Debug, Default)]
+pub(crate) struct Counted {
+    losses: Losses,
+    /// Whom its deliveries count for, if they are accounted.
+    pub(crate) account: Option<SessionAccount>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) id: SessionId,
@@ -102,8 +111,8 @@ pub(crate) struct Session {
     pub(crate) publishes: bool,
     /// Whether it may publish nothing, whatever its rights are.
     pub(crate) only_reads: bool,
-    /// Its messages that were conflated or gapped, as the ledger counts them. Most sessions have none.
-    pub(crate) losses: Option<Box<Losses>>,
+    /// What is counted of it apart. Without accounting, most sessions have nothing of it.
+    pub(crate) counted: Option<Box<Counted>>,
     pub(crate) phase: Phase,
     pub(crate) writing: Writing,
     pub(crate) outbox: Outbox,
@@ -168,11 +177,19 @@ impl Session {
         self.subscriptions.pulls.follow_later(topic, every);
     }
 
+    /// Its messages that were conflated or gapped, as the ledger counts them.
+    pub(crate) fn losses(&self) -> Losses {
+        self.counted
+            .as_ref()
+            .map(|counted| counted.losses)
+            .unwrap_or_default()
+    }
+
     /// Counts messages that it was owed and will not get, by the outcome of frames that were written.
     #[inline]
     pub(crate) fn count_losses(&mut self, settled: Settled) {
         if settled.conflated + settled.gapped > 0 {
-            let losses = self.losses.get_or_insert_default();
+            let losses = &mut self.counted.get_or_insert_default().losses;
             losses.conflated += settled.conflated;
             losses.gapped += settled.gapped;
         }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use tickwire_router::cycle::{Budgets, Cycle, Line, Pieces};
 use tickwire_router::{
-    Directory, DirectoryLimits, Drain, EpochRule, KindRule, Kinds, Rights, SessionLimits, Shard, ShardId,
-    ShardQueue, ShardSettings, Transport,
+    AccountId, Directory, DirectoryLimits, Drain, EpochRule, Families, KindRule, Kinds, Rights,
+    SessionLimits, Shard, ShardId, ShardQueue, ShardSettings, Transport, UserId,
 };
 use tickwire_wire::deflate;
 use tickwire_wire::frame::Limits;
@@ -45,6 +45,7 @@ pub(crate) struct Broker {
     pub(crate) truth: Truth,
     pub(crate) shards: Vec<Shard>,
     cycles: Vec<Cycle>,
+    /// The sums of each client.
     pub(crate) ledgers: Vec<Ledger>,
     /// The connection of each client, if it has one.
     pub(crate) links: Vec<Option<Link>>,
@@ -75,7 +76,8 @@ impl Broker {
             pattern: pattern.parse().expect("a pattern"),
             epoch: other.clone(),
         });
-        let directory = Arc::new(directory.with_epochs(others.to_vec()));
+        let families = Arc::new(Families::of(Vec::new()));
+        let directory = Arc::new(directory.with_epochs(others.to_vec()).with_families(families));
         let archive = setup.archive.map(|is_lossy| Arc::new(SimArchive::new(is_lossy)));
         if let Some(archive) = &archive {
             directory.set_archive(archive.clone());
@@ -88,7 +90,7 @@ impl Broker {
             truth: Truth::new(directory.clone(), archive, setup),
             shards: (0..setup.shards).map(shard).collect(),
             cycles: (0..setup.shards).map(|_| Cycle::new(setup.budgets)).collect(),
-            ledgers: (0..setup.shards).map(|_| Ledger::default()).collect(),
+            ledgers: setup.clients.iter().map(|_| Ledger::default()).collect(),
             links: (0..setup.clients.len()).map(|_| None).collect(),
             rights: Rc::new(rights),
             setup: setup.clone(),
@@ -98,6 +100,14 @@ impl Broker {
                 ..Tally::default()
             },
         }
+    }
+
+    /// The sums of the clients of a shard.
+    pub(crate) fn clients_of(&self, shard: usize) -> impl Iterator<Item = &Ledger> {
+        let clients = self.ledgers.iter().zip(&self.setup.clients);
+        clients
+            .filter(move |(_, client)| client.shard == shard)
+            .map(|(ledger, _)| ledger)
     }
 
     /// What happened since the start, including what the shards count.
@@ -120,6 +130,8 @@ impl Broker {
     pub(crate) fn open(&mut self, client: usize, transport: Transport, now: Micros) -> Link {
         let it = &self.setup.clients[client];
         let session = self.shards[it.shard].open(it.dialect, transport, self.rights.clone(), now);
+        let number = client as u32;
+        self.shards[it.shard].account(session, AccountId(number), UserId(number.into()));
         self.tally.connections += 1;
         let mut link = Link::new(it.shard, it.dialect.codec(), session, it.socket_bytes, now);
         link.drained = self.shards[it.shard].is_draining();
@@ -244,7 +256,8 @@ impl Broker {
         }
         self.mark_stuck(shard, *now);
         self.check(shard, *now)?;
-        Ledger::after_step(&self.shards[shard])?;
+        Ledger::account(&mut self.ledgers, &mut self.shards[shard]);
+        Ledger::after_step(&self.shards[shard], self.clients_of(shard))?;
         Ok(opened || moved || turned.more || queued || is_asked)
     }
 

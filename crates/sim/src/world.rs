@@ -9,6 +9,7 @@ use tickwire_wire::{Epoch, Micros, Moment, Seq};
 use crate::broken::{Broken, Rule, ensure};
 use crate::broker::Broker;
 use crate::client::{Client, Reading};
+use crate::ledger::Ledger;
 use crate::op::{Op, Pace, Since};
 use crate::oracle::{From, Wanted};
 use crate::plan::Setup;
@@ -180,7 +181,7 @@ impl World {
             return;
         };
         if !link.down.is_empty() || self.clients[client].has_part() {
-            self.broker.ledgers[link.shard].lost();
+            self.broker.ledgers[client].lost();
         }
         self.clients[client].disconnected();
     }
@@ -305,12 +306,11 @@ impl World {
         let Some(link) = &mut self.broker.links[client] else {
             return Ok(0);
         };
-        let shard = link.shard;
         let mut reading = Reading {
             link,
             truth: &self.broker.truth,
             setup: &self.setup,
-            got: &mut self.broker.ledgers[shard].got,
+            got: &mut self.broker.ledgers[client].got,
             tally: &mut self.broker.tally,
             trace: &mut self.trace,
             now: self.now,
@@ -380,8 +380,8 @@ impl World {
             };
             client.oracle.settled(&self.broker.truth).map_err(named)?;
         }
-        for (shard, ledger) in self.broker.shards.iter().zip(&self.broker.ledgers) {
-            ledger.settled(shard)?;
+        for (number, shard) in self.broker.shards.iter().enumerate() {
+            Ledger::settled(shard, self.broker.clients_of(number))?;
             let (held, there) = (shard.topics_held(), self.broker.truth.topics_there());
             ensure(held <= there, Rule::Ends, || {
                 format!("a shard holds {held} topics, and there are {there}")

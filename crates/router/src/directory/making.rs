@@ -13,6 +13,7 @@ use tickwire_wire::{Payload, Refusal, Topic};
 use super::{Directory, Topics};
 use crate::arrival::Arrival;
 use crate::cell::{NotPublished, Published, TopicCell, check_room};
+use crate::families::Families;
 use crate::publication::{Lineage, TopicId};
 use crate::queue::{Recipients, ShardId};
 use crate::rights::Publisher;
@@ -52,6 +53,13 @@ impl From<PublishError> for Refusal {
 }
 
 impl Directory {
+    /// Sets the families in which the deliveries of topics are accounted. Call this before anything is published.
+    #[must_use]
+    pub fn with_families(mut self, families: Arc<Families>) -> Self {
+        self.families = families;
+        self
+    }
+
     /// Checks that `more` topics may still be made. If `publisher` is given, its quota is checked, too.
     ///
     /// # Errors
@@ -170,6 +178,7 @@ impl Directory {
             topic: topic.clone(),
             kind,
             epoch,
+            family: self.families.of_topic(topic.as_str()),
             memory: self.memory.clone(),
         };
         let cell = TopicCell::new(lineage, life, publisher, kept, interested);

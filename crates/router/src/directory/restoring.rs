@@ -32,6 +32,7 @@ impl Directory {
             topic: restored.topic.clone(),
             kind: restored.kind,
             epoch,
+            family: self.families.of_topic(name),
             memory: self.memory.clone(),
         };
         let (_, kept) = self.kinds().of(name);

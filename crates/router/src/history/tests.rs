@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use tickwire_wire::{Codec, Epoch, Kind, Micros, Payload, Seq};
 
 use super::*;
+use crate::families::FamilyId;
 use crate::publication::{Lineage, TopicId};
 use tickwire_wire::codec::DataOp;
 
@@ -13,6 +14,7 @@ fn lineage(history_max: usize) -> Arc<Lineage> {
         topic: "candle.1m.A".parse().expect("a topic"),
         kind: Kind::State,
         epoch: Epoch::from("e"),
+        family: FamilyId::OTHER,
         memory: Arc::new(Memory::new(usize::MAX, history_max, 0)),
     })
 }

@@ -36,6 +36,7 @@ impl Shard {
         fresh.generation = self.generation;
         fresh.counts = self.counts.clone();
         fresh.counts.ledger.end_all();
+        fresh.accounts = self.accounts.anew();
         let open = self.sessions.iter().filter(|session| session.is_open());
         open.for_each(|_| fresh.counts.closed(CloseCode::INTERNAL));
         fresh

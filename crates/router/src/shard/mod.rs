@@ -4,6 +4,7 @@
 //! are polled out. Single-threaded by construction (it holds `Rc`s); only its queue is shared. Publishing never writes:
 //! it fills outboxes, and each session that has something waiting is handed out once by [`Shard::next_dirty`].
 
+mod accounting;
 mod anew;
 mod answers;
 mod audit;
@@ -70,6 +71,7 @@ use tickwire_wire::{Control, Dialect, Micros, Pattern, Refusal, Seq, Topic};
 use unwritten::{BehindWrites, Unwritten};
 use writing::Rounds;
 
+use crate::accounts::Accounts;
 use crate::cell::TopicCell;
 use crate::counts::Counts;
 use crate::directory::Directory;
@@ -215,6 +217,7 @@ pub struct Shard {
     /// Set once a drain has begun.
     draining: Option<Draining>,
     counts: Counts,
+    accounts: Accounts,
 }
 
 impl Shard {
@@ -261,6 +264,7 @@ impl Shard {
             writing: FxHashMap::default(),
             draining: None,
             counts: Counts::default(),
+            accounts: Accounts::default(),
         }
     }
 
@@ -308,7 +312,7 @@ impl Shard {
             timers: Timers::new(transport, now),
             publishes: false,
             only_reads: false,
-            losses: None,
+            counted: None,
             publisher: None,
             generation: self.generation,
             allowance: Allowance::default(),

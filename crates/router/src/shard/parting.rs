@@ -32,6 +32,9 @@ impl Shard {
         let outbox = Outbox::counted(session.dialect, self.waiting_bytes.clone());
         let outbox = std::mem::replace(&mut session.outbox, outbox);
         self.counts.ledger.dropped += outbox.stands_for();
+        let counted = session.counted.as_mut();
+        self.accounts
+            .left(counted.and_then(|counted| counted.account.take()));
         if session.subscriptions.parting {
             session.phase = Phase::Gone;
             self.removed += 1;

@@ -146,8 +146,8 @@ impl Shard {
             oldest_us: self.oldest_us(session, now),
             lagging_since: session.reader.lagging_since(),
             stalled_since: session.reader.stalled_since(),
-            conflated: session.losses.as_ref().map_or(0, |losses| losses.conflated),
-            gapped: session.losses.as_ref().map_or(0, |losses| losses.gapped),
+            conflated: session.losses().conflated,
+            gapped: session.losses().gapped,
         };
         worst.into_iter().map(lag).collect()
     }

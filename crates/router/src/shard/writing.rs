@@ -127,12 +127,28 @@ impl Shard {
         id: SessionId,
         count: usize,
         now: Micros,
-        done: impl FnMut(&Delivery),
+        mut done: impl FnMut(&Delivery),
     ) -> Result<(), Overrun> {
         let Some(session) = self.sessions.known(id).filter(|_| count > 0) else {
             return Ok(());
         };
-        let advance = session.outbox.advance(count, done);
+        let account = session
+            .counted
+            .as_mut()
+            .and_then(|counted| counted.account.as_mut());
+        let advance = match account {
+            None => session.outbox.advance(count, done),
+            Some(account) => {
+                let mut counting = account.counting();
+                let advance = session.outbox.advance(count, |delivery| {
+                    counting.add(delivery);
+                    done(delivery);
+                });
+                let had = counting.had();
+                account.counted(had, &mut self.accounts);
+                advance
+            }
+        };
         if advance.spoke {
             session.timers.spoke(now);
         }
