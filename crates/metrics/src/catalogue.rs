@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use prometheus::{Registry, TextEncoder};
 use thiserror::Error;
 
-use crate::family::{Family, Layout, NOTHING};
+use crate::family::{Family, FamilyNames, Layout, NOTHING};
 use crate::histogram::BUCKETS;
 use crate::labels::{
-    AuthFailure, DeliveryOp, EncodeOp, Label, LabelSets, Reload, StatusClass, TransportLabel, TurnedAwayLabel,
+    AuthFailure, DeliveryOp, EncodeOp, FAMILIES, Label, LabelSets, Reload, StatusClass, TransportLabel,
+    TurnedAwayLabel,
 };
 use crate::local::LocalMetrics;
 use crate::process::ProcessCollector;
@@ -63,6 +64,7 @@ pub struct Catalogue {
     layouts: Box<[Layout]>,
     cells: Arc<[AtomicU64]>,
     registry: Registry,
+    family_names: FamilyNames,
 }
 
 impl Catalogue {
@@ -89,17 +91,22 @@ impl Catalogue {
         let cells = layouts.last().map_or(0, Layout::end);
         let cells: Arc<[AtomicU64]> = (0..cells).map(|_| AtomicU64::new(0)).collect();
         let registry = Registry::new();
+        let family_names = FamilyNames::default();
         for ((definition, layout), values) in TABLE.iter().zip(&layouts).zip(&values) {
-            registry.register(Box::new(Family::new(definition, values, *layout, &cells)?))?;
+            registry.register(Box::new(
+                Family::new(definition, values, *layout, &cells)?.with_names(&family_names),
+            ))?;
         }
         registry.register(Box::new(ProcessCollector::new()?))?;
         let catalogue = Self {
             layouts: layouts.into(),
             cells,
             registry,
+            family_names,
         };
         catalogue.set(Metric::BuildInfo, &[], 1);
         catalogue.set_nothing(Metric::TlsNotAfter, &[]);
+        catalogue.set_nothing(Metric::Accounts, &[]);
         Ok(Arc::new(catalogue))
     }
 
@@ -124,6 +131,11 @@ impl Catalogue {
     pub fn set(&self, metric: Metric, labels: &[usize], value: u64) {
         let cell = self.layout(metric).cell(labels);
         self.cells[cell].store(value, Ordering::Relaxed);
+    }
+
+    /// Names the families of topics, in the order of their numbers. Series of a family without a name are not exported.
+    pub fn name_families(&self, names: Vec<Box<str>>) {
+        self.family_names.set(names);
     }
 
     /// Hides a gauge from the scrape until it is set.
@@ -151,7 +163,7 @@ impl Catalogue {
     }
 
     /// The number of the broker's series, without the process's own figures. It never changes. A gauge with nothing to
-    /// tell has a series that is not exported.
+    /// tell, and a family of topics without a name, have series that are not exported.
     #[must_use]
     pub fn series(&self) -> usize {
         self.layouts.iter().map(Layout::series).sum()
@@ -208,6 +220,7 @@ fn label_values(label: Label, shards: usize, version: &str, sets: &LabelSets) ->
         Label::Reload => Reload::NAMES,
         Label::Anomaly => sets.anomalies,
         Label::EndReason => sets.end_reasons,
+        Label::Family => return (0..FAMILIES).map(|family| family.to_string()).collect(),
     };
     set.iter().map(|&value| value.to_owned()).collect()
 }

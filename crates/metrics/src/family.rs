@@ -5,14 +5,15 @@
 //! may see only some of the flush's figures.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto;
 
 use crate::definition::{Definition, MetricType, Unit};
 use crate::histogram::{BUCKETS, BUCKETS_MICROS, HISTOGRAM_CELLS};
+use crate::labels::Label;
 
 /// The value in the cell of a gauge that has nothing to tell.
 pub(crate) const NOTHING: u64 = i64::MIN.cast_unsigned();
@@ -64,6 +65,21 @@ impl Layout {
     }
 }
 
+/// The names of the families of topics, which become known while the broker runs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FamilyNames(Arc<RwLock<Vec<Box<str>>>>);
+
+impl FamilyNames {
+    /// Sets the names in the order of the families' numbers.
+    pub(crate) fn set(&self, names: Vec<Box<str>>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = names;
+    }
+
+    fn get(&self) -> RwLockReadGuard<'_, Vec<Box<str>>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// One metric, as the exporter sees it.
 #[derive(Debug)]
 pub(crate) struct Family {
@@ -72,6 +88,8 @@ pub(crate) struct Family {
     series: Vec<Vec<proto::LabelPair>>,
     layout: Layout,
     cells: Arc<[AtomicU64]>,
+    /// The names in place of the values of its label, if these are families of topics.
+    names: Option<FamilyNames>,
 }
 
 impl Family {
@@ -105,7 +123,17 @@ impl Family {
             series,
             layout,
             cells: Arc::clone(cells),
+            names: None,
         })
+    }
+
+    /// The same, with these names if its label is that of families of topics.
+    pub(crate) fn with_names(self, names: &FamilyNames) -> Self {
+        let is_by_family = self.definition.labels == [Label::Family];
+        Self {
+            names: is_by_family.then(|| names.clone()),
+            ..self
+        }
     }
 
     fn sample(&self, labels: &[proto::LabelPair], first: usize) -> Option<proto::Metric> {
@@ -164,8 +192,18 @@ impl Collector for Family {
         });
         let firsts = (self.layout.first..).step_by(self.layout.cells_per_series);
         let samples = self.series.iter().zip(firsts);
-        let samples = samples.filter_map(|(labels, first)| self.sample(labels, first));
-        family.set_metric(samples.collect());
+        let sample = |(labels, first): (&Vec<_>, _)| self.sample(labels, first);
+        let samples = match &self.names {
+            None => samples.filter_map(sample).collect(),
+            Some(names) => {
+                let names = names.get();
+                let named = names.iter().zip(samples);
+                let named = named
+                    .filter_map(|(name, (_, first))| self.sample(&[pair(Label::Family.name(), name)], first));
+                named.collect()
+            }
+        };
+        family.set_metric(samples);
         vec![family]
     }
 }

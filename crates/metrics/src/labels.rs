@@ -42,7 +42,12 @@ pub enum Label {
     Anomaly,
     /// Why a topic has ended.
     EndReason,
+    /// The family of topics. Its values are named while the broker runs: [`FAMILIES`].
+    Family,
 }
+
+/// The number of families of topics that a broker has at most.
+pub const FAMILIES: usize = 64;
 
 impl Label {
     /// The label's name in the exposition format.
@@ -60,6 +65,7 @@ impl Label {
             Self::AuthFailure | Self::TurnedAway | Self::EndReason => "reason",
             Self::Version => "version",
             Self::Reload => "result",
+            Self::Family => "family",
         }
     }
 
@@ -89,6 +95,9 @@ impl Label {
             Self::Version => "the broker's version",
             Self::Reload => "`ok`, `refused`",
             Self::EndReason => "`expired`, `deleted`",
+            Self::Family => {
+                "the families of `accounting.families`, or first tokens of topics: at most 64, with `(other)`"
+            }
             Self::Anomaly => {
                 "`unused`, `time_back`, `stale_depth`, `depth_hole`, `old_snapshot`, `repeated_trade`, `trade_hole`, \
                  `late_trade`, `stale_quote`, `second_stream`, `full_book`, \

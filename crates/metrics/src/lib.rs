@@ -37,7 +37,8 @@ pub use catalogue::{CONTENT_TYPE, Catalogue, CatalogueError, RenderError};
 pub use definition::{Definition, MetricType, Unit};
 pub use histogram::{BUCKETS, BUCKETS_MICROS};
 pub use labels::{
-    AuthFailure, DeliveryOp, EncodeOp, Label, LabelSets, Reload, StatusClass, TransportLabel, TurnedAwayLabel,
+    AuthFailure, DeliveryOp, EncodeOp, FAMILIES, Label, LabelSets, Reload, StatusClass, TransportLabel,
+    TurnedAwayLabel,
 };
 pub use local::LocalMetrics;
 pub use page::markdown;

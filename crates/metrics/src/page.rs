@@ -13,7 +13,7 @@ pub fn markdown() -> String {
          [`crates/metrics/src/table.rs`](../crates/metrics/src/table.rs); after a change there,\n\
          `UPDATE_EXPECT=1 cargo test -p tickwire-metrics` writes it anew.\n\n\
          Labels range over fixed sets, never over topics, clients or paths, so the number of series is fixed when the\n\
-         broker starts. Every series exists from the start. Histograms have buckets from 10 µs to 10 s, or from\n\
+         broker starts; only the values of `family` get their names while it runs. All other series exist from the start. Histograms have buckets from 10 µs to 10 s, or from\n\
          10 B to 10 MB, three to a decade. Counters of a shard become visible when it flushes them, between two cycles.\n\n\
          ## The broker\n\n",
     );

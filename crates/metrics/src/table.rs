@@ -203,6 +203,18 @@ metrics! {
         "Entries that could not be written to the journal, attempts to write again included; their messages were refused.";
     JournalRecovered: Gauge One [] "tickwire_journal_recovered_entries"
         "Entries of the journal that were read at the start, behind its checkpoint.";
+    AccountedMessages: Counter One [Family] "tickwire_accounted_messages_total"
+        "Messages that subscriptions were owed and that were delivered, by families of topics; only with `accounting.enabled`.";
+    AccountedRepeats: Counter One [Family] "tickwire_accounted_repeats_total"
+        "Delivered snapshots that no subscription was owed, by families of topics; only with `accounting.enabled`.";
+    AccountedBytes: Counter Bytes [Family] "tickwire_accounted_bytes_total"
+        "Bytes of delivered messages as they were sent, before TLS, by families of topics; only with `accounting.enabled`.";
+    AccountedUsers: Gauge One [Family] "tickwire_accounted_users"
+        "Users that were delivered messages today, by families of topics: holders of keys and tokens, and addresses without one.";
+    Accounts: Gauge One [] "tickwire_accounts"
+        "Accounts in the books of today; not exported without `accounting.enabled`.";
+    AccountingFailures: Counter One [] "tickwire_accounting_failed_writes_total"
+        "Times that the books could not be written to `accounting.dir`; it is tried again.";
     LogLost: Counter One [] "tickwire_log_lines_lost_total"
         "Log lines that were lost because the queue was full or they could not be written.";
     SessionsFailed: Counter One [] "tickwire_sessions_failed_total"

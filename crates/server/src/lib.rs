@@ -3,6 +3,7 @@
 //! [`start`] runs a broker: a thread per shard, one for the feed, and one that accepts. Connections never move between
 //! shards. `docs/ARCHITECTURE.md` describes the path of a message through them.
 
+mod accounting;
 pub mod auth;
 pub mod config;
 pub mod http;
@@ -17,6 +18,7 @@ mod ws;
 #[cfg(test)]
 mod tests;
 
+pub use accounting::AccountingError;
 pub use config::Config;
 pub use journal::{JournalError, RecoveryError};
 pub use net::passed::{PassedError, PassedSockets};

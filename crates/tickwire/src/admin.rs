@@ -1,4 +1,4 @@
-//! `tickwire admin`: lists and closes sessions, revokes keys and tokens, and drains, over the admin API of the operators'
+//! `tickwire admin`: lists and closes sessions, revokes keys and tokens, prints the books of accounts, and drains, over the admin API of the operators'
 //! listener.
 
 use std::fmt::Write as _;
@@ -6,11 +6,12 @@ use std::fmt::Write as _;
 use anyhow::anyhow;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tickwire_client::{Client, ClientBuilder};
+use tickwire_client::{Client, ClientBuilder, ConnectError};
 use tickwire_wire::{Micros, Moment};
 
 use crate::cli::{
-    AdminArgs, AdminBroker, AdminCloseArgs, AdminCommand, AdminFormat, AdminRevokeArgs, SessionConditions,
+    AdminAccountingArgs, AdminArgs, AdminBroker, AdminCloseArgs, AdminCommand, AdminFormat, AdminRevokeArgs,
+    SessionConditions,
 };
 use crate::console;
 use crate::failure::Failure;
@@ -19,6 +20,10 @@ use crate::token;
 
 const SESSIONS: &str = "/admin/v1/sessions";
 const REVOCATIONS: &str = "/admin/v1/revocations";
+const ACCOUNTING: &str = "/admin/v1/accounting";
+/// What a broker without such books answers with 404 to.
+const NO_BOOKS: &str =
+    "the broker has no books of this day, no accounting.enabled, or no [[admin.keys]] in its settings";
 /// What a broker without an admin API answers with 404 to.
 const NO_ADMIN: &str = "the broker has no admin API: its settings have no [[admin.keys]]";
 
@@ -45,6 +50,34 @@ struct ShownRevocation {
     by: String,
 }
 
+/// The books of a day as people see them.
+#[derive(Deserialize)]
+struct Books {
+    day: String,
+    users_complete: bool,
+    delivered: u64,
+    repeated: u64,
+    bytes: u64,
+    accounts: Vec<BooksAccount>,
+}
+
+#[derive(Deserialize)]
+struct BooksAccount {
+    kind: String,
+    name: Option<String>,
+    peak_connections: u32,
+    families: Vec<BooksFamily>,
+}
+
+#[derive(Deserialize)]
+struct BooksFamily {
+    family: String,
+    addresses: u64,
+    delivered: u64,
+    repeated: u64,
+    bytes: u64,
+}
+
 /// Does what `args` say.
 pub(crate) fn run(args: &AdminArgs) -> Result<(), Failure> {
     http::run(async {
@@ -56,6 +89,7 @@ pub(crate) fn run(args: &AdminArgs) -> Result<(), Failure> {
             AdminCommand::Revoke(args) => admin.revoke(args).await,
             AdminCommand::Revocations => admin.revocations().await,
             AdminCommand::Unrevoke(args) => admin.unrevoke(&args.ids).await,
+            AdminCommand::Accounting(args) => admin.accounting(args).await,
             AdminCommand::Drain => admin.drain().await,
         }
     })
@@ -141,6 +175,24 @@ impl Admin<'_> {
         reported(is_any_missing)
     }
 
+    async fn accounting(&self, args: &AdminAccountingArgs) -> Result<(), Failure> {
+        let format = if args.csv { "csv" } else { "json" };
+        let target = format!("{ACCOUNTING}?day={}&format={format}", encoded(&args.day));
+        let page = match self.broker.get(&target).await {
+            Err(ConnectError::Refused { status: 404, .. }) => return Err(anyhow!(NO_BOOKS).into()),
+            page => page?,
+        };
+        if args.csv {
+            return Ok(console::print(&page)?);
+        }
+        let page: Value = serde_json::from_slice(&page)?;
+        let text = match self.at.format {
+            AdminFormat::Json => format!("{page}\n"),
+            AdminFormat::Human => books(Books::deserialize(page)?),
+        };
+        Ok(console::print(text.as_bytes())?)
+    }
+
     async fn drain(&self) -> Result<(), Failure> {
         let drains = self.post("/admin/v1/drain", json!({})).await?;
         self.tell(&drains, format_args!("the broker drains"))
@@ -194,6 +246,41 @@ impl Admin<'_> {
         }
         Ok(())
     }
+}
+
+/// A day's books for people.
+fn books(books: Books) -> String {
+    let mut text = format!(
+        "{}: {} messages and {} repeated snapshots were delivered, {} bytes\n",
+        books.day, books.delivered, books.repeated, books.bytes
+    );
+    if !books.users_complete {
+        text += "addresses are not complete: there were more than accounting.users\n";
+    }
+    text += "holder                    peak  family          addresses     delivered      repeated           bytes\n";
+    for account in books.accounts {
+        let holder = match account.name {
+            Some(name) => format!("{} {}", account.kind, safe(&name)),
+            None => account.kind,
+        };
+        let peak = account.peak_connections;
+        if account.families.is_empty() {
+            text += &format!("{holder:24} {peak:>5}  -\n");
+        }
+        for family in account.families {
+            let BooksFamily {
+                family,
+                addresses,
+                delivered,
+                repeated,
+                bytes,
+            } = family;
+            text += &format!(
+                "{holder:24} {peak:>5}  {family:14} {addresses:>10} {delivered:>13} {repeated:>13} {bytes:>15}\n"
+            );
+        }
+    }
+    text
 }
 
 fn reported(is_any_missing: bool) -> Result<(), Failure> {

@@ -25,7 +25,8 @@ use tickwire_wire::message::Position;
 use tickwire_wire::{Codec, Epoch, Mode, Moment, Pattern, ReplaySpeed, Seq, Topic};
 
 pub(crate) use self::admin::{
-    AdminArgs, AdminBroker, AdminCloseArgs, AdminCommand, AdminFormat, AdminRevokeArgs, SessionConditions,
+    AdminAccountingArgs, AdminArgs, AdminBroker, AdminCloseArgs, AdminCommand, AdminFormat, AdminRevokeArgs,
+    SessionConditions,
 };
 pub(crate) use self::journal::{
     JournalArgs, JournalCatArgs, JournalCommand, JournalExportArgs, JournalSelection, JournalTrimArgs,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use tickwire_metrics::{
-    BUCKETS_MICROS, Catalogue, CatalogueError, DeliveryOp, EncodeOp, LabelSets, LocalMetrics, Metric,
-    MetricType, PROCESS_TABLE, StatusClass, TABLE, TransportLabel,
+    BUCKETS_MICROS, Catalogue, CatalogueError, DeliveryOp, EncodeOp, FAMILIES, LabelSets, LocalMetrics,
+    Metric, MetricType, PROCESS_TABLE, StatusClass, TABLE, TransportLabel,
 };
 
 use crate::exposition::Scrape;
@@ -13,6 +13,9 @@ use crate::exposition::Scrape;
 fn catalogue(shards: usize) -> Arc<Catalogue> {
     let catalogue = Catalogue::new(shards, "1.2.3", &LabelSets::EXAMPLE).unwrap();
     catalogue.set(Metric::TlsNotAfter, &[], 0);
+    catalogue.set(Metric::Accounts, &[], 0);
+    let families = (0..FAMILIES).map(|family| format!("f{family}").into());
+    catalogue.name_families(families.collect());
     catalogue
 }
 
@@ -322,6 +325,26 @@ fn the_number_of_series_never_changes() {
         after.own_series().len(),
         catalogue.series() + histograms * (BUCKETS_MICROS.len() + 2)
     );
+}
+
+#[test]
+fn families_have_series_once_they_have_names() {
+    let catalogue = Catalogue::new(1, "1.2.3", &LabelSets::EXAMPLE).unwrap();
+    catalogue.set(Metric::AccountedMessages, &[1], 7);
+    let series = |catalogue: &Catalogue| {
+        let page = catalogue.render().unwrap();
+        let lines = page
+            .lines()
+            .filter(|line| line.starts_with("tickwire_accounted_messages_total"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(series(&catalogue), [""; 0]);
+    catalogue.name_families(vec!["(other)".into(), "trade".into()]);
+    let expected = [
+        r#"tickwire_accounted_messages_total{family="(other)"} 0"#,
+        r#"tickwire_accounted_messages_total{family="trade"} 7"#,
+    ];
+    assert_eq!(series(&catalogue), expected);
 }
 
 #[test]

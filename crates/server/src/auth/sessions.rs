@@ -4,6 +4,7 @@
 //! bounded by the number of sessions. Verifying takes processor time of the shard's thread, and never waits.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use tickwire_metrics::{Catalogue, Metric};
 use tickwire_router::{AuthRequest, Rights, SessionId, Shard, Transport};
 use tickwire_wire::{CloseCode, Dialect, Micros};
 
+use crate::accounting::{AccountName, Accounting, OpenAccount, user_at};
 use crate::auth::{Access, Admission, Denied, Holder, shown_token};
 use crate::config::KeyHash;
 use crate::run::clock::Clock;
@@ -43,6 +45,9 @@ pub(crate) struct AuthSessions {
     clock: Clock,
     metrics: Arc<Catalogue>,
     holders: HashMap<SessionId, SessionHolder>,
+    accounting: Option<Arc<Accounting>>,
+    /// The accounts of the sessions, if there is accounting.
+    accounts: HashMap<SessionId, OpenAccount>,
 }
 
 impl AuthSessions {
@@ -53,12 +58,20 @@ impl AuthSessions {
             clock,
             metrics,
             holders: HashMap::new(),
+            accounting: None,
+            accounts: HashMap::new(),
         }
+    }
+
+    /// The same, with accounts for the sessions if there is `accounting`.
+    pub(crate) fn with_accounting(self, accounting: Option<Arc<Accounting>>) -> Self {
+        Self { accounting, ..self }
     }
 
     /// The same with the rules `access`, and without sessions.
     pub(crate) fn anew(&self, access: Arc<Access>) -> Self {
-        Self::new(access, self.clock, self.metrics.clone())
+        let anew = Self::new(access, self.clock, self.metrics.clone());
+        anew.with_accounting(self.accounting.clone())
     }
 
     /// The current rules.
@@ -88,14 +101,14 @@ impl AuthSessions {
         rights.cloned().inspect_err(|denied| self.count(denied))
     }
 
-    /// Opens a session of `shard` for a client that was admitted. Its rights follow the current rules, which may have
+    /// Opens a session of `shard` for a client at `ip` that was admitted. Its rights follow the current rules, which may have
     /// changed since its handshake was answered. If its static key is gone by now, it is closed at once.
     pub(crate) fn open(
         &mut self,
         shard: &mut Shard,
         dialect: Dialect,
         transport: Transport,
-        admission: Admission,
+        (admission, ip): (Admission, IpAddr),
         now: Micros,
     ) -> SessionId {
         let rights = match &admission.holder {
@@ -115,6 +128,10 @@ impl AuthSessions {
             shard.withdraw(id, reason, now);
         }
         shard.set_expiry(id, admission.expires.map(|at| self.clock.at_wall(at)));
+        if let Some(account) = self.open_account(admission.holder.as_ref()) {
+            shard.account(id, account.id(), user_at(ip));
+            self.accounts.insert(id, account);
+        }
         if admission.holder.is_some() {
             let holder_of_session = SessionHolder {
                 holder: admission.holder,
@@ -124,6 +141,13 @@ impl AuthSessions {
             self.holders.insert(id, holder_of_session);
         }
         id
+    }
+
+    /// Opens a connection of a holder's account, if there is accounting.
+    fn open_account(&self, holder: Option<&Holder>) -> Option<OpenAccount> {
+        let name = holder.and_then(|holder| self.access.name_of(holder));
+        let accounting = self.accounting.as_ref();
+        accounting.map(|accounting| accounting.open(AccountName::of(holder, name)))
     }
 
     /// The name of the holder of the token that a session showed, if it showed one.
@@ -144,6 +168,7 @@ impl AuthSessions {
     /// Forgets a session that is gone.
     pub(crate) fn forget(&mut self, id: SessionId) {
         self.holders.remove(&id);
+        self.accounts.remove(&id);
     }
 
     /// Answers the tokens that sessions of `shard` have shown.
@@ -157,6 +182,12 @@ impl AuthSessions {
                     shard.renew(id, auth.request, rights, expires, now);
                     if let Some(holder) = &admission.holder {
                         shard.publishes_as(id, holder.publisher());
+                    }
+                    if self.holder_of(id) != admission.holder.as_ref()
+                        && let Some(account) = self.open_account(admission.holder.as_ref())
+                    {
+                        shard.change_account(id, account.id());
+                        self.accounts.insert(id, account);
                     }
                     let holder_of_session = self.holders.entry(id).or_default();
                     holder_of_session.holder = admission.holder;
@@ -297,7 +328,7 @@ mod tests {
             shard,
             Codec::Json.into(),
             Transport::WebSocket,
-            admission,
+            (admission, IpAddr::from([127, 0, 0, 1])),
             Micros(0),
         )
     }

@@ -10,11 +10,11 @@ use super::key::{Setting, Shape};
 use super::settings::Settings;
 use super::table::JournalSettings;
 
-/// The directory of a journal. It need not exist.
+/// A directory in which the broker keeps files. It need not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JournalDir(pub PathBuf);
+pub struct StateDir(pub PathBuf);
 
-impl Setting for JournalDir {
+impl Setting for StateDir {
     const SHAPE: Shape = Shape::Text("directory");
 
     fn read(settings: &Settings, path: &'static str) -> Result<Self, ConfigError> {

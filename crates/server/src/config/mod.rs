@@ -40,16 +40,16 @@ use self::credentials::Credentials;
 pub use self::docs::Flag;
 pub use self::error::{ConfigError, ValueOrigin};
 pub use self::feed::FeedSource;
-pub use self::journal::JournalDir;
+pub use self::journal::StateDir;
 use self::key::Table as _;
 pub use self::key_hash::KeyHash;
 pub use self::layers::Overrides;
 pub use self::origin::{OriginRule, WebOrigin};
 use self::settings::Settings;
 pub use self::table::{
-    AdminSettings, AuthSettings, CompressionSettings, Config, ConsoleSettings, DrainSettings, FeedSettings,
-    HeartbeatSettings, JournalSettings, LimitSettings, LogSettings, ProxySettings, PublishSettings,
-    SocketSettings, TestOnly,
+    AccountingSettings, AdminSettings, AuthSettings, CompressionSettings, Config, ConsoleSettings,
+    DrainSettings, FeedSettings, HeartbeatSettings, JournalSettings, LimitSettings, LogSettings,
+    ProxySettings, PublishSettings, SocketSettings, TestOnly,
 };
 pub use self::tls::{Tls, TlsClients};
 

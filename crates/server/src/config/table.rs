@@ -19,7 +19,7 @@ use super::choices::{
 };
 use super::error::ConfigError;
 use super::feed::FeedSource;
-use super::journal::JournalDir;
+use super::journal::StateDir;
 use super::key::{Key, Preset, Setting, Shape, Table, int, list, rows, text, truth, unset};
 use super::origin::OriginRule;
 use super::settings::Settings;
@@ -53,6 +53,7 @@ pub(super) const TABLES: &[&[Key]] = &[
     AuthSettings::KEYS,
     ConsoleSettings::KEYS,
     AdminSettings::KEYS,
+    AccountingSettings::KEYS,
     FeedSettings::KEYS,
     JournalSettings::KEYS,
     CompressionSettings::KEYS,
@@ -102,6 +103,8 @@ rows! {
         console: ConsoleSettings,
         /// The admin API of the operators' listener.
         admin: AdminSettings,
+        /// The books of what clients are delivered.
+        accounting: AccountingSettings,
         /// The source of market data.
         feed: FeedSettings,
         /// Where messages are kept across restarts.
@@ -312,6 +315,27 @@ rows! {
 }
 
 rows! {
+    /// The key table `[accounting]`: the books of what clients are delivered.
+    #[derive(Eq)]
+    pub struct AccountingSettings in "accounting." {
+        enabled: bool = truth(false).restart(),
+            "Whether what is delivered is counted by holders of keys and tokens and by families of topics, a day at a time: for the admin API and for metrics";
+        families: Vec<Pattern> = list(&[]).restart(),
+            "Families of topics, tried in order; at most 63 count, and all other topics are one more. An empty list makes a family of each first token of topics";
+        holders: usize = int(10_000).between(1, 1_000_000).restart(),
+            "Most holders with accounts of their own, those of the day before included; further ones share one account";
+        users: usize = int(200_000).between(1, 10_000_000).restart(),
+            "Most addresses of a day that are told apart, each counted for each account and family; the page says if there were more";
+        dir: Option<StateDir> = unset("the books are lost at a restart", "\"/var/lib/tickwire/accounting\"").restart(),
+            "The directory with a file for each day; it is made if it does not exist. With it, a restart begins no day anew";
+        save_s: u64 = int(10).between(1, 3_600).restart(),
+            "Seconds between two times that the books are written to accounting.dir. A broker that is killed loses the time since";
+        keep_days: u64 = int(400).between(1, 10_000).restart(),
+            "Days after which the file of a day is removed from accounting.dir";
+    }
+}
+
+rows! {
     /// The key table `[feed]`: the source of market data.
     pub struct FeedSettings in "feed." checked begins_before_its_end {
         source as "kind": FeedSource = text("sim").flag("--feed", "FEED").restart(),
@@ -342,7 +366,7 @@ rows! {
 rows! {
     /// The key table `[journal]`: where messages are kept across restarts.
     pub struct JournalSettings in "journal." {
-        dir: Option<JournalDir> = unset("nothing is kept across restarts", "\"/var/lib/tickwire/journal\"").flag("--journal", "DIR").restart(),
+        dir: Option<StateDir> = unset("nothing is kept across restarts", "\"/var/lib/tickwire/journal\"").flag("--journal", "DIR").restart(),
             "The directory of the journal; it is made if it does not exist. With it, each message is written there before anybody sees it";
         sync: JournalSync = text("never").restart(),
             "When what was written is synced to the disk: never (safe if the broker is killed), at intervals, or with each entry before anybody sees its messages (safe if the power fails)";

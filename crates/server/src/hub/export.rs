@@ -9,6 +9,7 @@ impl Hub {
     /// Moves what was counted into the catalogue.
     pub(crate) fn flush(&mut self, now: Micros) {
         (self.flushed, self.counted) = (now, false);
+        self.book();
         let (shard, counts, metrics) = (&self.shard, self.shard.counts(), &mut self.sockets.metrics);
         let (number, ledger) = (usize::from(shard.id().0), &counts.ledger);
         for (metric, value) in [

@@ -3,6 +3,7 @@
 //! Single-threaded, [shared](shared::SharedHub) by the tasks of the thread. The cycle is the router's; the [sockets](sockets::Sockets)
 //! are what it runs over here. Nothing in it waits.
 
+mod accounts;
 mod anew;
 mod connection;
 mod export;
@@ -23,6 +24,7 @@ use tickwire_wire::frame::Limits as FrameLimits;
 use tickwire_wire::{Micros, Variant};
 use tokio::sync::Notify;
 
+use crate::accounting::Accounting;
 use crate::auth::sessions::AuthSessions;
 use crate::auth::{Access, Admission};
 use crate::config::Config;
@@ -31,6 +33,7 @@ use crate::net::permit::ConnectionPermit;
 use crate::net::poller::Poller;
 use crate::run::clock::Clock;
 use crate::run::lifecycle::Lifecycle;
+use accounts::ShardBooks;
 pub(crate) use anew::Anew;
 use connection::{Connection, Link};
 pub(crate) use inspection::{BY_OPERATOR, CLOSED_AT_ONCE_MAX};
@@ -52,6 +55,8 @@ pub(crate) struct Hub {
     counted: bool,
     flushed: Micros,
     frame_limits: FrameLimits,
+    /// Where what is delivered is booked, if it is.
+    books: Option<ShardBooks>,
 }
 
 /// What a hub is made of.
@@ -67,6 +72,7 @@ pub(crate) struct HubParts {
     pub(crate) wake: Arc<Notify>,
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) may_panic: bool,
+    pub(crate) accounting: Option<Arc<Accounting>>,
 }
 
 impl Hub {
@@ -95,6 +101,9 @@ impl Hub {
             counted: false,
             flushed: Micros(0),
             frame_limits: parts.frame_limits,
+            books: parts
+                .accounting
+                .map(|accounting| ShardBooks::new(accounting, parts.clock)),
         }
     }
 
@@ -132,11 +141,10 @@ impl Hub {
         early: Vec<u8>,
     ) -> io::Result<SessionId> {
         let now = self.clock.now();
-        let publisher = admission.publisher(permit.client().ip());
-        let id = self
-            .sockets
-            .auth
-            .open(&mut self.shard, variant.into(), transport, admission, now);
+        let ip = permit.client().ip();
+        let publisher = admission.publisher(ip);
+        let auth = &mut self.sockets.auth;
+        let id = auth.open(&mut self.shard, variant.into(), transport, (admission, ip), now);
         self.shard.publishes_as(id, publisher);
         let is_early = !early.is_empty();
         self.connect(id, stream, permit, Line::websocket(self.frame_limits, early))?;
@@ -166,7 +174,11 @@ impl Hub {
         let metrics = &mut self.sockets.metrics;
         metrics.observe(Metric::ShardCycle, turned.ended.since(turned.began));
         self.counted = true;
-        if turned.ended.since(self.flushed) >= FLUSH_US {
+        let day_ended = self
+            .books
+            .as_ref()
+            .is_some_and(|books| books.day_ended(turned.ended));
+        if turned.ended.since(self.flushed) >= FLUSH_US || day_ended {
             self.flush(turned.ended);
         }
         turned.more
@@ -176,7 +188,8 @@ impl Hub {
     pub(crate) fn next_timeout(&self) -> Option<Micros> {
         let flush = self.counted.then(|| Micros(self.flushed.0 + FLUSH_US));
         let due = self.cycle.next_timeout(&self.shard);
-        due.into_iter().chain(flush).min()
+        let day_ends = self.books.as_ref().map(ShardBooks::day_ends);
+        due.into_iter().chain(flush).chain(day_ends).min()
     }
 
     /// Number of sessions, closing ones included.
@@ -229,6 +242,7 @@ pub(crate) mod tests {
             wake: Arc::default(),
             lifecycle: Arc::new(Lifecycle::new(true)),
             may_panic: false,
+            accounting: None,
         })
     }
 

@@ -73,7 +73,8 @@ impl Hub {
         let now = self.clock.now();
         let dialect = Dialect::Sse(framing);
         let auth = &mut self.sockets.auth;
-        let id = auth.open(&mut self.shard, dialect, Transport::Sse, admission, now);
+        let admitted = (admission, opening.client().ip());
+        let id = auth.open(&mut self.shard, dialect, Transport::Sse, admitted, now);
         if let Some(visits) = visits {
             self.shard.share_lookups(id, visits);
         }

@@ -1,4 +1,4 @@
-//! The lock of a journal's directory: only one process writes it.
+//! The lock of a directory, such as that of a journal: only one process writes it.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;

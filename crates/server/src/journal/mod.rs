@@ -36,7 +36,7 @@ use tickwire_wire::{Epoch, Micros};
 use self::archive::JournalArchive;
 use self::checkpoints::{Beside, Retention, tidy_up};
 use self::disk::SystemDisk;
-use self::lock::DirectoryLock;
+pub(crate) use self::lock::DirectoryLock;
 pub use self::recovery::RecoveryError;
 use self::recovery::{Recovered, RecoveryPlan};
 use self::store::{Boot, Store, StoreRules};

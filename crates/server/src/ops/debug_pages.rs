@@ -185,6 +185,18 @@ pub(super) fn json<T: Serialize>(page: &T) -> Response<Full<Bytes>> {
     response
 }
 
+/// An answer of CSV (RFC 7111).
+pub(super) fn csv(text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/csv; charset=utf-8; header=present"),
+    );
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;

@@ -121,6 +121,16 @@ impl Inspector {
             .await
     }
 
+    /// Has all shards book what they have delivered, at the same time.
+    ///
+    /// # Errors
+    /// If not every shard answers in time.
+    pub(crate) async fn book(&self) -> Result<(), NoAnswer> {
+        let shards = self.shards.iter().enumerate();
+        let all = shards.map(|(shard, commands)| self.ask_one(shard, commands, Command::Book));
+        join_all(all).await.into_iter().collect()
+    }
+
     /// Closes all sessions that an order selects, in all shards at the same time. A shard closes some of them, and then
     /// serves its other sessions before it closes the next.
     pub(crate) async fn close_all(&self, order: &Arc<CloseOrder>) -> ClosedSessions {

@@ -34,6 +34,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
+use crate::accounting::Accounting;
 use crate::http::{self, Encoder, ErrorResponse, Exchange, Progress, UnreadQuery, WantedTopics};
 use crate::limits::ConnectionLimits;
 use crate::net::proxied::ClientAddr;
@@ -202,6 +203,7 @@ const PAGES: &[Page] = &[
     Page::admin(admin::REVOCATIONS, "GET, POST", &["limit", "after"]),
     Page::admin(admin::REVOCATION, "DELETE", &[]),
     Page::admin(admin::DRAIN, "POST", &[]),
+    Page::admin(admin::ACCOUNTING, "GET", &["day", "format"]),
 ];
 
 /// The operators' listener, with everything that its pages show.
@@ -221,6 +223,7 @@ pub(crate) struct Ops {
     pub(crate) health: Arc<HealthLog>,
     pub(crate) viewing: Viewing,
     pub(crate) stop_request: StopRequest,
+    pub(crate) accounting: Option<Arc<Accounting>>,
 }
 
 impl Ops {
@@ -366,6 +369,9 @@ impl Ops {
             (Metric::LogLost, self.log_lines_lost.load(Ordering::Relaxed)),
         ] {
             self.catalogue.set(metric, &[], value);
+        }
+        if let Some(accounting) = &self.accounting {
+            accounting.export(&self.catalogue);
         }
         for reason in EndReason::ALL {
             let ended = directory.ended_topics(reason);

@@ -8,12 +8,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tickwire_metrics::{Catalogue, Metric, Reload};
-use tickwire_router::{Directory, FeedMark, Kinds, ShardQueue};
+use tickwire_router::{Directory, Families, FeedMark, Kinds, ShardQueue};
 use tickwire_wire::Epoch;
 use tickwire_wire::limits::SHARD_QUEUE_MAX;
 use tokio::sync::{Notify, oneshot};
 
 use crate::VERSION;
+use crate::accounting::Accounting;
 use crate::auth::Access;
 use crate::config::{Config, ConfigError, FeedStart};
 use crate::journal::{self, OpenJournal, RunningJournal};
@@ -63,6 +64,7 @@ pub struct Broker {
     others: Vec<JoinHandle<()>>,
     /// It ends after everybody who publishes.
     journal: Option<RunningJournal>,
+    accounting: Option<Arc<Accounting>>,
 }
 
 /// The data that all parts of a broker share.
@@ -84,6 +86,7 @@ struct Common {
     fed: Option<FeedMark>,
     /// Where checkpoints of the journal ask for what is derived.
     desk: Arc<DeriveDesk>,
+    accounting: Option<Arc<Accounting>>,
 }
 
 /// What the operators' listener is started with.
@@ -180,6 +183,7 @@ pub fn start(config: Config, program: Program) -> Result<Broker, StartError> {
         shards,
         others,
         journal,
+        accounting: common.accounting.clone(),
     })
 }
 
@@ -292,6 +296,11 @@ impl Broker {
         if let Some(journal) = self.journal.take() {
             journal.stop();
         }
+        if let Some(accounting) = &self.accounting
+            && let Err(error) = accounting.save()
+        {
+            tracing::error!(%error, "the last accounts were not saved");
+        }
     }
 }
 
@@ -326,11 +335,19 @@ impl Common {
         });
         let queues: Vec<Arc<ShardQueue>> = queues.collect();
         let lifecycle = Arc::new(Lifecycle::new(config.feed.start == FeedStart::Now));
+        let settings = &config.accounting;
+        let accounting = settings.enabled.then(|| Accounting::open_books(settings, clock));
+        let accounting = accounting.transpose()?;
+        let families = accounting.as_ref().map_or_else(
+            || Arc::new(Families::none()),
+            |accounting| accounting.families().clone(),
+        );
         let make = |epoch| {
             let kinds = Kinds::with_rules(config.kinds.clone());
             let directory = Directory::new(epoch, kinds, config.directory_limits(), queues.clone())
                 .with_stale_rules(config.staleness.clone())
-                .with_expiry_rules(config.expiry.clone());
+                .with_expiry_rules(config.expiry.clone())
+                .with_families(families.clone());
             derive_thread::with_queue(directory, &config.derive, &lifecycle)
         };
         let desk = Arc::new(DeriveDesk::new(lifecycle.clone()));
@@ -362,6 +379,7 @@ impl Common {
             log_lines_lost: Arc::default(),
             fed: journal.as_ref().and_then(|journal| journal.fed),
             desk,
+            accounting,
         };
         Ok((common, journal))
     }

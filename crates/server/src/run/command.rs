@@ -37,6 +37,8 @@ pub(crate) enum Command {
     GiveSign(SyncSender<()>),
     /// Serve a WebSocket connection that was made at the operators' listener.
     View(Box<Viewer>),
+    /// Book what was delivered, and say that this is done.
+    Book(oneshot::Sender<()>),
     /// Close the session with this name, and say whether there was one.
     Close(String, oneshot::Sender<bool>),
     /// Close sessions that an operator has selected, as many as are closed at once, and say how many there were.

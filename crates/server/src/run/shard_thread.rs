@@ -18,6 +18,7 @@ use tickwire_router::{Directory, Shard, ShardId, ShardSettings, Transport};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
 
+use crate::accounting::Accounting;
 use crate::auth::Access;
 use crate::auth::sessions::AuthSessions;
 use crate::config::{self, Config, EgressKind};
@@ -57,6 +58,7 @@ pub(crate) struct ShardPlan {
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) connection_limits: Arc<ConnectionLimits>,
     pub(crate) tls: Option<Arc<TlsStore>>,
+    pub(crate) accounting: Option<Arc<Accounting>>,
     pub(crate) commands: mpsc::Receiver<Command>,
 }
 
@@ -133,10 +135,12 @@ impl Running {
             metrics: plan.metrics,
             frame_limits: hub::frame_limits(&plan.config),
             slow_write_bytes: slow_write_bytes(&plan.config.socket),
-            auth: AuthSessions::new(plan.access.clone(), plan.clock, plan.catalogue.clone()),
+            auth: AuthSessions::new(plan.access.clone(), plan.clock, plan.catalogue.clone())
+                .with_accounting(plan.accounting.clone()),
             wake: plan.wake.clone(),
             lifecycle: plan.lifecycle,
             may_panic: plan.config.test.panic,
+            accounting: plan.accounting,
         });
         let hub = Rc::new(SharedHub::new(hub));
         let shutdown = Rc::new(HttpShutdown::new(plan.wake.clone()));
@@ -208,6 +212,12 @@ impl Running {
             Command::GiveSign(sign) => {
                 if sign.try_send(()).is_err() {
                     tracing::warn!("a sign of life came too late");
+                }
+            }
+            Command::Book(booked) => {
+                self.hub.borrow_mut().book();
+                if booked.send(()).is_err() {
+                    tracing::debug!("an operator did not wait for this shard's books");
                 }
             }
             Command::View(viewer) => view(&self.hub, *viewer),

@@ -7,6 +7,7 @@ use thiserror::Error;
 use tickwire_feed::{ReplayError, SimError};
 use tickwire_metrics::CatalogueError;
 
+use crate::accounting::AccountingError;
 use crate::auth::AccessError;
 use crate::journal::JournalError;
 use crate::net::tls::TlsError;
@@ -48,6 +49,9 @@ pub enum StartError {
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The books of accounts cannot be used.
+    #[error(transparent)]
+    Accounting(#[from] AccountingError),
     /// A thread or its runtime could not be made.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),

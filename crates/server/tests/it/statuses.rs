@@ -204,7 +204,7 @@ fn operators_broker() -> TestBroker {
     let settings = format!(
         "[feed]\nsymbols = 1\nrate = 1\nsilent_ms = 100\n[console]\norigins = [\"http://test\"]\n\
          [[auth.keys]]\nname = \"a\"\nsha256 = \"{}\"\nsubscribe = [\">\"]\nclose_sessions = true\n\
-         [[admin.keys]]\nname = \"b\"\nsha256 = \"{}\"\n[limits]\nhandshake_ms = 2000\n",
+         [[admin.keys]]\nname = \"b\"\nsha256 = \"{}\"\n[limits]\nhandshake_ms = 2000\n[accounting]\nenabled = true\n",
         KeyHash::of(CLOSER),
         KeyHash::of(OPERATOR)
     );
@@ -294,6 +294,7 @@ fn caused_at_admin_api(broker: &TestBroker, method: &str, path: &str, status: u1
         }
         401 => ask(path, &[]),
         403 => ask(path, &[&bearer, "Origin: https://elsewhere.example"]),
+        404 if path == "/admin/v1/accounting" => ask("/admin/v1/accounting?day=2000-01-01", &[&bearer]),
         404 => ask(
             &path.replace("{session}", "0-ffff").replace("{id}", "99"),
             &[&bearer],

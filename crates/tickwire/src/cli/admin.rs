@@ -71,6 +71,19 @@ Examples:
 
 Exit codes: 0 taken back, 1 there is no such revocation, or the broker refuses or cannot be asked, 2 used wrongly.";
 
+const ACCOUNTING_EXAMPLES: &str = "\
+The broker has books only with accounting.enabled. A day is one of Coordinated Universal Time.
+
+Examples:
+  tickwire admin accounting
+      What was delivered today, by holders and families of topics.
+  tickwire admin accounting yesterday --csv > yesterday.csv
+      The same of the day before, for a spreadsheet or a bill.
+  tickwire admin accounting --format json | jq '.families[] | {family, users}'
+      How many users each family of topics had.
+
+Exit codes: 0 printed, 1 there are no such books, or the broker refuses or cannot be asked, 2 used wrongly.";
+
 const DRAIN_EXAMPLES: &str = "\
 The broker does what SIGTERM makes it do: clients are told and closed one after the other, and then it ends.
 
@@ -102,6 +115,8 @@ pub(crate) enum AdminCommand {
     Revocations,
     /// Take a revocation back
     Unrevoke(AdminUnrevokeArgs),
+    /// Print what clients were delivered on a day
+    Accounting(AdminAccountingArgs),
     /// Stop a broker in an orderly way
     #[command(after_help = DRAIN_EXAMPLES)]
     Drain,
@@ -190,4 +205,15 @@ pub(crate) struct AdminUnrevokeArgs {
     /// Ids of revocations
     #[arg(value_name = "ID", required = true)]
     pub(crate) ids: Vec<u64>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = ACCOUNTING_EXAMPLES)]
+pub(crate) struct AdminAccountingArgs {
+    /// today, yesterday, or the date of one of them, such as 2026-11-30
+    #[arg(value_name = "DAY", default_value = "today")]
+    pub(crate) day: String,
+    /// Print CSV, with a row for each holder and family
+    #[arg(long)]
+    pub(crate) csv: bool,
 }

@@ -34,6 +34,8 @@ ping_after_ms = 150000
 pong_timeout_ms = 150000
 [publish]
 dedupe_keys = 1
+[accounting]
+enabled = true
 [[kinds]]
 pattern = "slow.>"
 kind = "event"

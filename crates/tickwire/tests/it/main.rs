@@ -5,6 +5,7 @@
 //! that does not end is killed, and its test fails.
 
 mod access;
+mod accounting;
 mod admin;
 mod archived;
 mod attacks;

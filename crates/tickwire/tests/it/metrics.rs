@@ -301,6 +301,37 @@ fn move_derived(moved: &mut Moved) {
     broker.stop();
 }
 
+/// Moves the metrics of books, which cannot be saved any more.
+fn move_accounted(moved: &mut Moved) {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let books = folder.path().join("books");
+    let text =
+        format!("anonymous_publish = [\">\"]\n[accounting]\nenabled = true\nsave_s = 1\ndir = {books:?}\n");
+    let settings = file(&folder, "tickwire.toml", &text);
+    let broker = Broker::start(&["--config", &settings, "--feed", "none"]);
+    assert_eq!(publish(&broker, "ticker.a", 1, 10), 200);
+    let mut reader = Socket::open(&broker);
+    for (id, mode) in [(1, "snapshot"), (2, "conflate")] {
+        let request = json!({"op": "subscribe", "id": id, "topics": ["ticker.a"], "mode": mode});
+        send(&mut reader, &request);
+    }
+    assert_eq!(publish(&broker, "ticker.a", 1, 10), 200);
+    let counted = ["messages_total", "repeats_total", "bytes_total", "users"];
+    let names = counted.map(|name| format!("accounted_{name}"));
+    moved.wait(&broker, &names.each_ref().map(String::as_str));
+    moved.wait(&broker, &["accounts"]);
+    std::fs::remove_dir_all(&books).expect("it was made");
+    poll("it is to be saved again", || {
+        assert_eq!(publish(&broker, "ticker.a", 1, 10), 200);
+        moved.look(&broker);
+        moved
+            .moved
+            .contains("tickwire_accounting_failed_writes_total")
+            .then_some(())
+    });
+    broker.stop();
+}
+
 /// Moves the metrics of publications with keys, of which the broker keeps one.
 fn move_repeated(moved: &mut Moved) {
     let args = ["--feed", "none", "--anonymous-publish", ">"];
@@ -423,6 +454,7 @@ fn every_metric_is_moved_by_what_it_counts() {
     move_what_is_short(&mut moved);
     move_derived(&mut moved);
     move_repeated(&mut moved);
+    move_accounted(&mut moved);
     move_journal(&mut moved);
     move_admin(&mut moved);
     move_tls(&mut moved);

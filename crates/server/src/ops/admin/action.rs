@@ -1,12 +1,14 @@
 //! The actions of the admin API: each is read from a request, checked as a whole, and only then carried out.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use hyper::{Method, StatusCode};
 use serde::Serialize;
 use tickwire_wire::{ErrorCode, Micros, Refusal};
 
-use super::{CLOSE, DRAIN, Done, REVOCATION, REVOCATIONS, SESSION, SESSIONS, request};
+use super::{ACCOUNTING, CLOSE, DRAIN, Done, REVOCATION, REVOCATIONS, SESSION, SESSIONS, request};
+use crate::accounting::WantedDay;
 use crate::auth::{Revocation, RevocationsFull, Revoked};
 use crate::http::{ErrorResponse, read_operators_body};
 use crate::hub::BY_OPERATOR;
@@ -52,6 +54,31 @@ pub(super) enum Action {
     TakeBack(u64),
     /// Drain this broker.
     Drain,
+    /// The books of a day.
+    Accounts {
+        day: WantedDay,
+        what: String,
+        format: AccountsFormat,
+    },
+}
+
+/// How the books are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AccountsFormat {
+    Json,
+    Csv,
+}
+
+impl FromStr for AccountsFormat {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "json" => Ok(Self::Json),
+            "csv" => Ok(Self::Csv),
+            _ => Err(()),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -162,6 +189,19 @@ impl Action {
                 request::nothing(&body(asked.request).await?)?;
                 Self::Drain
             }
+            ACCOUNTING => {
+                let query = asked.query.read()?;
+                let day = query.one_as(
+                    "day",
+                    "today, yesterday, or the date of one of them, such as 2026-11-30",
+                )?;
+                let format = query.one_as("format", "json or csv")?;
+                Self::Accounts {
+                    what: format!("day={}", query.one("day")?.unwrap_or("today")),
+                    day: day.unwrap_or(WantedDay::Today),
+                    format: format.unwrap_or(AccountsFormat::Json),
+                }
+            }
             _ => return Err(ErrorResponse::fault("a page of the admin API has no action")),
         })
     }
@@ -169,7 +209,9 @@ impl Action {
     /// What it is about, for the audit line.
     pub(super) fn what(&self) -> String {
         match self {
-            Self::List { what, .. } | Self::CloseAll { what, .. } => what.clone(),
+            Self::List { what, .. } | Self::CloseAll { what, .. } | Self::Accounts { what, .. } => {
+                what.clone()
+            }
             Self::CloseOne(name) => format!("session={name:?}"),
             Self::Revoke { revoked, name, .. } => format!("{}={name:?}", kind_of(revoked)),
             Self::TakeBack(number) => format!("id={number}"),
@@ -199,6 +241,7 @@ impl Action {
             Self::Revoke { revoked, name, until } => revoke(ops, (revoked, name), until, operator).await,
             Self::ListRevocations { after, limit } => Ok(list_revocations(ops, after, limit)),
             Self::TakeBack(number) => take_back(ops, number),
+            Self::Accounts { day, format, .. } => accounts(ops, day, format).await,
             Self::Drain => {
                 ops.stop_request.ask();
                 Ok(Done {
@@ -262,6 +305,28 @@ async fn list(
     let outcome = format!("listed {}", sessions.len());
     let next = next.flatten();
     Ok(done(outcome, &OpenSessionsPage { sessions, next }))
+}
+
+/// The books of a day, with all that was delivered before the request came.
+async fn accounts(ops: &Ops, day: WantedDay, format: AccountsFormat) -> Result<Done, ErrorResponse> {
+    let Some(accounting) = &ops.accounting else {
+        let refusal = Refusal::bad_request("there is no accounting: accounting.enabled is not set");
+        return Err(ErrorResponse::new(StatusCode::NOT_FOUND, refusal));
+    };
+    ops.inspector.book().await?;
+    let page = accounting.page(day).ok_or_else(|| {
+        let refusal = Refusal::bad_request("there are no books of this day");
+        ErrorResponse::new(StatusCode::NOT_FOUND, refusal)
+    })?;
+    let outcome = format!("listed {} accounts of {}", page.account_count(), page.day());
+    Ok(match format {
+        AccountsFormat::Json => done(outcome, &page),
+        AccountsFormat::Csv => Done {
+            status: StatusCode::OK,
+            outcome,
+            answer: debug_pages::csv(page.to_csv()),
+        },
+    })
 }
 
 fn session_row(listed: ListedSession) -> SessionRow {

@@ -1,5 +1,5 @@
 //! The admin API: what operators change at a running broker. It lists and closes sessions, revokes keys, subjects and
-//! tokens, and drains.
+//! tokens, drains, and shows the books of accounts.
 //!
 //! There is none unless the settings have keys for it: its paths are then like any unknown path. Each request needs one
 //! of these keys. A page of another site cannot use it through an operator's browser: a browser adds no key by itself,
@@ -32,6 +32,7 @@ pub(super) const SESSION: &str = "/admin/v1/sessions/{session}";
 pub(super) const CLOSE: &str = "/admin/v1/close";
 pub(super) const REVOCATIONS: &str = "/admin/v1/revocations";
 pub(super) const REVOCATION: &str = "/admin/v1/revocations/{id}";
+pub(super) const ACCOUNTING: &str = "/admin/v1/accounting";
 pub(super) const DRAIN: &str = "/admin/v1/drain";
 
 /// Answers a request of the admin API.

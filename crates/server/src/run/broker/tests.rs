@@ -79,6 +79,7 @@ fn what_waits_for_a_shard_is_shown() {
         wake: common.wakes[0].clone(),
         lifecycle: common.lifecycle.clone(),
         may_panic: false,
+        accounting: None,
     });
     let rights = Rc::new(common.access.anonymous().clone());
     let id = hub

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
 
 use super::{COMMANDS, Common, Operating};
+use crate::accounting::Saving;
 use crate::http::Encoder;
 use crate::net::acceptor::{AcceptPlan, ShardHandle};
 use crate::net::tls;
@@ -57,6 +58,7 @@ impl Common {
             lifecycle: self.lifecycle.clone(),
             connection_limits: self.connection_limits.clone(),
             tls: self.tls.clone(),
+            accounting: self.accounting.clone(),
             commands,
         };
         let thread = std::thread::Builder::new()
@@ -106,8 +108,10 @@ impl Common {
             log_lines_lost: self.log_lines_lost.clone(),
             encoder: Encoder::default(),
             stop_request: operating.stop_request,
+            accounting: self.accounting.clone(),
         });
         let (directory, clock, tls) = (self.directory.clone(), self.clock, self.tls.clone());
+        let saving = self.saving();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -132,6 +136,9 @@ impl Common {
             keep_up("the look for memory to give back", move || {
                 trim::run(directory.clone())
             });
+            if let Some(saving) = saving {
+                keep_up("saving the accounts", move || saving.clone().run());
+            }
             if let Some(tls) = tls {
                 keep_up("the look for certificates", move || tls::watch(tls.clone()));
             }
@@ -150,6 +157,16 @@ impl Common {
                 }
             })?;
         Ok(thread)
+    }
+
+    /// What saves the books now and then, if there are books.
+    fn saving(&self) -> Option<Saving> {
+        let accounting = self.accounting.clone()?;
+        Some(Saving::new(
+            accounting,
+            &self.config.accounting,
+            self.catalogue.clone(),
+        ))
     }
 
     /// Starts the thread that derives topics from others, if there are rules for it.
