@@ -90,7 +90,7 @@ impl Label {
             }
             Self::TurnedAway => {
                 "`full`, `descriptors`, `address_connections`, `address_handshakes`, `address_publishes`, \
-                 `holder_publishes`, `address_requests`, `connection_requests`, `answers`, `proxy_header`, `busy`"
+                 `holder_publishes`, `holder_connections`, `address_requests`, `connection_requests`, `answers`, `proxy_header`, `busy`"
             }
             Self::Version => "the broker's version",
             Self::Reload => "`ok`, `refused`",
@@ -271,6 +271,8 @@ pub enum TurnedAwayLabel {
     AddressPublishes,
     /// The holder of a token publishes too often over HTTP.
     HolderPublishes,
+    /// The holder of a token, or the clients without one, have as many connections as they may.
+    HolderConnections,
     /// The address sends too many requests over HTTP.
     AddressRequests,
     /// The connection sends too many requests over HTTP.
@@ -292,6 +294,7 @@ impl TurnedAwayLabel {
         "address_handshakes",
         "address_publishes",
         "holder_publishes",
+        "holder_connections",
         "address_requests",
         "connection_requests",
         "answers",

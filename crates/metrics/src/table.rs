@@ -82,7 +82,7 @@ metrics! {
     SseDropped: Counter One [] "tickwire_sse_streams_dropped_total"
         "Streams of server-sent events that the broker ended because their reader was too slow.";
     TurnedAway: Counter One [TurnedAway] "tickwire_turned_away_total"
-        "Connections, handshakes and HTTP requests that were refused by the limits of the broker or of an address.";
+        "Connections, handshakes and HTTP requests that were refused by the limits of the broker, of an address or of a holder.";
     Addresses: Gauge One [] "tickwire_addresses"
         "Addresses whose connections and rates are counted now.";
     BulkBytes: Gauge Bytes [] "tickwire_bulk_body_bytes"

@@ -77,7 +77,7 @@ pub use observer::{Observed, Observer};
 pub use outbox::{Delivery, Outbox, Overrun, Reach, Waiting};
 pub use publication::{Lineage, Publication, TopicId};
 pub use queue::{Inbox, ShardId, ShardQueue, WakeShard};
-pub use rights::{Grant, PublishRate, Publisher, Rights};
+pub use rights::{Grant, OwnLimits, PublishRate, Publisher, RequestRate, Rights};
 pub use session::{SessionId, Transport};
 pub use settings::{SessionLimits, ShardSettings};
 pub use shard::{AuthRequest, Drain, SessionCard, SessionLag, Shard, Watched};

@@ -98,6 +98,7 @@ faults! {
     EndedKept = "what a shard held of a topic that has ended is kept",
     AccountedTwice = "a message is accounted twice",
     UserForgotten = "a user of an account is not known in each family of its messages",
+    PauseForever = "a session that is written too much is never written again",
     TurnLost = "a connection that is not read to its end gets no other turn",
 }
 

@@ -158,6 +158,48 @@ pub struct Rights {
     pub publish_rate: Option<PublishRate>,
     /// Whether it may set the time of the messages that it publishes.
     pub stamp: bool,
+    /// Limits of its own.
+    pub own: OwnLimits,
+}
+
+/// How fast a connection may send requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestRate {
+    /// Requests per second in the long run.
+    pub per_s: u32,
+    /// Requests that may come at once after a quiet time.
+    pub burst: u32,
+}
+
+impl RequestRate {
+    /// The rate that the two numbers of a grant mean, if it has one. If `burst` is missing, it is twice `per_s`.
+    ///
+    /// # Errors
+    /// What is wrong with `burst`.
+    pub fn of(per_s: Option<u32>, burst: Option<u32>) -> Result<Option<Self>, &'static str> {
+        match (per_s, burst) {
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err("needs ops_per_s beside it"),
+            (Some(per_s), Some(burst)) if burst < per_s => Err("must be at least ops_per_s"),
+            (Some(per_s), burst) => Ok(Some(Self {
+                per_s,
+                burst: burst.unwrap_or(per_s.saturating_mul(2)),
+            })),
+        }
+    }
+}
+
+/// Limits of one holder in place of the broker's common ones. `None` stands for the common limit, or for none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OwnLimits {
+    /// Most connections of the holder at the same time, on all shards. The server keeps it, not a shard.
+    pub connections: Option<u32>,
+    /// Most subscriptions of one connection.
+    pub subscriptions: Option<usize>,
+    /// How fast one connection may send requests.
+    pub requests: Option<RequestRate>,
+    /// Bytes per second that one connection is written. Beyond that it is written later, as if its socket took no more.
+    pub bytes_per_s: Option<u32>,
 }
 
 impl Rights {
@@ -169,6 +211,7 @@ impl Rights {
             publish: Grant::none(),
             publish_rate: None,
             stamp: false,
+            own: OwnLimits::default(),
         }
     }
 
@@ -184,6 +227,7 @@ impl Rights {
             publish: Grant::new(publish, []),
             publish_rate: None,
             stamp: false,
+            own: OwnLimits::default(),
         }
     }
 

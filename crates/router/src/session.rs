@@ -18,6 +18,7 @@ use std::rc::Rc;
 use tickwire_wire::{CloseCode, Dialect, Micros};
 
 use crate::accounts::SessionAccount;
+use crate::bucket::Bucket;
 use crate::ledger::Settled;
 use crate::outbox::Outbox;
 use crate::planted::{Fault, is_planted};
@@ -80,6 +81,8 @@ pub(crate) enum Writing {
     /// It was handed out, and its socket has not taken everything since. Until the result of that write is known, it is
     /// not handed out again. Until its socket takes more bytes, nothing is pulled in for it.
     Offered,
+    /// It was written more than its own rate of bytes allows, and is written nothing for a while.
+    Paused,
 }
 
 /// The messages that a session was owed and did not get.
@@ -93,6 +96,8 @@ pub(crate) struct Losses {
 #[derive(Debug, Default)]
 pub(crate) struct Counted {
     losses: Losses,
+    /// The bytes that it was written, if it has a rate of its own for them.
+    pub(crate) written: Bucket,
     /// Whom its deliveries count for, if they are accounted.
     pub(crate) account: Option<SessionAccount>,
 }
@@ -136,6 +141,9 @@ impl Session {
     pub(crate) fn overdue(&mut self, settings: &ShardSettings, now: Micros) -> Option<(CloseCode, String)> {
         if let Some(overdue) = self.timers.overdue(settings, now) {
             return Some(overdue);
+        }
+        if self.writing == Writing::Paused {
+            return None;
         }
         let lags = self.reader.lags() && !self.subscriptions.pulls.is_empty();
         if lags || !self.outbox.is_empty() {
@@ -193,6 +201,17 @@ impl Session {
             losses.conflated += settled.conflated;
             losses.gapped += settled.gapped;
         }
+    }
+
+    /// Lets it be written again, if it was written too much before. Returns whether it was.
+    pub(crate) fn end_pause(&mut self) -> bool {
+        if self.writing != Writing::Paused {
+            return false;
+        }
+        self.writing = Writing::Idle;
+        // Meanwhile its client could take nothing.
+        self.reader.took();
+        true
     }
 
     /// Records that the messages it was offered are no longer being written.

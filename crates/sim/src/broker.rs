@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tickwire_router::cycle::{Budgets, Cycle, Line, Pieces};
 use tickwire_router::{
-    AccountId, Directory, DirectoryLimits, Drain, EpochRule, Families, KindRule, Kinds, Rights,
+    AccountId, Directory, DirectoryLimits, Drain, EpochRule, Families, KindRule, Kinds, OwnLimits, Rights,
     SessionLimits, Shard, ShardId, ShardQueue, ShardSettings, Transport, UserId,
 };
 use tickwire_wire::deflate;
@@ -34,6 +34,9 @@ const SQUEEZED_BYTES: usize = 5_000;
 /// Topics whose epoch is not that of the others.
 const OTHER_EPOCH: [&str; 2] = ["*.A", "chat.>"];
 
+/// Bytes per second that some clients are written.
+const PACED_BYTES_PER_S: u32 = 200_000;
+
 /// The compression settings. Messages of a simulated world are short.
 const COMPRESSION: deflate::Settings = deflate::Settings {
     level: 1,
@@ -50,6 +53,8 @@ pub(crate) struct Broker {
     /// The connection of each client, if it has one.
     pub(crate) links: Vec<Option<Link>>,
     rights: Rc<Rights>,
+    /// The rights of clients with a rate of bytes of their own.
+    paced: Rc<Rights>,
     pub(crate) setup: Rc<Setup>,
     /// The most bytes that the settings since the start let wait for one connection.
     outbox_bytes: usize,
@@ -86,6 +91,13 @@ impl Broker {
             Shard::new(ShardId(shard as u8), directory.clone(), settings(setup)).with_compression(COMPRESSION)
         };
         let rights = Rights::open([everything()]);
+        let paced = Rights {
+            own: OwnLimits {
+                bytes_per_s: Some(PACED_BYTES_PER_S),
+                ..OwnLimits::default()
+            },
+            ..rights.clone()
+        };
         Self {
             truth: Truth::new(directory.clone(), archive, setup),
             shards: (0..setup.shards).map(shard).collect(),
@@ -93,6 +105,7 @@ impl Broker {
             ledgers: setup.clients.iter().map(|_| Ledger::default()).collect(),
             links: (0..setup.clients.len()).map(|_| None).collect(),
             rights: Rc::new(rights),
+            paced: Rc::new(paced),
             setup: setup.clone(),
             outbox_bytes: setup.outbox_bytes,
             tally: Tally {
@@ -129,7 +142,12 @@ impl Broker {
     /// Opens a session for a client.
     pub(crate) fn open(&mut self, client: usize, transport: Transport, now: Micros) -> Link {
         let it = &self.setup.clients[client];
-        let session = self.shards[it.shard].open(it.dialect, transport, self.rights.clone(), now);
+        let rights = if is_paced(client) {
+            &self.paced
+        } else {
+            &self.rights
+        };
+        let session = self.shards[it.shard].open(it.dialect, transport, rights.clone(), now);
         let number = client as u32;
         self.shards[it.shard].account(session, AccountId(number), UserId(number.into()));
         self.tally.connections += 1;
@@ -274,7 +292,10 @@ impl Broker {
             return; // the shard reads the histories at any time, and they may hold little
         }
         let full = self.outbox_bytes + OUTBOX_REFILL_BYTES + 2 * FRAME_MAX;
-        for (link, client) in self.links.iter_mut().zip(&self.setup.clients) {
+        for (number, (link, client)) in self.links.iter_mut().zip(&self.setup.clients).enumerate() {
+            if is_paced(number) {
+                continue; // what waits for it may wait for its time
+            }
             // The owed bytes are counted uncompressed. Compressed, they may be far fewer.
             let link = link
                 .as_mut()
@@ -383,4 +404,9 @@ fn settings(setup: &Setup) -> ShardSettings {
         first_request_ms: setup.first_request_ms,
         close_timeout_ms: setup.close_timeout_ms,
     }
+}
+
+/// Whether a client has a rate of bytes of its own.
+fn is_paced(client: usize) -> bool {
+    client % 3 == 2
 }

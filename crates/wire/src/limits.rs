@@ -87,6 +87,12 @@ pub const PUBLISHES_PER_S: u32 = 10_000;
 pub const PUBLISHES_BURST: u32 = 20_000;
 /// Most publications per second, and at once, that an operator or a token can grant.
 pub const PUBLISH_RATE_MAX: u32 = 10_000_000;
+/// Most requests per second, and at once, that an operator or a token can grant.
+pub const OPS_RATE_MAX: u64 = 1_000_000;
+/// Most subscriptions of a connection that an operator or a token can grant.
+pub const SUBSCRIPTIONS_SET_MAX: u64 = 1_000_000;
+/// The least rate of bytes that a connection can be limited to. What is written at a time takes a few seconds at it.
+pub const BYTES_PER_S_MIN: u64 = 16 * 1024;
 /// The allowance of one address for looks at topics, by all its WebSocket connections and streams: as much as this
 /// number of connections have.
 pub const ADDRESS_VISITS: u32 = 4;

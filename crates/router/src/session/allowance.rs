@@ -7,7 +7,7 @@ use tickwire_wire::limits::{ADDRESS_VISITS, REFUSALS_FORGIVEN_PER_S};
 use tickwire_wire::{Micros, Refusal};
 
 use crate::bucket::{Bucket, Rate, SharedBucket};
-use crate::rights::PublishRate;
+use crate::rights::{PublishRate, Rights};
 use crate::settings::ShardSettings;
 
 /// The outcome of a request or publication that came too fast.
@@ -66,9 +66,15 @@ impl Allowance {
     }
 
     /// Takes one request.
-    pub(crate) fn take_request(&mut self, settings: &ShardSettings, now: Micros) -> Result<(), TooFast> {
+    pub(crate) fn take_request(
+        &mut self,
+        settings: &ShardSettings,
+        rights: &Rights,
+        now: Micros,
+    ) -> Result<(), TooFast> {
         let refusals = settings.session_limits.rate_limited;
-        self.requests.take("requests", ops(settings), refusals, now)
+        self.requests
+            .take("requests", ops(settings, rights), refusals, now)
     }
 
     /// Takes one publication at `rate`. `refusals` may be refused at once.
@@ -85,8 +91,13 @@ impl Allowance {
     /// Checks that the work of the session's requests is within its allowance, and within that of its address. The
     /// second matters because a client that connects again has a new allowance of its own, but its address has the old
     /// one.
-    pub(crate) fn check(&self, settings: &ShardSettings, now: Micros) -> Result<(), Refusal> {
-        let (per_s, burst) = ops(settings);
+    pub(crate) fn check(
+        &self,
+        settings: &ShardSettings,
+        rights: &Rights,
+        now: Micros,
+    ) -> Result<(), Refusal> {
+        let (per_s, burst) = ops(settings, rights);
         let own = self.requests.left.check(Rate::new(per_s, burst), now);
         let visits = self.visits.as_ref();
         let all = visits.map_or(Ok(()), |visits| visits.check(address_rate(settings), now));
@@ -95,8 +106,14 @@ impl Allowance {
     }
 
     /// Charges a request that looked at `visited` topics to the session and to its address.
-    pub(crate) fn charge_visits(&mut self, settings: &ShardSettings, visited: usize, now: Micros) {
-        let (per_s, burst) = ops(settings);
+    pub(crate) fn charge_visits(
+        &mut self,
+        settings: &ShardSettings,
+        rights: &Rights,
+        visited: usize,
+        now: Micros,
+    ) {
+        let (per_s, burst) = ops(settings, rights);
         self.requests
             .left
             .charge_visits(Rate::new(per_s, burst), visited, now);
@@ -118,14 +135,16 @@ impl Allowance {
     }
 }
 
-/// The number of requests that a session may send per second, and at once.
-fn ops(settings: &ShardSettings) -> (u32, u32) {
-    (settings.limits.ops_per_s, settings.limits.ops_burst)
+/// The number of requests that a session with these `rights` may send per second, and at once.
+fn ops(settings: &ShardSettings, rights: &Rights) -> (u32, u32) {
+    let limits = &settings.limits;
+    let own = rights.own.requests.map(|own| (own.per_s, own.burst));
+    own.unwrap_or((limits.ops_per_s, limits.ops_burst))
 }
 
 /// The rate at which the allowance of an address for looks at topics fills: that of a few connections.
 fn address_rate(settings: &ShardSettings) -> Rate {
-    let (per_s, burst) = ops(settings);
+    let (per_s, burst) = (settings.limits.ops_per_s, settings.limits.ops_burst);
     let of_all = |of_one: u32| of_one.saturating_mul(ADDRESS_VISITS);
     Rate::new(of_all(per_s), of_all(burst))
 }

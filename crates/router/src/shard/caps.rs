@@ -12,18 +12,17 @@ use super::Shard;
 use crate::cell::TopicCell;
 use crate::publication::TopicId;
 use crate::session::{SessionId, Subscriptions};
-use crate::settings::{SessionLimits, ShardSettings};
+use crate::settings::SessionLimits;
 
 impl Subscriptions {
-    /// Checks whether one more pattern may be entered, as far as possible without looking for its topics. If it names a
+    /// Checks whether one more pattern may be entered by a session of at most `most` subscriptions, as far as possible without looking for its topics. If it names a
     /// topic that exists, that is `topic`.
     pub(super) fn check_pattern(
         &self,
         pattern: &Pattern,
         topic: Option<TopicId>,
-        settings: &ShardSettings,
+        (most, limits): (usize, &SessionLimits),
     ) -> Result<(), Refusal> {
-        let (most, limits) = (settings.limits.subscriptions, &settings.session_limits);
         if self.patterns.len() >= most && !self.patterns.has(pattern) {
             return Err(exceeded(format!(
                 "the connection has its most subscriptions, {most}"

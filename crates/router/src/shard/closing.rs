@@ -47,6 +47,7 @@ impl Shard {
             return;
         };
         session.phase = Phase::Closing(deadline);
+        session.end_pause();
         let dropped = session.outbox.purge(|_| true);
         let bytes = session.dialect.close(code, reason);
         session.outbox.push_close(code, bytes);

@@ -159,6 +159,7 @@ impl Shard {
         };
         let until = now.plus_ms(patience_ms);
         session.phase = Phase::Leaving(until);
+        session.end_pause();
         let bytes = session.dialect.close(CloseCode::DRAIN, REASON);
         session.outbox.push_close_behind(CloseCode::DRAIN, bytes);
         let entry = Reverse((until, id, session.generation));

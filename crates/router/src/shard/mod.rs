@@ -18,6 +18,7 @@ mod joined;
 mod lagging;
 mod listing;
 mod moment;
+mod pacing;
 mod parting;
 mod piecewise;
 mod publishing;
@@ -54,6 +55,7 @@ use std::sync::Arc;
 
 use drain::Draining;
 use ending::Lives;
+use pacing::Paused;
 use parting::Parting;
 use piecewise::Piece;
 pub(crate) use piecewise::Unfinished;
@@ -178,6 +180,7 @@ pub struct Shard {
     /// The number of ends that were handled.
     ends: u64,
     rounds: Rounds,
+    paused: Paused,
     gone: VecDeque<(SessionId, u32)>,
     /// Sessions that have ended and whose subscriptions are being taken out, beginning with the first.
     partings: VecDeque<Parting>,
@@ -241,6 +244,7 @@ impl Shard {
             ended: BTreeMap::new(),
             ends: 0,
             rounds: Rounds::default(),
+            paused: Paused::default(),
             gone: VecDeque::new(),
             partings: VecDeque::new(),
             removed: 0,

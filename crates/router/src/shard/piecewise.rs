@@ -233,7 +233,7 @@ impl Shard {
 
     /// Begins a request.
     pub(super) fn name_topics(&mut self, id: SessionId, request: Naming, now: Micros) {
-        if let Err(refusal) = self.check_length(request.names()) {
+        if let Err(refusal) = self.check_length(id, request.names()) {
             self.refuse(id, Some(request.id()), refusal, now);
             return;
         }

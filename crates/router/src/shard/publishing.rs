@@ -95,10 +95,14 @@ impl Shard {
     /// The limits in the `welcome` of a session with these rights.
     pub(super) fn announced_to(&self, rights: &Rights) -> AnnouncedLimits {
         let rate = publish_rate(&self.settings, rights);
+        let (own, common) = (&rights.own, &self.settings.limits);
         AnnouncedLimits {
+            subscriptions: own.subscriptions.unwrap_or(common.subscriptions),
+            ops_per_s: own.requests.map_or(common.ops_per_s, |own| own.per_s),
+            ops_burst: own.requests.map_or(common.ops_burst, |own| own.burst),
             publishes_per_s: rate.per_s,
             publishes_burst: rate.burst,
-            ..self.settings.limits
+            ..*common
         }
     }
 

@@ -141,7 +141,11 @@ impl Shard {
     /// Takes one operation from the session's allowance, or refuses it.
     pub(super) fn within_rate(&mut self, id: SessionId, request: Option<RequestId>, now: Micros) -> bool {
         let session = self.sessions.open(id);
-        let taken = session.map(|session| session.allowance.take_request(&self.settings, now));
+        let taken = session.map(|session| {
+            session
+                .allowance
+                .take_request(&self.settings, &session.rights, now)
+        });
         self.let_pass(id, request, taken, now)
     }
 
@@ -173,13 +177,17 @@ impl Shard {
     /// Checks whether a session may cause more work, after what it was charged.
     pub(super) fn check_allowance(&mut self, id: SessionId, now: Micros) -> Result<(), Refusal> {
         let session = self.sessions.open(id);
-        session.map_or(Ok(()), |session| session.allowance.check(&self.settings, now))
+        session.map_or(Ok(()), |session| {
+            session.allowance.check(&self.settings, &session.rights, now)
+        })
     }
 
     /// Charges a request that looked at `visited` topics to the session's allowance and to its address's.
     pub(super) fn charge(&mut self, id: SessionId, visited: usize, now: Micros) {
         if let Some(session) = self.sessions.open(id) {
-            session.allowance.charge_visits(&self.settings, visited, now);
+            session
+                .allowance
+                .charge_visits(&self.settings, &session.rights, visited, now);
         }
     }
 

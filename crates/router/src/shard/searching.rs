@@ -63,7 +63,7 @@ impl Shard {
             self.directory.archive().is_some()
                 && session.unfinished.is_none()
                 && !session.subscriptions.beginnings.has_starts()
-                && subscribe.topics.len() <= self.settings.limits.subscriptions
+                && subscribe.topics.len() <= self.subscriptions_max(id)
         };
         let Some(session) = session.filter(may_ask) else {
             return Vec::new();

@@ -20,9 +20,18 @@ use crate::pace::Pace;
 use crate::session::{PatternSub, SessionId};
 
 impl Shard {
-    /// Checks whether a request may name that many topics.
-    pub(super) fn check_length(&self, topics: usize) -> Result<(), Refusal> {
-        let most = self.settings.limits.subscriptions;
+    /// The most subscriptions of a session.
+    pub(super) fn subscriptions_max(&self, id: SessionId) -> usize {
+        let own = self
+            .sessions
+            .get(id)
+            .and_then(|session| session.rights.own.subscriptions);
+        own.unwrap_or(self.settings.limits.subscriptions)
+    }
+
+    /// Checks whether a request of a session may name that many topics.
+    pub(super) fn check_length(&self, id: SessionId, topics: usize) -> Result<(), Refusal> {
+        let most = self.subscriptions_max(id);
         if topics == 0 {
             return Err(Refusal::bad_request("\"topics\" is empty"));
         }
@@ -60,10 +69,10 @@ impl Shard {
             };
         }
         let named = self.find(pattern.as_str()).map(|cell| cell.id());
+        let most = self.subscriptions_max(id);
         let session = self.sessions.open(id).ok_or_else(closing)?;
-        session
-            .subscriptions
-            .check_pattern(&pattern, named, &self.settings)?;
+        let limits = (most, &self.settings.session_limits);
+        session.subscriptions.check_pattern(&pattern, named, limits)?;
         match pattern.as_topic() {
             None => {
                 let resumes = (topic.since().is_some(), ahead);

@@ -51,6 +51,7 @@ impl Shard {
         let expiry = self.expiries.first().map(|(at, _)| *at);
         let due = session.into_iter().chain(expiry);
         let due = due.chain(self.rate_timers.next_timeout());
+        let due = due.chain(self.paused.next_timeout());
         due.chain(self.replaying.next_timeout()).min()
     }
 
@@ -60,6 +61,7 @@ impl Shard {
         self.replaying.now = now;
         self.call_replays(now);
         self.expire_tokens(now);
+        self.end_pauses(now);
         self.deliver_due(now);
         for _ in 0..DEADLINES_AT_ONCE {
             let Some(Reverse((at, id, generation))) = self.deadlines.peek().copied() else {

@@ -156,11 +156,13 @@ impl Shard {
         let data_waits = session.outbox.data_bytes() > 0;
         session.subscriptions.one_shot_waits &= data_waits;
         session.subscriptions.end_waits &= data_waits;
-        if session.outbox.is_empty() {
-            session.take_back_offer();
-        }
-        if !session.subscriptions.pulls.is_empty() {
-            self.rounds.mark(session);
+        if !self.paused.charge(session, count, now) {
+            if session.outbox.is_empty() {
+                session.take_back_offer();
+            }
+            if !session.subscriptions.pulls.is_empty() {
+                self.rounds.mark(session);
+            }
         }
         session.count_losses(advance.settled);
         self.counts.ledger.settle(advance.settled);

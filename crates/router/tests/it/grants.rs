@@ -1,6 +1,6 @@
 //! The matrix of grants and requests, against the rights of the router.
 
-use tickwire_router::{Grant, Rights};
+use tickwire_router::{Grant, OwnLimits, Rights};
 use tickwire_wire::{ErrorCode, Pattern};
 
 /// A grant from words: patterns that it allows and, with a `-` before them, patterns that it denies.
@@ -30,6 +30,7 @@ fn every_grant_and_request_of_the_matrix() {
                     publish: grant,
                     publish_rate: None,
                     stamp: false,
+                    own: OwnLimits::default(),
                 };
             }
             Some(verdict) => {
@@ -81,6 +82,7 @@ fn the_refusal_of_a_wildcard_names_what_is_denied_of_it() {
             publish: Grant::none(),
             publish_rate: None,
             stamp: false,
+            own: OwnLimits::default(),
         };
         let refusal = rights.check_subscribe(&asked.parse().expect("a pattern"));
         assert_eq!(refusal.expect_err(words).reason, reason, "{words}: {asked}");
@@ -106,6 +108,7 @@ fn a_narrower_pattern_is_told_where_there_is_one() {
             publish: Grant::none(),
             publish_rate: None,
             stamp: false,
+            own: OwnLimits::default(),
         };
         let asked: Pattern = asked.parse().expect("a pattern");
         let refusal = rights.check_subscribe(&asked).expect_err(words);

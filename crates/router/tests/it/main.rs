@@ -25,6 +25,7 @@ mod memory;
 mod model;
 mod moments;
 mod one_shots;
+mod pacing;
 mod patterns;
 mod piecewise;
 mod publishing;

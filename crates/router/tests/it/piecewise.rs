@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use expect_test::expect;
 use proptest::prelude::*;
-use tickwire_router::{Drain, Outbox, Rights, Transport};
+use tickwire_router::{Drain, Outbox, OwnLimits, Rights, Transport};
 use tickwire_wire::frame::payload_of;
 use tickwire_wire::{CloseCode, Codec, Control, ServerMessage};
 
@@ -520,6 +520,7 @@ fn rights_lost_meanwhile() {
         publish: grant("".split_whitespace()),
         publish_rate: None,
         stamp: false,
+        own: OwnLimits::default(),
     };
     shard.replace_rights(&before, &Rc::new(after), now);
     assert_eq!(shard.unfinished(id), None);

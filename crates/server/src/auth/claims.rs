@@ -6,7 +6,8 @@
 use std::num::NonZeroU32;
 
 use serde::Deserialize;
-use tickwire_router::{Grant, PublishRate, Rights};
+use tickwire_router::{Grant, OwnLimits, PublishRate, RequestRate, Rights};
+use tickwire_wire::limits::{BYTES_PER_S_MIN, OPS_RATE_MAX, SUBSCRIPTIONS_SET_MAX};
 use tickwire_wire::{Micros, Pattern};
 
 use super::claim::Value;
@@ -50,6 +51,11 @@ struct Grants {
     deny_publish: Vec<String>,
     publishes_per_s: Option<NonZeroU32>,
     publishes_burst: Option<NonZeroU32>,
+    connections: Option<NonZeroU32>,
+    subscriptions: Option<NonZeroU32>,
+    ops_per_s: Option<NonZeroU32>,
+    ops_burst: Option<NonZeroU32>,
+    bytes_per_s: Option<NonZeroU32>,
     stamp: bool,
 }
 
@@ -58,7 +64,7 @@ impl Expected {
     pub(super) fn admit(&self, claims: &[u8], now: Micros) -> Result<Admission, Denied> {
         let Object(claims): Object<Claims> = serde_json::from_slice(claims).map_err(|_| {
             let rule = "they must be a JSON object, each claim once, and tickwire in it an object of the lists subscribe, \
-                        publish, deny_subscribe and deny_publish, the whole numbers publishes_per_s and publishes_burst, and stamp: true \
+                        publish, deny_subscribe and deny_publish, the whole numbers publishes_per_s, publishes_burst, connections, subscriptions, ops_per_s, ops_burst and bytes_per_s, and stamp: true \
                         or false";
             Denied::Claims(rule.to_owned())
         })?;
@@ -86,6 +92,7 @@ impl Expected {
             rights: grants.unwrap_or_default().rights()?,
             expires: Some(expires),
             token_id: token_id.map(String::into_boxed_str),
+            place: None,
         })
     }
 
@@ -117,11 +124,36 @@ impl Grants {
             ),
             publish_rate: self.publish_rate()?,
             stamp: self.stamp,
+            own: self.own_limits()?,
         })
     }
 }
 
 impl Grants {
+    /// A token cannot have more than a static key may be set to have.
+    fn own_limits(&self) -> Result<OwnLimits, Denied> {
+        let at_most = |number: Option<NonZeroU32>, most: u64| {
+            number.map(|number| number.get().min(u32::try_from(most).unwrap_or(u32::MAX)))
+        };
+        let requests = RequestRate::of(
+            at_most(self.ops_per_s, OPS_RATE_MAX),
+            at_most(self.ops_burst, OPS_RATE_MAX),
+        );
+        if self
+            .bytes_per_s
+            .is_some_and(|rate| u64::from(rate.get()) < BYTES_PER_S_MIN)
+        {
+            let rule = format!("tickwire.bytes_per_s must be at least {BYTES_PER_S_MIN}");
+            return Err(Denied::Claims(rule));
+        }
+        Ok(OwnLimits {
+            connections: self.connections.map(NonZeroU32::get),
+            subscriptions: at_most(self.subscriptions, SUBSCRIPTIONS_SET_MAX).map(|most| most as usize),
+            requests: requests.map_err(|rule| Denied::Claims(format!("tickwire.ops_burst {rule}")))?,
+            bytes_per_s: self.bytes_per_s.map(NonZeroU32::get),
+        })
+    }
+
     fn publish_rate(&self) -> Result<Option<PublishRate>, Denied> {
         let number = |number: Option<NonZeroU32>| number.map(|number| u64::from(number.get()));
         PublishRate::of(number(self.publishes_per_s), number(self.publishes_burst))

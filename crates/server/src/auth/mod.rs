@@ -25,7 +25,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use hyper::header::HeaderMap;
-use tickwire_router::{Grant, Rights};
+use tickwire_router::{Grant, OwnLimits, PublishRate, RequestRate, Rights};
 use tickwire_wire::{Micros, Secret};
 
 pub(crate) use self::admission::{Admission, Holder};
@@ -63,8 +63,15 @@ impl Access {
             anonymous: Rights {
                 subscribe: Grant::new(auth.anonymous_subscribe.clone(), []),
                 publish: Grant::new(config.anonymous_publish.clone(), []),
-                publish_rate: None,
+                publish_rate: PublishRate::of(auth.anonymous_publishes_per_s.map(u64::from), None)
+                    .unwrap_or_default(),
                 stamp: false,
+                own: OwnLimits {
+                    connections: auth.anonymous_connections,
+                    subscriptions: auth.anonymous_subscriptions,
+                    requests: RequestRate::of(auth.anonymous_ops_per_s, None).unwrap_or_default(),
+                    bytes_per_s: auth.anonymous_bytes_per_s,
+                },
             },
             origins: auth.allowed_origins.clone(),
             keys: auth.keys.clone(),
@@ -121,6 +128,7 @@ impl Access {
                 rights: self.anonymous.clone(),
                 expires: None,
                 token_id: None,
+                place: None,
             }),
         }
     }
@@ -146,6 +154,7 @@ impl Access {
                 rights: key.rights.clone(),
                 expires: None,
                 token_id: None,
+                place: None,
             });
         }
         match &self.jwt {

@@ -74,6 +74,7 @@ mod tests {
                 rights: Rights::none(),
                 expires: None,
                 token_id: None,
+                place: None,
             };
             admission.publisher(ip.parse().expect("an address"))
         };

@@ -16,6 +16,7 @@ use tickwire_wire::{CloseCode, Dialect, Micros};
 use crate::accounting::{AccountName, Accounting, OpenAccount, user_at};
 use crate::auth::{Access, Admission, Denied, Holder, shown_token};
 use crate::config::KeyHash;
+use crate::limits::{HolderConnections, HolderSlot};
 use crate::run::clock::Clock;
 
 /// The number of refused tokens in a row after which a session is closed with 4501.
@@ -46,6 +47,9 @@ pub(crate) struct AuthSessions {
     metrics: Arc<Catalogue>,
     holders: HashMap<SessionId, SessionHolder>,
     accounting: Option<Arc<Accounting>>,
+    /// The connections of all holders, and the places of the sessions among these.
+    holder_connections: HolderConnections,
+    places: HashMap<SessionId, HolderSlot>,
     /// The accounts of the sessions, if there is accounting.
     accounts: HashMap<SessionId, OpenAccount>,
 }
@@ -58,6 +62,8 @@ impl AuthSessions {
             clock,
             metrics,
             holders: HashMap::new(),
+            holder_connections: HolderConnections::default(),
+            places: HashMap::new(),
             accounting: None,
             accounts: HashMap::new(),
         }
@@ -68,10 +74,19 @@ impl AuthSessions {
         Self { accounting, ..self }
     }
 
+    /// The same, whose sessions count among these connections when they show another holder's token.
+    pub(crate) fn with_holder_connections(self, holder_connections: HolderConnections) -> Self {
+        Self {
+            holder_connections,
+            ..self
+        }
+    }
+
     /// The same with the rules `access`, and without sessions.
     pub(crate) fn anew(&self, access: Arc<Access>) -> Self {
         let anew = Self::new(access, self.clock, self.metrics.clone());
         anew.with_accounting(self.accounting.clone())
+            .with_holder_connections(self.holder_connections.clone())
     }
 
     /// The current rules.
@@ -128,6 +143,9 @@ impl AuthSessions {
             shard.withdraw(id, reason, now);
         }
         shard.set_expiry(id, admission.expires.map(|at| self.clock.at_wall(at)));
+        if let Some(place) = admission.place {
+            self.places.insert(id, place);
+        }
         if let Some(account) = self.open_account(admission.holder.as_ref()) {
             shard.account(id, account.id(), user_at(ip));
             self.accounts.insert(id, account);
@@ -169,6 +187,7 @@ impl AuthSessions {
     pub(crate) fn forget(&mut self, id: SessionId) {
         self.holders.remove(&id);
         self.accounts.remove(&id);
+        self.places.remove(&id);
     }
 
     /// Answers the tokens that sessions of `shard` have shown.
@@ -177,15 +196,23 @@ impl AuthSessions {
             let id = auth.session;
             match self.renewal(&auth) {
                 Ok(admission) => {
+                    let is_other = self.holder_of(id) != admission.holder.as_ref();
+                    if is_other && self.places.contains_key(&id) {
+                        match admission.connect(&self.holder_connections) {
+                            Ok(place) => self.places.insert(id, place),
+                            Err(full) => {
+                                shard.refuse(id, Some(auth.request), full.refusal(), now);
+                                continue;
+                            }
+                        };
+                    }
                     let rights = self.rights_of(&admission);
                     let expires = admission.expires.map(|at| self.clock.at_wall(at));
                     shard.renew(id, auth.request, rights, expires, now);
                     if let Some(holder) = &admission.holder {
                         shard.publishes_as(id, holder.publisher());
                     }
-                    if self.holder_of(id) != admission.holder.as_ref()
-                        && let Some(account) = self.open_account(admission.holder.as_ref())
-                    {
+                    if is_other && let Some(account) = self.open_account(admission.holder.as_ref()) {
                         shard.change_account(id, account.id());
                         self.accounts.insert(id, account);
                     }
@@ -270,7 +297,7 @@ impl AuthSessions {
 #[cfg(test)]
 mod tests {
     use tickwire_metrics::Catalogue;
-    use tickwire_router::{Directory, DirectoryLimits, Grant, Kinds, ShardId};
+    use tickwire_router::{Directory, DirectoryLimits, Grant, Kinds, OwnLimits, ShardId};
     use tickwire_wire::{Codec, Pattern, Secret};
 
     use super::*;
@@ -294,6 +321,7 @@ mod tests {
                 publish: Grant::none(),
                 publish_rate: None,
                 stamp: false,
+                own: OwnLimits::default(),
             },
             closes_sessions: false,
         }));

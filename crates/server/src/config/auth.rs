@@ -7,8 +7,8 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use figment::value::{Dict, Value};
-use tickwire_router::{Grant, PublishRate, Rights};
-use tickwire_wire::limits::PUBLISH_RATE_MAX;
+use tickwire_router::{Grant, OwnLimits, PublishRate, RequestRate, Rights};
+use tickwire_wire::limits::{BYTES_PER_S_MIN, OPS_RATE_MAX, PUBLISH_RATE_MAX, SUBSCRIPTIONS_SET_MAX};
 
 use super::error::ConfigError;
 use super::fields::{Fields, Form};
@@ -21,6 +21,12 @@ use super::settings::Settings;
 const KEY_PER_S: &str = "publishes_per_s";
 /// The field of `auth.keys` with a key's publications at once.
 const KEY_BURST: &str = "publishes_burst";
+/// The fields of `auth.keys` with a key's other limits.
+const KEY_CONNECTIONS: &str = "connections";
+const KEY_SUBSCRIPTIONS: &str = "subscriptions";
+const KEY_OPS_PER_S: &str = "ops_per_s";
+const KEY_OPS_BURST: &str = "ops_burst";
+const KEY_BYTES_PER_S: &str = "bytes_per_s";
 /// The field of `auth.keys` with a key's right to close sessions.
 const CLOSE_SESSIONS: &str = "close_sessions";
 /// The field of `auth.keys` with a key's right to set the time of messages.
@@ -35,6 +41,11 @@ const KEY: Form = Form {
         "deny_publish",
         KEY_PER_S,
         KEY_BURST,
+        KEY_CONNECTIONS,
+        KEY_SUBSCRIPTIONS,
+        KEY_OPS_PER_S,
+        KEY_OPS_BURST,
+        KEY_BYTES_PER_S,
         STAMP,
         CLOSE_SESSIONS,
     ],
@@ -134,7 +145,7 @@ impl Setting for Vec<OriginRule> {
 impl Setting for Vec<AuthKey> {
     const SHAPE: Shape = Shape::Tables(
         "list of tables",
-        "`name`, `sha256`, and perhaps `subscribe`, `publish`, `deny_subscribe`, `deny_publish`, `publishes_per_s`, `publishes_burst`, `stamp`, `close_sessions`",
+        "`name`, `sha256`, and perhaps `subscribe`, `publish`, `deny_subscribe`, `deny_publish`, `publishes_per_s`, `publishes_burst`, `connections`, `subscriptions`, `ops_per_s`, `ops_burst`, `bytes_per_s`, `stamp`, `close_sessions`",
     );
 
     fn read(settings: &Settings, path: &'static str) -> Result<Self, ConfigError> {
@@ -165,6 +176,7 @@ fn key(fields: &Fields<'_>) -> Result<AuthKey, ConfigError> {
             publish: Grant::new(fields.patterns("publish")?, fields.patterns("deny_publish")?),
             publish_rate: own_rate(fields)?,
             stamp: fields.truth(STAMP)?.unwrap_or(false),
+            own: own_limits(fields)?,
         },
         closes_sessions: fields.truth(CLOSE_SESSIONS)?.unwrap_or(false),
     })
@@ -175,6 +187,26 @@ fn own_rate(fields: &Fields<'_>) -> Result<Option<PublishRate>, ConfigError> {
     let read = |name| fields.integer(name, 1, u64::from(PUBLISH_RATE_MAX));
     let rate = PublishRate::of(read(KEY_PER_S)?, read(KEY_BURST)?);
     rate.map_err(|rule| fields.refuse(KEY_BURST, rule))
+}
+
+/// A static key's other limits of its own.
+fn own_limits(fields: &Fields<'_>) -> Result<OwnLimits, ConfigError> {
+    let small = |name, min, max: u64| Ok::<_, ConfigError>(fields.integer(name, min, max)?.map(saturated));
+    let requests = RequestRate::of(
+        small(KEY_OPS_PER_S, 1, OPS_RATE_MAX)?,
+        small(KEY_OPS_BURST, 1, OPS_RATE_MAX)?,
+    );
+    let subscriptions = fields.integer(KEY_SUBSCRIPTIONS, 1, SUBSCRIPTIONS_SET_MAX)?;
+    Ok(OwnLimits {
+        connections: small(KEY_CONNECTIONS, 1, u64::from(u32::MAX))?,
+        subscriptions: subscriptions.and_then(|most| usize::try_from(most).ok()),
+        requests: requests.map_err(|rule| fields.refuse(KEY_OPS_BURST, rule))?,
+        bytes_per_s: small(KEY_BYTES_PER_S, BYTES_PER_S_MIN, u64::from(u32::MAX))?,
+    })
+}
+
+fn saturated(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 impl Setting for Jwt {

@@ -135,7 +135,7 @@ rows! {
             "Longest message of a client in bytes, all its fragments together; one byte more closes with 1009";
         fragments: u32 = int(limits::MESSAGE_FRAGMENTS_MAX as u64).between(1, 1_000_000),
             "Most fragments of one message of a client; one more closes with 1008";
-        subscriptions: usize = int(limits::SUBSCRIPTIONS_MAX as u64).between(1, 1_000_000),
+        subscriptions: usize = int(limits::SUBSCRIPTIONS_MAX as u64).between(1, limits::SUBSCRIPTIONS_SET_MAX),
             "Most subscriptions of one connection";
         outbox_bytes: usize = int(limits::OUTBOX_BYTES_MAX as u64).between(limits::OUTBOX_REFILL_BYTES as u64 + 1, GIB),
             "Bytes that may wait for one connection before it counts as lagging";
@@ -155,9 +155,9 @@ rows! {
             "Time that messages of a promised replay may wait for their reader; then close 4002";
         history_page: usize = int(limits::HISTORY_PAGE as u64).between(1, HISTORY_MAX),
             "Most messages of one answer to a history request that names no limit";
-        ops_per_s: u32 = int(limits::OPS_PER_S as u64).between(1, 1_000_000),
+        ops_per_s: u32 = int(limits::OPS_PER_S as u64).between(1, limits::OPS_RATE_MAX),
             "Requests per second, in the long run, of one connection, and of one address over HTTP";
-        ops_burst: u32 = int(limits::OPS_BURST as u64).between(1, 1_000_000),
+        ops_burst: u32 = int(limits::OPS_BURST as u64).between(1, limits::OPS_RATE_MAX),
             "Requests that one connection, or one address over HTTP, may send at once after a quiet time; at least limits.ops_per_s";
         publishes_per_s: u32 = int(limits::PUBLISHES_PER_S as u64).between(1, limits::PUBLISH_RATE_MAX as u64),
             "Publications per second, in the long run, of one connection, and over HTTP of one key, subject of tokens or address; a key or token may have a rate of its own";
@@ -286,6 +286,16 @@ rows! {
             "Whether every request needs a token: without one, it is refused with 401";
         anonymous_subscribe: Vec<Pattern> = list(&[">"]),
             "Topics that clients without a token may subscribe to and read. The setting for publishing is anonymous_publish";
+        anonymous_connections: Option<u32> = unset("there is no limit of their own", "1000").between(1, 1_000_000_000),
+            "Most connections of all clients without a token together";
+        anonymous_subscriptions: Option<usize> = unset("limits.subscriptions", "10").between(1, limits::SUBSCRIPTIONS_SET_MAX),
+            "Most subscriptions of one connection without a token";
+        anonymous_ops_per_s: Option<u32> = unset("limits.ops_per_s", "10").between(1, limits::OPS_RATE_MAX),
+            "Requests per second, in the long run, of one connection without a token; twice as many may come at once";
+        anonymous_publishes_per_s: Option<u32> = unset("limits.publishes_per_s", "10").between(1, limits::PUBLISH_RATE_MAX as u64),
+            "Publications per second, in the long run, of one connection or address without a token; twice as many may come at once";
+        anonymous_bytes_per_s: Option<u32> = unset("there is no limit", "65536").between(limits::BYTES_PER_S_MIN, u32::MAX as u64),
+            "Bytes per second that one connection without a token is written; beyond that it is served like a slow reader";
         allowed_origins: Vec<OriginRule> = list(&[]),
             "Origins of web pages that may connect, subscribe and publish, such as https://example.com, or https://*.example.com for all hosts below it. An empty list allows all origins. Clients that are not browsers send no origin and are accepted";
         keys: Vec<AuthKey> = list(&[]).file_only(),

@@ -107,7 +107,7 @@ struct Counted {
 struct Upgrading {
     on_upgrade: OnUpgrade,
     kind: (Transport, Variant),
-    admission: Admission,
+    admission: Box<Admission>,
     permit: ConnectionPermit,
     answering: Answering,
 }
@@ -319,9 +319,10 @@ fn upgrade(
 ) -> Response<Full<Bytes>> {
     let checked = Requester::of(request.extensions()).and_then(|requester| {
         let place = requester.connect(&context.connection_limits)?;
-        let admission = context.admit(request.headers())?;
+        let mut admission = context.admit(request.headers())?;
         let accepted = handshake::check(request)?.with_compression(context.compression);
         let (variant, response) = (accepted.variant(), accepted.response()?);
+        admission.place = Some(context.connection_limits.connect_holder(&admission)?);
         Ok((requester, admission, variant, response, place))
     });
     let (requester, admission, variant, response, place) = match checked {
@@ -340,7 +341,7 @@ fn upgrade(
         *counted.upgrading.borrow_mut() = Some(Upgrading {
             on_upgrade,
             kind: (transport, variant),
-            admission,
+            admission: Box::new(admission),
             permit,
             answering,
         });
@@ -352,7 +353,7 @@ impl Upgrading {
     /// Hands the connection to the hub, if its client was sent the answer. Hyper has finished with it.
     async fn adopt(self, context: &HttpContext) {
         let adopted = match self.on_upgrade.await {
-            Ok(upgraded) => take_over(context, upgraded, self.kind, self.admission, self.permit),
+            Ok(upgraded) => take_over(context, upgraded, self.kind, *self.admission, self.permit),
             Err(error) => {
                 tracing::debug!(%error, "a handshake was not completed");
                 return;

@@ -106,7 +106,7 @@ impl Granted {
 /// Opens a stream for the request with this head and query. Its subscription may be much work, and is done a piece in each turn.
 pub(super) async fn open(
     context: &Rc<HttpContext>,
-    (requester, admission): (Requester, Admission),
+    (requester, mut admission): (Requester, Admission),
     opening: Rc<Opening>,
     (head, query): (&Parts, UnreadQuery<'_>),
 ) -> Result<Reply, StreamRefused> {
@@ -115,6 +115,8 @@ pub(super) async fn open(
         Version::HTTP_10 => Framing::Bare,
         _ => Framing::Chunked,
     };
+    let place = context.connection_limits.connect_holder(&admission);
+    admission.place = Some(place.map_err(ErrorResponse::from)?);
     let visits = context.connection_limits.visits(requester.client.ip());
     let id =
         context

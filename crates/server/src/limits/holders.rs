@@ -1,10 +1,12 @@
-//! What holders of tokens have left of their rates of publishing over HTTP, wherever they connect from.
+//! The connections of holders of tokens, and what they have left of their rates of publishing over HTTP, wherever they
+//! connect from.
 //!
-//! Bounded: if there are too many, holders whose rate has filled up again are removed, since a new entry would be the
+//! Bounded: a holder is counted as long as it has a connection. Of the rates: if there are too many, holders whose rate has filled up again are removed, since a new entry would be the
 //! same. If that does not help, all are removed. Only an issuer of that many tokens can cause this.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tickwire_router::{Bucket, Publisher, Rate};
 use tickwire_wire::Micros;
@@ -44,9 +46,78 @@ impl Holders {
     }
 }
 
+/// The holder that all clients without a token are together. No hash of a holder is 0.
+pub(crate) const ANONYMOUS: Publisher = Publisher(0);
+
+/// The number of connections of each holder, which all shards share.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct HolderConnections(Arc<Mutex<HashMap<Publisher, u32>>>);
+
+impl HolderConnections {
+    /// Counts a connection of a holder, which may have `most` of them if there is a limit.
+    ///
+    /// # Errors
+    /// The limit, if the holder has that many already.
+    pub(crate) fn connect(&self, holder: Publisher, most: Option<u32>) -> Result<HolderSlot, u32> {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.get(&holder).copied().unwrap_or(0);
+        if let Some(most) = most.filter(|most| count >= *most) {
+            return Err(most);
+        }
+        counts.insert(holder, count + 1);
+        let connections = self.clone();
+        Ok(HolderSlot(Arc::new(Counted { connections, holder })))
+    }
+}
+
+/// The place of a connection among those of its holder. Dropping the last copy frees it.
+#[derive(Debug, Clone)]
+pub(crate) struct HolderSlot(Arc<Counted>);
+
+impl PartialEq for HolderSlot {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+#[derive(Debug)]
+struct Counted {
+    connections: HolderConnections,
+    holder: Publisher,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let counts = self.connections.0.lock();
+        if let Entry::Occupied(mut count) = counts.unwrap_or_else(PoisonError::into_inner).entry(self.holder)
+        {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_holder_has_its_most_connections_and_no_more() {
+        let all = HolderConnections::default();
+        let (one, other) = (Publisher(1), Publisher(2));
+        let first = all.connect(one, Some(2)).expect("the first");
+        let second = all.connect(one, Some(2)).expect("the second");
+        assert_eq!(all.connect(one, Some(2)), Err(2));
+        assert!(all.connect(other, Some(1)).is_ok(), "it counts apart");
+        assert!(all.connect(one, None).is_ok(), "there is no limit");
+        let copy = second.clone();
+        drop(second);
+        assert_eq!(all.connect(one, Some(2)), Err(2), "a copy is the same place");
+        drop((first, copy));
+        assert!(all.0.lock().expect("no panic").is_empty());
+    }
 
     #[test]
     fn each_holder_has_its_rate_and_there_are_only_so_many() {

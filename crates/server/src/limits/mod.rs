@@ -23,7 +23,9 @@ pub(crate) use self::addresses::{AddressKey, AddressSlot, WaitingAnswer};
 use self::addresses::{Addresses, Refused};
 pub(crate) use self::allowance::HttpAllowance;
 use self::holders::Holders;
+pub(crate) use self::holders::{ANONYMOUS, HolderConnections, HolderSlot};
 pub(crate) use self::turned_away::TurnedAway;
+use crate::auth::Admission;
 use crate::config::{Config, ProxyProtocol};
 use crate::net::proxied::{self, Trust};
 use crate::run::clock::Clock;
@@ -95,6 +97,7 @@ pub(crate) struct ConnectionLimits {
     rules: RwLock<Arc<LimitRules>>,
     addresses: Addresses,
     holders: Holders,
+    holder_connections: HolderConnections,
     clock: Clock,
     metrics: Arc<Catalogue>,
 }
@@ -105,6 +108,7 @@ impl ConnectionLimits {
         Self {
             addresses: Addresses::new(rules.connections_max),
             holders: Holders::default(),
+            holder_connections: HolderConnections::default(),
             rules: RwLock::new(Arc::new(rules)),
             clock,
             metrics,
@@ -140,6 +144,17 @@ impl ConnectionLimits {
                 Refused::Handshakes(us) => TurnedAway::AddressHandshakes(us),
             })
         })
+    }
+
+    /// The connections of holders, for those that learn later whose connection it is.
+    pub(crate) fn holder_connections(&self) -> &HolderConnections {
+        &self.holder_connections
+    }
+
+    /// Takes a place for one more connection of the holder of `admission`, as far as its rights allow.
+    pub(crate) fn connect_holder(&self, admission: &Admission) -> Result<HolderSlot, TurnedAway> {
+        let connected = admission.connect(&self.holder_connections);
+        connected.map_err(|why| self.turned_away(why))
     }
 
     /// Checks that `ip` may ask to publish over HTTP: not too many of its publications were refused.

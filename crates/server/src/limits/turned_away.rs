@@ -30,6 +30,10 @@ pub(crate) enum TurnedAway {
     AddressPublishes(u64),
     /// The holder of a token has published too often over HTTP. It may publish again after this number of microseconds.
     HolderPublishes(u64),
+    /// The holder of a token has as many connections as it may have.
+    HolderConnections(u32),
+    /// The clients without a token have as many connections together as they may have.
+    AnonymousConnections(u32),
     /// The address has sent too many HTTP requests. It may send one after this number of microseconds.
     AddressRequests(u64),
     /// The connection has sent too many HTTP requests. It may send one after this number of microseconds.
@@ -49,6 +53,7 @@ impl TurnedAway {
             Self::AddressHandshakes(_) => Label::AddressHandshakes,
             Self::AddressPublishes(_) => Label::AddressPublishes,
             Self::HolderPublishes(_) => Label::HolderPublishes,
+            Self::HolderConnections(_) | Self::AnonymousConnections(_) => Label::HolderConnections,
             Self::AddressRequests(_) => Label::AddressRequests,
             Self::ConnectionRequests(_) => Label::ConnectionRequests,
             Self::Answers => Label::Answers,
@@ -66,7 +71,12 @@ impl TurnedAway {
     /// Seconds after which the client may try again.
     pub(crate) fn retry_after_s(self) -> u64 {
         match self {
-            Self::Full | Self::Busy | Self::NoDescriptors | Self::AddressConnections(_) => RETRY_FULL_S,
+            Self::Full
+            | Self::Busy
+            | Self::NoDescriptors
+            | Self::AddressConnections(_)
+            | Self::HolderConnections(_)
+            | Self::AnonymousConnections(_) => RETRY_FULL_S,
             Self::Answers => 1,
             Self::AddressHandshakes(us)
             | Self::AddressPublishes(us)
@@ -93,6 +103,14 @@ impl TurnedAway {
             }
             Self::AddressConnections(most) => {
                 let reason = format!("this address has its most connections, {most}");
+                Refusal::new(ErrorCode::LimitExceeded, reason)
+            }
+            Self::HolderConnections(most) => {
+                let reason = format!("the holder of this token has its most connections, {most}");
+                Refusal::new(ErrorCode::LimitExceeded, reason)
+            }
+            Self::AnonymousConnections(most) => {
+                let reason = format!("clients without a token have their most connections together, {most}");
                 Refusal::new(ErrorCode::LimitExceeded, reason)
             }
             Self::AddressHandshakes(us) => too_often("this address connects", us),
@@ -204,6 +222,20 @@ mod tests {
             HTTP/1.1 429 Too Many Requests
             retry-after: 1
             {"error":{"code":"rate_limited","reason":"the holder of this token publishes too often; wait 9 ms"}}"#]],
+        );
+        check(
+            TurnedAway::HolderConnections(3),
+            &expect![[r#"
+            HTTP/1.1 429 Too Many Requests
+            retry-after: 5
+            {"error":{"code":"limit_exceeded","reason":"the holder of this token has its most connections, 3"}}"#]],
+        );
+        check(
+            TurnedAway::AnonymousConnections(9),
+            &expect![[r#"
+            HTTP/1.1 429 Too Many Requests
+            retry-after: 5
+            {"error":{"code":"limit_exceeded","reason":"clients without a token have their most connections together, 9"}}"#]],
         );
         check(
             TurnedAway::AddressRequests(1),

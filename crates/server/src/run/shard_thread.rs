@@ -136,7 +136,8 @@ impl Running {
             frame_limits: hub::frame_limits(&plan.config),
             slow_write_bytes: slow_write_bytes(&plan.config.socket),
             auth: AuthSessions::new(plan.access.clone(), plan.clock, plan.catalogue.clone())
-                .with_accounting(plan.accounting.clone()),
+                .with_accounting(plan.accounting.clone())
+                .with_holder_connections(plan.connection_limits.holder_connections().clone()),
             wake: plan.wake.clone(),
             lifecycle: plan.lifecycle,
             may_panic: plan.config.test.panic,

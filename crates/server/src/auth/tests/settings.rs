@@ -57,7 +57,7 @@ fn settings_that_would_let_nobody_or_anybody_in() {
     refused(
         "[auth]\nkeys = [\"tw_the-key-itself\"]",
         &expect![
-            "auth.keys[0] = (not shown) (from file x.toml): must be a table with fields such as name, sha256, subscribe, publish, deny_subscribe, deny_publish, publishes_per_s, publishes_burst, stamp, close_sessions"
+            "auth.keys[0] = (not shown) (from file x.toml): must be a table with fields such as name, sha256, subscribe, publish, deny_subscribe, deny_publish, publishes_per_s, publishes_burst, connections, subscriptions, ops_per_s, ops_burst, bytes_per_s, stamp, close_sessions"
         ],
     );
     let hash = KeyHash::of("a");

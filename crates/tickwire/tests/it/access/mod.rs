@@ -1,5 +1,6 @@
 //! Access as clients see it: tokens at the handshake and in band, origins, rights, and the end of a token.
 
+mod limits;
 mod matrix;
 mod secrets;
 mod sessions;
