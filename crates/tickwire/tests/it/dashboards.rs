@@ -44,8 +44,9 @@ history = 2
 pattern = "quiet.>"
 after_ms = 100
 "#;
-/// The settings of a broker with TLS that derives.
-const SECURE_SETTINGS: &str = "anonymous_publish = [\">\"]\n[[derive]]\nfrom = \"trade.>\"\n";
+/// The settings of a broker with TLS that derives and has a journal.
+const SECURE_SETTINGS: &str = "anonymous_publish = [\">\"]\n[[derive]]\nfrom = \"trade.>\"\n\
+                               [journal]\nsync = \"interval\"\ncheckpoint_s = 1\n";
 
 /// A query of a panel.
 struct Query {
@@ -228,7 +229,18 @@ fn every_query_of_the_dashboards_has_a_value() {
         "secure.toml",
         &(SECURE_SETTINGS.to_owned() + &admin::operator_lines()),
     );
-    let secure = authority.start(&["--config", &settings, "--feed", "none", "--shards", "1"], &[]);
+    let journal = folder.path().join("journal").display().to_string();
+    let args = [
+        "--config",
+        &settings,
+        "--feed",
+        "none",
+        "--shards",
+        "1",
+        "--journal",
+        &journal,
+    ];
+    let secure = authority.start(&args, &[]);
 
     let brokers = [broker.ops, secure.ops];
     let (_prometheus, address, _data) = start(&prometheus, &brokers);
