@@ -13,12 +13,12 @@ mod limits;
 mod net;
 mod ops;
 mod run;
+mod state_files;
 mod ws;
 
 #[cfg(test)]
 mod tests;
 
-pub use accounting::AccountingError;
 pub use config::Config;
 pub use journal::{JournalError, RecoveryError};
 pub use net::passed::{PassedError, PassedSockets};
@@ -26,6 +26,7 @@ pub use net::tls;
 pub use run::{
     Broker, NoSignOfLife, Program, ReloadError, Reloaded, StartError, StopRequest, Vitals, share_heap, start,
 };
+pub use state_files::StateError;
 
 /// The version that the broker tells its clients.
 const VERSION: &str = env!("CARGO_PKG_VERSION");

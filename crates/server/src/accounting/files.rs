@@ -1,19 +1,16 @@
 //! The files of books: one for each day, so that a restart of the broker begins no day anew.
 //!
-//! A file is written beside its place, synced, and then put there, so that there is always a whole one. A file that
-//! cannot be read stops the start: its day would begin anew, and nobody would notice.
+//! A file that cannot be read stops the start: its day would begin anew, and nobody would notice.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write as _};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 use tickwire_router::{FamilyCount, UserId};
 
 use super::AccountName;
 use super::day::{DayEntries, DayEntry, DayNumber};
-use crate::journal::DirectoryLock;
+use crate::state_files::{StateError, StateFiles};
 
 /// The version of the form of the files.
 const VERSION: u32 = 1;
@@ -21,32 +18,6 @@ const VERSION: u32 = 1;
 const PREFIX: &str = "accounts-";
 /// What the names of files end with.
 const SUFFIX: &str = ".json";
-/// The name of a file that is being written.
-const UNFINISHED: &str = "accounts.unfinished";
-
-/// Why a broker with accounting did not start.
-#[derive(Debug, Error)]
-pub enum AccountingError {
-    /// The directory cannot be used.
-    #[error("accounting.dir {dir}: {source}")]
-    Directory {
-        /// The directory.
-        dir: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// Another process uses the directory.
-    #[error("accounting.dir {0} is used by another process; each broker needs a directory of its own")]
-    InUse(PathBuf),
-    /// A file cannot be gone on with.
-    #[error("{file} cannot be gone on with: {what}; move it away to begin the books of that day anew")]
-    Unreadable {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong.
-        what: String,
-    },
-}
 
 /// The form of a file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -86,46 +57,28 @@ struct FamilyInFile {
     users: Vec<u64>,
 }
 
-/// The directory of the files, which no other process writes.
+/// The directory of the files.
 #[derive(Debug)]
 pub(super) struct BookFiles {
-    dir: PathBuf,
+    files: StateFiles,
     keep_days: u64,
-    _lock: DirectoryLock,
 }
 
 impl BookFiles {
-    /// Opens the directory, which is made if it does not exist. A file is removed `keep_days` days after its day.
-    pub(super) fn open(dir: &Path, keep_days: u64) -> Result<Self, AccountingError> {
-        let failed = |source| AccountingError::Directory {
-            dir: dir.to_owned(),
-            source,
-        };
-        fs::create_dir_all(dir).map_err(failed)?;
-        let lock = DirectoryLock::take(dir).map_err(failed)?;
+    /// Opens the directory. A file is removed `keep_days` days after its day.
+    pub(super) fn open(dir: &Path, keep_days: u64) -> Result<Self, StateError> {
         Ok(Self {
-            _lock: lock.ok_or_else(|| AccountingError::InUse(dir.to_owned()))?,
-            dir: dir.to_owned(),
+            files: StateFiles::open("accounting.dir", dir)?,
             keep_days,
         })
     }
 
     /// Reads the files of those `days` that have one.
-    pub(super) fn read(&self, days: &[DayNumber]) -> Result<Vec<(DayNumber, DayEntries)>, AccountingError> {
+    pub(super) fn read(&self, days: &[DayNumber]) -> Result<Vec<(DayNumber, DayEntries)>, StateError> {
         let mut read = Vec::new();
         for day in days {
-            let file = self.path(*day);
-            let text = match fs::read(&file) {
-                Ok(text) => text,
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                Err(error) => {
-                    let what = error.to_string();
-                    return Err(AccountingError::Unreadable { file, what });
-                }
-            };
-            match entries(&text, *day) {
-                Ok(entries) => read.push((*day, entries)),
-                Err(what) => return Err(AccountingError::Unreadable { file, what }),
+            if let Some(entries) = self.files.read(&name(*day), |text| entries(text, *day))? {
+                read.push((*day, entries));
             }
         }
         Ok(read)
@@ -137,37 +90,25 @@ impl BookFiles {
     /// The first error of the system. Each file is then whole: as it was, or as it is to be.
     pub(super) fn write(&self, days: &[(DayNumber, DayEntries)]) -> io::Result<()> {
         for (day, entries) in days {
-            let unfinished = self.dir.join(UNFINISHED);
-            let mut file = File::create(&unfinished)?;
-            file.write_all(&text(*day, entries))?;
-            file.sync_all()?;
-            fs::rename(unfinished, self.path(*day))?;
+            self.files.write(&name(*day), &text(*day, entries))?;
         }
-        if let Some((newest, _)) = days.last() {
-            File::open(&self.dir)?.sync_all()?;
-            self.remove_old(*newest)?;
-        }
-        Ok(())
-    }
-
-    fn remove_old(&self, today: DayNumber) -> io::Result<()> {
-        for entry in fs::read_dir(&self.dir)? {
-            let entry = entry?;
-            let name = entry.file_name();
+        let Some((today, _)) = days.last() else {
+            return Ok(());
+        };
+        self.files.sync()?;
+        self.files.remove(|name| {
             let day = name
-                .to_str()
-                .and_then(|name| name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX));
+                .strip_prefix(PREFIX)
+                .and_then(|rest| rest.strip_suffix(SUFFIX));
             let day: Option<DayNumber> = day.and_then(|day| day.parse().ok());
-            if day.is_some_and(|day| today.since(day) > self.keep_days) {
-                fs::remove_file(entry.path())?;
-            }
-        }
-        Ok(())
+            day.is_some_and(|day| today.since(day) > self.keep_days)
+        })
     }
+}
 
-    fn path(&self, day: DayNumber) -> PathBuf {
-        self.dir.join(format!("{PREFIX}{day}{SUFFIX}"))
-    }
+/// The name of a day's file.
+fn name(day: DayNumber) -> String {
+    format!("{PREFIX}{day}{SUFFIX}")
 }
 
 /// The content of a day's file.

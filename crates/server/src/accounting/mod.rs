@@ -25,7 +25,6 @@ use tickwire_router::{AccountId, FAMILIES_MAX, Families, FamilyCount, TakenAccou
 
 pub(crate) use self::day::DayNumber;
 use self::day::{DayBooks, DayEntries, Room};
-pub use self::files::AccountingError;
 use self::files::BookFiles;
 pub(crate) use self::page::{AccountsPage, WantedDay};
 pub(crate) use self::task::Saving;
@@ -33,6 +32,7 @@ use crate::auth::Holder;
 use crate::config::AccountingSettings;
 use crate::limits::AddressKey;
 use crate::run::clock::Clock;
+use crate::state_files::StateError;
 
 // Each family has a series.
 const _: () = assert!(FAMILIES == FAMILIES_MAX);
@@ -130,10 +130,7 @@ impl Accounting {
     ///
     /// # Errors
     /// If the directory or a file in it cannot be used.
-    pub(crate) fn open_books(
-        settings: &AccountingSettings,
-        clock: Clock,
-    ) -> Result<Arc<Self>, AccountingError> {
+    pub(crate) fn open_books(settings: &AccountingSettings, clock: Clock) -> Result<Arc<Self>, StateError> {
         let today = DayNumber::of(clock.wall());
         let files = settings
             .dir

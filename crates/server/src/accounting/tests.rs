@@ -139,7 +139,7 @@ fn a_restart_begins_no_day_anew() {
         let account = books.open(subject());
         deliver(&books, day, &account, 5, u64::MAX);
         let open = Accounting::open_books(&settings(Some(&dir)), Clock::start());
-        assert!(matches!(open, Err(AccountingError::InUse(_))));
+        assert!(matches!(open, Err(StateError::InUse { .. })));
         assert!(books.save().is_ok());
     }
     let books = books(Some(&dir));
@@ -174,7 +174,7 @@ fn a_file_that_cannot_be_gone_on_with_stops_the_start() {
         let opened = Accounting::open_books(&settings(Some(folder.path())), Clock::start());
         match (expected, opened) {
             (None, opened) => assert!(opened.is_ok(), "{opened:?}"),
-            (Some(expected), Err(error @ AccountingError::Unreadable { .. })) => {
+            (Some(expected), Err(error @ StateError::Unreadable { .. })) => {
                 assert!(error.to_string().contains(expected), "{error}");
             }
             (Some(_), opened) => panic!("{text}: {opened:?}"),

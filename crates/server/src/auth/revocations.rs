@@ -1,19 +1,28 @@
 //! What operators have revoked: static keys, subjects and single tokens, until a moment or until it is taken back.
 //!
-//! All threads share one list, and a reload of the settings keeps it. It is in memory only: a restart forgets it. It is
+//! All threads share one list, and a reload of the settings keeps it. A restart forgets it, unless there is a directory
+//! for it: then it is in a file there. It is
 //! bounded in number, and each name in bytes, so it never grows without limit; when it is full, a further revocation is
 //! refused and nothing is forgotten early. Never reads a clock: the time is an argument.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tickwire_wire::Micros;
 
 use super::Holder;
-use crate::config::KeyHash;
+use crate::config::{KeyHash, StateDir};
+use crate::state_files::{StateError, StateFiles};
 
+/// The name of the file.
+const FILE: &str = "revocations.json";
+/// The version of its form.
+const VERSION: u32 = 1;
 /// Most revocations that are in force at a time.
 pub(crate) const REVOCATIONS_MAX: usize = 10_000;
 
@@ -57,6 +66,8 @@ pub(crate) struct Revocations {
     list: RwLock<RevocationList>,
     /// The number of entries, so that a broker without revocations takes no lock for a token.
     count: AtomicUsize,
+    /// Where they are kept across restarts, if they are. One thread writes at a time, so that the last one writes the newest.
+    files: Option<Mutex<StateFiles>>,
 }
 
 #[derive(Debug, Default)]
@@ -66,7 +77,91 @@ struct RevocationList {
     last: u64,
 }
 
+/// The form of the file.
+#[derive(Debug, Serialize, Deserialize)]
+struct RevocationsFile {
+    version: u32,
+    last: u64,
+    revocations: Vec<RevocationInFile>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct RevocationInFile {
+    id: u64,
+    #[serde(flatten)]
+    revoked: RevokedInFile,
+    name: String,
+    until: Option<Micros>,
+    since: Micros,
+    by: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RevokedInFile {
+    KeySha256(String),
+    Subject(String),
+    Jti(String),
+}
+
 impl RevocationList {
+    fn to_json(&self) -> Vec<u8> {
+        let entries = self.entries.values().map(|entry| RevocationInFile {
+            id: entry.number,
+            revoked: match &entry.revoked {
+                Revoked::Key(hash) => RevokedInFile::KeySha256(hash.to_string()),
+                Revoked::Subject(subject) => RevokedInFile::Subject(subject.clone()),
+                Revoked::TokenId(id) => RevokedInFile::Jti(id.clone()),
+            },
+            name: entry.name.clone(),
+            until: entry.until,
+            since: entry.since,
+            by: entry.by.clone(),
+        });
+        let file = RevocationsFile {
+            version: VERSION,
+            last: self.last,
+            revocations: entries.collect(),
+        };
+        let mut text = serde_json::to_vec(&file).expect("text and numbers serialise");
+        text.push(b'\n');
+        text
+    }
+
+    /// The list in a file, or what is wrong with it.
+    fn from_json(text: &[u8]) -> Result<Self, String> {
+        let file: RevocationsFile = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        if file.version != VERSION {
+            return Err(format!("it has version {} and not {VERSION}", file.version));
+        }
+        let mut list = Self {
+            last: file.last,
+            ..Self::default()
+        };
+        for entry in file.revocations {
+            let revoked = match entry.revoked {
+                RevokedInFile::KeySha256(digits) => {
+                    let hash = KeyHash::parse(&digits);
+                    Revoked::Key(hash.ok_or_else(|| format!("{digits:?} is no hash of a key"))?)
+                }
+                RevokedInFile::Subject(subject) => Revoked::Subject(subject),
+                RevokedInFile::Jti(id) => Revoked::TokenId(id),
+            };
+            list.last = list.last.max(entry.id);
+            list.numbers.insert(revoked.clone(), entry.id);
+            let entry = Revocation {
+                number: entry.id,
+                revoked,
+                name: entry.name,
+                until: entry.until,
+                since: entry.since,
+                by: entry.by,
+            };
+            list.entries.insert(entry.number, entry);
+        }
+        Ok(list)
+    }
+
     fn is_revoked(&self, revoked: &Revoked, now: Micros) -> bool {
         let entry = self
             .numbers
@@ -89,6 +184,43 @@ impl Revocation {
 }
 
 impl Revocations {
+    /// The revocations that are kept in a directory, or none if there is no directory.
+    ///
+    /// # Errors
+    /// Those of [`Self::kept_in`].
+    pub(crate) fn open(dir: Option<&StateDir>) -> Result<Self, StateError> {
+        dir.map_or_else(|| Ok(Self::default()), |dir| Self::kept_in(&dir.0))
+    }
+
+    /// The revocations that are kept in the directory `dir`.
+    ///
+    /// # Errors
+    /// If the directory or its file cannot be used. A broker must not start without what was revoked.
+    fn kept_in(dir: &Path) -> Result<Self, StateError> {
+        let files = StateFiles::open("admin.dir", dir)?;
+        let list = files.read(FILE, RevocationList::from_json)?.unwrap_or_default();
+        Ok(Self {
+            count: AtomicUsize::new(list.entries.len()),
+            list: RwLock::new(list),
+            files: Some(Mutex::new(files)),
+        })
+    }
+
+    /// Writes the list to its file, if there is one.
+    ///
+    /// # Errors
+    /// The system's error. The list in memory stays as it is.
+    pub(crate) fn save(&self) -> io::Result<()> {
+        let Some(files) = &self.files else {
+            return Ok(());
+        };
+        // A panic within leaves the file whole.
+        let files = files.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = self.read().to_json();
+        files.write(FILE, &text)?;
+        files.sync()
+    }
+
     /// Whether a token with this holder and this `jti` is revoked at `now`.
     pub(crate) fn cover(&self, holder: Option<&Holder>, token_id: Option<&str>, now: Micros) -> bool {
         if self.count.load(Ordering::Acquire) == 0 {
@@ -191,6 +323,51 @@ mod tests {
         Holder::Subject {
             issuer: issuer.map(str::to_owned),
             subject: subject.to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_is_revoked_is_so_after_a_restart() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let key = (Revoked::Key(KeyHash::of("tw_key")), "desk".to_owned());
+        let token = (Revoked::TokenId("7f".to_owned()), "7f".to_owned());
+        let before = {
+            let list = Revocations::kept_in(folder.path()).expect("the directory can be used");
+            revoke(&list, key, None, 1);
+            let mallory = revoke(&list, subject("mallory"), Some(100), 2);
+            revoke(&list, token, Some(200), 3);
+            assert!(list.take_back(mallory, Micros(4)).is_some());
+            assert!(list.save().is_ok());
+            let again = Revocations::kept_in(folder.path());
+            assert!(matches!(again, Err(StateError::InUse { .. })), "{again:?}");
+            list.page(0, 10, Micros(5))
+        };
+        let list = Revocations::kept_in(folder.path()).expect("the file can be read");
+        assert_eq!(list.page(0, 10, Micros(5)), before);
+        assert!(list.cover(Some(&Holder::Key(KeyHash::of("tw_key"))), None, Micros(5)));
+        assert!(list.cover(None, Some("7f"), Micros(5)) && !list.cover(None, Some("7f"), Micros(200)));
+        assert!(!list.cover(Some(&holder("mallory", None)), None, Micros(5)));
+        assert_eq!(
+            revoke(&list, subject("eve"), None, 6),
+            4,
+            "no number is used again"
+        );
+    }
+
+    #[test]
+    fn a_broker_does_not_start_without_what_was_revoked() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (text, what) in [
+            ("{", "EOF"),
+            (r#"{"version":2,"last":1,"revocations":[]}"#, "version 2"),
+            (
+                r#"{"version":1,"last":1,"revocations":[{"id":1,"key_sha256":"x","name":"a","until":null,"since":1,"by":"b"}]}"#,
+                "no hash",
+            ),
+        ] {
+            std::fs::write(folder.path().join(FILE), text).expect("a file");
+            let refused = Revocations::kept_in(folder.path()).expect_err("it cannot be read");
+            assert!(refused.to_string().contains(what), "{refused}");
         }
     }
 

@@ -321,6 +321,8 @@ rows! {
     pub struct AdminSettings in "admin." {
         keys: Vec<AdminKey> = list(&[]).file_only(),
             "Hashes of the keys that operators show to the admin API, with the operators' names; `tickwire hash-key` makes them. Without a key there is no admin API";
+        dir: Option<StateDir> = unset("a restart forgets revocations", "\"/var/lib/tickwire/admin\"").restart(),
+            "The directory with a file of what is revoked, which a restart goes on with; it is made if it does not exist";
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::VERSION;
 use crate::accounting::Accounting;
-use crate::auth::Access;
+use crate::auth::{Access, Revocations};
 use crate::config::{Config, ConfigError, FeedStart};
 use crate::journal::{self, OpenJournal, RunningJournal};
 use crate::limits::{ConnectionLimits, LimitRules};
@@ -120,7 +120,8 @@ pub fn start(config: Config, program: Program) -> Result<Broker, StartError> {
     let shard_count = config.shard_count(cores);
     let egress = egress::probe(config.socket.egress).map_err(StartError::Egress)?;
     let identity = config.tls.as_ref().map(TlsIdentity::load).transpose()?;
-    let access = reload::load_access(&config, &Arc::default())?;
+    let revocations = Revocations::open(config.admin.dir.as_ref())?;
+    let access = reload::load_access(&config, &revocations.into())?;
     let feed = open_feed(&config)?;
     let (listener, ops_listener) = listeners(&config, program.sockets)?;
     let listen = listener.local_addr()?;

@@ -7,10 +7,10 @@ use thiserror::Error;
 use tickwire_feed::{ReplayError, SimError};
 use tickwire_metrics::CatalogueError;
 
-use crate::accounting::AccountingError;
 use crate::auth::AccessError;
 use crate::journal::JournalError;
 use crate::net::tls::TlsError;
+use crate::state_files::StateError;
 
 /// Why a broker did not start.
 #[derive(Debug, Error)]
@@ -49,9 +49,9 @@ pub enum StartError {
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The books of accounts cannot be used.
+    /// The files of books or revocations cannot be used.
     #[error(transparent)]
-    Accounting(#[from] AccountingError),
+    State(#[from] StateError),
     /// A thread or its runtime could not be made.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),

@@ -45,7 +45,7 @@ Exit codes: 0 closed, 1 a session does not exist, or the broker refuses or canno
 
 const REVOKE_EXAMPLES: &str = "\
 Open sessions are closed with 4003 at once, and the key or token is refused from then on: for new connections, for requests over HTTP,
-and for renewals. A restart of the broker forgets revocations: also remove a key from the settings, and stop issuing tokens.
+and for renewals. A restart of the broker forgets revocations if it has no admin.dir: also remove a key from the settings, and stop issuing tokens.
 
 Examples:
   tickwire admin revoke --key desk

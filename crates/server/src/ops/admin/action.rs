@@ -240,7 +240,7 @@ impl Action {
             }
             Self::Revoke { revoked, name, until } => revoke(ops, (revoked, name), until, operator).await,
             Self::ListRevocations { after, limit } => Ok(list_revocations(ops, after, limit)),
-            Self::TakeBack(number) => take_back(ops, number),
+            Self::TakeBack(number) => take_back(ops, number).await,
             Self::Accounts { day, format, .. } => accounts(ops, day, format).await,
             Self::Drain => {
                 ops.stop_request.ask();
@@ -380,6 +380,11 @@ async fn revoke(
             .close_all(&Arc::new(CloseOrder { filter, how }))
             .await,
     )?;
+    save(
+        ops,
+        &format!("revoked as id {}, and {closed} sessions were closed", made.number),
+    )
+    .await?;
     let outcome = format!("revoked as id {}, closed {closed}", made.number);
     let revocation = revocation_row(made);
     Ok(done(outcome, &Revoking { revocation, closed }))
@@ -396,13 +401,31 @@ fn list_revocations(ops: &Ops, after: u64, limit: usize) -> Done {
     done(outcome, &RevocationsPage { revocations, next })
 }
 
-fn take_back(ops: &Ops, number: u64) -> Result<Done, ErrorResponse> {
+async fn take_back(ops: &Ops, number: u64) -> Result<Done, ErrorResponse> {
     let (_, access) = ops.live_settings.rules();
     let removed = access.revocations().take_back(number, ops.clock.wall());
     let removed = removed.ok_or_else(no_revocation)?;
+    save(ops, "taken back").await?;
     let outcome = format!("took back {}={:?}", kind_of(&removed.revoked), removed.name);
     let removed = revocation_row(removed);
     Ok(done(outcome, &TakenBack { removed }))
+}
+
+/// Writes the revocations to their file, if there is one. `done` says what has happened already.
+async fn save(ops: &Ops, done: &str) -> Result<(), ErrorResponse> {
+    let (_, access) = ops.live_settings.rules();
+    let revocations = access.revocations().clone();
+    // The disk may be slow, and other operators are waited on by the same thread.
+    let saved = tokio::task::spawn_blocking(move || revocations.save()).await;
+    let failed = match saved {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "a fault of the broker".to_owned(),
+    };
+    tracing::error!(error = failed, "what is revoked was not saved");
+    let reason = format!("{done}, but that was not saved in admin.dir: a restart would forget it; ask again");
+    let refusal = Refusal::new(ErrorCode::Internal, reason);
+    Err(ErrorResponse::new(StatusCode::SERVICE_UNAVAILABLE, refusal))
 }
 
 /// The field that names what is revoked.

@@ -250,3 +250,50 @@ fn a_body_that_ends_after_its_key_was_revoked_is_not_published() {
     }
     served.broker.stop();
 }
+
+/// With a directory for it, a restart goes on with what is revoked; one that cannot be written is told.
+#[test]
+fn what_is_revoked_stays_so_over_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("admin");
+    let variable = [("TICKWIRE_ADMIN__DIR", dir.to_str().expect("text"))];
+    let settings = folder.path().join("tickwire.toml");
+    let hash = run(&["hash-key"], DESK).stdout;
+    let text = format!("{}[[auth.keys]]\nname = \"desk\"\n{hash}", operator_lines());
+    std::fs::write(&settings, text).expect("a file");
+    let settings = settings.display().to_string();
+    let start = || Broker::start_with(&["--feed", "none", "--config", &settings], &variable);
+    let status = |broker: &Broker| {
+        let bearer = format!("Authorization: Bearer {DESK}");
+        let lines = [&crate::handshake::GOOD[..], &[&bearer]].concat();
+        Socket::request(broker, crate::handshake::GET, &lines).1.status
+    };
+    let broker = start();
+    assert_eq!(status(&broker), 101);
+    let (answered, made) = admin(&broker, "POST", "revocations", &json!({"key": "desk"}));
+    assert_eq!(answered, 200, "{made}");
+    // A kill comes after the answer.
+    broker.signal("KILL");
+    drop(broker);
+    let broker = start();
+    assert_eq!(status(&broker), 401);
+    let (_, listed) = admin(&broker, "GET", "revocations", &Value::Null);
+    assert_eq!(listed["revocations"][0], made["revocation"]);
+    std::fs::remove_dir_all(&dir).expect("it was made");
+    let (answered, told) = admin(&broker, "POST", "revocations", &json!({"subject": "eve"}));
+    assert_eq!(answered, 503, "{told}");
+    let reason = told["error"]["reason"].as_str().expect("a reason");
+    assert!(
+        reason.starts_with("revoked as id 2, and 0 sessions were closed, but that was not saved"),
+        "{reason}"
+    );
+    std::fs::create_dir(&dir).expect("a folder");
+    assert_eq!(admin(&broker, "DELETE", "revocations/1", &Value::Null).0, 200);
+    assert_eq!(status(&broker), 101);
+    broker.stop();
+    let broker = start();
+    assert_eq!(status(&broker), 101);
+    let (_, listed) = admin(&broker, "GET", "revocations", &Value::Null);
+    assert_eq!(listed["revocations"][0]["subject"], "eve");
+    broker.stop();
+}
