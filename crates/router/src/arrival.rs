@@ -1,7 +1,7 @@
 //! When a message comes, and what its publisher says of it beside its content.
 
-use tickwire_wire::Micros;
-use tickwire_wire::message::PublishKey;
+use tickwire_wire::message::{PublishKey, StaleReason};
+use tickwire_wire::{Micros, Seq};
 
 /// The place of a message in a feed that gives the same messages in the same order each time it is started. It is written
 /// with the message, so that a feed goes on behind it.
@@ -11,6 +11,15 @@ pub struct FeedMark {
     pub feed: u32,
     /// The number of the message among all of the feed, from 0.
     pub number: u64,
+}
+
+/// What the publisher of a copy of another topic's message says of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// The number that it has, and that the copy gets. The numbers of lost messages before it are left out.
+    pub seq: Seq,
+    /// Why the book is in doubt from this message on.
+    pub doubt: Option<StaleReason>,
 }
 
 /// When a message arrives, its time, if its publisher sets that, and its key, if it has one.
@@ -25,6 +34,8 @@ pub struct Arrival<'a> {
     pub key: Option<&'a PublishKey>,
     /// Its place in the feed that it comes from.
     pub mark: Option<FeedMark>,
+    /// Of a copy of another topic's message.
+    pub copied: Option<&'a Copied>,
 }
 
 impl From<Micros> for Arrival<'_> {
@@ -34,6 +45,7 @@ impl From<Micros> for Arrival<'_> {
             stamp: None,
             key: None,
             mark: None,
+            copied: None,
         }
     }
 }
@@ -70,6 +82,7 @@ mod tests {
                 stamp: stamp.map(Micros),
                 key: None,
                 mark: None,
+                copied: None,
             };
             assert_eq!(
                 arrival.ts(newest.map(Micros)),

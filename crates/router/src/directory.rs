@@ -120,7 +120,7 @@ pub struct Directory {
     /// The number of subscriptions of each shard, by pattern. Their topics may not exist yet.
     interests: RwLock<PatternIndex<Interests>>,
     kinds: RwLock<Arc<Kinds>>,
-    /// The queues of all shards, and behind them that of the observer, if there is one.
+    /// The queues of all shards, and behind them those of the observers.
     queues: Vec<Arc<ShardQueue>>,
     /// The number of shards.
     shards: usize,
@@ -205,23 +205,21 @@ impl Directory {
         }
     }
 
-    /// Adds the queue of a [`Observer`](crate::Observer), which is a shard for everything that publishes. Call this before
+    /// Adds the queue of an [`Observer`](crate::Observer), which is a shard for everything that publishes. Call this before
     /// anything is published.
     ///
     /// # Panics
-    /// If there are [`SHARDS_MAX`] queues already, or one of an observer.
+    /// If there are [`SHARDS_MAX`] queues already.
     #[must_use]
     pub fn with_observer(mut self, queue: Arc<ShardQueue>) -> Self {
         assert!(self.queues.len() < SHARDS_MAX, "there is no bit for an observer");
-        assert!(self.observer().is_none(), "there is an observer already");
         self.queues.push(queue);
         self
     }
 
-    /// The number that the observer has as a shard, if there is one.
-    #[must_use]
-    pub fn observer(&self) -> Option<ShardId> {
-        (self.queues.len() > self.shards).then_some(ShardId(self.shards as u8))
+    /// The numbers that the observers have as shards, in the order in which they were added.
+    pub fn observers(&self) -> impl Iterator<Item = ShardId> + use<> {
+        (self.shards..self.queues.len()).map(|index| ShardId(index as u8))
     }
 
     /// Sets the `rules` for how long topics may be silent. They are tried in order. Call this before anything is
@@ -363,11 +361,11 @@ impl Directory {
         shards.iter().map(|queue| queue.depth()).max().unwrap_or(0)
     }
 
-    /// The length of the observer's queue, in publications.
+    /// The length of the longest queue of an observer, in publications.
     #[must_use]
-    pub fn observer_depth(&self) -> usize {
-        let observer = &self.queues[self.shards..];
-        observer.iter().map(|queue| queue.depth()).sum()
+    pub fn observer_depth_max(&self) -> usize {
+        let observers = &self.queues[self.shards..];
+        observers.iter().map(|queue| queue.depth()).max().unwrap_or(0)
     }
 
     /// Registers that `shard` wants the topics of `pattern`, also those that are made later. Register before you look

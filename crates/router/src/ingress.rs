@@ -85,7 +85,7 @@ impl Ingress {
     }
 
     /// Whether so much waits for some shard, or to be written, that `origin` should wait before it hands in more. A bulk body
-    /// also waits for the observer. Nothing live does.
+    /// also waits for the observers. Nothing live does.
     #[must_use]
     pub fn is_congested(&self, origin: Origin) -> bool {
         let depth = match origin {
@@ -93,7 +93,7 @@ impl Ingress {
             Origin::Bulk(_) => self
                 .directory
                 .queue_depth_max()
-                .max(self.directory.observer_depth()),
+                .max(self.directory.observer_depth_max()),
         };
         depth > origin.queue_high() || self.has_much_unwritten()
     }

@@ -4,6 +4,8 @@ use tickwire_wire::limits::{BOOK_HISTORY_MAX, CLOSED_CANDLES_MAX, EVENT_HISTORY_
 use tickwire_wire::pattern_sets::{covers, overlap};
 use tickwire_wire::{Kind, Pattern};
 
+use crate::view::ViewPrefix;
+
 /// A rule: topics that match `pattern` are of `kind` and keep `history` messages and `candles` closed candles.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KindRule {
@@ -52,6 +54,28 @@ impl Kinds {
                 candles,
             });
         }
+        Self(rules)
+    }
+
+    /// The same rules, and copies of views are of the kinds of their sources, unless a rule names them by the view's prefix.
+    #[must_use]
+    pub fn with_copies<'a>(self, prefixes: impl IntoIterator<Item = &'a ViewPrefix>) -> Self {
+        let prefixes: Vec<&ViewPrefix> = prefixes.into_iter().collect();
+        let is_of_copies = |rule: &KindRule| {
+            let name = rule.pattern.as_str();
+            prefixes.iter().any(|prefix| prefix.heads(name))
+        };
+        let (mut rules, others): (Vec<_>, Vec<_>) = self.0.into_iter().partition(is_of_copies);
+        for prefix in &prefixes {
+            rules.extend(others.iter().filter_map(|rule| {
+                let pattern = prefix.pattern(&rule.pattern)?;
+                Some(KindRule {
+                    pattern,
+                    ..rule.clone()
+                })
+            }));
+        }
+        rules.extend(others);
         Self(rules)
     }
 
@@ -112,6 +136,33 @@ mod tests {
             ("chat.other", Kind::Event),
         ] {
             assert_eq!(kinds.of(topic).0, kind, "{topic}");
+        }
+    }
+
+    #[test]
+    fn copies_are_of_the_kind_of_their_sources_unless_a_rule_names_them() {
+        let rule = |pattern: &str, kind, history| KindRule {
+            pattern: pattern.parse().expect("valid"),
+            kind,
+            history,
+            candles: 0,
+        };
+        let rules = vec![
+            rule("chat.state.*", Kind::State, 2),
+            rule("delayed.trade.>", Kind::Event, 3),
+        ];
+        let prefixes = ["delayed.", "d15."].map(|prefix| prefix.parse().expect("a prefix"));
+        let kinds = Kinds::with_rules(rules).with_copies(&prefixes);
+        for (topic, kind, history) in [
+            ("ticker.A", Kind::State, 1),
+            ("delayed.ticker.A", Kind::State, 1),
+            ("d15.book.A", Kind::Book, BOOK_HISTORY_MAX),
+            ("d15.chat.state.a", Kind::State, 2),
+            ("delayed.trade.A", Kind::Event, 3),
+            ("d15.trade.A", Kind::Event, EVENT_HISTORY_MAX),
+        ] {
+            let (found, kept) = kinds.of(topic);
+            assert_eq!((found, kept.messages), (kind, history), "{topic}");
         }
     }
 

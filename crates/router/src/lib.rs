@@ -48,6 +48,7 @@ mod staleness;
 mod syncs;
 mod topic_set;
 mod tree;
+mod view;
 mod write_queue;
 
 pub use accounts::{AccountId, FamilyCount, SeenUser, TakenAccounts, UserId};
@@ -55,7 +56,7 @@ pub use archive::{
     ARCHIVE_BYTES_MAX, ARCHIVED_PART_BYTES, ARCHIVED_PART_MESSAGES, Archive, ArchiveFailed, ArchivePlace,
     ArchiveReply, ArchivedNext, ArchivedPart, ArchivedStart, Bookmark, WantedPart, WantedStart,
 };
-pub use arrival::{Arrival, FeedMark};
+pub use arrival::{Arrival, Copied, FeedMark};
 pub use book::{OrderBook, check_symbol};
 pub use bucket::{Bucket, Rate, SharedBucket};
 pub use cell::{
@@ -82,4 +83,5 @@ pub use session::{SessionId, Transport};
 pub use settings::{SessionLimits, ShardSettings};
 pub use shard::{AuthRequest, Drain, SessionCard, SessionLag, Shard, Watched};
 pub use staleness::StaleRule;
+pub use view::{NoViewPrefix, ViewPrefix, ViewRule, ViewTally, Views, held_message_bytes};
 pub use write_queue::{Record, RecordKey, Ticket, Told, WriteBatch, WriteQueue, WrittenTo};

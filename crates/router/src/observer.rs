@@ -36,7 +36,7 @@ struct ObservedTopic {
     seq: Seq,
 }
 
-/// The reader of a directory's observer queue.
+/// The reader of a directory's queue for an observer.
 #[derive(Debug)]
 pub struct Observer {
     directory: Arc<Directory>,
@@ -50,21 +50,21 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Observes the topics of `patterns`: those that exist from their next message, later ones from their first. `None` if
-    /// the directory has no queue for an observer.
+    /// Observes the topics of `patterns`: those that exist from their next message, later ones from their first. `id` is one
+    /// of [`Directory::observers`].
     #[must_use]
-    pub fn new(directory: Arc<Directory>, patterns: Vec<Pattern>) -> Option<Self> {
-        Self::behind(directory, patterns, |_| None)
+    pub fn new(directory: Arc<Directory>, id: ShardId, patterns: Vec<Pattern>) -> Self {
+        Self::behind(directory, id, patterns, |_| None)
     }
 
     /// The same, but topics that exist are read from the message behind the one that `read` gives, if it gives one.
     #[must_use]
     pub fn behind(
         directory: Arc<Directory>,
+        id: ShardId,
         patterns: Vec<Pattern>,
         read: impl Fn(&TopicCell) -> Option<Seq>,
-    ) -> Option<Self> {
-        let id = directory.observer()?;
+    ) -> Self {
         // An observer before this one may have ended by a panic.
         directory.forget_shard(id);
         for pattern in &patterns {
@@ -79,7 +79,7 @@ impl Observer {
             }
             topics.entry(cell.id()).or_insert(ObservedTopic { cell, seq });
         }
-        Some(Self {
+        Self {
             directory,
             id,
             patterns,
@@ -87,7 +87,7 @@ impl Observer {
             topics,
             behind,
             batch: Vec::new(),
-        })
+        }
     }
 
     /// The topics that are observed, each with the last message that was told, or named as missed.
@@ -107,6 +107,8 @@ impl Observer {
             }
         }
         self.behind.extend(inbox.overflowed.drain());
+        // An earlier life of a name comes before a later one.
+        self.behind.sort_unstable();
         for id in std::mem::take(&mut self.behind) {
             self.catch_up(id, &inbox.ended, &mut visit);
         }

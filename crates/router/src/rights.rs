@@ -50,6 +50,16 @@ impl Grant {
         &self.deny
     }
 
+    /// The same topics without those of `patterns`.
+    #[must_use]
+    pub fn without(self, patterns: &[Pattern]) -> Self {
+        if patterns.is_empty() {
+            return self;
+        }
+        let deny: Arc<[Pattern]> = self.deny.iter().chain(patterns).cloned().collect();
+        Self { deny, ..self }
+    }
+
     /// Whether it allows no pattern. A grant whose denied patterns cover all its allowed ones is not empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -203,6 +213,11 @@ pub struct OwnLimits {
 }
 
 impl Rights {
+    /// Takes the right to publish to the topics of `patterns` away.
+    pub fn forbid_publishing(&mut self, patterns: &[Pattern]) {
+        self.publish = self.publish.clone().without(patterns);
+    }
+
     /// No rights.
     #[must_use]
     pub fn none() -> Self {

@@ -15,7 +15,7 @@ use tickwire_wire::{ErrorCode, Kind, Micros, Payload, Refusal, Seq, Topic, marke
 
 use super::holding::check_room;
 use super::{Published, State, TopicCell};
-use crate::arrival::Arrival;
+use crate::arrival::{Arrival, Copied};
 use crate::book::{OrderBook, not_a_book};
 use crate::publication::Publication;
 use crate::queue::Recipients;
@@ -98,7 +98,7 @@ impl TopicCell {
         }
         check_room(&state.lineage.memory, state.growth_bytes(&payload))?;
         let ts = arrival.ts(state.history.newest().map(|newest| newest.ts));
-        match state.sequencer.number(payload, ts, &self.topic) {
+        match state.sequencer.number(payload, ts, &self.topic, arrival.copied) {
             Ok((numbered, crossed)) => Ok(self.enter(state, numbered, crossed, arrival.now, to)),
             Err(refusal) => {
                 state.count_if_lost();
@@ -256,18 +256,27 @@ impl Sequencer {
         }
     }
 
-    /// Gives `payload` the next number and the time `now`. Also returns whether the book became crossed by it.
+    /// Gives `payload` the next number and the time `now`. Also returns whether the book became crossed by it. A copy
+    /// gets the number of what it copies; a book must come whole behind messages that are lost.
     pub(super) fn number(
         &mut self,
         payload: Payload,
         now: Micros,
         topic: &Topic,
+        copied: Option<&Copied>,
     ) -> Result<(Numbered, bool), Refusal> {
         let after = self.seq;
-        let (mut seq, mut crossed) = (after.next(), false);
+        let mut seq = copied.map_or(after.next(), |copied| copied.seq);
+        if seq <= after {
+            let reason = format!("{topic} has message {seq} already");
+            return Err(Refusal::bad_request(reason));
+        }
+        let mut crossed = false;
         let payload = match (self.kind, payload) {
             (Kind::Book, Payload::Book(message)) => {
-                if self.book.is_none() {
+                if seq != after.next() {
+                    self.lose_book();
+                } else if self.book.is_none() {
                     // The message that was lost with the book has a number, too. Because of its gap, every reader of
                     // the old book begins again with the whole book: how the two differ is not known.
                     seq = seq.next();
@@ -280,6 +289,9 @@ impl Sequencer {
             (Kind::State | Kind::Event, payload) => payload,
         };
         self.seq = seq;
+        if let (Kind::Book, Some(copied)) = (self.kind, copied) {
+            self.doubt = copied.doubt.filter(|reason| *reason != StaleReason::Crossed);
+        }
         let is_crossed = self.book().is_some_and(OrderBook::is_crossed);
         let doubt = self.doubt.or(is_crossed.then_some(StaleReason::Crossed));
         let numbered = Numbered {

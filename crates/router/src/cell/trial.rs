@@ -49,7 +49,7 @@ impl BookTrial {
         };
         let before = grown(&self.sequencer) + book_growth(&payload, self.sequencer.book());
         let asked = message_growth(self.message_bytes, payload.heap_bytes());
-        let (numbered, _) = self.sequencer.number(payload, Micros(0), &self.topic)?;
+        let (numbered, _) = self.sequencer.number(payload, Micros(0), &self.topic, None)?;
         let after = grown(&self.sequencer);
         // A whole book is held as the changes to it. Each message takes the place of the one before it, so the longest
         // of them counts.

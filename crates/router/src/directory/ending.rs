@@ -133,6 +133,20 @@ impl Directory {
         }
     }
 
+    /// Ends a topic that is a copy of one that has ended: at once, or when that is written.
+    ///
+    /// # Errors
+    /// If ends are written first, and that is not possible now.
+    pub(crate) fn end_copy(&self, cell: &Arc<TopicCell>, reason: EndReason) -> Result<(), Refusal> {
+        match &self.write_queue {
+            None => self.end_written(cell, reason),
+            Some(queue) => {
+                cell.end_later(reason, queue)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Undoes [`Self::keep_interest`], as the topic has not ended.
     pub(super) fn give_interest_up(&self, cell: &TopicCell) {
         for shard in self.shard_ids() {

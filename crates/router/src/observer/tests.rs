@@ -30,7 +30,8 @@ fn directory(queue: usize) -> Arc<Directory> {
 
 fn observer(directory: &Arc<Directory>) -> Observer {
     let patterns = ["trade.>", "trade.A"].map(|text| text.parse().expect("a pattern"));
-    Observer::new(directory.clone(), patterns.to_vec()).expect("the directory has a queue for it")
+    let id = directory.observers().next().expect("there is a queue for it");
+    Observer::new(directory.clone(), id, patterns.to_vec())
 }
 
 fn publish(directory: &Arc<Directory>, topic: &str) -> Seq {
@@ -173,7 +174,7 @@ fn only_bulk_bodies_wait_for_an_observer() {
     }
     assert!(!ingress.is_congested(bulk));
     publish(&directory, "trade.A");
-    assert_eq!(directory.observer_depth(), bulk.queue_high() + 1);
+    assert_eq!(directory.observer_depth_max(), bulk.queue_high() + 1);
     assert!(ingress.is_congested(bulk));
     assert!(!ingress.is_congested(Origin::Feed) && !ingress.is_congested(Origin::Client(None)));
 }

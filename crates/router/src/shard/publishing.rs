@@ -183,6 +183,7 @@ impl Shard {
         }
         let bytes = data.heap_bytes() as u64;
         let arrival = Arrival {
+            copied: None,
             now,
             stamp: ts,
             key: None,

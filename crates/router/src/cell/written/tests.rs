@@ -93,7 +93,7 @@ fn log(topic: &str, choices: &[u64]) -> Vec<InLog> {
         let numbered = cell
             .lock()
             .sequencer
-            .number(payload, Micros(at * 10), cell.topic());
+            .number(payload, Micros(at * 10), cell.topic(), None);
         let (numbered, _) = numbered.expect("it fits");
         let mut text = Vec::new();
         numbered.payload.write_json(&mut text);
