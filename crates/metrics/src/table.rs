@@ -182,7 +182,17 @@ metrics! {
     DeriveRefused: Counter One [] "tickwire_derive_refused_messages_total"
         "Derived messages that were not published because a limit was reached or they do not fit their topic.";
     DeriveQueue: Gauge One [] "tickwire_derive_queue_messages"
-        "Messages that wait for being derived from now.";
+        "Messages that wait now for being derived from or copied: the longest queue.";
+    ViewHeld: Gauge One [] "tickwire_view_held_messages"
+        "Messages that views hold until they are due.";
+    ViewHeldBytes: Gauge Bytes [] "tickwire_view_held_bytes"
+        "Bytes of the messages that views hold, at most bytes_max for each view.";
+    ViewPublished: Counter One [] "tickwire_view_messages_total"
+        "Messages of views that were published.";
+    ViewLost: Counter One [] "tickwire_view_lost_messages_total"
+        "Messages that a view did not hold because it was full or they came too fast; readers of the copies get a gap.";
+    ViewRefused: Counter One [] "tickwire_view_refused_messages_total"
+        "Messages of views that were not published because a limit was reached or they do not fit their topic.";
     ConfigReloads: Counter One [Reload] "tickwire_config_reloads_total"
         "Reloads of the configuration, by their result.";
     ConfigLoaded: Gauge Seconds [] "tickwire_config_last_success_timestamp_seconds"

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use hyper::header::HeaderMap;
 use tickwire_router::{Grant, OwnLimits, PublishRate, RequestRate, Rights};
-use tickwire_wire::{Micros, Secret};
+use tickwire_wire::{Micros, Pattern, Secret};
 
 pub(crate) use self::admission::{Admission, Holder};
 pub(crate) use self::claims::NAME_BYTES_MAX;
@@ -48,6 +48,8 @@ pub struct Access {
     origins: Vec<OriginRule>,
     keys: Vec<AuthKey>,
     jwt: Option<Verifier>,
+    /// The topics that nobody may publish to: the copies of views.
+    copies: Vec<Pattern>,
     revocations: Arc<Revocations>,
 }
 
@@ -58,23 +60,31 @@ impl Access {
     /// If a file cannot be read or holds no usable key.
     pub fn load(config: &Config) -> Result<Self, AccessError> {
         let auth = &config.auth;
+        let copies: Vec<Pattern> = config.views.iter().filter_map(|view| view.prefix.all()).collect();
+        let mut keys = auth.keys.clone();
+        for key in &mut keys {
+            key.rights.forbid_publishing(&copies);
+        }
+        let mut anonymous = Rights {
+            subscribe: Grant::new(auth.anonymous_subscribe.clone(), []),
+            publish: Grant::new(config.anonymous_publish.clone(), []),
+            publish_rate: PublishRate::of(auth.anonymous_publishes_per_s.map(u64::from), None)
+                .unwrap_or_default(),
+            stamp: false,
+            own: OwnLimits {
+                connections: auth.anonymous_connections,
+                subscriptions: auth.anonymous_subscriptions,
+                requests: RequestRate::of(auth.anonymous_ops_per_s, None).unwrap_or_default(),
+                bytes_per_s: auth.anonymous_bytes_per_s,
+            },
+        };
+        anonymous.forbid_publishing(&copies);
         Ok(Self {
             required: auth.required,
-            anonymous: Rights {
-                subscribe: Grant::new(auth.anonymous_subscribe.clone(), []),
-                publish: Grant::new(config.anonymous_publish.clone(), []),
-                publish_rate: PublishRate::of(auth.anonymous_publishes_per_s.map(u64::from), None)
-                    .unwrap_or_default(),
-                stamp: false,
-                own: OwnLimits {
-                    connections: auth.anonymous_connections,
-                    subscriptions: auth.anonymous_subscriptions,
-                    requests: RequestRate::of(auth.anonymous_ops_per_s, None).unwrap_or_default(),
-                    bytes_per_s: auth.anonymous_bytes_per_s,
-                },
-            },
+            anonymous,
             origins: auth.allowed_origins.clone(),
-            keys: auth.keys.clone(),
+            keys,
+            copies,
             jwt: auth.jwt.as_ref().map(Verifier::load).transpose()?,
             revocations: Arc::default(),
         })
@@ -158,7 +168,11 @@ impl Access {
             });
         }
         match &self.jwt {
-            Some(jwt) if self.keys.is_empty() || token.contains('.') => jwt.verify(token, now),
+            Some(jwt) if self.keys.is_empty() || token.contains('.') => {
+                let mut admission = jwt.verify(token, now)?;
+                admission.rights.forbid_publishing(&self.copies);
+                Ok(admission)
+            }
             None if self.keys.is_empty() => Err(Denied::NoTokens),
             _ => Err(Denied::UnknownKey),
         }
@@ -237,7 +251,7 @@ impl Access {
             return "a token is required".to_owned();
         }
         let list = |grant: &Grant| {
-            let patterns: Vec<&str> = grant.allow().iter().map(tickwire_wire::Pattern::as_str).collect();
+            let patterns: Vec<&str> = grant.allow().iter().map(Pattern::as_str).collect();
             match patterns[..] {
                 [] => "nothing".to_owned(),
                 [">"] => "everything".to_owned(),

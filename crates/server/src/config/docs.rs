@@ -42,6 +42,14 @@ from = "trades.>"
 candles = ["1s", "1m", "5m", "15m", "1h", "1d"]
 ticker = true
 bbo = true
+
+# Topics that are copied that much later: delayed.ticker.BTC-USD is ticker.BTC-USD fifteen minutes ago. Who may not see live
+# data gets rights for delayed.> only.
+[[views]]
+pattern = "ticker.>"
+delay_ms = 900000
+prefix = "delayed."
+bytes_max = 268435456
 "#;
 
 /// A flag of `tickwire serve`.

@@ -85,13 +85,16 @@ impl Config {
         differing
     }
 
+    /// The number of readers of topics that take the place of a shard: what derives, and what copies.
+    pub(crate) fn observers(&self) -> usize {
+        usize::from(!self.derive.is_empty()) + usize::from(!self.views.is_empty())
+    }
+
     /// The number of shards on a machine with `cores` cores, or the setting if there is one. At least 1, at most 64; one
-    /// less if something is derived.
+    /// less if something is derived, and one less if there are views.
     #[must_use]
     pub fn shard_count(&self, cores: usize) -> usize {
-        // What derives is one more reader of topics, like a shard.
-        let derives = usize::from(!self.derive.is_empty());
-        let most = usize::try_from(table::SHARDS_MAX).unwrap_or(usize::MAX) - derives;
+        let most = usize::try_from(table::SHARDS_MAX).unwrap_or(usize::MAX) - self.observers();
         self.shards.unwrap_or(cores).clamp(1, most)
     }
 }

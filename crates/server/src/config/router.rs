@@ -1,6 +1,6 @@
 //! The settings that the router gets.
 
-use tickwire_router::{DedupeLimits, DirectoryLimits, ShardSettings};
+use tickwire_router::{DedupeLimits, DirectoryLimits, Kinds, ShardSettings};
 use tickwire_wire::limits::TOPICS_AT_ONCE;
 use tickwire_wire::message::AnnouncedLimits;
 
@@ -11,6 +11,12 @@ use crate::VERSION;
 const CLOSE_TIMEOUT_MS: u64 = 2_000;
 
 impl Config {
+    /// The kinds of topics.
+    pub(crate) fn topic_kinds(&self) -> Kinds {
+        let prefixes = self.views.iter().map(|view| &view.prefix);
+        Kinds::with_rules(self.kinds.clone()).with_copies(prefixes)
+    }
+
     /// The limits of the directory.
     pub(crate) fn directory_limits(&self) -> DirectoryLimits {
         DirectoryLimits {

@@ -1,8 +1,8 @@
 //! The lists of rules: the kinds of topics (`kinds`), how long topics may be silent (`staleness`), when they end
-//! (`expiry`), and what is derived from them (`derive`).
+//! (`expiry`), what is derived from them (`derive`), and their delayed copies (`views`).
 
 use tickwire_feed::{DeriveRule, Interval};
-use tickwire_router::{ExpiryRule, KindRule, StaleRule};
+use tickwire_router::{ExpiryRule, KindRule, StaleRule, ViewPrefix, ViewRule};
 use tickwire_wire::limits::{BOOK_HISTORY_MAX, EVENT_HISTORY_MAX};
 use tickwire_wire::pattern_sets::overlap;
 use tickwire_wire::{Kind, Pattern};
@@ -13,7 +13,9 @@ use super::feed::FeedSource;
 use super::fields::{Fields, Form};
 use super::key::{Setting, Shape};
 use super::settings::Settings;
-use super::table::{EXPIRY_MS_MAX, HISTORY_MAX, SHARDS_MAX, STALE_MS_MAX};
+use super::table::{
+    EXPIRY_MS_MAX, HISTORY_MAX, SHARDS_MAX, STALE_MS_MAX, VIEW_BYTES, VIEW_BYTES_MAX, VIEW_DELAY_MS_MAX,
+};
 
 const KINDS: Form = Form {
     known: &["pattern", "kind", "history", "candles"],
@@ -39,6 +41,15 @@ const DERIVE: Form = Form {
     known: &["from", "candles", "ticker", "bbo"],
     list: "must be a list of {from, candles, ticker, bbo}",
     entry: Some("must be a table with from, and perhaps candles, ticker and bbo"),
+    hidden: None,
+};
+
+/// The prefix of a view's topics, if its rule has none.
+const VIEW_PREFIX: &str = "delayed.";
+const VIEWS: Form = Form {
+    known: &["pattern", "delay_ms", "prefix", "bytes_max"],
+    list: "must be a list of {pattern, delay_ms, prefix, bytes_max}",
+    entry: Some("must be a table with a pattern, delay_ms and perhaps prefix and bytes_max"),
     hidden: None,
 };
 
@@ -149,6 +160,57 @@ impl Setting for Vec<DeriveRule> {
     }
 }
 
+impl Setting for Vec<ViewRule> {
+    const SHAPE: Shape = Shape::Tables(
+        "list of tables",
+        "`pattern`, `delay_ms`, and perhaps `prefix` and `bytes_max`",
+    );
+
+    fn read(settings: &Settings, path: &'static str) -> Result<Self, ConfigError> {
+        VIEWS.list(settings, path, |fields, rules: &[ViewRule]| {
+            let rule = "must be a topic pattern, such as ticker.>";
+            let pattern = fields.there("pattern", rule)?.as_str();
+            let pattern = pattern.ok_or_else(|| fields.refuse("pattern", rule))?;
+            let pattern: Pattern = pattern
+                .parse()
+                .map_err(|error| fields.refuse("pattern", format!("{error}")))?;
+            fields.there("delay_ms", "must be a whole number")?;
+            let delay_ms = fields
+                .integer("delay_ms", 1, VIEW_DELAY_MS_MAX)?
+                .unwrap_or_default();
+            let [least, usual] = VIEW_BYTES;
+            let bytes_max = fields
+                .integer("bytes_max", least, VIEW_BYTES_MAX)?
+                .unwrap_or(usual);
+            let prefix = fields.text("prefix")?.unwrap_or(VIEW_PREFIX);
+            let prefix: ViewPrefix = prefix
+                .parse()
+                .map_err(|error| fields.refuse("prefix", format!("{error}")))?;
+            if prefix.pattern(&pattern).is_none() {
+                let rule = format!("is too long: with {pattern} behind it, it is no pattern");
+                return Err(fields.refuse("prefix", rule));
+            }
+            for (at, earlier) in rules.iter().enumerate() {
+                let (one, other) = (earlier.prefix.as_str(), prefix.as_str());
+                if one == other && overlap(&earlier.pattern, &pattern) {
+                    let rule = format!("overlaps that of {path}[{at}], which has the same prefix");
+                    return Err(fields.refuse("pattern", rule));
+                }
+                if one != other && (one.starts_with(other) || other.starts_with(one)) {
+                    let rule = format!("must not begin like that of {path}[{at}], {one}");
+                    return Err(fields.refuse("prefix", rule));
+                }
+            }
+            Ok(ViewRule {
+                pattern,
+                prefix,
+                delay_ms,
+                bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX),
+            })
+        })
+    }
+}
+
 /// The intervals with these names.
 fn intervals(names: &[&str]) -> Result<Vec<Interval>, String> {
     let known = Interval::ALL.map(Interval::as_str);
@@ -165,12 +227,13 @@ fn makes(pattern: &Pattern, other: &str) -> bool {
 }
 
 /// Refuses a rule in `derive` by which two would publish to one topic: the simulated market makes candles, tickers and
-/// best quotes of its own. Also keeps a place among the shards for what derives.
+/// best quotes of its own. Also keeps places among the shards for what derives and for views.
 pub(super) fn derives_what_nobody_makes(config: &Config, settings: &Settings) -> Result<(), ConfigError> {
     const PATH: &str = "derive";
-    let full = !config.derive.is_empty() && config.shards.is_some_and(|shards| shards as u64 >= SHARDS_MAX);
-    let rule = format!("must be at most {} beside", SHARDS_MAX - 1);
-    settings.refuse_beside_if(full, "shards", &rule, PATH)?;
+    let most = SHARDS_MAX - config.observers() as u64;
+    let full = config.shards.is_some_and(|shards| shards as u64 > most);
+    let reader = if config.derive.is_empty() { "views" } else { PATH };
+    settings.refuse_beside_if(full, "shards", &format!("must be at most {most} beside"), reader)?;
     let makes_too = |rule: &DeriveRule| {
         let has_candles = rule
             .candles

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 use tickwire_feed::DeriveRule;
-use tickwire_router::{ExpiryRule, KindRule, PublishRate, SessionLimits, StaleRule};
+use tickwire_router::{ExpiryRule, KindRule, PublishRate, SessionLimits, StaleRule, ViewRule};
 use tickwire_wire::{Moment, Pattern, deflate, limits};
 
 use super::admin::AdminKey;
@@ -37,6 +37,12 @@ pub(super) const HISTORY_MAX: u64 = 1_000_000;
 pub(super) const STALE_MS_MAX: u64 = 24 * 60 * MINUTE_MS;
 /// Longest time after a topic's last message that a rule may allow: a year.
 pub(super) const EXPIRY_MS_MAX: u64 = 366 * STALE_MS_MAX;
+/// Longest delay of a view: a week.
+pub(super) const VIEW_DELAY_MS_MAX: u64 = 7 * STALE_MS_MAX;
+/// Most bytes that a view may hold.
+pub(super) const VIEW_BYTES_MAX: u64 = 1024 * GIB;
+/// Fewest bytes that a view may be given, and the default.
+pub(super) const VIEW_BYTES: [u64; 2] = [MIB, 256 * MIB];
 
 /// The keys at the top of the file.
 pub(super) const TOP: &[Key] = Config::KEYS;
@@ -79,6 +85,8 @@ rows! {
             "Time in milliseconds after its last message at which a topic ends: rules that are tried in order; other topics end only when they are deleted. Connections subscribed to a topic's name hold its end up, unless its rule has even_if_watched = true";
         derive: Vec<DeriveRule> = list(&[]).file_only().restart(),
             "Topics whose published trades, books and best quotes candles, tickers and best quotes are derived from: rules that all count. candles is a list of intervals (1s, 1m, 5m, 15m, 1h, 1d; all if left out), ticker and bbo are true if left out";
+        views: Vec<ViewRule> = list(&[]).file_only().restart(),
+            "Topics that are copied delay_ms later to topics of the same names behind prefix (delayed. if left out): rules that all count. bytes_max bounds the memory of what waits (256 MiB if left out)";
     }
     tables {
         /// The log.

@@ -362,7 +362,7 @@ impl Ops {
             (Metric::StaleChanges, directory.stale_changes()),
             (Metric::CrossedBooks, directory.crossed_books()),
             (Metric::JournalUnwritten, unwritten as u64),
-            (Metric::DeriveQueue, directory.observer_depth() as u64),
+            (Metric::DeriveQueue, directory.observer_depth_max() as u64),
             (Metric::ClockOffset, self.clock.offset_us().cast_unsigned()),
             (Metric::Addresses, self.connection_limits.address_count() as u64),
             (Metric::Revocations, self.revocation_count() as u64),

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use tickwire_router::{ViewRule, held_message_bytes};
+
 use crate::VERSION;
 use crate::config::{Config, FeedSource};
 
@@ -42,5 +44,26 @@ pub(crate) fn announce(config: &Config, listen: SocketAddr, ops: SocketAddr, roo
         "tickwire {VERSION} is ready; {}",
         room.access,
     );
+    for view in &config.views {
+        announce_view(view);
+    }
     config.test.warn();
+}
+
+/// The length of the messages that the room of a view is told for, in bytes.
+const USUAL_MESSAGE_BYTES: usize = 200;
+
+/// Writes how much a view holds, and for which rate that is enough.
+fn announce_view(view: &ViewRule) {
+    let messages = view.bytes_max / held_message_bytes(USUAL_MESSAGE_BYTES);
+    let per_s = messages as u64 * 1_000 / view.delay_ms;
+    tracing::info!(
+        pattern = %view.pattern,
+        prefix = %view.prefix,
+        delay_ms = view.delay_ms,
+        bytes_max = view.bytes_max,
+        messages,
+        per_s,
+        "a view copies topics later; it has room for so many messages of {USUAL_MESSAGE_BYTES} bytes, so many a second",
+    );
 }

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tickwire_metrics::{Catalogue, Metric, Reload};
-use tickwire_router::{Directory, Families, FeedMark, Kinds, ShardQueue};
+use tickwire_router::{Directory, Families, FeedMark, ShardQueue};
 use tickwire_wire::Epoch;
 use tickwire_wire::limits::SHARD_QUEUE_MAX;
 use tokio::sync::{Notify, oneshot};
@@ -35,6 +35,7 @@ use crate::run::program::{Program, StopRequest};
 use crate::run::pulse::Pulse;
 use crate::run::reload::{self, Parts, ReloadError, Reloaded, Running};
 use crate::run::start_error::StartError;
+use crate::run::view_thread;
 use crate::run::vitals::Vitals;
 
 /// The number of new connections that may wait for a shard.
@@ -164,6 +165,7 @@ pub fn start(config: Config, program: Program) -> Result<Broker, StartError> {
         others.push(common.start_feed(feed, speed)?);
     }
     others.extend(common.start_derive(derived)?);
+    others.extend(common.start_views()?);
     let lifecycle = common.lifecycle.clone();
     Ok(Broker {
         listen,
@@ -241,7 +243,13 @@ impl Broker {
 
     fn reconfigure(&self, config: Arc<Config>) -> Result<Reloaded, ReloadError> {
         let (_, access) = self.live_settings.rules();
-        let parts = Parts::build(config.clone(), self.open_files, access.revocations())?;
+        // The views that are at work stay so until a restart, and nobody publishes to their topics.
+        let views = self.started.views.clone();
+        let effective = Config {
+            views,
+            ..(*config).clone()
+        };
+        let parts = Parts::build(Arc::new(effective), self.open_files, access.revocations())?;
         // Reloads are done one at a time, so that all shards see them in one order.
         let mut current = self.config();
         parts.apply(&Running {
@@ -344,12 +352,18 @@ impl Common {
             |accounting| accounting.families().clone(),
         );
         let make = |epoch| {
-            let kinds = Kinds::with_rules(config.kinds.clone());
-            let directory = Directory::new(epoch, kinds, config.directory_limits(), queues.clone())
-                .with_stale_rules(config.staleness.clone())
-                .with_expiry_rules(config.expiry.clone())
-                .with_families(families.clone());
-            derive_thread::with_queue(directory, &config.derive, &lifecycle)
+            let directory = Directory::new(
+                epoch,
+                config.topic_kinds(),
+                config.directory_limits(),
+                queues.clone(),
+            )
+            .with_stale_rules(config.staleness.clone())
+            .with_expiry_rules(config.expiry.clone())
+            .with_families(families.clone());
+            // What derives comes first among the observers.
+            let directory = derive_thread::with_queue(directory, &config.derive, &lifecycle);
+            view_thread::with_queue(directory, &config.views, &lifecycle)
         };
         let desk = Arc::new(DeriveDesk::new(lifecycle.clone()));
         let derive = (&config.derive[..], desk.clone());

@@ -91,9 +91,10 @@ impl DerivePlan {
             let known = known.get(&cell.id());
             goes_on.then(|| known.map_or(Seq::ZERO, |(_, seq)| *seq))
         };
-        let Some(mut observer) = Observer::behind(self.directory.clone(), patterns, read) else {
+        let Some(id) = self.directory.observers().next() else {
             return;
         };
+        let mut observer = Observer::behind(self.directory.clone(), id, patterns, read);
         let mut work = Work {
             deriver: start.deriver,
             sources: known.iter().map(|(id, (source, _))| (*id, *source)).collect(),

@@ -288,6 +288,7 @@ impl FeedPlan {
             cell.doubt(reason);
         }
         let arrival = Arrival {
+            copied: None,
             stamp: tick.ts,
             mark,
             ..now.into()

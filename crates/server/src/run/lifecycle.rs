@@ -17,6 +17,7 @@ pub(crate) struct Lifecycle {
     lock: Mutex<()>,
     changed: Condvar,
     alarm: Alarm,
+    view_alarm: Alarm,
 }
 
 impl Lifecycle {
@@ -56,6 +57,12 @@ impl Lifecycle {
     pub(crate) fn stop(&self) {
         self.set(&self.stopping);
         self.alarm.ring();
+        self.view_alarm.ring();
+    }
+
+    /// The alarm of the thread of the views. It also rings when the broker stops.
+    pub(crate) fn view_alarm(&self) -> &Alarm {
+        &self.view_alarm
     }
 
     /// The alarm of the thread that derives. It also rings when the broker stops.

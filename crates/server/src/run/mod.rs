@@ -21,6 +21,7 @@ pub(crate) mod shard_thread;
 mod stale_watch;
 mod start_error;
 mod trim;
+mod view_thread;
 mod vitals;
 
 pub use broker::{Broker, start};

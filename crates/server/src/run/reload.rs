@@ -74,7 +74,7 @@ impl Parts {
         revocations: &Arc<Revocations>,
     ) -> Result<Self, ReloadError> {
         Ok(Self {
-            kinds: Kinds::with_rules(config.kinds.clone()),
+            kinds: config.topic_kinds(),
             limits: config.directory_limits(),
             limit_rules: LimitRules::of(&config, config.limits.connections_max(open_files)),
             access: load_access(&config, revocations)?,

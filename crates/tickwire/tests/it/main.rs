@@ -64,4 +64,5 @@ mod timers;
 mod tls;
 mod unread;
 mod usage;
+mod views;
 mod wildcards;

@@ -430,6 +430,27 @@ fn move_admin(moved: &mut Moved) {
     broker.stop();
 }
 
+/// Moves the metrics of views: one is full, and a copy does not fit its topic.
+fn move_views(moved: &mut Moved) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = "anonymous_publish = [\">\"]\n[[views]]\npattern = \"chat.>\"\ndelay_ms = 1000\nbytes_max = 1048576\n\
+                [[kinds]]\npattern = \"delayed.chat.book\"\nkind = \"book\"\n";
+    let config = file(&folder, "views.toml", text);
+    let broker = Broker::start(&["--feed", "none", "--config", &config]);
+    assert_eq!(publish(&broker, "chat.book", 1, 10), 200);
+    assert_eq!(publish(&broker, "chat.long", 40, 60_000), 200);
+    let counts = [
+        "held_messages",
+        "held_bytes",
+        "lost_messages_total",
+        "messages_total",
+        "refused_messages_total",
+    ];
+    let names = counts.map(|name| format!("view_{name}"));
+    moved.wait(&broker, &names.each_ref().map(String::as_str));
+    broker.stop();
+}
+
 /// Moves the metrics of certificates.
 fn move_tls(moved: &mut Moved) {
     let authority = Authority::new();
@@ -453,6 +474,7 @@ fn every_metric_is_moved_by_what_it_counts() {
     move_most(&mut moved);
     move_what_is_short(&mut moved);
     move_derived(&mut moved);
+    move_views(&mut moved);
     move_repeated(&mut moved);
     move_accounted(&mut moved);
     move_journal(&mut moved);

@@ -95,7 +95,7 @@ fn base64url(bytes: &[u8]) -> String {
 fn outcome(access: &Access, token: &str) -> String {
     match access.verify(&Secret::from(token), NOW) {
         Ok(admission) => {
-            let texts = |patterns: &[tickwire_wire::Pattern]| format!("{patterns:?}");
+            let texts = |patterns: &[Pattern]| format!("{patterns:?}");
             let rights = &admission.rights;
             format!(
                 "subscribe {} but {}, publish {} but {}, expires {:?}",

@@ -12,13 +12,15 @@ fn the_example_is_the_defaults_with_rules() {
         config.staleness.len(),
         config.expiry.len(),
         config.derive.len(),
+        config.views.len(),
     ];
-    assert_eq!(rules, [3, 1, 1, 1]);
+    assert_eq!(rules, [3, 1, 1, 1, 1]);
     let without_rules = Config {
         kinds: Vec::new(),
         staleness: Vec::new(),
         expiry: Vec::new(),
         derive: Vec::new(),
+        views: Vec::new(),
         ..config
     };
     assert_eq!(without_rules, Config::default());

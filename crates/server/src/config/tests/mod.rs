@@ -226,6 +226,33 @@ fn what_is_derived_is_everything_unless_a_rule_says_less() {
 }
 
 #[test]
+fn views_have_a_prefix_and_room_unless_a_rule_says_otherwise() {
+    let file = "[[views]]\npattern = \"ticker.>\"\ndelay_ms = 900000\n[[views]]\npattern = \">\"\ndelay_ms = 1\nprefix = \"d.\"\nbytes_max = 1048576\n";
+    let config = Case::new().file(file).loaded();
+    let rules: Vec<_> = config
+        .views
+        .iter()
+        .map(|view| {
+            (
+                view.pattern.as_str(),
+                view.prefix.as_str(),
+                view.delay_ms,
+                view.bytes_max,
+            )
+        })
+        .collect();
+    assert_eq!(
+        rules,
+        [
+            ("ticker.>", "delayed.", 900_000, 268_435_456),
+            (">", "d.", 1, 1_048_576)
+        ]
+    );
+    assert_eq!((config.shard_count(64), config.shard_count(2)), (63, 2));
+    assert_eq!(config.topic_kinds().kind_of("d.book.A"), Kind::Book);
+}
+
+#[test]
 fn topics_may_be_silent_for_as_long_as_the_first_rule_says() {
     let file = "[[staleness]]\npattern = \"a.b\"\nafter_ms = 1\n[[staleness]]\npattern = \"a.>\"\nafter_ms = 86400000\n";
     let rules = Case::new().file(file).loaded().staleness;

@@ -348,3 +348,26 @@ fn rules_of_derive() {
     ]]);
     file("[[derive]]\nfrom = \"trade.>\"\ncandles = [\"1m\"]\nticker = false").refused(&expect![[r#"derive = [{candles = ["1m"], from = "trade.>", ticker = false}] (from file x.toml): makes tickers, best quotes and candles of 1s and 1m that the feed makes itself (leave them out, or set feed.kind = "none"): feed.kind = "sim" (from the defaults)"#]]);
 }
+
+#[test]
+fn rules_of_views() {
+    let file = |text: &str| Case::new().file(text);
+    file("[[views]]\npattern = \"a.>\"").refused(&expect![[
+        r#"views[0] = {pattern = "a.>"} (from file x.toml): has no delay_ms, which must be a whole number"#
+    ]]);
+    file("[[views]]\ndelay_ms = 1").refused(&expect!["views[0] = {delay_ms = 1} (from file x.toml): has no pattern, which must be a topic pattern, such as ticker.>"]);
+    file("[[views]]\npattern = \"a.>\"\ndelay_ms = 0").refused(&expect![
+        "views[0].delay_ms = 0 (from file x.toml): must be between 1 and 604800000"
+    ]);
+    file("[[views]]\npattern = \"a.>\"\ndelay_ms = 1\nprefix = \"*.\"").refused(&expect![[r#"views[0].prefix = "*." (from file x.toml): must be the beginning of topics with a dot at its end, such as delayed."#]]);
+    let two = |one: &str, other: &str| {
+        file(&format!(
+            "[[views]]\npattern = \"a.>\"\ndelay_ms = 1\n{one}\n[[views]]\ndelay_ms = 2\n{other}\n"
+        ))
+    };
+    two("", "pattern = \"a.b\"").refused(&expect![[
+        r#"views[1].pattern = "a.b" (from file x.toml): overlaps that of views[0], which has the same prefix"#
+    ]]);
+    two("", "pattern = \"b.>\"\nprefix = \"delayed.more.\"").refused(&expect![[r#"views[1].prefix = "delayed.more." (from file x.toml): must not begin like that of views[0], delayed."#]]);
+    file("shards = 64\n[[views]]\npattern = \"t.>\"\ndelay_ms = 1").refused(&expect![[r#"shards = 64 (from file x.toml): must be at most 63 beside views = [{delay_ms = 1, pattern = "t.>"}] (from file x.toml)"#]]);
+}

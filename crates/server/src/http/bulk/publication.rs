@@ -143,6 +143,7 @@ impl UnderWay<'_> {
     ) -> Result<(Published, bool), PublishError> {
         let (batch, AboutTopic { topic, cell, .. }) = (&self.batch, about);
         let arrival = Arrival {
+            copied: None,
             now: self.now,
             stamp: extras.ts,
             key: None,

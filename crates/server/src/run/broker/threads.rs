@@ -25,6 +25,7 @@ use crate::run::feed_thread::FeedPlan;
 use crate::run::kept_up::{keep_up, kept_up};
 use crate::run::shard_thread::ShardPlan;
 use crate::run::start_error::StartError;
+use crate::run::view_thread::ViewPlan;
 use crate::run::{stale_watch, trim};
 
 impl Common {
@@ -185,6 +186,22 @@ impl Common {
             lifecycle: self.lifecycle.clone(),
             start,
             desk: self.desk.clone(),
+        };
+        Ok(Some(plan.start()?))
+    }
+
+    /// Starts the thread of the views, if there are any.
+    pub(super) fn start_views(&self) -> Result<Option<JoinHandle<()>>, StartError> {
+        if self.config.views.is_empty() {
+            return Ok(None);
+        }
+        let plan = ViewPlan {
+            rules: self.config.views.clone(),
+            directory: self.directory.clone(),
+            clock: self.clock,
+            metrics: self.catalogue.local(),
+            catalogue: self.catalogue.clone(),
+            lifecycle: self.lifecycle.clone(),
         };
         Ok(Some(plan.start()?))
     }
