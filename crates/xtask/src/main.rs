@@ -1,5 +1,5 @@
 //! The project's habits as commands: `cargo xtask tidy`, `test`, `bench`, `compare`, `reliability`, `attack`, `sim`,
-//! `conformance`, `chaos-clients`, `autobahn`, `fuzz`, `book`, `dashboards` and `sbom`.
+//! `conformance`, `chaos-clients`, `autobahn`, `fuzz`, `book`, `dashboards`, `dist` and `sbom`.
 //!
 //! They work from any folder of the repository and read nothing from standard input. They write below the target
 //! folder, into `node_modules` and `dist` of the JavaScript client, the dashboards of Grafana, below `docs/perf` for a comparison, below
@@ -17,6 +17,7 @@ mod bench;
 mod book;
 mod clients;
 mod dashboards;
+mod dist;
 mod fuzz;
 mod loadtest;
 mod packages;
@@ -35,6 +36,7 @@ use clap::{Parser, Subcommand};
 use crate::autobahn::AutobahnArgs;
 use crate::bench::BenchArgs;
 use crate::clients::{ChaosArgs, ConformanceArgs};
+use crate::dist::DistArgs;
 use crate::fuzz::FuzzArgs;
 use crate::loadtest::{AttackArgs, CompareArgs, ReliabilityArgs};
 use crate::sim::SimArgs;
@@ -182,6 +184,17 @@ enum Command {
     ///
     /// The files go to deploy/grafana/dashboards. `cargo xtask tidy` checks that they agree with the source.
     Dashboards,
+    /// Make the packages: a .deb, and archives with the program
+    ///
+    /// The program is stripped and has no path of this machine in it. Packages hold completions, manual pages, units for
+    /// systemd, licences and the bill of materials; what is in them is checked. They go to target/dist. The static
+    /// binary needs the target x86_64-unknown-linux-musl of rustup, the .deb needs dpkg-deb; what cannot be made is named.
+    ///
+    /// The same source and compiler give the same bytes. Files have the time of SOURCE_DATE_EPOCH, or of the last commit.
+    ///
+    /// Needs cargo-cyclonedx. Exit codes: 0 when all that can be made is in order, 1 otherwise, 2 for a wrong argument.
+    #[command(after_help = "Examples:\n  cargo xtask dist\n  cargo xtask dist --check --install")]
+    Dist(DistArgs),
     /// Write the program's bill of materials: CycloneDX JSON in the target folder
     ///
     /// Needs cargo-cyclonedx.
@@ -205,6 +218,7 @@ fn main() -> Result<ExitCode> {
         Command::Fuzz(args) => fuzz::run(&workspace, &args)?,
         Command::Book => book::run(&workspace)?,
         Command::Dashboards => dashboards::run(&workspace)?,
+        Command::Dist(args) => dist::run(&workspace, &args)?,
         Command::Sbom => sbom::run(&workspace)?,
     };
     Ok(ExitCode::from(u8::from(!passed)))

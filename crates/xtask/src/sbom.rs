@@ -47,6 +47,21 @@ pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
     Ok(true)
 }
 
+/// A bill that is the same for the same source: without the time and the number of its making, and without a path of this
+/// machine.
+pub(crate) fn reproducible(workspace: &Workspace, bill: &str) -> Result<String> {
+    let root = workspace.root.display().to_string();
+    let mut bill: Value =
+        serde_json::from_str(&bill.replace(&root, "/usr/src/tickwire")).context("the bill is not JSON")?;
+    if let Some(bill) = bill.as_object_mut() {
+        bill.remove("serialNumber");
+    }
+    if let Some(metadata) = bill["metadata"].as_object_mut() {
+        metadata.remove("timestamp");
+    }
+    Ok(format!("{bill:#}\n"))
+}
+
 /// The number of components in a bill.
 fn components(bill: &str) -> Result<usize> {
     let bill: Value = serde_json::from_str(bill).context("the bill is not JSON")?;
