@@ -15,7 +15,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::compare::peers;
 use crate::swarm::{Interrupt, Outcome, progress};
-use crate::trials::{attack, chaos, drain, k6, proxy, slowlink, stall, tls_reload};
+use crate::trials::{attack, chaos, cluster, drain, k6, proxy, slowlink, stall, tls_reload};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -71,6 +71,8 @@ enum Command {
     Peers(compare::CheckArgs),
     /// Run clients on a bad network: every message accounted for, over disconnects and resumes
     Chaos(Trial<chaos::ChaosArgs>),
+    /// Kill, stop and cut off the brokers of a cluster and its NATS: every message accounted for. Needs nats-server
+    Cluster(Trial<cluster::ClusterArgs>),
     /// Let some of very many readers stand still for a while: the cost for the broker, and for the others
     Stall(Trial<stall::StallArgs>),
     /// Run hostile clients beside honest ones: each gets its answer, and the others notice nothing
@@ -116,6 +118,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Scenarios => compare::list(),
         Command::Peers(args) => compare::check(&args, &Interrupt::watch()?),
         Command::Chaos(trial) => trial.run(chaos::run),
+        Command::Cluster(trial) => trial.run(cluster::run),
         Command::Stall(trial) => trial.run(stall::run),
         Command::Attack(trial) => trial.run(attack::run),
         Command::Drain(trial) => trial.run(drain::run),

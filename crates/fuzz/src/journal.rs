@@ -1,18 +1,20 @@
 //! The parsers of a journal's files: segments with their entries, checkpoints, and the blocks of recordings.
 
+use tickwire_lane::node::{LaneEntry, LaneState, Notice, SubmissionBatch};
 use tickwire_lane::{
     BlockPart, BlockReader, Checkpoint, CheckpointPart, Content, Entry, Follower, Part, Place, SegmentReader,
     Start, Writer,
 };
 use tickwire_lane::{EntryFlags, TopicKey};
 
-/// Reads the input as a segment and as a checkpoint.
+/// Reads the input as a segment, as a checkpoint, and as what the nodes of a cluster tell each other.
 ///
 /// # Panics
 /// When an entry that was read is not the same after it was written again, or when parts of the input are read twice.
 pub fn journal(input: &[u8]) {
     checkpoint(input);
     blocks(input);
+    cluster(input);
     let Ok(Some((head, parts))) = SegmentReader::new(input) else {
         return;
     };
@@ -103,4 +105,31 @@ fn checkpoint(input: &[u8]) {
         }
     };
     assert_eq!(ended, whole);
+}
+
+/// What nodes of a cluster tell each other, and what is in their log.
+fn cluster(input: &[u8]) {
+    if let Ok(notice) = Notice::read(input) {
+        assert_eq!(Notice::read(&notice.bytes()).as_ref(), Ok(&notice));
+    }
+    if let Ok(batch) = SubmissionBatch::read(input) {
+        assert_eq!(SubmissionBatch::read(&batch.bytes()).as_ref(), Ok(&batch));
+        assert!(batch.submissions().all(|submission| submission.is_ok()));
+    }
+    if let Ok((state, rest)) = LaneState::read(input) {
+        let mut again = Vec::new();
+        state.put(&mut again);
+        let (read, nothing) = LaneState::read(&again).expect("it was just written");
+        assert!(nothing.is_empty() && rest.len() < input.len());
+        assert_eq!(read.standing, state.standing);
+    }
+    if let Ok(entry) = LaneEntry::read(input) {
+        let published: usize = entry
+            .head
+            .decided
+            .iter()
+            .map(|decided| decided.count as usize - decided.unpublished.len())
+            .sum();
+        assert!(published <= entry.entry.items.len());
+    }
 }

@@ -114,6 +114,11 @@ impl<'a> Reader<'a> {
         self.small(what).map(|count| count as usize)
     }
 
+    /// All bytes that are left.
+    pub(crate) const fn rest(self) -> &'a [u8] {
+        self.0
+    }
+
     /// Checks that nothing is left.
     pub(crate) fn end(self) -> Result<(), Malformed> {
         if self.0.is_empty() {

@@ -27,6 +27,10 @@ pub(crate) enum BodyKind {
     CheckpointMark = 7,
     CheckpointDerived = 8,
     IndexHead = 16,
+    LaneHead = 32,
+    Submissions = 33,
+    Notice = 34,
+    LaneState = 35,
 }
 
 /// Why bytes are no frame.
@@ -139,6 +143,10 @@ pub(crate) fn body(frame: &[u8], kind: BodyKind) -> Result<Reader<'_>, Malformed
             BodyKind::CheckpointMark => "the place of a feed",
             BodyKind::CheckpointDerived => "what is derived",
             BodyKind::IndexHead => "the head of an index",
+            BodyKind::LaneHead => "the head of an entry of a lane",
+            BodyKind::Submissions => "submissions",
+            BodyKind::Notice => "a notice of a node",
+            BodyKind::LaneState => "the state of a lane",
         }));
     }
     Ok(reader)

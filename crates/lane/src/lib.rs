@@ -18,6 +18,7 @@ mod frame;
 mod index;
 mod message;
 pub mod names;
+pub mod node;
 mod segment;
 mod writer;
 

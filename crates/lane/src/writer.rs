@@ -94,9 +94,21 @@ impl Writer {
         self.item_count += 1;
     }
 
+    /// The number of items that were gathered for the next entry.
+    #[must_use]
+    pub fn gathered_items(&self) -> usize {
+        self.item_count
+    }
+
     /// Seals the entry and returns its bytes. It may be empty.
     pub fn seal(&mut self, flags: EntryFlags) -> &[u8] {
+        self.seal_behind(|_| {}, flags)
+    }
+
+    /// Does the same with an entry that has what `head` appends before it. The chain is over all of its bytes.
+    pub fn seal_behind(&mut self, head: impl FnOnce(&mut Vec<u8>), flags: EntryFlags) -> &[u8] {
         if self.sealed.is_empty() {
+            head(&mut self.sealed);
             let parts = EntryParts {
                 flags,
                 prev: self.place.chain,
@@ -107,6 +119,12 @@ impl Writer {
             };
             put_entry(&mut self.sealed, &parts);
         }
+        &self.sealed
+    }
+
+    /// The sealed entry; empty if none is.
+    #[must_use]
+    pub fn sealed(&self) -> &[u8] {
         &self.sealed
     }
 

@@ -221,6 +221,8 @@ fn label_values(label: Label, shards: usize, version: &str, sets: &LabelSets) ->
         Label::Anomaly => sets.anomalies,
         Label::EndReason => sets.end_reasons,
         Label::Family => return (0..FAMILIES).map(|family| family.to_string()).collect(),
+        Label::LaneState => sets.lane_states,
+        Label::EpochReason => sets.epoch_reasons,
     };
     set.iter().map(|&value| value.to_owned()).collect()
 }

@@ -44,6 +44,10 @@ pub enum Label {
     EndReason,
     /// The family of topics. Its values are named while the broker runs: [`FAMILIES`].
     Family,
+    /// What a node of a cluster does.
+    LaneState,
+    /// Why the numbers of a cluster begin anew.
+    EpochReason,
 }
 
 /// The number of families of topics that a broker has at most.
@@ -62,7 +66,8 @@ impl Label {
             Self::Status | Self::StatusClass => "status",
             Self::Route => "route",
             Self::Shard => "shard",
-            Self::AuthFailure | Self::TurnedAway | Self::EndReason => "reason",
+            Self::AuthFailure | Self::TurnedAway | Self::EndReason | Self::EpochReason => "reason",
+            Self::LaneState => "state",
             Self::Version => "version",
             Self::Reload => "result",
             Self::Family => "family",
@@ -94,10 +99,12 @@ impl Label {
             }
             Self::Version => "the broker's version",
             Self::Reload => "`ok`, `refused`",
-            Self::EndReason => "`expired`, `deleted`",
             Self::Family => {
                 "the families of `accounting.families`, or first tokens of topics: at most 64, with `(other)`"
             }
+            Self::EndReason => "`expired`, `deleted`, `epoch`",
+            Self::LaneState => "`joining`, `following`, `taking_over`, `writing`, `doubting`, `cut_off`",
+            Self::EpochReason => "`first`, `headless`, `changed`, `restarted`",
             Self::Anomaly => {
                 "`unused`, `time_back`, `stale_depth`, `depth_hole`, `old_snapshot`, `repeated_trade`, `trade_hole`, \
                  `late_trade`, `stale_quote`, `second_stream`, `full_book`, \
@@ -131,6 +138,10 @@ pub struct LabelSets {
     pub anomalies: &'static [&'static str],
     /// The reasons for which topics end: `expired`, `deleted`.
     pub end_reasons: &'static [&'static str],
+    /// What a node of a cluster can do: `joining`, `following`, …
+    pub lane_states: &'static [&'static str],
+    /// The reasons for which the numbers of a cluster begin anew: `first`, …
+    pub epoch_reasons: &'static [&'static str],
 }
 
 impl LabelSets {
@@ -145,6 +156,8 @@ impl LabelSets {
         refused_statuses: &["400", "403", "503", "other"],
         anomalies: &["stale_depth", "depth_hole"],
         end_reasons: &["expired", "deleted"],
+        lane_states: &["following", "writing"],
+        epoch_reasons: &["first", "changed"],
     };
 }
 

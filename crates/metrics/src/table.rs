@@ -225,6 +225,22 @@ metrics! {
         "Accounts in the books of today; not exported without `accounting.enabled`.";
     AccountingFailures: Counter One [] "tickwire_accounting_failed_writes_total"
         "Times that the books could not be written to `accounting.dir`; it is tried again.";
+    LanePosition: Gauge One [] "tickwire_lane_position"
+        "The newest entry of the cluster's log whose messages have entered here.";
+    LaneEnd: Gauge One [] "tickwire_lane_end"
+        "The newest entry of the cluster's log that this node knows of.";
+    LaneTerm: Gauge One [] "tickwire_lane_term"
+        "The term of the writer of the cluster's log; it grows by one or more with each writer.";
+    LaneState: Gauge One [LaneState] "tickwire_lane_state"
+        "1 for what this node does in the cluster now, 0 for the rest.";
+    LaneMessages: Counter One [] "tickwire_lane_messages_total"
+        "Messages of the cluster's log that have entered here or were known here.";
+    LaneAppends: Counter One [] "tickwire_lane_appends_total"
+        "Entries that this node has tried to append to the cluster's log as its writer.";
+    LaneEpochs: Counter One [EpochReason] "tickwire_lane_epoch_changes_total"
+        "Times that this node, as the writer, has begun the numbers of all topics anew.";
+    LaneUnsettled: Gauge One [] "tickwire_lane_unsettled_messages"
+        "Messages of this node's publishers of which it is not known yet what became of them.";
     LogLost: Counter One [] "tickwire_log_lines_lost_total"
         "Log lines that were lost because the queue was full or they could not be written.";
     SessionsFailed: Counter One [] "tickwire_sessions_failed_total"

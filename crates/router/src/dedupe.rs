@@ -277,6 +277,13 @@ impl Dedupe {
         self.lock().find(&name_of(topic, key), now).is_some()
     }
 
+    /// The place of the message that was published to `topic` with this key, if that is known at `now`.
+    pub(crate) fn place(&self, topic: &Topic, key: &PublishKey, now: Micros) -> Option<(Epoch, Seq, Kind)> {
+        let keys = self.lock();
+        let first = keys.find(&name_of(topic, key), now)?;
+        Some((first.epoch.clone(), first.seq, first.kind))
+    }
+
     /// Forgets keys whose time is over at `now`. Returns whether more of them are left for another call.
     pub(crate) fn forget(&self, now: Micros) -> bool {
         self.lock().forget(now, FORGET_AT_ONCE)

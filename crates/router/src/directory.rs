@@ -8,6 +8,7 @@
 
 mod ending;
 mod health;
+mod laned;
 mod making;
 mod reconfigure;
 mod relief;
@@ -23,7 +24,7 @@ use tickwire_wire::limits::{
     DEDUPE_KEYS_MAX, DEDUPE_MS, HISTORY_BYTES_MAX, REPLAY_BYTES_MAX, TOPICS_MAX, TOPICS_PER_KEY_MAX,
     VALUE_BYTES_MAX,
 };
-use tickwire_wire::message::PublishKey;
+use tickwire_wire::message::{EndReason, PublishKey};
 use tickwire_wire::{Epoch, Kind, Micros, Pattern, Refusal, Seq, Topic};
 
 use crate::archive::Archive;
@@ -36,6 +37,7 @@ use crate::index::PatternIndex;
 use crate::kinds::Kinds;
 use crate::looks::Looks;
 use crate::memory::Memory;
+use crate::outlet::Outlet;
 use crate::publication::TopicId;
 use crate::queue::{Inbox, Recipients, ShardId, ShardQueue};
 use crate::rights::Publisher;
@@ -43,6 +45,7 @@ use crate::staleness::{StaleRule, Staleness};
 use crate::tree::TopicTree;
 use crate::write_queue::WriteQueue;
 pub use ending::EndedTopic;
+pub use laned::KeptValue;
 pub use making::PublishError;
 pub(crate) use search::Search;
 
@@ -126,6 +129,8 @@ pub struct Directory {
     shards: usize,
     /// Where messages wait to be written before they enter, if they do.
     write_queue: Option<Arc<WriteQueue>>,
+    /// Where messages go that are numbered elsewhere, if they are.
+    outlet: Option<Arc<Outlet>>,
     /// What has the messages that the histories do not hold any more, if anything has.
     archive: OnceLock<Arc<dyn Archive>>,
     epochs: Epochs,
@@ -137,7 +142,7 @@ pub struct Directory {
     staleness: Staleness,
     expiries: Looks<ExpiryRule>,
     /// How many topics have ended, by reason.
-    ended: [AtomicU64; 2],
+    ended: [AtomicU64; EndReason::ALL.len()],
     /// How often a book became crossed.
     crossed_books: AtomicU64,
     topics_max: AtomicUsize,
@@ -186,6 +191,7 @@ impl Directory {
             shards: queues.len(),
             queues,
             write_queue: None,
+            outlet: None,
             archive: OnceLock::new(),
             epochs: Epochs::one(epoch),
             families: Arc::new(Families::none()),
@@ -198,7 +204,7 @@ impl Directory {
             turn: AtomicU32::new(0),
             staleness: Staleness::default(),
             expiries: Looks::default(),
-            ended: [const { AtomicU64::new(0) }; 2],
+            ended: [const { AtomicU64::new(0) }; EndReason::ALL.len()],
             crossed_books: AtomicU64::new(0),
             topics_max: AtomicUsize::new(limits.topics_max),
             topics_per_key_max: AtomicUsize::new(limits.topics_per_key_max),
@@ -252,17 +258,6 @@ impl Directory {
     pub fn with_write_queue(mut self, queue: Arc<WriteQueue>) -> Self {
         self.write_queue = Some(queue);
         self
-    }
-
-    /// Has replays that begin before the histories read from `archive`. Call this once, before the first shard is made.
-    pub fn set_archive(&self, archive: Arc<dyn Archive>) {
-        self.archive.get_or_init(|| archive);
-    }
-
-    /// What has the messages that the histories do not hold any more, if anything has.
-    #[must_use]
-    pub fn archive(&self) -> Option<&Arc<dyn Archive>> {
-        self.archive.get()
     }
 
     /// Where messages wait to be written before they enter, if they do.

@@ -7,6 +7,7 @@
 
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{PoisonError, RwLock};
 
 use rustc_hash::FxBuildHasher;
 use tickwire_wire::{Epoch, Pattern};
@@ -50,9 +51,11 @@ pub(crate) struct Epochs {
     /// The rules. The first one that matches a topic counts.
     rules: Vec<EpochRule>,
     /// The epoch of topics that no rule matches.
-    others: Epoch,
-    /// How many topics have ended, by the hash of their names.
+    others: RwLock<Epoch>,
+    /// How many topics have ended, by the hash of their names. Each hash also counts the epochs that have begun since.
     ended: Box<[AtomicU32]>,
+    /// The least of these counts: so often has another epoch begun.
+    least: AtomicU32,
 }
 
 impl Epochs {
@@ -60,8 +63,9 @@ impl Epochs {
     pub(crate) fn one(epoch: Epoch) -> Self {
         Self {
             rules: Vec::new(),
-            others: epoch,
+            others: RwLock::new(epoch),
             ended: (0..HASHES).map(|_| AtomicU32::new(0)).collect(),
+            least: AtomicU32::new(0),
         }
     }
 
@@ -73,11 +77,36 @@ impl Epochs {
     /// The epoch that `topic` has if it is made now, and its life.
     pub(crate) fn of(&self, topic: &str) -> (Epoch, Life) {
         let rule = self.rules.iter().find(|rule| rule.pattern.matches(topic));
-        let first = rule.map_or(&self.others, |rule| &rule.epoch);
-        match self.count(topic).load(Ordering::Relaxed) {
-            0 => (first.clone(), Life(0)),
-            ended => (Epoch::from(format!("{first}-{ended}").as_str()), Life(ended)),
+        let first = rule.map_or_else(|| self.common(), |rule| rule.epoch.clone());
+        let count = self.count(topic).load(Ordering::Relaxed);
+        match count.saturating_sub(self.least.load(Ordering::Relaxed)) {
+            0 => (first, Life(count)),
+            ended => (Epoch::from(format!("{first}-{ended}").as_str()), Life(count)),
         }
+    }
+
+    /// The epoch of topics that no rule matches.
+    pub(crate) fn common(&self) -> Epoch {
+        self.others.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Goes on in another epoch. Each topic is in another life then, whether it has existed or not.
+    pub(crate) fn begin(&self, epoch: Epoch) {
+        *self.others.write().unwrap_or_else(PoisonError::into_inner) = epoch;
+        for ended in &self.ended {
+            ended.fetch_add(1, Ordering::Relaxed);
+        }
+        self.find_least();
+    }
+
+    fn find_least(&self) {
+        let counts = self.ended.iter().map(|ended| ended.load(Ordering::Relaxed));
+        self.least.store(counts.min().unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Goes on in the epoch of a lane that was joined.
+    pub(crate) fn join(&self, epoch: Epoch) {
+        *self.others.write().unwrap_or_else(PoisonError::into_inner) = epoch;
     }
 
     /// Records that `topic` has ended. From now on it has another epoch.
@@ -102,6 +131,7 @@ impl Epochs {
             let known = counts.iter().find(|(at, _)| *at as usize == slot && others == 0);
             ended.fetch_max(known.map_or(others, |(_, count)| *count), Ordering::Relaxed);
         }
+        self.find_least();
     }
 
     fn count(&self, topic: &str) -> &AtomicU32 {

@@ -14,6 +14,7 @@ use crate::arrival::Arrival;
 use crate::book::{check_symbol, not_a_book};
 use crate::cell::{NotEntered, NotPublished, Numbered, Published, TopicCell};
 use crate::directory::{Directory, PublishError};
+use crate::outlet::{AnswerTo, Outlet, Teller, submitted};
 use crate::queue::{Recipients, ShardId};
 use crate::rights::Publisher;
 use crate::write_queue::{Ticket, Told};
@@ -58,6 +59,8 @@ pub struct Ingress {
     directory: Arc<Directory>,
     /// The shard that is told when its messages are written, if they are.
     shard: Option<ShardId>,
+    /// Who is told what became of messages that are numbered elsewhere.
+    reply: AnswerTo,
 }
 
 impl Ingress {
@@ -67,6 +70,7 @@ impl Ingress {
         Self {
             directory,
             shard: None,
+            reply: AnswerTo::Nobody,
         }
     }
 
@@ -74,8 +78,21 @@ impl Ingress {
     pub(crate) fn of_shard(self, shard: ShardId) -> Self {
         Self {
             shard: Some(shard),
+            reply: AnswerTo::Shard(shard),
             ..self
         }
+    }
+
+    /// The same way in, if messages are numbered elsewhere, for messages whose places `teller` is told. `None` if the place of
+    /// a message is known when it is handed in.
+    #[must_use]
+    pub fn telling(&self, teller: Teller) -> Option<Self> {
+        self.directory.outlet()?;
+        Some(Self {
+            reply: AnswerTo::Teller(teller),
+            shard: None,
+            directory: self.directory.clone(),
+        })
     }
 
     /// The directory that messages are handed to.
@@ -101,15 +118,38 @@ impl Ingress {
     /// Whether messages are written before they enter. Then a refusal because of that may pass.
     #[must_use]
     pub fn writes_first(&self) -> bool {
-        self.directory.write_queue().is_some()
+        self.directory.write_queue().is_some() || self.directory.outlet().is_some()
     }
 
     /// Whether so much waits to be written that everybody should wait.
     #[must_use]
     pub fn has_much_unwritten(&self) -> bool {
-        self.directory
-            .write_queue()
-            .is_some_and(|queue| queue.is_congested())
+        let directory = &self.directory;
+        let much_to_write = directory.write_queue().is_some_and(|queue| queue.is_congested());
+        much_to_write || directory.outlet().is_some_and(|outlet| outlet.is_congested())
+    }
+
+    /// Hands a message to whoever numbers it.
+    fn send_out(
+        &self,
+        outlet: &Outlet,
+        topic: &Topic,
+        payload: &Payload,
+        arrival: Arrival<'_>,
+    ) -> Result<Published, PublishError> {
+        let name = topic.as_str();
+        let kind = self.directory.kind_of(name);
+        if kind == Kind::Book {
+            // Its form is checked here, so that a publisher is told at once.
+            match payload {
+                Payload::Book(book) => check_symbol(name, book)?,
+                Payload::Json(text) => drop(read_book(name, text.as_str())?),
+                Payload::Packed(value) => drop(read_book(name, value.as_slice().to_json().as_str())?),
+                _ => return Err(not_a_book(name).into()),
+            }
+        }
+        let ticket = outlet.publish(topic, payload, arrival, &self.reply)?;
+        Ok(submitted(self.directory.common_epoch(), kind, ticket))
     }
 
     /// Publishes `payload` to `topic`. A topic that does not exist is made. `arrival` is the time now, perhaps with the
@@ -126,6 +166,9 @@ impl Ingress {
         arrival: impl Into<Arrival<'a>>,
     ) -> Result<Published, PublishError> {
         let (name, arrival) = (topic.as_str(), arrival.into());
+        if let Some(outlet) = self.directory.outlet() {
+            return self.send_out(outlet, topic, &payload, arrival);
+        }
         match self.directory.find(name) {
             Some(cell) => self.submit_known(origin, &cell, payload, arrival),
             None => self.submit_first(origin, topic, payload, arrival),
@@ -159,6 +202,10 @@ impl Ingress {
             key: Some(key),
             ..arrival.into()
         };
+        if let Some(outlet) = self.directory.outlet() {
+            let published = self.send_out(outlet, topic, &payload, arrival)?;
+            return Ok((published, false));
+        }
         let publish = || self.submit(origin, topic, payload, arrival);
         self.directory
             .once((topic, key), arrival.now, self.shard, publish)
@@ -189,6 +236,9 @@ impl Ingress {
         payload: Payload,
         arrival: Arrival<'_>,
     ) -> Result<Published, PublishError> {
+        if let Some(outlet) = self.directory.outlet() {
+            return self.send_out(outlet, cell.topic(), &payload, arrival);
+        }
         match self.enter(cell, payload, arrival, self.directory.recipients()) {
             Ok(published) => Ok(published),
             Err(NotPublished::Ended(payload)) => self.submit_first(origin, cell.topic(), payload, arrival),
@@ -225,6 +275,9 @@ impl Ingress {
         opened: impl Fn(&TopicCell),
     ) -> Result<Published, PublishError> {
         let arrival = arrival.into();
+        if let Some(outlet) = self.directory.outlet() {
+            return self.send_out(outlet, cell.topic(), &payload, arrival);
+        }
         loop {
             let to = (self.shard, self.directory.recipients());
             match self.directory.publish_to(cell, payload, arrival, to) {
@@ -254,7 +307,23 @@ impl Ingress {
     /// # Errors
     /// If it is not the topic's next message, or does not fit what the topic holds.
     pub fn apply(&self, cell: &TopicCell, numbered: Numbered, now: Micros) -> Result<Published, NotEntered> {
-        let published = cell.apply(numbered, now, self.directory.recipients())?;
+        let published = cell.apply(numbered, (now, false), self.directory.recipients())?;
+        self.directory.entered(&published);
+        Ok(published)
+    }
+
+    /// Does the same for a message that those before it are missing of. Readers are told which, and the topic's history begins
+    /// with the message.
+    ///
+    /// # Errors
+    /// If the topic has it already or has ended, or it does not fit what the topic holds.
+    pub fn apply_over_hole(
+        &self,
+        cell: &TopicCell,
+        numbered: Numbered,
+        now: Micros,
+    ) -> Result<Published, NotEntered> {
+        let published = cell.apply(numbered, (now, true), self.directory.recipients())?;
         self.directory.entered(&published);
         Ok(published)
     }
@@ -294,6 +363,9 @@ impl Batch<'_> {
         arrival: impl Into<Arrival<'a>>,
     ) -> Result<Published, PublishError> {
         let (directory, arrival) = (&self.ingress.directory, arrival.into());
+        if let Some(outlet) = directory.outlet() {
+            return self.ingress.send_out(outlet, topic, &payload, arrival);
+        }
         if cell.is_none() {
             *cell = directory.find(topic.as_str());
         }
@@ -307,6 +379,16 @@ impl Batch<'_> {
         *cell = None;
         let published = self.ingress.submit_first(self.origin, topic, payload, arrival)?;
         *cell = directory.find(topic.as_str());
+        Ok(published)
+    }
+
+    /// Does the same as [`Ingress::apply`].
+    ///
+    /// # Errors
+    /// As [`Ingress::apply`].
+    pub fn apply(&self, cell: &TopicCell, numbered: Numbered, now: Micros) -> Result<Published, NotEntered> {
+        let published = cell.apply(numbered, (now, false), self.recipients())?;
+        self.ingress.directory.entered(&published);
         Ok(published)
     }
 
@@ -325,8 +407,12 @@ impl Batch<'_> {
             key: Some(key),
             ..arrival.into()
         };
+        let Ingress { directory, shard, .. } = self.ingress;
+        if let Some(outlet) = directory.outlet() {
+            let published = self.ingress.send_out(outlet, topic, &payload, arrival)?;
+            return Ok((published, false));
+        }
         let publish = || self.submit(topic, cell, payload, arrival);
-        let Ingress { directory, shard } = self.ingress;
         directory.once((topic, key), arrival.now, *shard, publish)
     }
 
@@ -347,7 +433,7 @@ impl Drop for Batch<'_> {
 }
 
 /// `payload` in the form that the topic `topic` of `kind` holds.
-fn fit(kind: Kind, topic: &str, payload: Payload) -> Result<Payload, Refusal> {
+pub(crate) fn fit(kind: Kind, topic: &str, payload: Payload) -> Result<Payload, Refusal> {
     let book = match (kind, payload) {
         (Kind::State | Kind::Event, payload) => return Ok(payload),
         (Kind::Book, Payload::Book(book)) => {

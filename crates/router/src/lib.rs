@@ -28,6 +28,7 @@ mod looks;
 mod memory;
 mod observer;
 mod outbox;
+mod outlet;
 mod pace;
 mod paged;
 #[cfg(planted)]
@@ -65,7 +66,7 @@ pub use cell::{
 };
 pub use counts::{Counts, Op};
 pub use dedupe::{DedupeLimits, DedupeTally, KnownKey};
-pub use directory::{Directory, DirectoryLimits, EndedTopic, PublishError, SHARDS_MAX, TopicInfo};
+pub use directory::{Directory, DirectoryLimits, EndedTopic, KeptValue, PublishError, SHARDS_MAX, TopicInfo};
 pub use epochs::EpochRule;
 pub use expiry::ExpiryRule;
 pub use families::{FAMILIES_MAX, Families, FamilyId};
@@ -76,6 +77,10 @@ pub use kinds::{KindRule, Kinds};
 pub use ledger::{Audit, Ledger};
 pub use observer::{Observed, Observer};
 pub use outbox::{Delivery, Outbox, Overrun, Reach, Waiting};
+pub use outlet::{
+    AnswerTo, Answers, Errand, OUTLET_MESSAGE_BYTES_MAX, Outlet, OutletAnswer, OutletBatch, OutletItem,
+    Placed, TellCaughtUp, Teller,
+};
 pub use publication::{Lineage, Publication, TopicId};
 pub use queue::{Inbox, ShardId, ShardQueue, WakeShard};
 pub use rights::{Grant, OwnLimits, PublishRate, Publisher, RequestRate, Rights};

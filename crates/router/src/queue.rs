@@ -12,6 +12,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use tickwire_wire::Seq;
 
 use crate::cell::TopicCell;
+use crate::outlet::OutletAnswer;
 use crate::publication::{Publication, TopicId};
 use crate::shard::{FoundStarts, ReplayPart};
 use crate::write_queue::WrittenTo;
@@ -34,6 +35,8 @@ pub struct Inbox {
     pub stale: FxHashMap<TopicId, Seq>,
     /// Up to where the messages of the shard's publishers are decided that waited to be written.
     pub(crate) written: Vec<WrittenTo>,
+    /// What became of messages of the shard's publishers that were numbered elsewhere, in their order.
+    pub(crate) settled: Vec<OutletAnswer>,
     /// Parts of replays that were read from the archive.
     pub(crate) parts: Vec<ReplayPart>,
     /// Where replays begin, for requests that wait for it.
@@ -145,6 +148,14 @@ impl ShardQueue {
         if wake {
             (self.wake)();
         }
+    }
+
+    /// Tells the shard what became of its publishers' messages that were numbered elsewhere. There are never more than such
+    /// messages may wait.
+    pub(crate) fn push_settled(&self, settled: &mut Vec<OutletAnswer>) {
+        let mut inner = self.lock();
+        inner.inbox.settled.append(settled);
+        self.wake(inner);
     }
 
     /// Brings the shard a part of a replay. There are never more than there are places for parts.

@@ -5,6 +5,7 @@
 
 mod accounting;
 pub mod auth;
+mod cluster;
 pub mod config;
 pub mod http;
 mod hub;
@@ -19,6 +20,7 @@ mod ws;
 #[cfg(test)]
 mod tests;
 
+pub use cluster::ClusterError;
 pub use config::Config;
 pub use journal::{JournalError, RecoveryError};
 pub use net::passed::{PassedError, PassedSockets};

@@ -1,6 +1,7 @@
 //! The command line: every command, argument and help text.
 
 mod admin;
+mod cluster;
 mod journal;
 mod offline;
 mod reading;
@@ -28,6 +29,7 @@ pub(crate) use self::admin::{
     AdminAccountingArgs, AdminArgs, AdminBroker, AdminCloseArgs, AdminCommand, AdminFormat, AdminRevokeArgs,
     SessionConditions,
 };
+pub(crate) use self::cluster::{ClusterArgs, ClusterFormat};
 pub(crate) use self::journal::{
     JournalArgs, JournalCatArgs, JournalCommand, JournalExportArgs, JournalSelection, JournalTrimArgs,
 };
@@ -149,6 +151,8 @@ pub(crate) enum Command {
     Top(TopArgs),
     /// List and close sessions, revoke keys and tokens, drain
     Admin(AdminArgs),
+    /// Show what the brokers of a cluster do and how far each is
+    Cluster(ClusterArgs),
     /// Measure how fast a broker delivers, with a small load
     Bench(BenchArgs),
     /// Look into the files of a journal: list, verify, print, export, trim

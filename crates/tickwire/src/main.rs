@@ -1,4 +1,4 @@
-//! The program `tickwire`: the broker (`serve`) and its tools (`sub`, `pub`, `end`, `topics`, `get`, `history`, `export`, `top`, `admin`, `bench`, `journal`,
+//! The program `tickwire`: the broker (`serve`) and its tools (`sub`, `pub`, `end`, `topics`, `get`, `history`, `export`, `top`, `admin`, `cluster`, `bench`, `journal`,
 //! `check-config`, `check-recording`, `hash-key`, `completions`, `man`).
 //!
 //! It is thin: it reads the command line, calls the module of the command, and turns the outcome into an exit code: 0
@@ -10,6 +10,7 @@ mod bench;
 mod check_config;
 mod check_recording;
 mod cli;
+mod cluster;
 mod colour;
 mod completions;
 mod console;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Top(args) => top::run(&args),
         Command::Admin(args) => admin::run(&args),
+        Command::Cluster(args) => cluster::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Journal(args) => journal::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),

@@ -7,6 +7,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use rustix::process::Signal;
 use serde_json::Value;
 use tickwire_wire::Codec;
 
@@ -86,6 +87,14 @@ impl Broker {
             ops,
             description: described(command),
         })
+    }
+
+    /// Sends the broker a signal.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        self.process.signal(signal)
     }
 
     /// Kills the broker with SIGKILL, and runs it again by the `command` that it was started with, at the same addresses.

@@ -76,7 +76,11 @@ impl Process {
     }
 
     pub(crate) fn terminate(&self) -> anyhow::Result<()> {
-        kill_process(Pid::from_child(&self.0), Signal::TERM).context("cannot signal the server")
+        self.signal(Signal::TERM)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        kill_process(Pid::from_child(&self.0), signal).context("cannot signal the server")
     }
 
     /// Sends it SIGTERM and waits until it has ended; `None` if it has not ended in time.

@@ -2,6 +2,7 @@
 
 pub(crate) mod attack;
 pub(crate) mod chaos;
+pub(crate) mod cluster;
 pub(crate) mod drain;
 pub(crate) mod k6;
 pub(crate) mod proxy;

@@ -7,9 +7,9 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use tickwire_wire::message::{EndReason, StaleReason};
-use tickwire_wire::{ErrorCode, Micros, Payload, Refusal};
+use tickwire_wire::{ErrorCode, Micros, Payload, Refusal, Seq};
 
-use super::entering::{NotPublished, Sequencer};
+use super::entering::{NotPublished, Numbered, Sequencer};
 use super::{Published, State, TopicCell, check_room};
 use crate::arrival::Arrival;
 use crate::book::OrderBook;
@@ -117,6 +117,42 @@ impl TopicCell {
                 Err(refusal.into())
             }
         }
+    }
+
+    /// Gives `payload` the next number. The caller sees to it that the message enters, or that `generation` is over. Only one
+    /// thread may do this.
+    pub(crate) fn number_ahead(
+        &self,
+        payload: Payload,
+        arrival: Arrival<'_>,
+        generation: u32,
+    ) -> Result<Numbered, NotPublished> {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        if state.ended.is_some() {
+            return Err(NotPublished::Ended(payload));
+        }
+        check_room(&state.lineage.memory, state.growth_bytes(&payload))?;
+        let ahead = state.ahead(generation);
+        if ahead.is_ending {
+            return Err(is_ending(self).into());
+        }
+        let ts = arrival.ts(ahead.newest);
+        let (numbered, _) = ahead.sequencer.number(payload, ts, &self.topic)?;
+        ahead.newest = Some(ts);
+        Ok(numbered)
+    }
+
+    /// Takes no message any more, as the topic is to end. Returns the number of its last message; `None` if it has ended
+    /// or is to end already.
+    pub(crate) fn end_ahead(&self, generation: u32) -> Option<Seq> {
+        let mut state = self.lock();
+        if state.ended.is_some() || state.ahead(generation).is_ending {
+            return None;
+        }
+        let ahead = state.ahead(generation);
+        ahead.is_ending = true;
+        Some(ahead.sequencer.seq())
     }
 
     /// Puts the end of the topic into `queue`. `None` if it has ended, or its end waits already.

@@ -110,11 +110,12 @@ impl TopicCell {
     /// Enters a message that was numbered elsewhere, in the epoch of this topic. `now` is the time of its arrival here.
     /// A whole book needs no message before it: it enters behind a hole, and its readers are told what is missing.
     ///
-    /// Whether there is room for it among the values was decided where it was numbered.
+    /// Whether there is room for it among the values was decided where it was numbered. If `over_hole` is set, any message
+    /// enters behind a hole, and what the topic holds begins with it.
     pub(crate) fn apply(
         &self,
         numbered: Numbered,
-        now: Micros,
+        (now, over_hole): (Micros, bool),
         to: Recipients<'_>,
     ) -> Result<Published, NotEntered> {
         let mut guard = self.lock();
@@ -126,7 +127,7 @@ impl TopicCell {
         if numbered.seq <= head {
             return Err(NotEntered::Known);
         }
-        if numbered.after != head && !numbered.is_whole_book() {
+        if numbered.after != head && !numbered.is_whole_book() && !over_hole {
             return Err(NotEntered::Hole(head));
         }
         match state.sequencer.follow(numbered, &self.topic) {

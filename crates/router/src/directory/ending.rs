@@ -18,6 +18,7 @@ use super::{Directory, Topics};
 use crate::cell::{CellEnd, TopicCell};
 use crate::expiry::ExpiryRule;
 use crate::looks::Look;
+use crate::outlet::AnswerTo;
 use crate::queue::ShardId;
 use crate::write_queue::Ticket;
 
@@ -83,11 +84,28 @@ impl Directory {
         self.expiries.next_timeout()
     }
 
+    /// Has a topic end because somebody has deleted it, where its messages are numbered elsewhere. `reply` is told when it has.
+    /// Returns whether it is on its way: there may be no such topic.
+    ///
+    /// # Errors
+    /// If nothing is taken there now.
+    pub fn delete_elsewhere(&self, topic: &str, reply: &AnswerTo) -> Result<bool, Refusal> {
+        match (&self.outlet, self.find(topic)) {
+            (Some(outlet), Some(cell)) => outlet.end(cell.topic(), EndReason::Deleted, reply).map(|()| true),
+            (_, _) => Ok(false),
+        }
+    }
+
     /// Ends a topic if it has expired. Returns when to look again, if the topic still exists.
     fn expire_one(&self, look: &Look<ExpiryRule>, now: Micros) -> Option<Micros> {
         let cell = self.get(look.topic)?;
         if let Some(again) = cell.expires_after(now, &look.rule) {
             return Some(again);
+        }
+        if let Some(outlet) = &self.outlet {
+            // Whoever numbers the messages decides. A refusal passes, and the next look finds the topic again.
+            let _refused = outlet.end(cell.topic(), EndReason::Expired, &AnswerTo::Nobody);
+            return Some(now.plus_ms(look.rule.after_ms.max(WRITTEN_MS)));
         }
         if let Some(queue) = &self.write_queue {
             cell.expire_later(now, &look.rule, queue);
@@ -107,6 +125,17 @@ impl Directory {
     /// Removes an ended topic from the tables.
     pub(super) fn remove(&self, topics: &mut Topics, cell: &Arc<TopicCell>, end: CellEnd, reason: EndReason) {
         self.epochs.ended(cell.topic().as_str());
+        self.remove_uncounted(topics, cell, end, reason);
+    }
+
+    /// Does the same for a topic whose name goes on in the same life.
+    pub(super) fn remove_uncounted(
+        &self,
+        topics: &mut Topics,
+        cell: &Arc<TopicCell>,
+        end: CellEnd,
+        reason: EndReason,
+    ) {
         self.by_name.remove(cell.topic());
         topics.tree.remove(cell.topic());
         topics.by_id.remove(&cell.id());

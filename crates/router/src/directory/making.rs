@@ -159,7 +159,7 @@ impl Directory {
     }
 
     /// A new cell for a topic that will be the next in the list.
-    fn next_cell(
+    pub(super) fn next_cell(
         &self,
         topics: &Topics,
         publisher: Option<Publisher>,

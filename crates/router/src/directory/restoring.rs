@@ -6,12 +6,24 @@ use tickwire_wire::message::{EndReason, PublishKey};
 use tickwire_wire::{Micros, Refusal, Topic};
 
 use super::Directory;
+use crate::archive::Archive;
 use crate::cell::{NotEntered, RestoredTopic, TopicCell, WrittenMessage};
 use crate::dedupe::KnownKey;
 use crate::epochs::Life;
 use crate::publication::{Lineage, TopicId};
 
 impl Directory {
+    /// Has replays that begin before the histories read from `archive`. Call this once, before the first shard is made.
+    pub fn set_archive(&self, archive: Arc<dyn Archive>) {
+        self.archive.get_or_init(|| archive);
+    }
+
+    /// What has the messages that the histories do not hold any more, if anything has.
+    #[must_use]
+    pub fn archive(&self) -> Option<&Arc<dyn Archive>> {
+        self.archive.get()
+    }
+
     /// Makes a topic again, without a message; what it had [follows](TopicCell::restore). Limits do not hold for it, and it counts
     /// for no publisher. Its history is as long as the rules say now.
     ///

@@ -28,6 +28,9 @@ impl Shard {
             self.replaying.now = now;
             self.take_parts();
             self.take_starts();
+            if !self.inbox.settled.is_empty() {
+                self.answer_settled(now);
+            }
             if !self.inbox.written.is_empty() {
                 self.answer_written(now);
             }

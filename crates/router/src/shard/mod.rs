@@ -9,6 +9,7 @@ mod anew;
 mod answers;
 mod audit;
 mod caps;
+mod catching;
 mod closing;
 mod delivery;
 mod drain;

@@ -66,6 +66,9 @@ impl Shard {
         if self.waits_behind_writes(id, &request) {
             return self.hold(id, request);
         }
+        let Some(request) = self.hold_to_catch_up(id, request) else {
+            return;
+        };
         let Some(request) = self.hold_for_starts(id, request) else {
             return;
         };

@@ -21,6 +21,18 @@ pub(crate) struct FoundStarts {
     found: Result<Vec<ArchivedStart>, ArchiveFailed>,
 }
 
+impl FoundStarts {
+    /// What a request waits for that has no replays: everything has entered.
+    pub(super) fn caught_up(session: SessionId, generation: u32) -> Self {
+        Self {
+            session,
+            generation,
+            wanted: Vec::new(),
+            found: Ok(Vec::new()),
+        }
+    }
+}
+
 impl Shard {
     /// Holds a request if the archive must say first where its replays begin. Otherwise returns it.
     pub(super) fn hold_for_starts(

@@ -10,6 +10,7 @@ use tickwire_wire::{ClientMessage, Micros, Refusal, RequestId};
 
 use super::Shard;
 use crate::cell::Published;
+use crate::outlet::{OutletAnswer, Placed};
 use crate::session::SessionId;
 use crate::write_queue::{WrittenTo, dropped};
 
@@ -50,6 +51,27 @@ pub(super) struct Unwritten {
     generation: u32,
     request: Option<RequestId>,
     outcome: Outcome,
+}
+
+impl Unwritten {
+    /// Takes over what became of the message with this number, if this is it.
+    fn settle(&mut self, number: u64, settled: &mut Option<Result<Placed, Refusal>>) {
+        let Outcome::Enters {
+            published, duplicate, ..
+        } = &mut self.outcome
+        else {
+            return;
+        };
+        match settled.take_if(|_| self.number == number) {
+            Some(Ok(placed)) => {
+                published.epoch = placed.epoch;
+                published.seq = placed.seq;
+                *duplicate = placed.duplicate;
+            }
+            Some(Err(refusal)) => self.outcome = Outcome::Refused(refusal),
+            None => {}
+        }
+    }
 }
 
 impl Shard {
@@ -222,6 +244,22 @@ impl Shard {
     pub(super) fn answer_written(&mut self, now: Micros) {
         for written in std::mem::take(&mut self.inbox.written) {
             while let Some(next) = self.unwritten.pop_front_if(|next| next.number <= written.last) {
+                self.answer_one(next, written, now);
+            }
+        }
+    }
+
+    /// Answers the publications of which it is known what became of them where they are numbered.
+    pub(super) fn answer_settled(&mut self, now: Micros) {
+        for settled in std::mem::take(&mut self.inbox.settled) {
+            let OutletAnswer { number, outcome } = settled;
+            let written = WrittenTo {
+                last: number,
+                entered: true,
+            };
+            let mut outcome = Some(outcome);
+            while let Some(mut next) = self.unwritten.pop_front_if(|next| next.number <= number) {
+                next.settle(number, &mut outcome);
                 self.answer_one(next, written, now);
             }
         }

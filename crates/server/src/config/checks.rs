@@ -6,7 +6,7 @@ use super::settings::Settings;
 use super::table::{
     AuthSettings, Config, DrainSettings, FeedSettings, HeartbeatSettings, LimitSettings, ProxySettings,
 };
-use super::{admin, rules};
+use super::{admin, cluster, rules};
 
 /// Longest time in milliseconds after its last byte for which a vanished client may be kept, by the two settings that
 /// detect it.
@@ -22,6 +22,7 @@ pub(super) fn apart(config: &Config, settings: &Settings) -> Result<(), ConfigEr
         && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified());
     settings.refuse_beside_if(collide, "ops", "must be another address than", "listen")?;
     admin::operators_are_no_clients(config, settings)?;
+    cluster::stands_alone(config, settings)?;
     rules::derives_what_nobody_makes(config, settings)
 }
 

@@ -80,6 +80,16 @@ choice! {
 }
 
 choice! {
+    /// Where NATS keeps the log of a cluster.
+    pub enum ClusterStorage {
+        /// In files.
+        "file" => File,
+        /// In memory. If all servers stop, everything is lost.
+        "memory" => Memory,
+    }
+}
+
+choice! {
     /// How bytes are handed to the kernel.
     pub enum EgressKind {
         /// By `io_uring` if the kernel offers it, otherwise by `write` calls.

@@ -289,7 +289,7 @@ mod tests {
         tables.truncate(tables.len() - 5);
         tables.dedup();
         let expected =
-            "|log|limits|heartbeat|publish|drain|socket|tls|proxy|auth|console|admin|accounting|feed|journal|compression|test"
+            "|log|limits|heartbeat|publish|drain|socket|tls|proxy|auth|console|admin|accounting|feed|journal|cluster|compression|test"
                 .split('|');
         assert_eq!(tables, expected.collect::<Vec<_>>());
     }

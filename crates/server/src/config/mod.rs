@@ -9,6 +9,7 @@ mod admin;
 mod auth;
 mod checks;
 mod choices;
+mod cluster;
 mod credentials;
 mod docs;
 mod error;
@@ -34,8 +35,9 @@ use std::path::Path;
 pub use self::admin::AdminKey;
 pub use self::auth::{AuthKey, Jwt, JwtAlgorithm};
 pub use self::choices::{
-    ConsoleData, EgressKind, FeedStart, JournalSync, LogFormat, LogLevel, ProxyProtocol,
+    ClusterStorage, ConsoleData, EgressKind, FeedStart, JournalSync, LogFormat, LogLevel, ProxyProtocol,
 };
+pub use self::cluster::{ClusterName, ClusterSettings, NatsServers};
 use self::credentials::Credentials;
 pub use self::docs::Flag;
 pub use self::error::{ConfigError, ValueOrigin};

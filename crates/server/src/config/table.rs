@@ -17,6 +17,7 @@ use super::checks::{
 use super::choices::{
     ConsoleData, EgressKind, FeedStart, JournalSync, LogFormat, LogLevel, ProxyProtocol, TlsClientAuth,
 };
+use super::cluster::ClusterSettings;
 use super::error::ConfigError;
 use super::feed::FeedSource;
 use super::journal::StateDir;
@@ -62,6 +63,7 @@ pub(super) const TABLES: &[&[Key]] = &[
     AccountingSettings::KEYS,
     FeedSettings::KEYS,
     JournalSettings::KEYS,
+    ClusterSettings::KEYS,
     CompressionSettings::KEYS,
     TestOnly::KEYS,
 ];
@@ -117,6 +119,8 @@ rows! {
         feed: FeedSettings,
         /// Where messages are kept across restarts.
         journal: JournalSettings,
+        /// The other brokers with the same topics.
+        cluster: ClusterSettings,
         /// How messages are compressed.
         compression: CompressionSettings,
         /// Switches for tests of the broker itself.

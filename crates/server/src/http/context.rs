@@ -1,14 +1,14 @@
 //! The state that all HTTP tasks of a shard share.
 
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use tickwire_metrics::{Catalogue, Metric};
-use tickwire_router::{Directory, Ingress, Rights, Ticket};
+use tickwire_router::{Directory, Ingress, OutletAnswer, Placed, Rights, Teller, Ticket};
 use tickwire_wire::limits::BULK_BODY_BYTES_MAX;
 use tickwire_wire::{ErrorCode, Refusal};
 use tokio::sync::{Semaphore, oneshot};
@@ -195,6 +195,18 @@ impl HttpContext {
         outcome.map_err(|refusal| ErrorResponse::not_published(refusal, &self.ingress))
     }
 
+    /// Waits until it is known what became of a message that is numbered elsewhere.
+    pub(super) async fn settled(&self, settled: Answer) -> Result<Placed, ErrorResponse> {
+        let lost = |_| {
+            Err(Refusal::new(
+                ErrorCode::Internal,
+                "the link to the cluster has ended",
+            ))
+        };
+        let outcome = settled.0.await.unwrap_or_else(lost);
+        outcome.map_err(|refusal| ErrorResponse::not_published(refusal, &self.ingress))
+    }
+
     /// The current rights of a client that was admitted with `admission`.
     pub(super) fn still(&self, admission: &Admission) -> Result<Rights, ErrorResponse> {
         Ok(self.hub.borrow().auth().still(admission)?)
@@ -203,6 +215,24 @@ impl HttpContext {
     /// Checks that the page behind a browser's request with these `headers` may make it, whoever its user is.
     pub(super) fn admit_page(&self, headers: &HeaderMap) -> Result<(), ErrorResponse> {
         Ok(self.hub.borrow().auth().admit_page(headers)?)
+    }
+}
+
+/// What will be known of a message that is numbered elsewhere.
+pub(super) struct Answer(oneshot::Receiver<Result<Placed, Refusal>>);
+
+impl Answer {
+    /// Also returns who is to be told.
+    pub(super) fn new() -> (Teller, Self) {
+        let (told, answer) = oneshot::channel();
+        let told = Mutex::new(Some(told));
+        let teller = Arc::new(move |settled: OutletAnswer| {
+            if let Some(told) = told.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                // The client may have gone.
+                let _unheard = told.send(settled.outcome);
+            }
+        });
+        (teller, Self(answer))
     }
 }
 

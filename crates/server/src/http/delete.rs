@@ -1,9 +1,10 @@
 //! `DELETE /v1/topics/{topic}`: ends the topic.
 
 use serde::Serialize;
+use tickwire_router::AnswerTo;
 use tickwire_wire::{Epoch, Seq};
 
-use super::context::Call;
+use super::context::{Answer, Call};
 use super::topics::no_such_topic;
 use super::{ErrorResponse, Reply, reply, topic_of_segment};
 
@@ -19,6 +20,20 @@ struct Ended<'a> {
 pub(super) async fn topic(call: Call<'_>) -> Result<Reply, ErrorResponse> {
     let topic = topic_of_segment(call.topic)?;
     call.admission.rights.check_publish(topic.as_str())?;
+    let (teller, settled) = Answer::new();
+    let asked = call
+        .context
+        .directory
+        .delete_elsewhere(topic.as_str(), &AnswerTo::Teller(teller));
+    let asked = asked.map_err(|refusal| ErrorResponse::not_published(refusal, &call.context.ingress))?;
+    if asked {
+        let placed = call.context.settled(settled).await?;
+        return Ok(reply::json(&Ended {
+            topic: topic.as_str(),
+            epoch: &placed.epoch,
+            seq: placed.seq,
+        }));
+    }
     let ended = call.context.directory.delete_written(topic.as_str());
     let ended = ended.map_err(|refusal| ErrorResponse::not_published(refusal, &call.context.ingress))?;
     let ended = ended.ok_or_else(|| no_such_topic(&topic))?;

@@ -9,7 +9,7 @@ use tickwire_wire::message::PublishKey;
 use tickwire_wire::{Epoch, Payload, Refusal, Seq};
 
 use super::coding::Coding;
-use super::context::HttpContext;
+use super::context::{Answer, HttpContext};
 use super::requester::Requester;
 use super::{ErrorResponse, Reply, body, reply, topic_of_segment};
 use crate::auth::Admission;
@@ -62,6 +62,9 @@ pub(super) async fn message(
     context.still(admission)?.check_publish(topic.as_str())?;
     let origin = Origin::Client(Some(admission.publisher(requester.client.ip())));
     let (ingress, now) = (&context.ingress, context.clock.now());
+    let (teller, settled) = Answer::new();
+    let elsewhere = ingress.telling(teller);
+    let ingress = elsewhere.as_ref().unwrap_or(ingress);
     let published = match &key {
         None => ingress
             .submit(origin, &topic, payload, now)
@@ -69,8 +72,11 @@ pub(super) async fn message(
         Some(key) => ingress.submit_once(origin, (&topic, key), payload, now),
     };
     let refused = |error| ErrorResponse::not_published(Refusal::from(error), ingress);
-    let (published, duplicate) = published.map_err(refused)?;
-    if let Some(ticket) = published.ticket {
+    let (mut published, mut duplicate) = published.map_err(refused)?;
+    if elsewhere.is_some() {
+        let placed = context.settled(settled).await?;
+        (published.epoch, published.seq, duplicate) = (placed.epoch, placed.seq, placed.duplicate);
+    } else if let Some(ticket) = published.ticket {
         context.written(ticket).await?;
     }
     if !duplicate {

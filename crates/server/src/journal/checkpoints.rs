@@ -117,29 +117,9 @@ impl CheckpointPlan {
                 .collect(),
         };
         let mut writer = CheckpointWriter::begin(&mut piece, &head);
-        let mut from = Some(TopicId::default());
-        while let Some(at) = from {
-            let mut cells = Vec::new();
-            from = self
-                .directory
-                .walk(at, TOPICS_AT_ONCE, |cell| cells.push(cell.clone()));
-            for cell in cells {
-                if let Some(dump) = cell.dump() {
-                    put_topic(&mut writer, &mut piece, &dump);
-                    flush(&mut piece, PIECE_BYTES)?;
-                }
-            }
-        }
-        let mut from = Some(0);
-        while let Some(at) = from {
-            let (known, next) = self.directory.known_keys(at, KEYS_AT_ONCE);
-            if !known.is_empty() {
-                let keys: Vec<_> = known.iter().map(kept_key).collect();
-                writer.keys(&mut piece, &keys);
-                flush(&mut piece, PIECE_BYTES)?;
-            }
-            from = next;
-        }
+        put_topics_and_keys(&self.directory, &mut writer, &mut piece, |piece| {
+            flush(piece, PIECE_BYTES).map(|_| ())
+        })?;
         if let Some(fed) = self.beside.fed {
             writer.mark(&mut piece, item_mark(fed));
         }
@@ -155,6 +135,37 @@ impl CheckpointPlan {
         }
         Ok(bytes)
     }
+}
+
+/// Appends all topics, and all keys that are known. `flush` may take bytes away after each piece.
+pub(crate) fn put_topics_and_keys<E>(
+    directory: &Directory,
+    writer: &mut CheckpointWriter,
+    out: &mut Vec<u8>,
+    mut flush: impl FnMut(&mut Vec<u8>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut from = Some(TopicId::default());
+    while let Some(at) = from {
+        let mut cells = Vec::new();
+        from = directory.walk(at, TOPICS_AT_ONCE, |cell| cells.push(cell.clone()));
+        for cell in cells {
+            if let Some(dump) = cell.dump() {
+                put_topic(writer, out, &dump);
+                flush(out)?;
+            }
+        }
+    }
+    let mut from = Some(0);
+    while let Some(at) = from {
+        let (known, next) = directory.known_keys(at, KEYS_AT_ONCE);
+        if !known.is_empty() {
+            let keys: Vec<_> = known.iter().map(kept_key).collect();
+            writer.keys(out, &keys);
+            flush(out)?;
+        }
+        from = next;
+    }
+    Ok(())
 }
 
 /// What a log says of a topic.

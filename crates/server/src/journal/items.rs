@@ -5,7 +5,7 @@ use tickwire_router::{FeedMark, KnownKey, WrittenMessage, WrittenText};
 use tickwire_wire::{Kind, Refusal};
 
 /// A message of a log. `None` for an end, and for a gap.
-pub(super) fn written<'a>(item: &Item<'a>) -> Option<WrittenMessage<'a>> {
+pub(crate) fn written<'a>(item: &Item<'a>) -> Option<WrittenMessage<'a>> {
     let text = match item.content {
         Content::Data(text) => WrittenText::Data(text),
         Content::Change(text) => WrittenText::Change(text),
@@ -22,10 +22,10 @@ pub(super) fn written<'a>(item: &Item<'a>) -> Option<WrittenMessage<'a>> {
 }
 
 /// The keys that are taken from a directory together.
-pub(super) const KEYS_AT_ONCE: usize = 1_024;
+pub(crate) const KEYS_AT_ONCE: usize = 1_024;
 
 /// A key of the log as a directory has it.
-pub(super) fn known_key(kept: &KeptKey<'_>) -> Result<KnownKey, Refusal> {
+pub(crate) fn known_key(kept: &KeptKey<'_>) -> Result<KnownKey, Refusal> {
     Ok(KnownKey {
         topic: kept.topic.parse()?,
         key: kept.key.parse()?,
@@ -37,7 +37,7 @@ pub(super) fn known_key(kept: &KeptKey<'_>) -> Result<KnownKey, Refusal> {
 }
 
 /// A directory's key as a log has it.
-pub(super) fn kept_key(known: &KnownKey) -> KeptKey<'_> {
+pub(crate) fn kept_key(known: &KnownKey) -> KeptKey<'_> {
     KeptKey {
         topic: known.topic.as_str(),
         key: known.key.as_str(),
@@ -49,17 +49,17 @@ pub(super) fn kept_key(known: &KnownKey) -> KeptKey<'_> {
 }
 
 /// The place of a message in a feed as a log has it.
-pub(super) fn item_mark(FeedMark { feed, number }: FeedMark) -> ItemMark {
+pub(crate) fn item_mark(FeedMark { feed, number }: FeedMark) -> ItemMark {
     ItemMark { feed, number }
 }
 
 /// The place in a feed of a log's message.
-pub(super) fn feed_mark(ItemMark { feed, number }: ItemMark) -> FeedMark {
+pub(crate) fn feed_mark(ItemMark { feed, number }: ItemMark) -> FeedMark {
     FeedMark { feed, number }
 }
 
 /// What a log holds of a kind's message.
-pub(super) fn content(kind: Kind, text: &[u8]) -> Content<'_> {
+pub(crate) fn content(kind: Kind, text: &[u8]) -> Content<'_> {
     match kind {
         Kind::Book => Content::Change(text),
         Kind::State | Kind::Event => Content::Data(text),

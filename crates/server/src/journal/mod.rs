@@ -10,7 +10,7 @@ mod checkpoints;
 mod disk;
 mod filling;
 mod gathered;
-mod items;
+pub(crate) mod items;
 mod lock;
 mod planted;
 mod recovery;
@@ -35,6 +35,7 @@ use tickwire_wire::{Epoch, Micros};
 
 use self::archive::JournalArchive;
 use self::checkpoints::{Beside, Retention, tidy_up};
+pub(crate) use self::checkpoints::{declaration, put_topics_and_keys};
 use self::disk::SystemDisk;
 pub(crate) use self::lock::DirectoryLock;
 pub use self::recovery::RecoveryError;

@@ -11,6 +11,7 @@ use serde::Serialize;
 use tickwire_router::{Directory, HotTopic, Transport, Watched};
 use tickwire_wire::{ErrorCode, Kind, Micros, Refusal, Seq, Topic};
 
+use crate::cluster::ClusterStatus;
 use crate::http::{ErrorResponse, UnreadQuery};
 use crate::net::proxied::ClientAddr;
 use crate::ops::inspector::{Inspector, NoAnswer};
@@ -110,6 +111,15 @@ pub(crate) async fn topics(
         topics: directory.topic_count(),
         hottest: hottest.into_iter().map(entry).collect(),
     }))
+}
+
+/// What the node of a cluster says of itself.
+pub(crate) fn cluster(status: Option<&ClusterStatus>) -> Result<Response<Full<Bytes>>, ErrorResponse> {
+    let alone = || {
+        let reason = "this broker is alone: cluster.nats is not set";
+        ErrorResponse::new(StatusCode::NOT_FOUND, Refusal::bad_request(reason))
+    };
+    Ok(json(&status.ok_or_else(alone)?.report()))
 }
 
 fn top_of(query: UnreadQuery<'_>) -> Result<usize, ErrorResponse> {

@@ -1,6 +1,7 @@
 //! The closed sets of label values of the metrics, taken from the types that define the names.
 
 use tickwire_feed::FaultKind;
+use tickwire_lane::node::{EpochReason, LanePhase};
 use tickwire_metrics::LabelSets;
 use tickwire_router::Op;
 use tickwire_wire::deflate::Encoding;
@@ -60,6 +61,26 @@ const END_REASONS: [&str; EndReason::ALL.len()] = {
     names
 };
 
+const LANE_STATES: [&str; LanePhase::ALL.len()] = {
+    let mut names = [""; LanePhase::ALL.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = LanePhase::ALL[at].as_str();
+        at += 1;
+    }
+    names
+};
+
+const EPOCH_REASONS: [&str; EpochReason::ALL.len()] = {
+    let mut names = [""; EpochReason::ALL.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = EpochReason::ALL[at].as_str();
+        at += 1;
+    }
+    names
+};
+
 /// The label values of this broker.
 pub(crate) const LABELS: LabelSets = LabelSets {
     kinds: &KINDS,
@@ -71,6 +92,8 @@ pub(crate) const LABELS: LabelSets = LabelSets {
     refused_statuses: &REFUSED_STATUSES,
     anomalies: &ANOMALIES,
     end_reasons: &END_REASONS,
+    lane_states: &LANE_STATES,
+    epoch_reasons: &EPOCH_REASONS,
 };
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
 use crate::accounting::Accounting;
+use crate::cluster::ClusterStatus;
 use crate::http::{self, Encoder, ErrorResponse, Exchange, Progress, UnreadQuery, WantedTopics};
 use crate::limits::ConnectionLimits;
 use crate::net::proxied::ClientAddr;
@@ -166,6 +167,9 @@ const PAGES: &[Page] = &[
     Page::read("/debug/topics", &["top"], |ops, asked| {
         debug_pages::topics(&ops.inspector, &ops.directory, asked.query).boxed_local()
     }),
+    Page::read("/debug/cluster", &[], |ops, _| {
+        ready(debug_pages::cluster(ops.cluster.as_deref())).boxed_local()
+    }),
     Page::asset("/"),
     Page::asset("/console.js"),
     Page::asset("/console.css"),
@@ -224,6 +228,8 @@ pub(crate) struct Ops {
     pub(crate) viewing: Viewing,
     pub(crate) stop_request: StopRequest,
     pub(crate) accounting: Option<Arc<Accounting>>,
+    /// What the node of a cluster says of itself, if the broker is one.
+    pub(crate) cluster: Option<Arc<ClusterStatus>>,
 }
 
 impl Ops {
@@ -323,6 +329,12 @@ impl Ops {
         if let Some(shard) = self.inspector.ended() {
             let body = format!("shard {shard} has ended by a fault of the broker; the log says more\n");
             return text(StatusCode::SERVICE_UNAVAILABLE, body);
+        }
+        if let Some(reason) = self.cluster.as_ref().and_then(|cluster| cluster.unready()) {
+            return text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("not a whole part of the cluster: {reason}\n"),
+            );
         }
         if let Some(reason) = self.directory.write_queue().and_then(|queue| queue.refusing()) {
             let body = format!("the journal cannot be written: {reason}\n");

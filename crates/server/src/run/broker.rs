@@ -16,8 +16,9 @@ use tokio::sync::{Notify, oneshot};
 use crate::VERSION;
 use crate::accounting::Accounting;
 use crate::auth::{Access, Revocations};
+use crate::cluster::{ClusterStatus, Joining, RunningCluster};
 use crate::config::{Config, ConfigError, FeedStart};
-use crate::journal::{self, OpenJournal, RunningJournal};
+use crate::journal::{self, EndProgram, OpenJournal, RunningJournal};
 use crate::limits::{ConnectionLimits, LimitRules};
 use crate::net::acceptor::{AcceptPlan, Accepting, Acceptor, ShardHandle};
 use crate::net::egress;
@@ -66,6 +67,8 @@ pub struct Broker {
     /// It ends after everybody who publishes.
     journal: Option<RunningJournal>,
     accounting: Option<Arc<Accounting>>,
+    /// So does this.
+    cluster: Option<RunningCluster>,
 }
 
 /// The data that all parts of a broker share.
@@ -88,6 +91,8 @@ struct Common {
     /// Where checkpoints of the journal ask for what is derived.
     desk: Arc<DeriveDesk>,
     accounting: Option<Arc<Accounting>>,
+    /// What the node of a cluster says of itself, if the broker is one.
+    cluster: Option<Arc<ClusterStatus>>,
 }
 
 /// What the operators' listener is started with.
@@ -125,30 +130,29 @@ pub fn start(config: Config, program: Program) -> Result<Broker, StartError> {
     let access = reload::load_access(&config, &revocations.into())?;
     let feed = open_feed(&config)?;
     let (listener, ops_listener) = listeners(&config, program.sockets)?;
-    let listen = listener.local_addr()?;
-    let ops = ops_listener.local_addr()?;
+    let (listen, ops) = (listener.local_addr()?, ops_listener.local_addr()?);
     let connections_max = config.limits.connections_max(open_files);
 
-    let (mut common, mut journal) = Common::new(config, access.clone(), shard_count, connections_max)?;
+    let joining = Joining::of(&config.cluster);
+    let (mut common, mut journal) = Common::new(
+        config,
+        access.clone(),
+        shard_count,
+        (connections_max, joining.as_ref()),
+    )?;
     common.tls = identity.map(|identity| Arc::new(TlsStore::new(identity, common.catalogue.clone())));
     common.log_lines_lost = program.log_lines_lost;
     reload::settings_hold(&common.catalogue);
     let derived = journal.as_mut().and_then(OpenJournal::take_derived);
-    let journal = journal.map(|journal| journal.start(common.clock, &common.catalogue, program.end));
-    let journal = journal.transpose()?;
+    let (journal, cluster) = common.keep_messages(journal, joining, program.end)?;
+    common.cluster = cluster.as_ref().map(RunningCluster::status);
     let (handles, shards) = common.start_shards()?;
     let mut others = Vec::new();
     let (stop, stop_accepting) = oneshot::channel();
     let (accepting, stopped) = oneshot::channel();
     let (stop_operating, operating) = Operating::new(ops_listener, program.drain);
-    let acceptor = Acceptor {
-        handles: handles.clone(),
-        connection_limits: common.connection_limits.clone(),
-        socket: common.config.socket,
-        secured: common.tls.is_some(),
-    };
     let plan = AcceptPlan {
-        acceptor,
+        acceptor: common.acceptor(&handles),
         listener,
         stop: stop_accepting,
         stopped: accepting,
@@ -166,7 +170,6 @@ pub fn start(config: Config, program: Program) -> Result<Broker, StartError> {
     }
     others.extend(common.start_derive(derived)?);
     others.extend(common.start_views()?);
-    let lifecycle = common.lifecycle.clone();
     Ok(Broker {
         listen,
         ops,
@@ -179,7 +182,7 @@ pub fn start(config: Config, program: Program) -> Result<Broker, StartError> {
         open_files,
         started: common.config.clone(),
         config: Mutex::new(common.config.clone()),
-        lifecycle,
+        lifecycle: common.lifecycle.clone(),
         tls: common.tls.clone(),
         accepting: Some(Accepting { stop, stopped }),
         stop_operating: Some(stop_operating),
@@ -187,6 +190,7 @@ pub fn start(config: Config, program: Program) -> Result<Broker, StartError> {
         others,
         journal,
         accounting: common.accounting.clone(),
+        cluster,
     })
 }
 
@@ -310,6 +314,9 @@ impl Broker {
         {
             tracing::error!(%error, "the last accounts were not saved");
         }
+        if let Some(cluster) = self.cluster.take() {
+            cluster.leave();
+        }
     }
 }
 
@@ -328,11 +335,40 @@ impl Drop for Broker {
 }
 
 impl Common {
+    fn acceptor(&self, handles: &[ShardHandle]) -> Acceptor {
+        Acceptor {
+            handles: handles.to_vec(),
+            connection_limits: self.connection_limits.clone(),
+            socket: self.config.socket,
+            secured: self.tls.is_some(),
+        }
+    }
+
+    /// Starts what keeps messages beyond this process: the journal, or the log of a cluster.
+    fn keep_messages(
+        &self,
+        journal: Option<OpenJournal>,
+        joining: Option<Joining>,
+        end: EndProgram,
+    ) -> Result<(Option<RunningJournal>, Option<RunningCluster>), StartError> {
+        match (journal, joining) {
+            (Some(journal), _) => {
+                let journal = journal.start(self.clock, &self.catalogue, end)?;
+                Ok((Some(journal), None))
+            }
+            (None, Some(joining)) => {
+                let cluster = joining.join(&self.directory, self.clock, &self.catalogue, end)?;
+                Ok((None, Some(cluster)))
+            }
+            (None, None) => Ok((None, None)),
+        }
+    }
+
     fn new(
         config: Config,
         access: Arc<Access>,
         shard_count: usize,
-        connections_max: usize,
+        (connections_max, joining): (usize, Option<&Joining>),
     ) -> Result<(Self, Option<OpenJournal>), StartError> {
         let clock = Clock::start();
         let wakes: Vec<Arc<Notify>> = (0..shard_count).map(|_| Arc::default()).collect();
@@ -372,7 +408,13 @@ impl Common {
         })?;
         let directory = match &journal {
             Some(journal) => journal.directory.clone(),
-            None => Arc::new(make(Epoch::from_number(clock.number_of_start()))),
+            None => {
+                let directory = make(Epoch::from_number(clock.number_of_start()));
+                Arc::new(match joining {
+                    Some(joining) => directory.with_outlet(joining.outlet.clone()),
+                    None => directory,
+                })
+            }
         };
         let catalogue = Catalogue::new(shard_count, VERSION, &LABELS)?;
         let rules = LimitRules::of(&config, connections_max);
@@ -395,6 +437,7 @@ impl Common {
             fed: journal.as_ref().and_then(|journal| journal.fed),
             desk,
             accounting,
+            cluster: None,
         };
         Ok((common, journal))
     }

@@ -8,6 +8,7 @@ use tickwire_feed::{ReplayError, SimError};
 use tickwire_metrics::CatalogueError;
 
 use crate::auth::AccessError;
+use crate::cluster::ClusterError;
 use crate::journal::JournalError;
 use crate::net::tls::TlsError;
 use crate::state_files::StateError;
@@ -52,6 +53,9 @@ pub enum StartError {
     /// The files of books or revocations cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The cluster cannot be joined.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// A thread or its runtime could not be made.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),

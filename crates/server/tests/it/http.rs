@@ -202,7 +202,7 @@ fn a_refused_connect_named_nothing_that_was_asked_for() {
     operator.write(&connect);
     assert_eq!(
         operator.answer(false).refusal(),
-        "404 bad_request: example.com:443 is no path, and the broker is no proxy; there are /metrics, /livez, /readyz, /debug/sessions, /debug/topics, /, /console.js, /console.css, /console/about, /console/health, /console/history, /console/close, /v1/topics, /v1/ws"
+        "404 bad_request: example.com:443 is no path, and the broker is no proxy; there are /metrics, /livez, /readyz, /debug/sessions, /debug/topics, /debug/cluster, /, /console.js, /console.css, /console/about, /console/health, /console/history, /console/close, /v1/topics, /v1/ws"
     );
 }
 

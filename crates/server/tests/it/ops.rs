@@ -16,7 +16,7 @@ fn metrics_and_health() {
     }
     assert_eq!(
         broker.ops("/nothing").refusal(),
-        "404 bad_request: there is nothing at /nothing; there are /metrics, /livez, /readyz, /debug/sessions, /debug/topics, /, /console.js, /console.css, /console/about, /console/health, /console/history, /console/close, /v1/topics, /v1/ws"
+        "404 bad_request: there is nothing at /nothing; there are /metrics, /livez, /readyz, /debug/sessions, /debug/topics, /debug/cluster, /, /console.js, /console.css, /console/about, /console/health, /console/history, /console/close, /v1/topics, /v1/ws"
     );
     broker.publish("trade.X", "1");
     broker.publish("ticker.X", "\"four\"");

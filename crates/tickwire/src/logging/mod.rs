@@ -154,6 +154,8 @@ fn filter(log: LogSettings) -> Result<EnvFilter, Failure> {
     let level: LevelFilter = log.level.as_str().parse()?;
     let directives = match env::var(VARIABLE) {
         Ok(directives) => directives,
+        // The library says each attempt to connect as an error. The broker says when the connection is lost, and when it is back.
+        Err(VarError::NotPresent) if level <= LevelFilter::INFO => format!("{level},async_nats=off"),
         Err(VarError::NotPresent) => String::new(),
         Err(VarError::NotUnicode(_)) => return Err(Failure::usage(anyhow!("{VARIABLE} is not UTF-8"))),
     };

@@ -13,6 +13,7 @@ mod batches;
 mod broker;
 mod browser;
 mod clocks;
+mod cluster;
 mod compression;
 mod console;
 mod containers;

@@ -37,11 +37,13 @@ pub enum EndReason {
     Expired,
     /// Somebody who may publish the topic has deleted it.
     Deleted,
+    /// The log of the cluster has lost messages, so the numbers of all its topics begin anew.
+    Epoch,
 }
 
 impl EndReason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 2] = [Self::Expired, Self::Deleted];
+    pub const ALL: [Self; 3] = [Self::Expired, Self::Deleted, Self::Epoch];
 
     /// The reason as on the wire.
     #[must_use]
@@ -49,6 +51,7 @@ impl EndReason {
         match self {
             Self::Expired => "expired",
             Self::Deleted => "deleted",
+            Self::Epoch => "epoch",
         }
     }
 }

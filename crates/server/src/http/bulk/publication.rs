@@ -3,11 +3,11 @@
 //! The shards are woken, and the messages counted, for a number of messages or bytes together. Waits for shards that have too
 //! much to do.
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use hyper::StatusCode;
 use tickwire_metrics::Metric;
-use tickwire_router::{Arrival, Batch, Origin, PublishError, Published, Ticket};
+use tickwire_router::{Arrival, Batch, Origin, OutletAnswer, PublishError, Published, Ticket};
 use tickwire_wire::{ErrorCode, JsonSlice, Micros, Payload, Refusal};
 
 use super::check::{AboutTopic, Checked};
@@ -31,8 +31,18 @@ struct UnderWay<'a> {
     now: Micros,
     /// The messages since the last look.
     since_look: Looked,
+    /// What is known later of the messages, if they are numbered elsewhere.
+    elsewhere: Option<Elsewhere>,
     /// The places of the first and of the newest message among those that are written before they enter.
     unwritten: Option<(Ticket, Ticket)>,
+}
+
+/// Messages that are numbered elsewhere.
+struct Elsewhere {
+    /// What became of each, in their order.
+    settled: mpsc::Receiver<OutletAnswer>,
+    /// Their lines.
+    lines: Vec<usize>,
 }
 
 /// Messages that are counted together.
@@ -46,9 +56,23 @@ struct Looked {
 impl Bulk {
     /// Publishes every line. They have been checked. Returns as [`Self::run`].
     pub(super) fn publish(&self, checked: Checked<'_>) -> (HandledLines, Result<(), ErrorResponse>) {
+        let (told, settled) = mpsc::channel();
+        let teller = Arc::new(move |outcome: OutletAnswer| {
+            // The thread that waits is there until it is told.
+            let _heard = told.send(outcome);
+        });
+        let ingress = self.ingress.telling(teller);
+        let elsewhere = ingress.is_some().then(|| Elsewhere {
+            settled,
+            lines: Vec::new(),
+        });
         let mut under_way = UnderWay {
             bulk: self,
-            batch: self.ingress.batch(Origin::Bulk(self.publisher)),
+            elsewhere,
+            batch: ingress
+                .as_ref()
+                .unwrap_or(&self.ingress)
+                .batch(Origin::Bulk(self.publisher)),
             handled: HandledLines::default(),
             now: self.clock.now(),
             since_look: Looked::default(),
@@ -120,7 +144,9 @@ impl UnderWay<'_> {
         };
         let submitted = submitted.map_err(|error| self.stopped_at(line, error))?;
         let (place, is_duplicate) = submitted;
-        if let Some(ticket) = place.ticket {
+        if let Some(elsewhere) = &mut self.elsewhere {
+            elsewhere.lines.push(line);
+        } else if let Some(ticket) = place.ticket {
             let (first, _) = *self.unwritten.get_or_insert((ticket, ticket));
             self.unwritten = Some((first, ticket));
         }
@@ -159,6 +185,9 @@ impl UnderWay<'_> {
     fn written(&mut self) -> Result<(), ErrorResponse> {
         // The shards have the messages meanwhile.
         self.look();
+        if let Some(elsewhere) = self.elsewhere.take() {
+            return self.settled(&elsewhere);
+        }
         let Some((first, last)) = self.unwritten else {
             return Ok(());
         };
@@ -176,6 +205,41 @@ impl UnderWay<'_> {
                 Err(ErrorResponse::not_published(refusal, &self.bulk.ingress))
             }
         }
+    }
+
+    /// Waits until it is known what became of the messages that are numbered elsewhere.
+    fn settled(&mut self, elsewhere: &Elsewhere) -> Result<(), ErrorResponse> {
+        let mut refused = None;
+        for line in &elsewhere.lines {
+            let lost = |_| {
+                Err(Refusal::new(
+                    ErrorCode::Internal,
+                    "the link to the cluster has ended",
+                ))
+            };
+            let outcome = elsewhere.settled.recv().map(|settled| settled.outcome);
+            match outcome.unwrap_or_else(lost) {
+                Ok(placed) if placed.duplicate => {
+                    self.handled.duplicates += 1;
+                    self.handled.published -= 1;
+                }
+                Ok(_) => {}
+                Err(refusal) => {
+                    self.handled.published -= 1;
+                    refused.get_or_insert((*line, refusal));
+                }
+            }
+        }
+        let Some((line, Refusal { code, reason })) = refused else {
+            return Ok(());
+        };
+        let published = self.handled.published;
+        let reason = format!("line {line}: {reason}; of all lines {published} are published");
+        let refusal = Refusal::new(code, reason);
+        Err(match code {
+            ErrorCode::Internal => ErrorResponse::not_published(refusal, &self.bulk.ingress),
+            _ => ErrorResponse::new(StatusCode::CONFLICT, refusal),
+        })
     }
 
     /// The answer if a line was refused although it had passed the check.

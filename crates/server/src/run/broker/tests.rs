@@ -19,7 +19,7 @@ use crate::net::poller::Poller;
 fn nobody_waits_for_the_queue_of_a_shard_that_has_ended() {
     let config = Config::default();
     let access = reload::load_access(&config, &Arc::default()).expect("no files are named");
-    let common = Common::new(config, access, 1, 100).expect("a broker").0;
+    let common = Common::new(config, access, 1, (100, None)).expect("a broker").0;
     let (handles, shards) = common.start_shards().expect("a thread");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).expect("it listens");
@@ -60,7 +60,7 @@ fn nobody_waits_for_the_queue_of_a_shard_that_has_ended() {
 fn what_waits_for_a_shard_is_shown() {
     let config = Config::default();
     let access = reload::load_access(&config, &Arc::default()).expect("no files are named");
-    let common = Common::new(config, access, 1, 100).expect("a broker").0;
+    let common = Common::new(config, access, 1, (100, None)).expect("a broker").0;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
     let runtime = runtime.expect("a runtime");
     let _entered = runtime.enter();

@@ -101,6 +101,7 @@ impl Common {
             inspector: Inspector::new(commands.collect(), ANSWER_WITHIN),
             catalogue: self.catalogue.clone(),
             directory: self.directory.clone(),
+            cluster: self.cluster.clone(),
             lifecycle: self.lifecycle.clone(),
             connection_limits: self.connection_limits.clone(),
             clock: self.clock,

@@ -214,7 +214,7 @@ pub(super) fn controls() -> Vec<Control> {
             reason,
         });
     }
-    for reason in [EndReason::Expired, EndReason::Deleted] {
+    for reason in EndReason::ALL {
         controls.push(Control::End {
             topic: topic(),
             epoch: epoch(),
