@@ -138,7 +138,7 @@ impl TopicCell {
             return Err(is_ending(self).into());
         }
         let ts = arrival.ts(ahead.newest);
-        let (numbered, _) = ahead.sequencer.number(payload, ts, &self.topic)?;
+        let (numbered, _) = ahead.sequencer.number(payload, ts, &self.topic, arrival.copied)?;
         ahead.newest = Some(ts);
         Ok(numbered)
     }
