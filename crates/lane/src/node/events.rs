@@ -47,7 +47,7 @@ pub enum Input {
     Notice(Notice),
     /// Submissions of another node have come. Only a writer takes them.
     Batch(SubmissionBatch),
-    /// Submissions of this node's publishers: their number, and the bytes that [`put_submission`] has made.
+    /// Submissions of this node's publishers: their number, and the bytes that [`put_submission`](super::put_submission) has made.
     Submitted(u32, Vec<u8>),
     /// Whether the mark is there that [`Output::LookForMark`] has asked for.
     Mark(bool),

@@ -43,11 +43,24 @@ fn lanes_keep_their_promises() {
     }
 }
 
+/// Where worlds begin in which a fault is soon found. Without this, the test takes minutes; each is found within 1,000 worlds.
+const fn soon(fault: LaneFault) -> u64 {
+    match fault {
+        LaneFault::TakenOverUnasked => 750,
+        LaneFault::MarkNotLookedFor => 615,
+        LaneFault::NumbersKept => 210,
+        LaneFault::DoubtNotTold => 110,
+        _ => 1,
+    }
+}
+
 #[test]
 fn planted_faults_are_found() {
+    let everywhere = asked("TICKWIRE_LANE_SEEDS", 0) > 0;
     for fault in LaneFault::ALL {
         plant(Some(fault));
-        let found = (1..=4_000).find(|seed| world::run(*seed).is_err());
+        let from = if everywhere { 1 } else { soon(fault) };
+        let found = (from..from + 4_000).find(|seed| world::run(*seed).is_err());
         plant(None);
         assert!(found.is_some(), "{fault:?} is not found");
         println!("{fault:?} is found with seed {found:?}");

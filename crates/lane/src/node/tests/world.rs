@@ -31,6 +31,7 @@ pub(super) struct Tally {
     pauses: u64,
     cuts: u64,
     set_back: u64,
+    shortened: u64,
     wiped: u64,
     trimmed: u64,
     states: u64,
@@ -47,6 +48,7 @@ impl Tally {
             (&mut self.pauses, more.pauses),
             (&mut self.cuts, more.cuts),
             (&mut self.set_back, more.set_back),
+            (&mut self.shortened, more.shortened),
             (&mut self.wiped, more.wiped),
             (&mut self.trimmed, more.trimmed),
             (&mut self.states, more.states),
@@ -68,6 +70,7 @@ impl Tally {
             ("a pause", self.pauses),
             ("a cut", self.cuts),
             ("a log set back", self.set_back),
+            ("a log shortened behind its servers' backs", self.shortened),
             ("a log wiped", self.wiped),
             ("a trimmed log", self.trimmed),
             ("a copied state", self.states),
@@ -118,6 +121,8 @@ struct World {
     /// The position of the first entry in `log`, less one.
     base: u64,
     mark: bool,
+    /// Until when no other fault happens.
+    calm_until: u64,
     truth: Rc<RefCell<Truth>>,
     tally: Tally,
     next_id: u64,
@@ -154,6 +159,7 @@ impl World {
             log: Vec::new(),
             base: 0,
             mark: false,
+            calm_until: 0,
             truth: Rc::default(),
             tally: Tally::default(),
             next_id: 1,
@@ -436,6 +442,9 @@ impl World {
             let after = 300_000 + self.random(2_500_000);
             self.at(after, Event::Fault);
         }
+        if self.now < self.calm_until || self.random(6) == 0 && self.shorten() {
+            return;
+        }
         let at = self.random(NODES as u64) as usize;
         let heals = 200_000 + self.random(4_000_000);
         match self.random(10) {
@@ -482,6 +491,38 @@ impl World {
         self.mark = false;
         self.contents
             .retain(|_, event| !matches!(event, Event::Append(..)));
+    }
+
+    /// The log loses its end although its servers run on, and the writer dies. Somebody who lives has entered what is lost, so it
+    /// must be noticed. Returns false if the world is not in such a state.
+    fn shorten(&mut self) -> bool {
+        let now = Micros(self.now);
+        let last = Position(self.last());
+        let is_well = |slot: &Slot| slot.is_connected && !slot.is_paused && slot.node.is_whole();
+        let phase = |slot: &Slot| slot.node.report(now).phase;
+        let writer = self
+            .slots
+            .iter()
+            .position(|slot| phase(slot) == LanePhase::Writing);
+        let (true, Some(writer)) = (self.slots.iter().all(is_well), writer) else {
+            return false;
+        };
+        let others = (0..NODES).filter(|at| *at != writer);
+        let seen = others
+            .map(|at| self.slots[at].node.standing().place.position)
+            .max();
+        if seen != Some(last) || self.log.len() < 4 {
+            return false;
+        }
+        let lost = 1 + self.random(3) as usize;
+        let left = self.log.len() - lost;
+        self.log.truncate(left);
+        self.contents
+            .retain(|_, event| !matches!(event, Event::Append(..)));
+        self.tally.shortened += 1;
+        self.calm_until = self.now + 5_000_000;
+        self.die(writer);
+        true
     }
 
     /// A node is killed, and started again.
