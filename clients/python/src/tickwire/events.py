@@ -109,8 +109,8 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """A topic has ended: `expired`, `deleted` or, in a cluster, `epoch`. Nothing comes of it, until a `Joined` says that it
-    was made again."""
+    """A topic has ended: `expired`, `deleted` or, in a cluster, `epoch`. Nothing comes of it, until a `Joined` says
+    that it was made again."""
 
     topic: str
     epoch: str
