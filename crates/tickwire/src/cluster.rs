@@ -72,6 +72,8 @@ fn tell(url: &str, node: &NodeAnswer, format: ClusterFormat) -> Result<(), Failu
         let line = serde_json::to_string(node).context("an answer has no other form")?;
         return Ok(console::print(format!("{line}\n").as_bytes())?);
     }
+    // The client's form of an address is that of WebSocket.
+    let url = url.replacen("ws", "http", 1);
     for lane in &node.lanes {
         let line = format!(
             "{url:<28} {:<16} {:<11} {:<16} {:>6} {:<14} {:>12} {:>8} {:>9}\n",
