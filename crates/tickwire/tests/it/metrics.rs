@@ -314,6 +314,8 @@ fn move_accounted(moved: &mut Moved) {
     for (id, mode) in [(1, "snapshot"), (2, "conflate")] {
         let request = json!({"op": "subscribe", "id": id, "topics": ["ticker.a"], "mode": mode});
         send(&mut reader, &request);
+        // The next message is for the subscription only once that is there.
+        while reader.message()["id"] != id {}
     }
     assert_eq!(publish(&broker, "ticker.a", 1, 10), 200);
     let counted = ["messages_total", "repeats_total", "bytes_total", "users"];
